@@ -1,0 +1,156 @@
+"""The bundle: a trained model as a folder of data files, with a manifest that is checked before anything is parsed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model_kit.errors import BundleError
+
+FORMAT = 1
+
+MODEL = "model.onnx"
+SPEC = "spec.json"
+CARD = "card.json"
+GOLDEN = "golden.json"
+REFERENCE = "reference.json"
+MANIFEST = "manifest.json"
+
+#: Files of a bundle besides its manifest.
+CONTENT = (CARD, GOLDEN, MODEL, REFERENCE, SPEC)
+#: Section of the card about one training run (when, where, how long): no part of the artefact's digest.
+RUN = "run"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose hashes have been checked.
+
+    Attributes:
+        files: file name -> content.
+        hashes: file name -> sha256, as in the manifest.
+        artifact_sha256: digest of the content without the card's ``run`` section.
+    """
+
+    files: Mapping[str, bytes]
+    hashes: Mapping[str, str]
+    artifact_sha256: str
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON file.
+
+        Raises:
+            BundleError: it is no JSON.
+        """
+        try:
+            return json.loads(self.files[name])
+        except ValueError as error:
+            raise BundleError(name, f"not JSON: {error}") from error
+
+
+def dump_json(document: Any) -> bytes:
+    """JSON as the bundle writes it: sorted keys, so that the same content has the same sha256."""
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """The artefact's sha256: all content, without the card's ``run`` section.
+
+    Two trainings with the same data, versions and machine have the same digest.
+    """
+    card = json.loads(files[CARD])
+    card.pop(RUN, None)
+    hashes = {name: _sha256(content) for name, content in files.items()} | {CARD: _sha256(dump_json(card))}
+    return _sha256(dump_json(hashes))
+
+
+def write_bundle(folder: Path, files: Mapping[str, bytes]) -> str:
+    """Write ``files`` and their manifest to ``folder``, replacing a bundle that is there only when complete.
+
+    Returns:
+        The artefact's sha256.
+
+    Raises:
+        BundleError: a file is missing or there is one too many.
+    """
+    for name in sorted(set(CONTENT) ^ set(files)):
+        raise BundleError(name, "missing from the bundle" if name in CONTENT else "no part of a bundle")
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "artifact_sha256": digest(files),
+        "files": {name: _sha256(content) for name, content in files.items()},
+    }
+    manifest["sha256"] = _sha256(dump_json(manifest))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        new, old = Path(temporary, "new"), Path(temporary, "old")
+        new.mkdir()
+        for name, content in (*files.items(), (MANIFEST, dump_json(manifest))):
+            (new / name).write_bytes(content)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    artifact: str = manifest["artifact_sha256"]
+    return artifact
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check every sha256; nothing but the manifest has been parsed afterwards.
+
+    Raises:
+        BundleError: a file is missing, damaged or unexpected; the error names it.
+    """
+    manifest = _read_manifest(folder)
+    hashes: dict[str, str] = manifest["files"]
+    for path in folder.iterdir():
+        if path.name not in hashes and path.name != MANIFEST:
+            raise BundleError(path.name, "not listed in manifest.json")
+    files = {}
+    for name, expected in hashes.items():
+        content = _read(folder / name)
+        found = _sha256(content)
+        if found != expected:
+            raise BundleError(name, f"sha256 is {found}, manifest.json says {expected}; the file is damaged")
+        files[name] = content
+    return Bundle(files, hashes, manifest["artifact_sha256"])
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    content = _read(folder / MANIFEST)
+    damaged = BundleError(MANIFEST, "it does not have the sha256 that it states; the file is damaged")
+    try:
+        manifest = json.loads(content)
+        stated = manifest.pop("sha256")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise damaged from error
+    # The bytes, not only the values: a flipped byte in white space counts too.
+    if stated != _sha256(dump_json(manifest)) or content != dump_json(manifest | {"sha256": stated}):
+        raise damaged
+    if manifest["format"] != FORMAT:
+        raise BundleError(MANIFEST, f"format {manifest['format']}; this version reads {FORMAT}")
+    for name in sorted(set(CONTENT) ^ set(manifest["files"])):
+        raise BundleError(name, "missing from manifest.json" if name in CONTENT else "no part of a bundle")
+    return dict(manifest)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(path.name, f"cannot be read from {path.parent}: {error.strerror}") from error
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

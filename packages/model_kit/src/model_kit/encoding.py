@@ -1,0 +1,58 @@
+"""From validated rows to the matrix that an estimator sees: the same code in training and in serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_kit.spec import UNSEEN, InputSpec, Row
+
+#: Encoded matrix, float64, shape (n_rows, n_fields): NaN = missing, category = its code.
+Encoded: TypeAlias = NDArray[np.float64]
+#: A model package's stateless step from the encoded matrix to its features, row by row.
+Derive: TypeAlias = Callable[[Encoded], NDArray[np.float64]]
+#: What the graph takes, float32, shape (n_rows, n_features).
+Features: TypeAlias = NDArray[np.float32]
+
+#: Larger numbers are taken as this, so that sums of a few of them stay finite in float32.
+LARGEST = 1e12
+#: The data's own spelling of null, taken for a category whose absence is information.
+NULL_SPELLING = "NA"
+
+
+class FeatureMaker:
+    """Rows -> encode -> derive -> float32: the only way to a feature matrix.
+
+    Args:
+        spec: the fitted table of fields.
+        derive: the model package's stateless step.
+    """
+
+    def __init__(self, spec: InputSpec, derive: Derive) -> None:
+        self._derive = derive
+        self._columns: list[tuple[str, dict[object, float] | None]] = []
+        for field in spec.fields:
+            codes: dict[object, float] | None = None
+            if field.kind == "category":
+                codes = {None: np.nan}
+                if field.null_means is not None:
+                    codes[NULL_SPELLING] = np.nan
+                codes |= {level: float(code) for level, code in (spec.learned[field.name].codes or {}).items()}
+            self._columns.append((field.name, codes))
+
+    def encode(self, rows: Sequence[Row]) -> Encoded:
+        """Shape (n_rows, n_fields), float64; NaN = missing, category = its code, -1 = a level never seen."""
+        matrix = np.empty((len(rows), len(self._columns)))
+        for position, (name, codes) in enumerate(self._columns):
+            if codes is None:
+                matrix[:, position] = [row.get(name) for row in rows]
+            else:
+                matrix[:, position] = [codes.get(row.get(name), UNSEEN) for row in rows]
+        return np.clip(matrix, -LARGEST, LARGEST, out=matrix)
+
+    def __call__(self, rows: Sequence[Row]) -> Features:
+        """Shape (n_rows, n_features), float32: what the estimator is fitted on and what the graph takes."""
+        return self._derive(self.encode(rows)).astype(np.float32)

@@ -1,0 +1,48 @@
+"""What can go wrong, base first.
+
+ModelKitError
+├── SpecError          a table of fields contradicts itself
+├── DataError          a training or input file cannot be used
+├── BundleError        a bundle is missing, damaged or of another format
+├── NotReadyError      a loaded model does not score its golden row
+├── ExportError        the exported graph disagrees with the estimator
+└── FloorError         a model scores below the package's absolute floors
+"""
+
+from __future__ import annotations
+
+
+class ModelKitError(Exception):
+    """Base of every error that this package raises on purpose; its text is meant to be read."""
+
+
+class SpecError(ModelKitError):
+    """A table of fields, or the ``spec.json`` made from it, contradicts itself."""
+
+
+class DataError(ModelKitError):
+    """A training or input file cannot be used; the text names the file and the column or row."""
+
+
+class BundleError(ModelKitError):
+    """A bundle is missing, damaged or of another format.
+
+    Attributes:
+        file: name of the file at fault, relative to the bundle (``"model.onnx"``).
+    """
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = file
+
+
+class NotReadyError(ModelKitError):
+    """A loaded model does not score its golden row to the recorded value."""
+
+
+class ExportError(ModelKitError):
+    """The exported graph disagrees with the fitted estimator, so nothing was exported."""
+
+
+class FloorError(ModelKitError):
+    """A model scores below the absolute floors of its package, so nothing was exported."""

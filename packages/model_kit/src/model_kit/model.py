@@ -1,0 +1,121 @@
+"""A bundle brought to life: verified, loaded into ONNX Runtime, scoring rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from model_kit.bundle import CARD, GOLDEN, MODEL, RUN, SPEC, Bundle, read_bundle
+from model_kit.encoding import Derive, FeatureMaker, Features
+from model_kit.errors import BundleError, NotReadyError, SpecError
+from model_kit.spec import InputSpec, Row, Target
+
+#: Rows scored at a time: memory stays flat and nothing is slower.
+CHUNK = 1000
+#: Relative difference beyond which the golden row counts as wrong.
+GOLDEN_TOLERANCE = 1e-5
+
+
+def to_target_unit(scores: NDArray[Any], target: Target) -> NDArray[np.float64]:
+    """Scores on the estimator's scale, shape (n_rows,), in the target's unit; computed in float64."""
+    values = scores.astype(np.float64) + target.offset
+    return np.exp(values) if target.scale == "log" else values
+
+
+class Graph:
+    """An ONNX graph with one float32 input (n_rows, n_features) and one output of n_rows scores.
+
+    One thread: a worker process is the unit of parallelism.
+
+    Raises:
+        BundleError: ONNX Runtime cannot load it.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own exceptions share no narrower public base
+            raise BundleError(MODEL, f"ONNX Runtime cannot load it: {error}") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def score(self, features: Features) -> NDArray[np.float32]:
+        """Scores on the estimator's scale, shape (n_rows,)."""
+        scores: NDArray[np.float32] = self._session.run(None, {self._input: features})[0]
+        return scores.reshape(-1)
+
+
+class BundleModel:
+    """The :class:`~model_kit.protocol.Model` that every bundle can be.
+
+    Args:
+        bundle: a bundle whose hashes have been checked.
+        derive: the model package's stateless step.
+        version: version of the model package's distribution.
+
+    Raises:
+        BundleError: a file's content is not what it should be; the error names it.
+    """
+
+    def __init__(self, bundle: Bundle, derive: Derive, version: str) -> None:
+        self.version = version
+        self.card: dict[str, Any] = bundle.json(CARD)
+        self.golden: dict[str, Any] = bundle.json(GOLDEN)
+        try:
+            self.spec = InputSpec.from_json(bundle.files[SPEC])
+        except SpecError as error:
+            raise BundleError(SPEC, str(error)) from error
+        self._bundle = bundle
+        self._features = FeatureMaker(self.spec, derive)
+        self._graph = Graph(bundle.files[MODEL])
+
+    @classmethod
+    def load(cls, folder: Path, derive: Derive, version: str) -> BundleModel:
+        """Verify and load the bundle in ``folder``.
+
+        Raises:
+            BundleError: a file is missing or damaged; the error names it.
+        """
+        return cls(read_bundle(folder), derive, version)
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        """Where this model comes from, as ``/version`` tells it."""
+        run = self.card.get(RUN, {})
+        return {
+            "version": self.version,
+            "artifact_sha256": self._bundle.artifact_sha256,
+            "files": dict(self._bundle.hashes),
+            "data": self.card["data"],
+            "evaluated": self.card["evaluated"],
+            "metrics": self.card["metrics"],
+            "libraries": self.card["libraries"],
+            "git_commit": run.get("git_commit"),
+            "trained_at": run.get("trained_at"),
+        }
+
+    def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+        """Predictions in the target's unit, shape (n_rows,), for validated rows."""
+        scores = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), CHUNK):
+            scores[start : start + CHUNK] = self._graph.score(self._features(rows[start : start + CHUNK]))
+        return to_target_unit(scores, self.spec.target)
+
+    def check(self) -> None:
+        """Score the golden row.
+
+        Raises:
+            NotReadyError: the score differs from the recorded one by more than 1e-5 of it.
+        """
+        expected = self.golden["prediction"]
+        found = float(self.predict([self.golden["row"]])[0])
+        if not abs(found - expected) <= GOLDEN_TOLERANCE * abs(expected):
+            raise NotReadyError(f"the golden row scores {found!r} where {expected!r} was recorded")

@@ -1,0 +1,49 @@
+"""What ``ml_api`` may ask of a model package.
+
+A model package announces a callable ``load() -> Model`` under the entry-point group ``ml_api.models``;
+the entry point's name is the last part of the URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_kit.spec import InputSpec, Row
+
+#: Entry-point group under which model packages announce themselves.
+ENTRY_POINT_GROUP = "ml_api.models"
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A loaded model."""
+
+    @property
+    def version(self) -> str:
+        """Version of the model package's distribution."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """The fitted table of fields."""
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The content of ``card.json``."""
+
+    @property
+    def lineage(self) -> Mapping[str, Any]:
+        """What ``/version`` tells: version, data, git commit, artefact sha256, metrics, libraries."""
+
+    def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+        """Predictions in the target's unit, shape (n_rows,), for validated rows."""
+
+    def check(self) -> None:
+        """Score the golden row.
+
+        Raises:
+            NotReadyError: the score is not the recorded one.
+        """

@@ -1,0 +1,110 @@
+"""A tiny model of fixed weights, for the tests of whatever loads a bundle or asks a model.
+
+It prices taxi rides: four fields of all kinds, a graph of three nodes, every prediction computable by hand::
+
+    log fare = 2.5 + distance / 8 + passengers / 16 - [zone is "B"] / 4 + (code of comfort) / 32
+
+where missing passengers count as their median, 1, and missing comfort as code 0. The weights are powers of two,
+so that float32 arithmetic is exact wherever it runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, write_bundle
+from model_kit.encoding import Derive, Encoded
+from model_kit.model import BundleModel
+from model_kit.spec import Field, InputSpec, Learned, Level, Target
+
+FIELDS = (
+    Field("distance", "number", "Length of the ride", unit="km", required=True, minimum=0, group="Ride"),
+    Field("passengers", "integer", "People on board", minimum=1, maximum=8, group="Ride"),
+    Field("zone", "category", "Tariff zone", required=True, levels=(Level("A", "Centre"), Level("B", "Suburbs")), group="Ride"),
+    Field(
+        "comfort",
+        "category",
+        "Class of the car",
+        levels=(Level("1", "Basic"), Level("2", "Standard"), Level("3", "Luxury")),
+        ordered=True,
+        numeric_codes=True,
+        null_means="not asked for",
+        group="Car",
+    ),
+)
+LEARNED = {
+    "distance": Learned(0.0, 3.5, 0.4, 32.0, (1.0, 3.5, 8.0)),
+    "passengers": Learned(0.1, 1, 1, 4, (1.0, 2.0)),
+    "zone": Learned(0.0, "A", codes={"A": 1, "B": 2}),
+    "comfort": Learned(0.2, "2", codes={"1": 1, "2": 2}),
+}
+TARGET = Target("fare", "EUR", "log", 2.5)
+SPEC_OF_RIDES = InputSpec(FIELDS, LEARNED, TARGET)
+WEIGHTS = (1 / 8, 1 / 16, -1 / 4, 1 / 32)
+GOLDEN_ROW = {"distance": 3.5, "passengers": 1, "zone": "A", "comfort": "2"}
+GOLDEN_PREDICTION = float(np.exp(2.5 + 3.5 / 8 + 1 / 16 + 2 / 32))
+
+
+def derive(encoded: Encoded) -> Encoded:
+    """The median for missing passengers, an indicator for zone B, 0 for missing or unseen comfort; shape (n_rows, 4)."""
+    distance, passengers, zone, comfort = encoded.T
+    return np.column_stack(
+        [
+            distance.clip(0, 100),
+            np.where(np.isnan(passengers), 1.0, passengers),
+            zone == 2,
+            np.where(np.isnan(comfort), 0.0, comfort).clip(0),
+        ]
+    ).astype(np.float64)
+
+
+def ride_graph() -> bytes:
+    """The graph: one MatMul with ``WEIGHTS``, float32 input ``X`` of shape (n_rows, 4)."""
+    weights = numpy_helper.from_array(np.array(WEIGHTS, np.float32).reshape(-1, 1), "weights")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["X", "weights"], ["y"])],
+        "m",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, len(WEIGHTS)])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def ride_files(**card: Any) -> dict[str, bytes]:
+    """The files of the bundle, ``card`` overriding entries of its card."""
+    facts: dict[str, Any] = {
+        "format": 1,
+        "model": "rides",
+        "version": "1.2.3",
+        "data": {"name": "rides by hand", "sha256": "0" * 64, "rows": 100, "synthetic": True},
+        "evaluated": True,
+        "metrics": {"r2": 0.9},
+        "libraries": {"numpy": "2"},
+        "run": {"trained_at": "2026-01-01T00:00:00+00:00", "git_commit": None},
+    }
+    return {
+        MODEL: ride_graph(),
+        SPEC: SPEC_OF_RIDES.to_json().encode(),
+        CARD: dump_json(facts | card),
+        GOLDEN: dump_json({"row": GOLDEN_ROW, "prediction": GOLDEN_PREDICTION}),
+        REFERENCE: dump_json({"rows": 100, "fields": {}}),
+    }
+
+
+def write_ride_bundle(folder: Path, **card: Any) -> str:
+    """Write the bundle of rides to ``folder``; returns its artefact's sha256."""
+    return write_bundle(folder, ride_files(**card))
+
+
+def load_rides(folder: Path, version: str = "1.2.3") -> BundleModel:
+    """Load the bundle of rides from ``folder``."""
+    use: Derive = derive
+    return BundleModel.load(folder, use, version)

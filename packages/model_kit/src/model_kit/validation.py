@@ -1,0 +1,123 @@
+"""Which records are valid, and the words for those that are not: marshmallow schemas built from the spec.
+
+marshmallow is the authority on what is valid and the source of every message.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from model_kit.spec import Field, InputSpec, Row, Value
+
+#: What is wrong with one row: field name (``_schema`` for the row as a whole) -> messages.
+RowErrors: TypeAlias = dict[str, list[str]]
+
+
+class JSONNumber(fields.Field[float]):
+    """Any finite JSON number; no string, no boolean."""
+
+    default_error_messages = {
+        "invalid": "Not a valid number.",
+        "special": "Special numeric values (nan or infinity) are not permitted.",
+        "too_large": "Number too large.",
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid")
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:
+            raise self.make_error("too_large") from None
+        if not finite:
+            raise self.make_error("special")
+        return value
+
+
+class JSONInteger(JSONNumber):
+    """Any finite JSON number with an integral value: 3 and 3.0, not 3.7, "3" or true."""
+
+    default_error_messages = {"invalid": "Not a valid integer."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        number = super()._deserialize(value, attr, data, **kwargs)
+        if number != math.floor(number):
+            raise self.make_error("invalid")
+        return int(number)
+
+
+class LevelCode(fields.Field[str]):
+    """A level of a category of whole numbers: 20, 20.0 and "20" are the same level."""
+
+    default_error_messages = {"invalid": "Not a valid string or whole number."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid")
+        # Also false for NaN and infinity; a code of more digits than a float holds cannot be a level.
+        if isinstance(value, float) and not value.is_integer():
+            raise self.make_error("invalid")
+        if abs(value) > 1e15:
+            raise self.make_error("invalid")
+        return str(int(value))
+
+
+def schema_for(spec: InputSpec) -> Schema:
+    """The marshmallow schema of one record; fields the model does not use are accepted and left out."""
+    declared: dict[str, fields.Field[Any] | type[fields.Field[Any]]] = {
+        field.name: _schema_field(field) for field in spec.fields
+    }
+    return Schema.from_dict(declared, name="Record")(unknown=EXCLUDE)
+
+
+def _schema_field(field: Field) -> fields.Field[Any]:
+    common: dict[str, Any] = {"required": field.required, "allow_none": not field.required}
+    if field.kind == "category":
+        return LevelCode(**common) if field.numeric_codes else fields.String(**common)
+    if field.minimum is not None or field.maximum is not None:
+        common["validate"] = validate.Range(min=field.minimum, max=field.maximum)
+    return JSONInteger(**common) if field.kind == "integer" else JSONNumber(**common)
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """Records sorted into those that can be scored and those that cannot.
+
+    Attributes:
+        rows: the valid records, in the order sent.
+        positions: for each of ``rows`` its index among the records sent.
+        errors: index among the records sent -> what is wrong with that record.
+    """
+
+    rows: list[Row]
+    positions: list[int]
+    errors: dict[int, RowErrors]
+
+
+class Validator:
+    """Judges records one by one; built once per model."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._schema = schema_for(spec)
+
+    def __call__(self, records: Sequence[object]) -> Validated:
+        """Sort ``records`` (any JSON values) into valid rows and errors; they are not changed."""
+        rows: list[Row] = []
+        positions: list[int] = []
+        errors: dict[int, RowErrors] = {}
+        for position, record in enumerate(records):
+            try:
+                row: Mapping[str, Value] = self._schema.load(record)  # type: ignore[arg-type]
+            except ValidationError as error:
+                errors[position] = dict(error.messages_dict)
+            else:
+                rows.append(row)
+                positions.append(position)
+        return Validated(rows, positions, errors)
