@@ -73,7 +73,13 @@ class BundleModel:
             self.spec = InputSpec.from_json(bundle.files[SPEC])
         except SpecError as error:
             raise BundleError(SPEC, str(error)) from error
-        self._bundle = bundle
+        try:
+            #: Where this model comes from, as ``/version`` tells it.
+            self.lineage = _lineage(bundle, self.card, version)
+        except (KeyError, TypeError) as error:
+            raise BundleError(CARD, f"not a card: {error!r}") from error
+        if not {"row", "prediction"} <= set(self.golden):
+            raise BundleError(GOLDEN, "it must hold row and prediction")
         self._features = FeatureMaker(self.spec, derive)
         self._graph = Graph(bundle.files[MODEL])
 
@@ -85,22 +91,6 @@ class BundleModel:
             BundleError: a file is missing or damaged; the error names it.
         """
         return cls(read_bundle(folder), derive, version)
-
-    @property
-    def lineage(self) -> dict[str, Any]:
-        """Where this model comes from, as ``/version`` tells it."""
-        run = self.card.get(RUN, {})
-        return {
-            "version": self.version,
-            "artifact_sha256": self._bundle.artifact_sha256,
-            "files": dict(self._bundle.hashes),
-            "data": self.card["data"],
-            "evaluated": self.card["evaluated"],
-            "metrics": self.card["metrics"],
-            "libraries": self.card["libraries"],
-            "git_commit": run.get("git_commit"),
-            "trained_at": run.get("trained_at"),
-        }
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), for validated rows."""
@@ -119,3 +109,17 @@ class BundleModel:
         found = float(self.predict([self.golden["row"]])[0])
         if not abs(found - expected) <= GOLDEN_TOLERANCE * abs(expected):
             raise NotReadyError(f"the golden row scores {found!r} where {expected!r} was recorded")
+
+
+def _lineage(bundle: Bundle, card: dict[str, Any], version: str) -> dict[str, Any]:
+    return {
+        "version": version,
+        "artifact_sha256": bundle.artifact_sha256,
+        "files": dict(bundle.hashes),
+        "data": card["data"],
+        "evaluated": card["evaluated"],
+        "metrics": card["metrics"],
+        "libraries": card["libraries"],
+        "git_commit": card[RUN]["git_commit"],
+        "trained_at": card[RUN]["trained_at"],
+    }

@@ -18,9 +18,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, write_bundle
-from model_kit.encoding import Derive, Encoded
+from model_kit.definition import Estimator, Floors, ModelDefinition
+from model_kit.encoding import Encoded
 from model_kit.model import BundleModel
-from model_kit.spec import Field, InputSpec, Learned, Level, Target
+from model_kit.spec import Field, InputSpec, Learned, Level, Target, Value
 
 FIELDS = (
     Field("distance", "number", "Length of the ride", unit="km", required=True, minimum=0, group="Ride"),
@@ -46,7 +47,7 @@ LEARNED = {
 TARGET = Target("fare", "EUR", "log", 2.5)
 SPEC_OF_RIDES = InputSpec(FIELDS, LEARNED, TARGET)
 WEIGHTS = (1 / 8, 1 / 16, -1 / 4, 1 / 32)
-GOLDEN_ROW = {"distance": 3.5, "passengers": 1, "zone": "A", "comfort": "2"}
+GOLDEN_ROW: dict[str, Value] = {"distance": 3.5, "passengers": 1, "zone": "A", "comfort": "2"}
 GOLDEN_PREDICTION = float(np.exp(2.5 + 3.5 / 8 + 1 / 16 + 2 / 32))
 
 
@@ -104,7 +105,30 @@ def write_ride_bundle(folder: Path, **card: Any) -> str:
     return write_bundle(folder, ride_files(**card))
 
 
+def ride_definition(**changes: Any) -> ModelDefinition:
+    """The model package of rides for the training harness, with a linear estimator; ``changes`` override it."""
+    facts: dict[str, Any] = {
+        "name": "rides",
+        "version": "1.2.3",
+        "fields": FIELDS,
+        "target": TARGET,
+        "derive": derive,
+        "make_estimator": _linear_regression,
+        "keep_for_training": lambda rows, _: np.ones(len(rows), bool),
+        "repair": dict,
+        "register_converters": lambda: None,
+        "floors": Floors(r2=0.5, rmse=0.5),
+    }
+    return ModelDefinition(**(facts | changes))
+
+
+def _linear_regression(_: InputSpec) -> Estimator:
+    from sklearn.linear_model import LinearRegression  # noqa: PLC0415 - tests of servers have no scikit-learn
+
+    estimator: Estimator = LinearRegression()
+    return estimator
+
+
 def load_rides(folder: Path, version: str = "1.2.3") -> BundleModel:
     """Load the bundle of rides from ``folder``."""
-    use: Derive = derive
-    return BundleModel.load(folder, use, version)
+    return BundleModel.load(folder, derive, version)

@@ -1,0 +1,152 @@
+"""Scores of a model on rows it has not seen: repeated cross-validation with everything learned inside the folds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+from sklearn.model_selection import RepeatedKFold
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from model_kit.definition import Dataset, Estimator, ModelDefinition
+from model_kit.encoding import FeatureMaker
+from model_kit.errors import FloorError
+from model_kit.model import to_target_unit
+from model_kit.spec import InputSpec, Row, Target, fit_spec
+
+N_SPLITS = 10
+N_REPEATS = 2
+RANDOM_STATE = 20240
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model fitted on some rows.
+
+    Attributes:
+        spec: what was learned of the fields, with the target's offset.
+        features: the way from rows to the estimator's features.
+        estimator: fitted on log(target) - offset (or target - offset).
+    """
+
+    spec: InputSpec
+    features: FeatureMaker
+    estimator: Estimator
+
+    def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+        """Predictions in the target's unit, shape (n_rows,), by scikit-learn."""
+        return to_target_unit(self.estimator.predict(self.features(rows)), self.spec.target)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What cross-validation found.
+
+    Attributes:
+        out_of_fold: shape (n_repeats, n_rows), in the target's unit, in the order of the rows.
+        metrics: see :func:`score`.
+        seconds: wall time.
+    """
+
+    out_of_fold: NDArray[np.float64]
+    metrics: dict[str, float]
+    seconds: float
+
+
+def to_estimator_scale(values: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+    """Values in the target's unit, on the estimator's scale, without the offset."""
+    return np.log(values) if target.scale == "log" else values
+
+
+def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.float64]) -> Fitted:
+    """Fit spec and estimator on ``rows``; ``target`` in its unit, shape (n_rows,).
+
+    One thread in the linear algebra, so that the result does not depend on how many there are.
+    """
+    keep = definition.keep_for_training(rows, target)
+    rows = [row for row, kept in zip(rows, keep, strict=True) if kept]
+    scaled = to_estimator_scale(target[keep], definition.target)
+    offset = math.fsum(scaled) / len(scaled)
+    spec = fit_spec(definition.fields, definition.target, rows, rare_below=definition.rare_below).with_offset(offset)
+    features = FeatureMaker(spec, definition.derive)
+    estimator = definition.make_estimator(spec)
+    with threadpool_limits(1):
+        estimator.fit(features(rows), scaled - offset)
+    return Fitted(spec, features, estimator)
+
+
+def cross_validate(
+    definition: ModelDefinition,
+    dataset: Dataset,
+    *,
+    n_splits: int = N_SPLITS,
+    n_repeats: int = N_REPEATS,
+    n_jobs: int = 2,
+    progress: bool = True,
+) -> Evaluation:
+    """Repeated k-fold cross-validation; every row is predicted once per repeat by a model that never saw it."""
+    start = time.perf_counter()
+    folds = list(RepeatedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE).split(dataset.target))
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_hold_out)(definition, dataset, fit_on, hold_out) for fit_on, hold_out in folds
+    )
+    out_of_fold = np.full((n_repeats, len(dataset.target)), np.nan)
+    bar = tqdm(results, total=len(folds), desc="Cross-validation", unit="fold", disable=None if progress else True)
+    for number, ((_, hold_out), predictions) in enumerate(zip(folds, bar, strict=True)):
+        out_of_fold[number // n_splits, hold_out] = predictions
+    return Evaluation(out_of_fold, score(definition, dataset, out_of_fold), time.perf_counter() - start)
+
+
+def score(definition: ModelDefinition, dataset: Dataset, out_of_fold: NDArray[np.float64]) -> dict[str, float]:
+    """Metrics pooled per repeat, averaged over the repeats.
+
+    Args:
+        definition: names the rows that are not core.
+        dataset: the rows that were predicted.
+        out_of_fold: shape (n_repeats, n_rows), in the target's unit.
+
+    Returns:
+        ``rmse``, ``r2`` on the estimator's scale over all rows; ``rmse_core`` without the rows that are not
+        core; ``mae`` in the target's unit.
+    """
+    core = np.array([identifier not in definition.not_core for identifier in dataset.ids])
+    truth = to_estimator_scale(dataset.target, definition.target)
+    scaled = to_estimator_scale(out_of_fold, definition.target)
+    return {
+        "rmse": _mean(root_mean_squared_error(truth, repeat) for repeat in scaled),
+        "rmse_core": _mean(root_mean_squared_error(truth[core], repeat[core]) for repeat in scaled),
+        "r2": _mean(r2_score(truth, repeat) for repeat in scaled),
+        "mae": _mean(mean_absolute_error(dataset.target, repeat) for repeat in out_of_fold),
+    }
+
+
+def require_floors(definition: ModelDefinition, metrics: dict[str, float]) -> None:
+    """Refuse a model below the absolute floors of its package.
+
+    Raises:
+        FloorError: R2 is too low or RMSE too high; the message has the figures.
+    """
+    floors = definition.floors
+    # Written so that NaN is refused too.
+    if not metrics["r2"] >= floors.r2:
+        raise FloorError(f"R2 is {metrics['r2']:.4f}, below the floor of {floors.r2}; the model is not exported")
+    if not metrics["rmse"] <= floors.rmse:
+        raise FloorError(f"RMSE is {metrics['rmse']:.4f}, above the limit of {floors.rmse}; the model is not exported")
+
+
+def _hold_out(
+    definition: ModelDefinition, dataset: Dataset, fit_on: NDArray[np.int64], hold_out: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    fitted = fit(definition, [dataset.rows[index] for index in fit_on], dataset.target[fit_on])
+    return fitted.predict([dataset.rows[index] for index in hold_out])
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from model_kit.definition import Dataset, Floors
+from model_kit.errors import FloorError
+from model_kit.evaluation import cross_validate, fit, require_floors, score
+from model_kit.testing import ride_definition
+from sklearn.linear_model import LinearRegression
+
+
+def test_every_row_is_predicted_out_of_fold_in_its_own_place(rides: Dataset) -> None:
+    evaluation = cross_validate(ride_definition(), rides, n_splits=5, n_repeats=2, n_jobs=1, progress=False)
+    assert evaluation.out_of_fold.shape == (2, 300)
+    np.testing.assert_allclose(evaluation.out_of_fold, np.broadcast_to(rides.target, (2, 300)), rtol=0.25)
+    # Other folds, so other fits: the repeats are no copies of each other.
+    assert not np.array_equal(evaluation.out_of_fold[0], evaluation.out_of_fold[1])
+
+
+def test_number_of_processes_does_not_change_the_result(rides: Dataset) -> None:
+    one, two = (
+        cross_validate(ride_definition(), rides, n_splits=3, n_repeats=1, n_jobs=n_jobs, progress=False)
+        for n_jobs in (1, 2)
+    )
+    np.testing.assert_array_equal(one.out_of_fold, two.out_of_fold)
+
+
+def test_permuted_target_cannot_be_learned(rides: Dataset) -> None:
+    permuted = replace(rides, target=np.random.default_rng(0).permutation(rides.target))
+    evaluation = cross_validate(ride_definition(), permuted, n_splits=5, n_repeats=2, n_jobs=1, progress=False)
+    assert evaluation.metrics["r2"] <= 0.05
+
+
+def test_rows_left_out_of_training_are_predicted_all_the_same(rides: Dataset) -> None:
+    definition = ride_definition(keep_for_training=lambda rows, _: np.array([row["zone"] == "A" for row in rows]))
+    evaluation = cross_validate(definition, rides, n_splits=3, n_repeats=1, n_jobs=1, progress=False)
+    assert np.isfinite(evaluation.out_of_fold).all()
+
+
+def test_metrics_of_known_errors(rides: Dataset) -> None:
+    small = replace(rides, ids=("a", "b", "c", "d"), rows=rides.rows[:4], target=np.exp([1.0, 2.0, 3.0, 4.0]))
+    errors = np.array([[0.1, -0.1, 0.1, 1.0], [0.2, 0.2, -0.2, 2.0]])
+    metrics = score(
+        ride_definition(not_core=frozenset("d")), small, np.exp(np.log(small.target) + errors)
+    )
+    assert metrics["rmse"] == pytest.approx(((1.03 / 4) ** 0.5 + (4.12 / 4) ** 0.5) / 2)
+    assert metrics["rmse_core"] == pytest.approx(0.15)
+    assert metrics["r2"] == pytest.approx((1 - 1.03 / 5 + 1 - 4.12 / 5) / 2)
+    mae = np.abs(np.exp(np.log(small.target) + errors) - small.target).mean()
+    assert metrics["mae"] == pytest.approx(mae)
+
+
+def test_offset_is_the_mean_of_the_target_on_the_estimators_scale(rides: Dataset) -> None:
+    fitted = fit(ride_definition(), rides.rows, rides.target)
+    assert fitted.spec.target.offset == pytest.approx(np.log(rides.target).mean(), rel=1e-12)
+
+
+def test_target_of_identity_scale_is_not_transformed(rides: Dataset) -> None:
+    definition = ride_definition()
+    definition = replace(definition, target=replace(definition.target, scale="identity"))
+    fitted = fit(definition, rides.rows, rides.target)
+    plain = LinearRegression().fit(fitted.features(rides.rows), rides.target)
+    np.testing.assert_allclose(fitted.predict(rides.rows), plain.predict(fitted.features(rides.rows)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("metrics", [{"r2": float("nan"), "rmse": 0.1}, {"r2": 0.9, "rmse": float("nan")}])
+def test_scores_that_are_no_numbers_are_below_every_floor(metrics: dict[str, float]) -> None:
+    with pytest.raises(FloorError):
+        require_floors(ride_definition(floors=Floors(r2=0, rmse=1)), metrics)

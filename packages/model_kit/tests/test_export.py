@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from model_kit.definition import Dataset
+from model_kit.errors import BundleError, ExportError
+from model_kit.evaluation import Fitted, fit
+from model_kit.export import agreement, to_onnx
+from model_kit.model import Graph
+from model_kit.testing import ride_definition
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.linear_model import LinearRegression
+
+
+@pytest.fixture
+def fitted(rides: Dataset) -> Fitted:
+    return fit(ride_definition(), rides.rows, rides.target)
+
+
+def test_export_twice_gives_the_same_bytes(fitted: Fitted, rides: Dataset) -> None:
+    assert to_onnx(fitted, rides.rows)[0] == to_onnx(fitted, rides.rows)[0]
+
+
+def test_trees_agree_too(rides: Dataset) -> None:
+    definition = ride_definition(make_estimator=lambda _: GradientBoostingRegressor(n_estimators=20, random_state=0))
+    _, difference = to_onnx(fit(definition, rides.rows, rides.target), rides.rows)
+    assert difference["train"] <= 5e-6
+    assert difference["generated"] <= 5e-6
+
+
+def test_graph_of_another_model_is_refused_and_the_row_named(fitted: Fitted, rides: Dataset) -> None:
+    other = fit(ride_definition(), rides.rows[:50], rides.target[:50])
+    content, _ = to_onnx(other, rides.rows)
+    with pytest.raises(ExportError, match=r"row \d+: the graph predicts"):
+        agreement(fitted, content, rides.rows)
+
+
+def test_difference_of_more_than_five_millionths_is_refused(fitted: Fitted, rides: Dataset) -> None:
+    content, _ = to_onnx(fitted, rides.rows)
+    nudged = Fitted(fitted.spec.with_offset(fitted.spec.target.offset), fitted.features, _Nudged(fitted, 6e-6))
+    with pytest.raises(ExportError):
+        agreement(nudged, content, rides.rows)
+    within = Fitted(fitted.spec, fitted.features, _Nudged(fitted, 3e-6))
+    assert 2e-6 < agreement(within, content, rides.rows) < 5e-6
+
+
+def test_prediction_that_is_not_finite_is_refused(fitted: Fitted, rides: Dataset) -> None:
+    content, _ = to_onnx(fitted, rides.rows)
+    with pytest.raises(ExportError, match="row 0 is not finite"):
+        agreement(Fitted(fitted.spec, fitted.features, _Nudged(fitted, np.nan)), content, rides.rows)
+
+
+def test_bytes_that_are_no_graph_are_refused() -> None:
+    with pytest.raises(BundleError, match=r"model\.onnx: ONNX Runtime cannot load it"):
+        Graph(b"no graph")
+
+
+class _Nudged(LinearRegression):
+    """An estimator that predicts a little more than the fitted one."""
+
+    def __init__(self, fitted: Fitted, by: float) -> None:
+        self._estimator, self._by = fitted.estimator, by
+
+    def predict(self, X: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # noqa: N803
+        return self._estimator.predict(X) + self._by

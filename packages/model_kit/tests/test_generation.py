@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from model_kit.generation import NEVER_SEEN, generate_rows, golden_row
+from model_kit.spec import Field, InputSpec, Learned
+from model_kit.testing import GOLDEN_ROW, LEARNED, SPEC_OF_RIDES, TARGET
+from model_kit.validation import Validator
+
+
+def test_generated_rows_are_valid_even_at_the_extremes() -> None:
+    rows = generate_rows(SPEC_OF_RIDES, 500, seed=1, nulls=0.3, unseen=0.3, extremes=0.5)
+    assert len(rows) == 500
+    assert Validator(SPEC_OF_RIDES)(rows).errors == {}
+
+
+def test_same_seed_gives_the_same_rows() -> None:
+    assert generate_rows(SPEC_OF_RIDES, 20, seed=1) == generate_rows(SPEC_OF_RIDES, 20, seed=1)
+    assert generate_rows(SPEC_OF_RIDES, 20, seed=1) != generate_rows(SPEC_OF_RIDES, 20, seed=2)
+
+
+def test_plain_rows_stay_within_what_training_saw() -> None:
+    for row in generate_rows(SPEC_OF_RIDES, 300, seed=3):
+        assert 0.4 <= row["distance"] <= 32
+        assert row["passengers"] in (None, 1, 2, 3, 4)
+        assert row["zone"] in LEARNED["zone"].codes  # type: ignore[operator]
+        assert row["comfort"] in (None, "1", "2")
+
+
+def test_nulls_unseen_levels_and_extremes_are_among_them() -> None:
+    rows = generate_rows(SPEC_OF_RIDES, 2000, seed=4, nulls=0.2, unseen=0.2, extremes=0.2)
+    shares = {
+        "null": sum(row["passengers"] is None for row in rows) / 2000,
+        "documented but unseen": sum(row["comfort"] == "3" for row in rows) / 2000,
+        "never seen": sum(row["zone"] == NEVER_SEEN for row in rows) / 2000,
+        "far out": sum(row["distance"] > 32 for row in rows) / 2000,
+    }
+    assert 0.2 < shares["null"] < 0.35
+    assert 0.03 < shares["documented but unseen"] < 0.12
+    assert 0.15 < shares["never seen"] < 0.25
+    assert 0.03 < shares["far out"] < 0.12
+    assert all(row["distance"] is not None and row["zone"] is not None for row in rows)
+
+
+def test_field_that_training_never_saw_a_value_of_is_generated_too() -> None:
+    fields = (Field("x", "number", "", minimum=3), Field("y", "category", ""))
+    spec = InputSpec(fields, {"x": Learned(0.5, None), "y": Learned(0.5, None, codes={})}, TARGET)
+    rows = generate_rows(spec, 50, seed=0)
+    assert {row["y"] for row in rows} == {None, NEVER_SEEN}
+    assert all(row["x"] is None or 3 <= row["x"] <= 4 for row in rows)
+
+
+def test_golden_row_is_made_of_medians_and_modes() -> None:
+    assert golden_row(SPEC_OF_RIDES) == GOLDEN_ROW
+
+
+def test_golden_row_leaves_out_what_is_typically_absent() -> None:
+    spec = InputSpec(SPEC_OF_RIDES.fields, {**LEARNED, "comfort": Learned(0.9, None, codes={"1": 1})}, TARGET)
+    assert "comfort" not in golden_row(spec)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import random
+
+from model_kit.model import BundleModel
+from model_kit.prediction import Predictor
+from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
+
+
+def test_one_answer_for_each_record_in_order(model: BundleModel) -> None:
+    answer = Predictor(model)([GOLDEN_ROW, {"zone": "A"}, 5, GOLDEN_ROW])
+    assert answer.predictions == [GOLDEN_PREDICTION, None, None, GOLDEN_PREDICTION]
+    assert answer.errors == {
+        1: {"distance": ["Missing data for required field."]},
+        2: {"_schema": ["Invalid input type."]},
+    }
+
+
+def test_nothing_sent_is_nothing_answered(model: BundleModel) -> None:
+    answer = Predictor(model)([])
+    assert (answer.predictions, answer.errors) == ([], {})
+
+
+def test_nothing_valid_is_not_scored(model: BundleModel) -> None:
+    answer = Predictor(model)([{}, None])
+    assert answer.predictions == [None, None]
+    assert set(answer.errors) == {0, 1}
+
+
+def test_shuffled_rows_and_fields_score_the_same(model: BundleModel) -> None:
+    predict = Predictor(model)
+    rows = [{"distance": number, "zone": "AB"[number % 2], "passengers": None} for number in range(50)]
+    shuffled = [dict(reversed(row.items())) for row in rows]
+    random.Random(0).shuffle(shuffled)
+    expected = dict(zip([row["distance"] for row in rows], predict(rows).predictions, strict=True))
+    assert predict(shuffled).predictions == [expected[row["distance"]] for row in shuffled]

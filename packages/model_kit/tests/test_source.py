@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from model_kit.source import source_digest
+
+
+def test_digest_changes_with_code_and_names_and_with_nothing_else(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    (package / "sub").mkdir(parents=True)
+    (package / "a.py").write_text("1")
+    (package / "sub" / "b.py").write_text("2")
+    before = source_digest(package)
+    (package / "bundle").mkdir()
+    (package / "bundle" / "card.json").write_text("{}")
+    assert source_digest(package) == before
+    (package / "a.py").write_text("3")
+    changed = source_digest(package)
+    assert changed != before
+    (package / "a.py").rename(package / "c.py")
+    assert source_digest(package) not in (before, changed)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from model_kit.errors import SpecError
+from model_kit.spec import Field, InputSpec, Learned, Level, Target, fit_spec
+from model_kit.testing import SPEC_OF_RIDES
+
+TARGET = Target("price", "EUR")
+
+
+def category(**facts: Any) -> Field:
+    return Field("zone", "category", "a zone", **facts)
+
+
+def learn(field: Field, values: list[Any], **options: Any) -> Learned:
+    return fit_spec([field], TARGET, [{field.name: value} for value in values], **options).learned[field.name]
+
+
+def test_spec_survives_its_json() -> None:
+    assert InputSpec.from_json(SPEC_OF_RIDES.to_json()) == SPEC_OF_RIDES
+
+
+def test_json_leaves_out_defaults_and_keeps_the_rest() -> None:
+    fields = {field["name"]: field for field in json.loads(SPEC_OF_RIDES.to_json())["fields"]}
+    assert set(fields["distance"]) == {"name", "kind", "description", "group", "required", "unit", "minimum", "learned"}
+    assert fields["comfort"]["levels"][2] == {"value": "3", "meaning": "Luxury"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        SPEC_OF_RIDES.to_json().replace('"format": 1', '"format": 2'),
+        SPEC_OF_RIDES.to_json().replace('"kind": "number"', '"kind": "colour"'),
+        SPEC_OF_RIDES.to_json().replace('"unit": "km"', '"units": "km"'),
+        SPEC_OF_RIDES.to_json().replace('"name": "zone"', '"name": "distance"'),
+    ],
+)
+def test_what_is_no_spec_is_refused(text: str) -> None:
+    with pytest.raises(SpecError):
+        InputSpec.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"name": "", "kind": "number"}, "a field has no name"),
+        ({"kind": "number", "levels": (Level("A", ""),)}, "only a category has levels"),
+        ({"kind": "integer", "numeric_codes": True}, "only a category has levels"),
+        ({"kind": "category", "minimum": 0}, "a category has no bounds"),
+        ({"kind": "category", "ordered": True}, "must document its levels"),
+        ({"kind": "category", "levels": (Level("A", ""), Level("A", ""))}, "documented twice"),
+        ({"kind": "number", "minimum": 2, "maximum": 1}, "minimum 2 is above maximum 1"),
+    ],
+)
+def test_field_that_contradicts_itself_is_refused(facts: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Field(**({"name": "x", "description": ""} | facts))
+
+
+def test_number_learns_range_median_and_bins() -> None:
+    learned = learn(Field("x", "number", ""), [None, *range(1, 100)])
+    assert (learned.low, learned.high, learned.typical) == (1, 99, 50)
+    assert learned.missing == pytest.approx(0.01)
+    assert learned.bins == (10, 20, 30, 40, 50, 60, 70, 80, 90)
+
+
+def test_typical_integer_occurs_in_the_data() -> None:
+    assert learn(Field("x", "integer", ""), [1, 2, 5, 9]).typical == 2
+
+
+def test_repeated_values_make_fewer_bins_and_never_an_empty_last_one() -> None:
+    assert learn(Field("x", "number", ""), [0] * 95 + [1, 2, 3, 4, 5]).bins == (0,)
+    assert learn(Field("x", "number", ""), [7] * 20).bins == ()
+
+
+def test_number_without_a_value_learns_nothing() -> None:
+    assert learn(Field("x", "number", ""), [None, None]) == Learned(1.0, None)
+
+
+def test_nominal_levels_are_coded_by_name_and_rare_ones_share_zero() -> None:
+    learned = learn(category(), ["b"] * 3 + ["a"] * 2 + ["z", "y"], rare_below=2)
+    assert learned.codes == {"y": 0, "z": 0, "a": 1, "b": 2}
+    assert learned.typical == "b"
+
+
+def test_ordered_levels_are_coded_by_their_documented_position() -> None:
+    levels = (Level("low", ""), Level("mid", ""), Level("high", ""))
+    assert learn(category(levels=levels, ordered=True), ["high", "low"]).codes == {"low": 1, "high": 3}
+
+
+def test_ordered_level_without_a_place_is_refused() -> None:
+    with pytest.raises(SpecError, match="zone: level 'top' has no place"):
+        learn(category(levels=(Level("low", ""),), ordered=True), ["top"])
+
+
+def test_most_frequent_absence_is_typical_only_where_it_is_information() -> None:
+    values = ["a", "a", "b", None, None, None]
+    assert learn(category(null_means="none"), values).typical is None
+    assert learn(category(), values).typical == "a"
+    assert learn(category(null_means="none"), [*values, "a", "a"]).typical == "a"
+
+
+def test_nothing_to_learn_from_is_refused() -> None:
+    with pytest.raises(SpecError, match="no row"):
+        fit_spec([category()], TARGET, [])
+
+
+def test_learned_facts_must_be_about_the_declared_fields() -> None:
+    with pytest.raises(SpecError, match="not about the declared fields"):
+        InputSpec((category(),), {}, TARGET)
+
+
+def test_learned_number_that_is_not_finite_is_not_written() -> None:
+    with pytest.raises(SpecError, match="not finite"):
+        SPEC_OF_RIDES.with_offset(float("nan")).to_json()
+
+
+def test_required_fields_are_listed_in_order() -> None:
+    assert SPEC_OF_RIDES.required == ("distance", "zone")

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_kit.bundle import read_bundle
+from model_kit.definition import Dataset, Floors
+from model_kit.errors import FloorError
+from model_kit.evaluation import fit
+from model_kit.testing import load_rides, ride_definition
+from model_kit.training import git_commit, train
+
+SOURCE = Path(__file__).parent
+
+
+@pytest.fixture
+def trained(tmp_path: Path, rides: Dataset) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path / "bundle"
+    return folder, train(ride_definition(), rides, folder, source=SOURCE)
+
+
+def test_trained_bundle_predicts_what_scikit_learn_predicted(
+    trained: tuple[Path, dict[str, Any]], rides: Dataset
+) -> None:
+    expected = fit(ride_definition(), rides.rows, rides.target).predict(rides.rows)
+    found = load_rides(trained[0]).predict(rides.rows)
+    np.testing.assert_allclose(found, expected, rtol=5e-6)
+    np.testing.assert_allclose(found, rides.target, rtol=0.25)
+
+
+def test_golden_row_is_scored_by_scikit_learn_before_the_export(
+    trained: tuple[Path, dict[str, Any]], rides: Dataset
+) -> None:
+    golden = read_bundle(trained[0]).json("golden.json")
+    expected = fit(ride_definition(), rides.rows, rides.target).predict([golden["row"]])[0]
+    assert golden["prediction"] == expected
+    load_rides(trained[0]).check()
+
+
+def test_repair_has_the_last_word_on_the_golden_row(tmp_path: Path, rides: Dataset) -> None:
+    definition = ride_definition(repair=lambda row: {**row, "passengers": 4})
+    train(definition, rides, tmp_path / "bundle", source=SOURCE, cv=False)
+    assert read_bundle(tmp_path / "bundle").json("golden.json")["row"]["passengers"] == 4
+
+
+def test_card_tells_data_scores_and_libraries(trained: tuple[Path, dict[str, Any]], rides: Dataset) -> None:
+    card = read_bundle(trained[0]).json("card.json")
+    assert card == json.loads(json.dumps(trained[1]))
+    assert card["data"] == {"name": "rides by dice", "sha256": "0" * 64, "rows": 300, "synthetic": True}
+    assert card["evaluated"] is True
+    assert 0.9 < card["metrics"]["r2"] < 1
+    assert 0.04 < card["metrics"]["rmse"] < 0.06
+    assert card["metrics"]["rmse_core"] == card["metrics"]["rmse"]
+    assert 0 < card["metrics"]["mae"] < 3
+    assert set(card["libraries"]) >= {"python", "numpy", "scikit-learn", "skl2onnx", "onnxruntime"}
+    assert card["agreement"]["train"] <= 5e-6
+    assert card["agreement"]["generated"] <= 5e-6
+    assert card["run"]["git_commit"] == git_commit(SOURCE)
+
+
+def test_training_twice_gives_the_same_artefact(
+    tmp_path: Path, trained: tuple[Path, dict[str, Any]], rides: Dataset
+) -> None:
+    train(ride_definition(), rides, tmp_path / "again", source=SOURCE)
+    assert read_bundle(tmp_path / "again").artifact_sha256 == read_bundle(trained[0]).artifact_sha256
+
+
+def test_bundle_without_cross_validation_is_marked_unevaluated(tmp_path: Path, rides: Dataset) -> None:
+    card = train(ride_definition(), rides, tmp_path / "bundle", source=SOURCE, cv=False)
+    assert card["evaluated"] is False
+    assert card["metrics"] is None
+
+
+@pytest.mark.parametrize(
+    ("floors", "message"), [(Floors(r2=0.999, rmse=1), "R2 is 0.9"), (Floors(r2=0, rmse=0.01), "RMSE is 0.04")]
+)
+def test_model_below_the_floors_is_not_exported_and_the_old_bundle_stays(
+    trained: tuple[Path, dict[str, Any]], rides: Dataset, floors: Floors, message: str
+) -> None:
+    before = read_bundle(trained[0]).artifact_sha256
+    with pytest.raises(FloorError, match=message):
+        train(ride_definition(floors=floors), rides, trained[0], source=SOURCE)
+    assert read_bundle(trained[0]).artifact_sha256 == before
+
+
+def test_bundle_holds_no_training_row(trained: tuple[Path, dict[str, Any]], rides: Dataset) -> None:
+    text = b"".join(read_bundle(trained[0]).files.values()).decode(errors="replace")
+    distances = {row["distance"] for row in rides.rows}
+    facts = json.loads((trained[0] / "spec.json").read_text())["fields"][0]["learned"]
+    learned = {facts["typical"], facts["low"], facts["high"], *facts["bins"]}
+    assert sum(f"{distance}" in text for distance in distances - learned) < len(distances) / 20
+
+
+def test_git_commit_is_none_outside_git(tmp_path: Path) -> None:
+    assert git_commit(tmp_path) is None

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES
+from model_kit.validation import Validator
+
+VALIDATE = Validator(SPEC_OF_RIDES)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def errors(**fields: Any) -> dict[str, list[str]]:
+    return VALIDATE([GOLDEN_ROW | fields]).errors.get(0, {})
+
+
+@pytest.mark.parametrize("value", [3, 3.0, 1e0])
+def test_integer_takes_any_number_with_an_integral_value(value: float) -> None:
+    validated = VALIDATE([GOLDEN_ROW | {"passengers": value}])
+    assert validated.errors == {}
+    assert validated.rows[0]["passengers"] == value
+    assert isinstance(validated.rows[0]["passengers"], int)
+
+
+@pytest.mark.parametrize("value", [3.7, "12", True, [], {}, "three"])
+def test_integer_refuses_everything_else(value: object) -> None:
+    assert errors(passengers=value) == {"passengers": ["Not a valid integer."]}
+
+
+@pytest.mark.parametrize("value", ["12", True, [], {}, False])
+def test_number_refuses_what_is_no_number(value: object) -> None:
+    assert errors(distance=value) == {"distance": ["Not a valid number."]}
+
+
+@pytest.mark.parametrize("field", ["distance", "passengers"])
+def test_numbers_must_be_finite_and_fit_a_float(field: str) -> None:
+    special = ["Special numeric values (nan or infinity) are not permitted."]
+    assert errors(**{field: math.inf}) == {field: special}
+    assert errors(**{field: math.nan}) == {field: special}
+    assert errors(**{field: 10**400}) == {field: ["Number too large."]}
+
+
+def test_hard_bounds_are_inclusive() -> None:
+    assert errors(distance=0, passengers=8) == {}
+    assert errors(distance=-0.1) == {"distance": ["Must be greater than or equal to 0."]}
+    both = ["Must be greater than or equal to 1 and less than or equal to 8."]
+    assert errors(passengers=9) == {"passengers": both}
+
+
+@pytest.mark.parametrize("value", [5, True, 1.5, [], {}])
+def test_category_takes_strings_alone(value: object) -> None:
+    assert errors(zone=value) == {"zone": ["Not a valid string."]}
+
+
+@pytest.mark.parametrize("value", ["nowhere", "", "\ud800", "NA"])
+def test_level_never_seen_is_valid(value: str) -> None:
+    assert errors(zone=value) == {}
+
+
+@pytest.mark.parametrize("value", [2, 2.0, "2"])
+def test_code_is_the_same_level_however_it_is_written(value: object) -> None:
+    assert VALIDATE([GOLDEN_ROW | {"comfort": value}]).rows[0]["comfort"] == "2"
+
+
+@pytest.mark.parametrize("value", [2.5, True, math.nan, math.inf, 10**400, 1e300, []])
+def test_code_refuses_what_cannot_be_one(value: object) -> None:
+    assert errors(comfort=value) == {"comfort": ["Not a valid string or whole number."]}
+
+
+def test_required_fields_must_be_present_and_not_null() -> None:
+    assert VALIDATE([{}]).errors == {
+        0: {"distance": ["Missing data for required field."], "zone": ["Missing data for required field."]}
+    }
+    assert errors(zone=None) == {"zone": ["Field may not be null."]}
+
+
+def test_optional_fields_may_be_missing_or_null() -> None:
+    assert VALIDATE([{"distance": 1, "zone": "A"}, {"distance": 1, "zone": "A", "passengers": None}]).errors == {}
+
+
+def test_fields_that_the_model_does_not_use_are_ignored() -> None:
+    assert VALIDATE([GOLDEN_ROW | {"Id": object(), "": 1}]).rows == [GOLDEN_ROW]
+
+
+def test_every_record_is_judged_in_its_own_place() -> None:
+    validated = VALIDATE([1, GOLDEN_ROW, None, "x", [], {"zone": "A"}, GOLDEN_ROW])
+    assert validated.positions == [1, 6]
+    assert validated.rows == [GOLDEN_ROW, GOLDEN_ROW]
+    assert validated.errors == {
+        **dict.fromkeys((0, 2, 3, 4), {"_schema": ["Invalid input type."]}),
+        5: {"distance": ["Missing data for required field."]},
+    }
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([*SPEC_OF_RIDES.names, "Id"]), JSON) | JSON, max_size=5))
+def test_any_record_is_either_valid_or_in_error_and_never_changed(records: list[Any]) -> None:
+    before = copy.deepcopy(records)
+    validated = VALIDATE(records)
+    assert sorted([*validated.positions, *validated.errors]) == list(range(len(records)))
+    assert len(validated.rows) == len(validated.positions)
+    assert repr(records) == repr(before)
