@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from model_kit.definition import Dataset
+from model_kit.encoding import Features
 from model_kit.errors import BundleError, ExportError
 from model_kit.evaluation import Fitted, fit
 from model_kit.export import agreement, to_onnx
 from model_kit.model import Graph
 from model_kit.testing import ride_definition
+from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor
-from sklearn.linear_model import LinearRegression
 
 
 @pytest.fixture
@@ -55,11 +56,14 @@ def test_bytes_that_are_no_graph_are_refused() -> None:
         Graph(b"no graph")
 
 
-class _Nudged(LinearRegression):
+class _Nudged:
     """An estimator that predicts a little more than the fitted one."""
 
     def __init__(self, fitted: Fitted, by: float) -> None:
         self._estimator, self._by = fitted.estimator, by
 
-    def predict(self, X: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # noqa: N803
+    def fit(self, X: Features, y: NDArray[np.float64]) -> None:  # noqa: N803 - scikit-learn's name
+        raise AssertionError("it is fitted already")
+
+    def predict(self, X: Features) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
         return self._estimator.predict(X) + self._by
