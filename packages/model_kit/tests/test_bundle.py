@@ -93,9 +93,7 @@ def test_new_bundle_replaces_the_old_one_and_leaves_nothing_else(bundle: Path) -
     assert list(bundle.parent.iterdir()) == [bundle]
 
 
-def test_old_bundle_stays_when_the_new_one_cannot_take_its_place(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_bundle_stays_when_the_new_one_cannot_take_its_place(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read_bundle(bundle)
     rename = Path.rename
 

@@ -42,9 +42,7 @@ def test_rows_left_out_of_training_are_predicted_all_the_same(rides: Dataset) ->
 def test_metrics_of_known_errors(rides: Dataset) -> None:
     small = replace(rides, ids=("a", "b", "c", "d"), rows=rides.rows[:4], target=np.exp([1.0, 2.0, 3.0, 4.0]))
     errors = np.array([[0.1, -0.1, 0.1, 1.0], [0.2, 0.2, -0.2, 2.0]])
-    metrics = score(
-        ride_definition(not_core=frozenset("d")), small, np.exp(np.log(small.target) + errors)
-    )
+    metrics = score(ride_definition(not_core=frozenset("d")), small, np.exp(np.log(small.target) + errors))
     assert metrics["rmse"] == pytest.approx(((1.03 / 4) ** 0.5 + (4.12 / 4) ** 0.5) / 2)
     assert metrics["rmse_core"] == pytest.approx(0.15)
     assert metrics["r2"] == pytest.approx((1 - 1.03 / 5 + 1 - 4.12 / 5) / 2)

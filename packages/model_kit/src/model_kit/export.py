@@ -46,9 +46,7 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> tuple[bytes, dict[str, float
         target_opset=TARGET_OPSET,
     )
     content = graph.SerializeToString(deterministic=True)
-    generated = generate_rows(
-        fitted.spec, N_GENERATED, seed=GENERATED_SEED, nulls=0.1, unseen=0.1, extremes=0.1
-    )
+    generated = generate_rows(fitted.spec, N_GENERATED, seed=GENERATED_SEED, nulls=0.1, unseen=0.1, extremes=0.1)
     return content, {"train": agreement(fitted, content, rows), "generated": agreement(fitted, content, generated)}
 
 

@@ -175,7 +175,9 @@ class InputSpec:
         document = {
             "format": FORMAT,
             "target": asdict(self.target),
-            "fields": [_without_defaults(field) | {"learned": asdict(self.learned[field.name])} for field in self.fields],
+            "fields": [
+                _without_defaults(field) | {"learned": asdict(self.learned[field.name])} for field in self.fields
+            ],
         }
         try:
             return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

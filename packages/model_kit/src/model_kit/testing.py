@@ -26,7 +26,14 @@ from model_kit.spec import Field, InputSpec, Learned, Level, Target, Value
 FIELDS = (
     Field("distance", "number", "Length of the ride", unit="km", required=True, minimum=0, group="Ride"),
     Field("passengers", "integer", "People on board", minimum=1, maximum=8, group="Ride"),
-    Field("zone", "category", "Tariff zone", required=True, levels=(Level("A", "Centre"), Level("B", "Suburbs")), group="Ride"),
+    Field(
+        "zone",
+        "category",
+        "Tariff zone",
+        required=True,
+        levels=(Level("A", "Centre"), Level("B", "Suburbs")),
+        group="Ride",
+    ),
     Field(
         "comfort",
         "category",

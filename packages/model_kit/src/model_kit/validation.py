@@ -71,9 +71,7 @@ class LevelCode(fields.Field[str]):
 
 def schema_for(spec: InputSpec) -> Schema:
     """The marshmallow schema of one record; fields the model does not use are accepted and left out."""
-    declared: dict[str, fields.Field[Any]] = {
-        field.name: _schema_field(field) for field in spec.fields
-    }
+    declared: dict[str, fields.Field[Any]] = {field.name: _schema_field(field) for field in spec.fields}
     return Schema.from_dict(declared, name="Record")(unknown=EXCLUDE)
 
 

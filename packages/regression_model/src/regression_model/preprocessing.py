@@ -1,0 +1,80 @@
+"""Two small transformers whose arithmetic is the same, bit for bit, in scikit-learn and in the exported graph."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+
+class MedianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Fill NaN with the column's lower median.
+
+    The lower median is a value that occurs, so that a column of whole numbers stays one; a mean of the two
+    middle values would be no category of the one-hot encoders behind.
+
+    Attributes:
+        medians_: shape (n_columns,), float32; 0 for a column without any value.
+    """
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
+        """Learn the medians of ``X``, shape (n_rows, n_columns)."""
+        matrix = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan")
+        ordered = np.sort(matrix, axis=0)  # NaN goes last
+        present = np.count_nonzero(~np.isnan(matrix), axis=0)
+        middle = np.maximum(present - 1, 0) // 2
+        medians = ordered[middle, np.arange(matrix.shape[1])]
+        self.medians_ = np.where(present > 0, medians, np.float32(0))
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
+        """``X`` without NaN; same shape, float32."""
+        check_is_fitted(self)
+        matrix = validate_data(self, X, dtype=np.float32, ensure_all_finite="allow-nan", reset=False)
+        return np.where(np.isnan(matrix), self.medians_, matrix)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+class RangeScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Clip each column to its training range, from the minimum to a high quantile, and scale that range to 0..1.
+
+    Beyond the largest few houses size adds little to the price. A linear model that extrapolates there is wrong
+    by a factor of five; one that stops is wrong by a factor of four or less.
+
+    Args:
+        quantile: share of the training rows that lie at or below the upper end. Where the lower end is reached
+            already (a column that is nearly constant), the maximum is the upper end.
+
+    Attributes:
+        low_: shape (n_columns,), float32; lower ends.
+        high_: shape (n_columns,), float32; upper ends.
+        scale_: shape (n_columns,), float32; 1 / (high - low), 0 for a constant column.
+    """
+
+    def __init__(self, quantile: float = 1.0) -> None:
+        self.quantile = quantile
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:  # noqa: N803 - scikit-learn's name
+        """Learn the range of ``X``, shape (n_rows, n_columns)."""
+        matrix = validate_data(self, X, dtype=np.float32)
+        self.low_ = matrix.min(axis=0)
+        # The value at the quantile is one that occurs: no interpolation, hence no rounding.
+        high = np.quantile(matrix, self.quantile, axis=0, method="lower").astype(np.float32)
+        self.high_ = np.where(high > self.low_, high, matrix.max(axis=0))
+        width = self.high_ - self.low_
+        self.scale_ = np.where(width > 0, 1 / np.where(width > 0, width, 1), 0).astype(np.float32)
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
+        """``X`` clipped and scaled to 0..1; same shape, float32."""
+        check_is_fitted(self)
+        matrix: NDArray[np.float32] = validate_data(self, X, dtype=np.float32, reset=False)
+        scaled: NDArray[np.float32] = (np.clip(matrix, self.low_, self.high_) - self.low_) * self.scale_
+        return scaled

@@ -1,0 +1,508 @@
+"""The command ``regression-model``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, read_bundle, write_bundle
+from model_kit.definition import Dataset
+from model_kit.errors import BundleError, FloorError
+from model_kit.model import BundleModel
+from model_kit.prediction import Answer, Predictor
+from model_kit.spec import fit_spec
+from model_kit.testing import load_rides, write_ride_bundle
+from onnx import TensorProto, helper, numpy_helper
+from regression_model import cli, dataset, predict, sample, serving
+from regression_model.derive import column_names, derive
+from regression_model.fields import FIELDS, TARGET
+
+AMES = Path(os.environ.get("AMES_DATA", Path(__file__).parents[4] / "shared" / "data" / "ames"))
+
+#: Rides with fares by hand, see ``model_kit.testing``.
+RIDES = 'id,distance,passengers,zone,comfort,note\n7,8,1,A,2,"one, two"\n8,far,,B,NA,\n7,16.0,NA,B,,x\n9,8,9,,2,x\n'
+SHORT_FARE = float(np.exp(2.5 + 8 / 8 + 1 / 16 + 2 / 32))
+LONG_FARE = float(np.exp(2.5 + 16 / 8 + 1 / 16 - 1 / 4))
+PRICED = (
+    "id,distance,passengers,zone,comfort,note,prediction,error\n"
+    f'7,8,1,A,2,"one, two",{SHORT_FARE!r},\n'
+    "8,far,,B,NA,,,distance: Not a valid number.\n"
+    f"7,16.0,NA,B,,x,{LONG_FARE!r},\n"
+    "9,8,9,,2,x,,passengers: Must be greater than or equal to 1 and less than or equal to 8.; "
+    "zone: Field may not be null.\n"
+)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def use(monkeypatch: pytest.MonkeyPatch, model: BundleModel) -> None:
+    monkeypatch.setattr(serving, "load", lambda: model)
+    predict.predictor.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def rides(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The bundle of rides in place of the package's own."""
+    folder = tmp_path_factory.mktemp("rides") / "bundle"
+    write_ride_bundle(folder)
+    use(monkeypatch, load_rides(folder))
+    yield
+    predict.predictor.cache_clear()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "rides.csv"
+    path.write_text(RIDES)
+    return path
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out" / "priced.csv"
+
+
+class Trainer:
+    """Stands for ``regression_model.training``: remembers how it was called, answers with a card."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Dataset, bool, Path]] = []
+        self.failure: Exception | None = None
+
+    def train(self, data: Dataset, *, cv: bool, bundle: Path, say: Any) -> dict[str, Any]:
+        self.calls.append((data, cv, bundle))
+        say("Fitting")
+        if self.failure:
+            raise self.failure
+        facts = {"name": data.name, "sha256": data.sha256, "rows": len(data.rows), "synthetic": data.synthetic}
+        metrics = {"rmse": 0.11854, "rmse_core": 0.10612, "r2": 0.9, "mae": 13349.2}
+        return {"data": facts, "metrics": metrics if cv else None}
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    trainer = Trainer()
+    module = ModuleType("regression_model.training")
+    module.train = trainer.train  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "regression_model.training", module)
+    monkeypatch.delattr("regression_model.training", raising=False)
+    return trainer
+
+
+# predict
+
+
+def test_predict_adds_prices_and_reasons_and_keeps_every_row(
+    source: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["predict", str(source), "-o", str(target)]) == 0
+    assert target.read_text() == PRICED
+    assert capsys.readouterr().err.splitlines()[-1] == "2 rows scored, 2 failed"
+
+
+def test_predict_strict_fails_if_a_row_failed(source: Path, target: Path) -> None:
+    assert cli.main(["predict", str(source), "-o", str(target), "--strict"]) == 1
+    assert target.read_text() == PRICED
+
+
+def test_predict_strict_succeeds_if_all_rows_were_scored(tmp_path: Path, target: Path) -> None:
+    source = tmp_path / "good.csv"
+    source.write_text("distance,zone\n8,A\n")
+    assert cli.main(["predict", str(source), "-o", str(target), "--strict"]) == 0
+
+
+def test_predict_through_pipes(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(RIDES.replace("x", "é").encode()), encoding="ascii"))
+    assert cli.main(["predict", "-", "-o", "-"]) == 0
+    assert capsysbinary.readouterr().out.decode() == PRICED.replace("x", "é")
+
+
+def test_predict_streams_in_chunks(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes: list[int] = []
+    ask = Predictor.__call__
+
+    def count(self: Predictor, records: list[object]) -> Answer:
+        sizes.append(len(records))
+        return ask(self, records)
+
+    monkeypatch.setattr(Predictor, "__call__", count)
+    source = tmp_path / "many.csv"
+    source.write_text("distance,zone,id\n" + "".join(f"8,A,{number}\n" for number in range(2500)))
+    assert cli.main(["predict", str(source), "-o", str(target)]) == 0
+    assert sizes == [1000, 1000, 500]
+    rows = rows_of(target)
+    assert [row["id"] for row in rows] == [str(number) for number in range(2500)]
+    assert "2500 rows scored, 0 failed" in capsys.readouterr().err
+
+
+def test_predict_shows_progress_on_a_terminal_only(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["predict", str(source), "-o", str(target)])
+    assert "\r" not in capsys.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    cli.main(["predict", str(source), "-o", str(target)])
+    assert "\r4 rows\r" in capsys.readouterr().err
+
+
+def test_predict_of_no_rows_is_the_header(tmp_path: Path, target: Path) -> None:
+    source = tmp_path / "none.csv"
+    source.write_text("distance,zone\n")
+    assert cli.main(["predict", str(source), "-o", str(target)]) == 0
+    assert target.read_text() == "distance,zone,prediction,error\n"
+
+
+def test_predict_names_the_fields_that_a_file_lacks(
+    tmp_path: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "short.csv"
+    source.write_text("distance,zone\n8,A\n")
+    cli.main(["predict", str(source), "-o", str(target)])
+    assert "short.csv: imputing 2 fields that the file lacks: passengers, comfort\n" in capsys.readouterr().err
+
+
+def test_predict_says_that_the_model_knows_synthetic_houses_only(
+    source: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["predict", str(source), "-o", str(target)])
+    assert cli.SYNTHETIC in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "rides.csv: the file is empty"),
+        ("zone\nA\n", "rides.csv: the header lacks the required columns distance"),
+        ("distance,zone,prediction\n", "rides.csv: has a column prediction already"),
+        ("distance,zone,error,prediction\n", "rides.csv: has a column prediction and error already"),
+        (
+            "distance,zone\n8,A\n9",
+            "rides.csv, line 3: 1 cell where the header has 2; it is the last line: the file is cut off",
+        ),
+    ],
+)
+def test_predict_refuses_an_unusable_file_and_leaves_the_output_alone(
+    text: str, reason: str, source: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source.write_text(text)
+    target.write_text("before")
+    assert cli.main(["predict", str(source), "-o", str(target)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"regression-model: {reason}"
+    assert target.read_text() == "before"
+    assert os.listdir(target.parent) == [target.name]
+
+
+def test_predict_of_a_file_that_is_not_there(tmp_path: Path, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["predict", str(tmp_path / "nowhere.csv"), "-o", str(target)]) == 2
+    assert capsys.readouterr().err.endswith("nowhere.csv: cannot be read: No such file or directory\n")
+
+
+def test_predict_into_a_folder_that_is_not_there(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["predict", str(source), "-o", str(tmp_path / "nowhere" / "out.csv")]) == 1
+    assert capsys.readouterr().err.endswith(": No such file or directory\n")
+
+
+def test_predict_interrupted_leaves_no_half_file(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: Any) -> Answer:
+        assert len(os.listdir(target.parent)) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predictor, "__call__", interrupt)
+    assert cli.main(["predict", str(source), "-o", str(target)]) == 130
+    assert os.listdir(target.parent) == []
+    assert capsys.readouterr().err.splitlines()[-1] == "regression-model: interrupted"
+
+
+def test_predict_over_its_own_input(source: Path) -> None:
+    assert cli.main(["predict", str(source), "-o", str(source)]) == 0
+    assert source.read_text() == PRICED
+
+
+def test_predict_to_a_device_leaves_the_device(source: Path) -> None:
+    assert cli.main(["predict", str(source), "-o", os.devnull]) == 0
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_predict_into_a_pipe_that_closes_does_not_complain() -> None:
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from regression_model import cli, serving\n"
+        "from model_kit.testing import load_rides, write_ride_bundle\n"
+        "import pathlib, tempfile\n"
+        "folder = pathlib.Path(tempfile.mkdtemp()); write_ride_bundle(folder / 'b')\n"
+        "serving.load = lambda: load_rides(folder / 'b')\n"
+        "sys.exit(cli.main(['predict', '-', '-o', '-']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stdin.write(b"distance,zone\n" + b"8,A\n" * 5000)
+    process.stdin.close()
+    complaints = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert "Traceback" not in complaints
+    assert "BrokenPipe" not in complaints
+
+
+def test_damaged_bundle_is_one_line_that_says_what_to_do(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> BundleModel:
+        raise BundleError("model.onnx", "the file is damaged")
+
+    monkeypatch.setattr(serving, "load", refuse)
+    predict.predictor.cache_clear()
+    assert cli.main(["predict", str(source), "-o", str(target)]) == 1
+    assert capsys.readouterr().err == (
+        "regression-model: model.onnx: the file is damaged; `regression-model train` writes a new bundle\n"
+    )
+
+
+# real rows, with the declared fields and a graph of one weight
+
+
+@pytest.fixture(scope="session")
+def house_model(tmp_path_factory: pytest.TempPathFactory) -> BundleModel:
+    """log price = 5 + log(1 + living area), over the 79 fields as learned from the synthetic sample."""
+    folder = tmp_path_factory.mktemp("houses") / "bundle"
+    spec = fit_spec(FIELDS, TARGET, dataset.synthetic().rows).with_offset(5.0)
+    position = column_names().index("LogLiving")
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["X", "position"], ["y"], axis=1)],
+        "m",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, len(column_names())])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])],
+        [numpy_helper.from_array(np.array([position]), "position")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    data = {"name": "synthetic sample", "sha256": "0" * 64, "rows": 1460, "synthetic": True}
+    card: dict[str, Any] = {"model": "regression", "data": data, "evaluated": False, "metrics": None, "libraries": {}}
+    card["run"] = {"git_commit": None, "trained_at": "2026-01-01T00:00:00+00:00"}
+    files = {
+        MODEL: model.SerializeToString(),
+        SPEC: spec.to_json().encode(),
+        CARD: dump_json(card),
+        GOLDEN: dump_json({"row": {}, "prediction": 1.0}),
+        REFERENCE: dump_json({}),
+    }
+    write_bundle(folder, files)
+    return BundleModel(read_bundle(folder), derive, "1.0.0")
+
+
+def test_predict_prices_the_synthetic_sample(
+    house_model: BundleModel, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, house_model)
+    sample.write(tmp_path / "houses.csv")
+    assert cli.main(["predict", str(tmp_path / "houses.csv"), "-o", str(target), "--strict"]) == 0
+    rows = rows_of(target)
+    assert len(rows) == 1460
+    assert list(rows[0]) == [*sample.COLUMNS, "prediction", "error"]
+    for row in rows:
+        expected = np.exp(5.0) * (1 + float(row["GrLivArea"]))
+        assert float(row["prediction"]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.skipif(not (AMES / "test.csv").exists(), reason="the Kaggle files are not there (AMES_DATA)")
+def test_predict_prices_every_row_of_the_real_test_file(
+    house_model: BundleModel, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(monkeypatch, house_model)
+    assert cli.main(["predict", str(AMES / "test.csv"), "-o", str(target), "--strict"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "1459 rows scored, 0 failed"
+    rows = rows_of(target)
+    originals = rows_of(AMES / "test.csv")
+    assert len(rows) == 1459
+    for row, original in zip(rows, originals, strict=True):
+        assert float(row.pop("prediction")) > 0
+        assert row.pop("error") == ""
+        assert row == original
+
+
+# train
+
+
+def test_train_uses_the_synthetic_sample_loudly(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train"]) == 0
+    assert cli.main(["train", "--sample"]) == 0
+    assert [(data.name, len(data.rows), cv, bundle) for data, cv, bundle in trainer.calls] == [
+        ("synthetic sample", 1460, True, serving.BUNDLE)
+    ] * 2
+    output = capsys.readouterr()
+    assert cli.SYNTHETIC in output.err
+    assert cli.SYNTHETIC in output.out
+
+
+def test_train_reads_a_file_and_prints_the_scores(
+    trainer: Trainer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "houses.csv"
+    rows = sample.csv_bytes(60).decode().splitlines()
+    path.write_text("\n".join([rows[0], *(row[len("9000") :] for row in rows[1:])]) + "\n")
+    assert cli.main(["train", "--data", str(path), "--bundle", str(tmp_path / "bundle")]) == 0
+    [(data, cv, bundle)] = trainer.calls
+    assert (data.name, data.synthetic, len(data.rows), cv) == ("houses.csv", False, 60, True)
+    assert bundle == tmp_path / "bundle"
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [
+        "data                          houses.csv, 60 rows",
+        f"data sha256                   {data.sha256}",
+        "RMSE of log price             0.1185",
+        "RMSE of log price, core rows  0.1061",
+        "R2 of log price               0.9000",
+        "MAE, USD                      13,349",
+    ]
+    assert output.err == "Fitting\n"
+
+
+def test_train_without_cross_validation_says_so(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--sample", "--no-cv"]) == 0
+    assert trainer.calls[0][1] is False
+    assert "scores       not evaluated\n" in capsys.readouterr().out
+
+
+def test_train_on_an_unusable_file_is_one_line(
+    trainer: Trainer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "page.csv").write_text("<html>")
+    assert cli.main(["train", "--data", str(tmp_path / "page.csv")]) == 2
+    assert trainer.calls == []
+    assert capsys.readouterr().err == (
+        "regression-model: page.csv: an HTML or XML page, not CSV; was it downloaded without signing in?\n"
+    )
+
+
+def test_train_below_the_floor_is_one_line(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer.failure = FloorError("R2 is 0.1000, below the floor of 0.8; the model is not exported")
+    assert cli.main(["train"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "regression-model: R2 is 0.1000, below the floor of 0.8; the model is not exported"
+    )
+
+
+def test_train_interrupted(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> Dataset:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dataset, "synthetic", interrupt)
+    assert cli.main(["train"]) == 130
+    assert trainer.calls == []
+
+
+def test_train_without_its_libraries_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("definition", "estimator", "preprocessing", "quadratic", "converters", "training"):
+        monkeypatch.delitem(sys.modules, f"regression_model.{name}", raising=False)
+    for name in ("training", "evaluation", "export"):
+        monkeypatch.delitem(sys.modules, f"model_kit.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert cli.main(["train"]) == 1
+    assert 'which is not installed: pip install "regression-model[train]"\n' in capsys.readouterr().err
+
+
+def test_data_and_sample_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "--data", "x.csv", "--sample"])
+    assert ended.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+# show
+
+
+def test_show_is_readable_and_loud(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == cli.SYNTHETIC
+    facts = dict(line.split("  ", 1) for line in lines[1:])
+    assert {name: value.strip() for name, value in facts.items()} == {
+        "model": "rides 1.2.3",
+        "data": "rides by hand, 100 rows",
+        "data sha256": "0" * 64,
+        "R2 of log price": "0.9000",
+        "fields": "4, required: distance, zone",
+        "target": "fare, EUR",
+        "libraries": "numpy 2",
+        "trained": "2026-01-01T00:00:00+00:00, commit unknown",
+        "artefact sha256": serving.load().lineage["artifact_sha256"],
+    }
+
+
+def test_show_of_a_model_of_real_data_is_not_loud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {"name": "rides.csv", "sha256": "0" * 64, "rows": 100, "synthetic": False}
+    write_ride_bundle(tmp_path / "bundle", data=data, metrics=None)
+    use(monkeypatch, load_rides(tmp_path / "bundle"))
+    assert cli.main(["show"]) == 0
+    output = capsys.readouterr().out
+    assert "SYNTHETIC" not in output
+    assert "scores           not evaluated\n" in output
+
+
+def test_show_json_is_the_card(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    model = serving.load()
+    assert document == {**model.card, "artifact_sha256": model.lineage["artifact_sha256"], "version": "1.2.3"}
+
+
+# sample, help, version
+
+
+def test_sample_is_written_and_said_to_be_synthetic(target: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sample", "-o", str(target)]) == 0
+    assert target.read_bytes() == sample.csv_bytes()
+    assert cli.SYNTHETIC in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["predict"]])
+def test_help_teaches_with_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--help"])
+    assert ended.value.code == 0
+    assert "examples:\n  regression-model " in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"regression-model {serving.version()}\n"
+
+
+def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err
