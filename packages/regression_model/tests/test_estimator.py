@@ -133,7 +133,7 @@ def test_huge_cheap_sales_are_kept_out_of_training_and_nothing_else() -> None:
 def test_it_learns_what_the_price_depends_on(trained: Trained) -> None:
     rows, prices = _houses(N_ROWS + 200)
     error = np.log(trained.prices(rows[N_ROWS:])) - np.log(prices[N_ROWS:])
-    # The noise is .05, the prices vary by .66.
+    # .103 was measured; the noise is .05, the standard deviation of the log price .62.
     assert np.sqrt(np.mean(error**2)) < 0.12
 
 
@@ -150,6 +150,9 @@ def test_nothing_fitted_has_a_training_row(trained: Trained) -> None:
     arrays = list(_arrays(trained.estimator, {}))
     assert len(arrays) > 300
     assert not [array.shape for array in arrays if N_ROWS in array.shape]
+    # Support vectors would be some of the rows: the one table that is kept is of columns by columns.
+    tables = [array for array in arrays if array.ndim == 2 and min(array.shape) > 1]
+    assert [table.shape[0] - table.shape[1] for table in tables] == [0]
 
 
 def test_the_graph_agrees_on_training_rows_and_on_nulls_unseen_levels_and_extremes(trained: Trained) -> None:
@@ -186,7 +189,7 @@ def test_on_the_real_data_it_agrees_with_the_graph_and_prices_every_house() -> N
     trained = _train([row for row, out in zip(rows, hold_out, strict=True) if not out], prices[~hold_out])
     held = [row for row, out in zip(rows, hold_out, strict=True) if out]
     error = np.log(trained.prices(held)) - np.log(prices[hold_out])
-    assert np.sqrt(np.mean(error**2)) < 0.115  # .1081 was measured
+    assert np.sqrt(np.mean(error**2)) < 0.1  # .0943 was measured
     assert _agreement(trained, rows) < TOLERANCE
     assert _agreement(trained, houses) < TOLERANCE
     assert len(trained.prices(houses)) == 1459
