@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
+import pytest
 from model_kit.model import BundleModel
 from model_kit.prediction import Predictor
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
@@ -34,3 +36,12 @@ def test_shuffled_rows_and_fields_score_the_same(model: BundleModel) -> None:
     random.Random(0).shuffle(shuffled)
     expected = dict(zip([row["distance"] for row in rows], predict(rows).predictions, strict=True))
     assert predict(shuffled).predictions == [expected[row["distance"]] for row in shuffled]
+
+
+def test_score_that_is_no_number_is_the_error_of_its_own_row(
+    model: BundleModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "predict", lambda rows: np.array([1.0, np.nan, np.inf])[: len(rows)])
+    answer = Predictor(model)([GOLDEN_ROW] * 3)
+    assert answer.predictions == [1.0, None, None]
+    assert answer.errors == dict.fromkeys((1, 2), {"_schema": ["The model gives no finite prediction for this row."]})

@@ -62,7 +62,7 @@ def _numbers(field: Field, learned: Learned, n_rows: int, extremes: float, rando
     edges = np.array([low, *learned.bins, high])
     cells = random.integers(len(edges) - 1, size=n_rows)
     dense = edges[cells] + (edges[cells + 1] - edges[cells]) * random.random(n_rows)
-    values = np.where(random.random(n_rows) < 0.5, dense, low + (high - low) * random.random(n_rows))  # noqa: PLR2004
+    values = np.where(random.random(n_rows) < 0.5, dense, low + (high - low) * random.random(n_rows))
     ends = np.array([low, high, low - (high - low), high + (high - low), *FAR])
     values = np.where(random.random(n_rows) < extremes, ends[random.integers(len(ends), size=n_rows)], values)
     values = values.clip(

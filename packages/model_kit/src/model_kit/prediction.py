@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_kit.protocol import Model
-from model_kit.validation import RowErrors, Validator
+from model_kit.validation import WHOLE_ROW, RowErrors, Validator
+
+#: A score that is no number is this row's error; its neighbours keep their predictions.
+NOT_FINITE = "The model gives no finite prediction for this row."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +40,8 @@ class Predictor:
         if validated.rows:
             scored = self.model.predict(validated.rows).tolist()
             for position, prediction in zip(validated.positions, scored, strict=True):
-                predictions[position] = prediction
+                if math.isfinite(prediction):
+                    predictions[position] = prediction
+                else:
+                    validated.errors[position] = {WHOLE_ROW: [NOT_FINITE]}
         return Answer(predictions, validated.errors)

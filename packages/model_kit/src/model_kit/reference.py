@@ -16,8 +16,8 @@ def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
     """Counts per bin and level.
 
     Returns:
-        ``rows``: how many; ``fields``: name -> ``missing`` (rows without a value) and either ``edges`` (upper, inclusive,
-        of all bins but the last) with ``counts``, or ``levels`` (level -> count) with ``other``. Cells of
+        ``rows``: how many; ``fields``: name -> ``missing`` (rows without a value) and either ``edges`` (upper,
+        inclusive, of all bins but the last) with ``counts``, or ``levels`` (level -> count) with ``other``. Cells of
         fewer than 10 rows are merged with a neighbour or into ``other``; a rare ``missing`` counts as 0.
     """
     fields = {}

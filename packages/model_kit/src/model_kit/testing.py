@@ -59,7 +59,7 @@ GOLDEN_PREDICTION = float(np.exp(2.5 + 3.5 / 8 + 1 / 16 + 2 / 32))
 
 
 def derive(encoded: Encoded) -> Encoded:
-    """The median for missing passengers, an indicator for zone B, 0 for missing or unseen comfort; shape (n_rows, 4)."""
+    """Median of missing passengers, indicator of zone B, 0 for missing or unseen comfort; shape (n_rows, 4)."""
     distance, passengers, zone, comfort = encoded.T
     return np.column_stack(
         [

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+from marshmallow.exceptions import SCHEMA
 
 from model_kit.spec import Field, InputSpec, Row, Value
 
-#: What is wrong with one row: field name (``_schema`` for the row as a whole) -> messages.
+#: marshmallow's name for the row as a whole.
+WHOLE_ROW = SCHEMA
+#: What is wrong with one row: field name, or ``WHOLE_ROW`` -> messages.
 RowErrors: TypeAlias = dict[str, list[str]]
 
 

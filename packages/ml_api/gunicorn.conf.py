@@ -1,0 +1,80 @@
+"""Every decision about processes and connections, each with its reason.
+
+Run from this folder: ``gunicorn``.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+
+from ml_api import connection
+from ml_api.logs import JSONFormatter
+from ml_api.settings import Settings, SettingsError
+
+try:
+    settings = Settings.from_environ(os.environ)
+except SettingsError as error:
+    # One line and status 1; gunicorn would show a traceback.
+    sys.exit(f"ml_api does not start: {error}")
+
+
+class JSONLogger(Logger):  # type: ignore[misc]
+    """gunicorn's own log in the shape of ours; without a log of requests, of which we write the one line."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(JSONFormatter())
+
+
+wsgi_app = "ml_api.wsgi:app"
+proc_name = "ml_api"
+bind = settings.bind
+
+# Threads, so that an idle kept-alive connection or a slow sender does not hold up the others.
+worker_class = "gthread"
+# Processes are what uses the cores: scoring a row is Python half of the time.
+workers = settings.workers
+threads = settings.threads
+# One ONNX thread per worker is model_kit's choice; this keeps numpy's libraries from starting one per core in each.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+# ONNX Runtime's threads and locks do not survive a fork, so each worker loads its own models, and takes its first
+# connection only then.
+preload_app = False
+# A worker that shows no sign of life for so long is replaced; loading the models is one stretch without a sign.
+timeout = 60
+# The platform kills what is left 30 s after SIGTERM; requests under way get most of that.
+graceful_timeout = 25
+# Above the 90 s after which the router closes its idle connections: whoever closes first must not be us, or a request
+# that is already on its way is lost.
+keepalive = 95
+
+# The sign of life is a file that each worker touches; on a disk that is busy a touch can block for seconds.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  gunicorn makes a file of its own there
+# Nobody steers these processes through a socket in a home folder, which need not exist or be writable.
+control_socket_disable = True
+
+# One line a request is written by the application, which knows more (request id, rows); errors go to stderr.
+accesslog = None
+errorlog = "-"
+loglevel = settings.log_level
+logger_class = JSONLogger
+
+
+def pre_request(worker: Any, req: Any) -> None:  # noqa: ARG001  gunicorn passes both by position
+    """Give the application the means to close a connection whose body it will not read to the end."""
+    connection.serving(req.force_close)
+
+
+def post_worker_init(worker: Any) -> None:  # noqa: ARG001  gunicorn passes it by position
+    """Take what was loaded out of the garbage collector's sight: going over it again would halt the odd request."""
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,72 @@
+"""What happens around every request: its id, its one log line, the end of its body."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from ml_api import connection
+from ml_api.logs import LOGGER
+from ml_api.request_id import HEADER, request_id
+
+#: Characters of a path that are logged; a path can be as long as the server allows.
+MAX_PATH = 200
+
+
+@dataclass(slots=True)
+class _Access:
+    """What is known of the current request: when it began (s), its id, what its view noted."""
+
+    started: float
+    request_id: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def init_app(app: Flask) -> None:
+    """Give every request of ``app`` its id and its log line."""
+    app.before_request(_before)
+    app.after_request(_after)
+
+
+def current_id() -> str:
+    """Id of the current request."""
+    access: _Access = g.access
+    return access.request_id
+
+
+def note(**facts: Any) -> None:
+    """Add shapes and names, never values, to the log line of the current request."""
+    g.access.facts |= facts
+
+
+def _before() -> None:
+    g.access = _Access(time.perf_counter(), request_id(request.environ.get("HTTP_X_REQUEST_ID")))
+
+
+def _after(response: Response) -> Response:
+    # Each use of g and request looks the current one up anew; here once is enough.
+    access: _Access = g.access
+    environ, rule = request.environ, request.url_rule
+    response.headers[HEADER] = access.request_id
+    length = environ.get("CONTENT_LENGTH")
+    LOGGER.info(
+        "request",
+        extra={
+            "fields": {
+                "request_id": access.request_id,
+                "method": environ["REQUEST_METHOD"],
+                "path": request.path[:MAX_PATH],
+                "route": rule.rule if rule else None,
+                "status": response.status_code,
+                "duration_ms": round((time.perf_counter() - access.started) * 1000, 3),
+                "request_bytes": int(length) if length and length.isdecimal() else None,
+                "response_bytes": response.content_length,
+                **access.facts,
+            }
+        },
+    )
+    connection.finish(environ)
+    return response

@@ -1,0 +1,21 @@
+"""What is running here, and what it was made from."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from ml_api import __version__
+from ml_api.models.registry import Registry
+from ml_api.settings import Settings
+from ml_api.views import responses
+
+
+def blueprint(registry: Registry, settings: Settings) -> Blueprint:
+    """``/version``."""
+    views = Blueprint("version", __name__)
+
+    @views.get("/version")
+    def version() -> Response:
+        return responses.version(registry.default_version(settings.default_model), __version__, registry.lineages())
+
+    return views

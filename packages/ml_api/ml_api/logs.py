@@ -1,0 +1,71 @@
+"""Logs are JSON, one line a record. What a caller sent is never in them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+LOGGER = logging.getLogger("ml_api")
+
+#: Causes of an exception that are described, the exception itself included.
+MAX_CAUSES = 5
+
+
+class JSONFormatter(logging.Formatter):
+    """One line of JSON: time (UTC), level, logger, pid, message, and the record's ``fields`` if it has any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exceptions"] = describe(record.exc_info[1])
+        return json.dumps(line, separators=(",", ":"), default=str)
+
+
+def describe(error: BaseException) -> list[dict[str, Any]]:
+    """Types and stacks of an exception and its causes, without their texts: those may quote a value that was sent."""
+    found: list[dict[str, Any]] = []
+    cause: BaseException | None = error
+    while cause is not None and len(found) < MAX_CAUSES:
+        frames = traceback.extract_tb(cause.__traceback__)
+        entry: dict[str, Any] = {
+            "type": type(cause).__qualname__,
+            "stack": [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames],
+        }
+        # Its text speaks of the installation only, and without it nobody finds what is missing.
+        if isinstance(cause, ImportError):
+            entry["text"] = str(cause)
+        found.append(entry)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return found
+
+
+class _StdoutHandler(logging.Handler):
+    """Writes to what ``sys.stdout`` is at the time, as ``logging.lastResort`` does with ``sys.stderr``."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stdout.write(self.format(record) + "\n")
+            sys.stdout.flush()
+        except Exception:  # noqa: BLE001  a log that cannot be written must not keep a request from its answer
+            self.handleError(record)
+
+
+def configure(level: str) -> None:
+    """Send this package's log to stdout at ``level``, unless somebody has given it a handler already."""
+    LOGGER.setLevel(level.upper())
+    if not LOGGER.handlers:
+        handler = _StdoutHandler()
+        handler.setFormatter(JSONFormatter())
+        LOGGER.addHandler(handler)
+        LOGGER.propagate = False

@@ -1,0 +1,1 @@
+"""Models: what the application knows and does. Nothing here knows of HTTP or Flask."""

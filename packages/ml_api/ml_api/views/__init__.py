@@ -1,0 +1,1 @@
+"""Views: from bytes to records, from answers to bytes."""

@@ -1,0 +1,50 @@
+"""Everything that is wrong, in one shape: RFC 9457 problem details, whoever found it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.http import HTTP_STATUS_CODES
+
+from ml_api.access import current_id
+from ml_api.views.responses import json_response
+
+CONTENT_TYPE = "application/problem+json"
+
+#: What HTTPException says of itself and a problem says otherwise.
+_OWN_HEADERS = ("content-type",)
+
+
+def init_app(app: Flask) -> None:
+    """Answer every HTTP error of ``app`` in this shape; Flask makes one of any exception that nobody caught."""
+    app.register_error_handler(HTTPException, _handle)
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
+    """A problem of type ``about:blank`` with the request's id.
+
+    Args:
+        status: HTTP status; its phrase is the title.
+        detail: what is wrong with this request, in a sentence.
+        headers: further headers (``Allow``, ``Retry-After``).
+        members: further members of the document.
+    """
+    document = {
+        "type": "about:blank",
+        "title": HTTP_STATUS_CODES[status],
+        "status": status,
+        "detail": detail,
+        "request_id": current_id(),
+    }
+    response = json_response(document | members, status, CONTENT_TYPE)
+    response.headers.update(headers or {})
+    return response
+
+
+def _handle(error: HTTPException) -> Response:
+    status = error.code or 500
+    headers = {name: value for name, value in error.get_headers() if name.lower() not in _OWN_HEADERS}
+    return problem(status, error.description or HTTP_STATUS_CODES[status], headers)

@@ -1,0 +1,125 @@
+"""From a request's bytes to records, strictly: what is no JSON is refused, what is JSON is left to the validation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from flask import Request
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+
+from ml_api import connection
+
+#: Stands for an integer of more digits than Python converts: the validation of a row finds it too large.
+TOO_LARGE = 10**400
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def records(request: Request, *, max_rows: int, max_bytes: int) -> list[object]:
+    """The records that ``request`` holds: the elements of its JSON array, or its one JSON object.
+
+    Raises:
+        UnsupportedMediaType: the body is said not to be plain JSON in UTF-8.
+        RequestEntityTooLarge: it has more bytes or more records than allowed.
+        BadRequest: it is not what it is said to be.
+    """
+    _check_media_type(request)
+    document = parse(read_body(request, max_bytes))
+    if isinstance(document, dict):
+        return [document]
+    if not isinstance(document, list):
+        raise BadRequest("The body must be a JSON array of records or one record, which is a JSON object.")
+    if len(document) > max_rows:
+        raise RequestEntityTooLarge(f"The body has {len(document)} records; at most {max_rows} are taken at a time.")
+    return document
+
+
+def _check_media_type(request: Request) -> None:
+    # The usual spelling needs no parsing.
+    if request.content_type != "application/json":
+        if request.mimetype != "application/json":
+            raise UnsupportedMediaType("The body must be JSON, with the header Content-Type: application/json.")
+        if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+            raise UnsupportedMediaType("JSON is taken in UTF-8 only.")
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType("The body must not be compressed: no Content-Encoding is taken.")
+
+
+def read_body(request: Request, max_bytes: int) -> bytes:
+    """The body, of at most ``max_bytes``, whether its length was announced or it comes in chunks.
+
+    Raises:
+        RequestEntityTooLarge: it is longer; of one whose length was announced nothing has been read.
+        BadRequest: it ends before the announced length, or its chunks are malformed.
+    """
+    length = request.content_length
+    if length is None and not request.environ.get("wsgi.input_terminated"):
+        length = 0  # nothing says where the body ends, so by HTTP there is none
+    wanted = max_bytes + 1 if length is None else length
+    if length is not None and length > max_bytes:
+        raise _too_long(max_bytes)
+    pieces: list[bytes] = []
+    stream = request.environ["wsgi.input"]
+    try:
+        while wanted > 0 and (piece := stream.read(wanted)):
+            pieces.append(piece)
+            wanted -= len(piece)
+    except Exception as error:  # servers raise what they like for a broken body
+        connection.close()  # nobody knows where the next request begins
+        raise BadRequest("The body could not be read to its end.") from error
+    if length is None and wanted <= 0:
+        raise _too_long(max_bytes)
+    if length is not None and wanted > 0:
+        raise BadRequest("The body is shorter than its Content-Length.")
+    return b"".join(pieces)
+
+
+def _too_long(max_bytes: int) -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"The body is longer than the {max_bytes} bytes that are taken.")
+
+
+def parse(body: bytes) -> Any:
+    """The JSON document in ``body``; numbers too large for a float are left for the validation to refuse.
+
+    Raises:
+        BadRequest: it is not JSON in UTF-8; the text says where.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"The body is not UTF-8: invalid byte at offset {error.start}.") from error
+    try:
+        return _decode(text)
+    except json.JSONDecodeError as error:
+        if body.startswith(_BYTE_ORDER_MARK):
+            raise BadRequest("The body begins with a byte order mark, which JSON does not have.") from error
+        where = f"line {error.lineno}, column {error.colno}"
+        raise BadRequest(f"The body is not JSON: {error.msg} at {where}.") from error
+    except RecursionError as error:
+        raise BadRequest("The body is nested too deeply.") from error
+
+
+def _decode(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python refuses to convert an integer of thousands of digits; slower, and never needed otherwise.
+        return _PATIENT_DECODER.decode(text)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise BadRequest(f"The body is not JSON: there is no {name} in JSON.")
+
+
+def _whole_number(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        return TOO_LARGE
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_PATIENT_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_whole_number)

@@ -1,0 +1,249 @@
+"""The bundle of rides behind a client, and behind a real gunicorn that finds it by its entry point."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from flask.testing import FlaskClient
+from model_kit.testing import load_rides, write_ride_bundle
+
+from ml_api.app import API, create_app
+from ml_api.logs import LOGGER, JSONFormatter
+from ml_api.settings import Settings
+
+FOLDER = Path(__file__).parents[1]
+BOOT_SECONDS = 30
+STOP_SECONDS = 10
+
+VARIABLES = ("HOST", "PORT", "WEB_CONCURRENCY", "THREADS", "MAX_ROWS", "MAX_BODY_BYTES", "LOG_LEVEL", "DEFAULT_MODEL")
+
+#: A model package as it would be installed. The model ``naps`` sleeps a second over eight passengers.
+PACKAGE = """
+import os
+import time
+from pathlib import Path
+
+from model_kit.testing import load_rides
+
+
+def load():
+    return load_rides(Path(os.environ["RIDES_BUNDLE"]))
+
+
+def load_naps():
+    model = load()
+    score = model.predict
+
+    def predict(rows):
+        if any(row.get("passengers") == 8 for row in rows):
+            time.sleep(1)
+        if any(row.get("passengers") == 7 for row in rows):
+            raise RuntimeError(f"seven is too many: {rows}")
+        return score(rows)
+
+    model.predict = predict
+    return model
+"""
+#: A distribution on PYTHONPATH hides one of the same name in site-packages: so a model that is installed there for
+#: other purposes is no part of these tests.
+METADATA = "Metadata-Version: 2.1\nName: regression-model\nVersion: 1.2.3\n"
+ENTRY_POINTS = "[ml_api.models]\nrides = rides_package:load\n"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_settings() -> Iterator[None]:
+    """None of the variables that whoever runs the tests has set for a server of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in VARIABLES:
+            patch.delenv(variable, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound bundle of rides; never written to."""
+    folder = tmp_path_factory.mktemp("bundle") / "rides"
+    write_ride_bundle(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def app(bundle: Path) -> API:
+    """The application with the one model ``rides``."""
+    return create_app(Settings(), {"rides": lambda: load_rides(bundle)})
+
+
+@pytest.fixture
+def client(app: API) -> FlaskClient:
+    """A client of ``app``."""
+    return app.test_client()
+
+
+@pytest.fixture
+def log() -> Iterator[list[dict[str, Any]]]:
+    """The records logged during the test, as the lines say it."""
+    lines: list[dict[str, Any]] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(self.format(record)))
+
+    handler = Keep()
+    handler.setFormatter(JSONFormatter())
+    LOGGER.addHandler(handler)
+    yield lines
+    LOGGER.removeHandler(handler)
+
+
+class Server:
+    """A gunicorn of its own, with the configuration that production uses."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environ = environ
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        with Path(folder, "out").open("wb") as out, Path(folder, "err").open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn"],
+                cwd=FOLDER,
+                env={**environ, "PORT": str(self.port)},
+                stdout=out,
+                stderr=err,
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        give_up = time.monotonic() + BOOT_SECONDS
+        while time.monotonic() < give_up and self.process.poll() is None:
+            # Each worker logs what became of the models, then takes connections.
+            if len({line["pid"] for line in self.lines}) == int(self.environ["WEB_CONCURRENCY"]):
+                self.request("GET", "/health")
+                return
+            time.sleep(0.05)
+        self._end()
+        raise AssertionError(f"gunicorn did not start:\n{self.errors}")
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A new connection."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[http.client.HTTPResponse, Any]:
+        """A request on a connection of its own: the response and its document (``None`` without a body)."""
+        connection = self.connect()
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            content = response.read()
+            return response, json.loads(content) if content else None
+        finally:
+            connection.close()
+
+    def predict(self, records: Any, model: str = "rides") -> tuple[int, Any]:
+        """Status and document of a prediction."""
+        response, document = self.request(
+            "POST", f"/v1/predict/{model}", json.dumps(records), {"Content-Type": "application/json"}
+        )
+        return response.status, document
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What the application has logged."""
+        return [json.loads(line) for line in Path(self.folder, "out").read_text().splitlines()]
+
+    @property
+    def errors(self) -> str:
+        """What gunicorn has logged."""
+        return Path(self.folder, "err").read_text()
+
+    def line_of(self, request_id: str) -> dict[str, Any]:
+        """The one line of a request; it is written just before the response is."""
+        (line,) = [line for line in self.lines if line.get("request_id") == request_id and line["message"] == "request"]
+        return line
+
+    def _end(self) -> int:
+        self.process.terminate()
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def stop(self) -> float:
+        """Stop as a platform does, and hold the whole life of the processes to what is expected of it.
+
+        Returns:
+            Seconds from SIGTERM to the end.
+        """
+        started = time.monotonic()
+        status = self._end()
+        seconds = time.monotonic() - started
+        assert status == 0, self.errors
+        grave = [line for line in map(json.loads, self.errors.splitlines()) if line["level"] not in ("debug", "info")]
+        assert grave == []
+        booted = [line for line in self.errors.splitlines() if "Booting worker" in line]
+        assert len(booted) == int(self.environ["WEB_CONCURRENCY"]), self.errors
+        return seconds
+
+
+Serve: TypeAlias = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Serve]:
+    """Starts gunicorns: ``serve(bundle, entry_points, **environ)``; those still running at the end are stopped."""
+    servers: list[Server] = []
+
+    def start(rides: Path = bundle, entry_points: str = ENTRY_POINTS, **environ: str) -> Server:
+        folder = tmp_path_factory.mktemp("server")
+        announced = folder / "site" / "regression_model-1.2.3.dist-info"
+        announced.mkdir(parents=True)
+        (announced / "METADATA").write_text(METADATA)
+        (announced / "entry_points.txt").write_text(entry_points)
+        (folder / "site" / "rides_package.py").write_text(PACKAGE)
+        path = [str(folder / "site"), *sys.path]
+        servers.append(
+            Server(
+                folder,
+                {
+                    **os.environ,
+                    "HOST": "127.0.0.1",
+                    "WEB_CONCURRENCY": "1",
+                    "PYTHONPATH": os.pathsep.join(entry for entry in path if entry),
+                    "RIDES_BUNDLE": str(rides),
+                    **environ,
+                },
+            )
+        )
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(serve: Serve) -> Server:
+    """A gunicorn of two workers with the models ``rides`` and ``naps`` and a limit of 2 MB a body."""
+    return serve(
+        entry_points=f"{ENTRY_POINTS}naps = rides_package:load_naps\n",
+        WEB_CONCURRENCY="2",
+        MAX_BODY_BYTES="2000000",
+        DEFAULT_MODEL="rides",
+    )

@@ -1,0 +1,299 @@
+"""The whole, over a real gunicorn with the configuration of production."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
+
+if TYPE_CHECKING:
+    from tests.conftest import Serve, Server
+
+FOLDER = Path(__file__).parents[1]
+URL = "/v1/predict/rides"
+JSON = {"Content-Type": "application/json"}
+MEBIBYTE = 1024 * 1024
+MISSING = ["Missing data for required field."]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "predictions", "errors"),
+    [
+        (GOLDEN_ROW, 200, [GOLDEN_PREDICTION], None),
+        ([GOLDEN_ROW] * 3, 200, [GOLDEN_PREDICTION] * 3, None),
+        ([], 200, [], None),
+        ({}, 422, [None], {"0": {"distance": MISSING, "zone": MISSING}}),
+        ([{}], 422, [None], {"0": {"distance": MISSING, "zone": MISSING}}),
+        (
+            [GOLDEN_ROW, {"distance": "x", "zone": 1}, 5, GOLDEN_ROW],
+            200,
+            [GOLDEN_PREDICTION, None, None, GOLDEN_PREDICTION],
+            {
+                "1": {"distance": ["Not a valid number."], "zone": ["Not a valid string."]},
+                "2": {"_schema": ["Invalid input type."]},
+            },
+        ),
+        ([{**GOLDEN_ROW, "zone": "unheard of"}], 200, [GOLDEN_PREDICTION], None),
+    ],
+)
+def test_predictions(server: Server, body: Any, status: int, predictions: Any, errors: Any) -> None:
+    assert server.predict(body) == (status, {"predictions": predictions, "errors": errors, "version": "1.2.3"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "status"),
+    [
+        ("POST", URL, b"[{]", JSON, 400),
+        ("POST", URL, b"[NaN]", JSON, 400),
+        ("POST", URL, b'["\xff"]', JSON, 400),
+        ("POST", URL, b"[" * 100_000, JSON, 400),
+        ("POST", URL, b"3", JSON, 400),
+        ("POST", URL, b"", JSON, 400),
+        ("POST", URL, b"[]", {"Content-Type": "text/plain"}, 415),
+        ("POST", URL, b"[]", JSON | {"Content-Encoding": "gzip"}, 415),
+        ("POST", URL, json.dumps([1] * 10_001).encode(), JSON, 413),
+        ("POST", "/v1/predict/boats", b"[]", JSON, 404),
+        ("GET", "/nowhere", None, {}, 404),
+        ("GET", URL, None, {}, 405),
+    ],
+)
+def test_problems(
+    server: Server, method: str, path: str, body: bytes | None, headers: dict[str, str], status: int
+) -> None:
+    response, document = server.request(method, path, body, headers)
+    assert response.status == document["status"] == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["X-Request-ID"] == document["request_id"]
+    assert response.headers["Connection"] == "keep-alive"
+
+
+def test_health_and_version(server: Server) -> None:
+    assert server.request("GET", "/health")[1] == {"status": "ok"}
+    assert server.request("GET", "/health/ready")[1] == {"status": "ready"}
+    version = server.request("GET", "/version")[1]
+    assert version["model_version"] == "1.2.3"
+    assert list(version["models"]) == ["naps", "rides"]
+
+
+def test_head_has_no_body(server: Server) -> None:
+    response, document = server.request("HEAD", "/health")
+    assert (response.status, document) == (200, None)
+
+
+def test_every_worker_says_what_it_loaded_and_warns(server: Server) -> None:
+    loaded = [line for line in server.lines if line["message"] == "model loaded"]
+    assert len({line["pid"] for line in loaded}) == 2
+    assert {(line["model"], line["version"], line["data"]) for line in loaded} == {
+        ("rides", "1.2.3", "rides by hand"),
+        ("naps", "1.2.3", "rides by hand"),
+    }
+    warned = [line for line in server.lines if line["message"].startswith("TRAINED ON SYNTHETIC DATA")]
+    assert len(warned) == 4
+    assert {line["level"] for line in warned} == {"warning"}
+
+
+def test_one_line_a_request_with_its_id_and_without_its_values(server: Server) -> None:
+    headers = JSON | {"X-Request-ID": "trace-1"}
+    response, _ = server.request("POST", URL + "?canary=1", json.dumps([{"zone": "canary", "distance": 1}]), headers)
+    assert response.headers["X-Request-ID"] == "trace-1"
+    line = server.line_of("trace-1")
+    assert (line["status"], line["rows"], line["errors"], line["model"]) == (200, 1, 0, "rides")
+    assert "canary" not in json.dumps(server.lines) + server.errors
+
+
+def test_insane_request_id_is_replaced(server: Server) -> None:
+    response, _ = server.request("GET", "/health", headers={"X-Request-ID": "a b"})
+    assert server.line_of(response.headers["X-Request-ID"])["route"] == "/health"
+
+
+def test_gunicorns_own_log_is_json(server: Server) -> None:
+    lines = [json.loads(line) for line in server.errors.splitlines()]
+    assert any(line["message"].startswith("Listening at: http://127.0.0.1:") for line in lines)
+    assert not any("ontrol socket" in line["message"] for line in lines)
+
+
+def test_unforeseen_error_shows_no_internals(server: Server) -> None:
+    status, document = server.predict([{**GOLDEN_ROW, "passengers": 7, "distance": 41.8125}], "naps")
+    assert status == 500
+    assert set(document) == {"type", "title", "status", "detail", "request_id"}
+    (trace,) = [line for line in server.lines if line["message"] == "unhandled exception"]
+    assert trace["request_id"] == document["request_id"]
+    assert trace["exceptions"][0]["type"] == "RuntimeError"
+    assert "41.8125" not in json.dumps(server.lines) + server.errors + json.dumps(document)
+
+
+@pytest.fixture
+def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
+    connection = server.connect()
+    yield connection
+    connection.close()
+
+
+def exchange(connection: http.client.HTTPConnection, *arguments: Any, **options: Any) -> http.client.HTTPResponse:
+    connection.request(*arguments, **options)
+    response = connection.getresponse()
+    response.read()
+    return response
+
+
+def test_connection_is_kept_for_several_requests(connection: http.client.HTTPConnection) -> None:
+    connection.connect()
+    own = connection.sock.getsockname()
+    for _ in range(5):
+        assert exchange(connection, "POST", URL, json.dumps([GOLDEN_ROW]), JSON).status == 200
+        assert exchange(connection, "GET", "/health").headers["Connection"] == "keep-alive"
+        assert connection.sock.getsockname() == own
+
+
+@pytest.mark.parametrize("path", [URL, "/nowhere", "/health"])
+def test_unwanted_body_is_read_and_the_connection_kept(connection: http.client.HTTPConnection, path: str) -> None:
+    response = exchange(connection, "POST", path, b"x" * (MEBIBYTE - 1), {"Content-Type": "text/plain"})
+    assert response.status in (404, 405, 415)
+    assert response.headers["Connection"] == "keep-alive"
+    assert exchange(connection, "POST", URL, json.dumps([GOLDEN_ROW]), JSON).status == 200
+
+
+def test_chunks_are_read(connection: http.client.HTTPConnection) -> None:
+    pieces = [b"[", json.dumps(GOLDEN_ROW).encode(), b"]"]
+    response = exchange(connection, "POST", URL, iter(pieces), JSON, encode_chunked=True)
+    assert response.status == 200
+    assert exchange(connection, "GET", "/health").status == 200
+
+
+def raw(server: Server, head: str, body: Callable[[socket.socket], None] = lambda _: None) -> bytes:
+    """Everything that comes back on a connection until it is closed by the server."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+        sock.sendall(f"{head}\r\nHost: localhost\r\nContent-Type: application/json\r\n\r\n".encode())
+        body(sock)
+        received = b""
+        while piece := sock.recv(65536):
+            received += piece
+        return received
+
+
+@pytest.mark.parametrize("path", [URL, "/nowhere"])
+def test_too_large_body_closes_the_connection(server: Server, path: str) -> None:
+    sent = 0
+
+    def body(sock: socket.socket) -> None:
+        nonlocal sent
+        # A client that would send for ever: it stops when the server does not listen any longer.
+        try:
+            while sent < 200 * MEBIBYTE:
+                sent += sock.send(b" " * 65536)
+        except OSError:
+            pass
+
+    received = raw(server, f"POST {path} HTTP/1.1\r\nContent-Length: {200 * MEBIBYTE}", body)
+    head, _, document = received.partition(b"\r\n\r\n")
+    assert json.loads(document)["status"] == (413 if path == URL else 404)
+    assert b"\r\nConnection: close\r\n" in head
+    assert sent < 200 * MEBIBYTE
+    assert server.predict(GOLDEN_ROW)[0] == 200
+
+
+def test_too_large_body_in_chunks_closes_the_connection(server: Server) -> None:
+    def body(sock: socket.socket) -> None:
+        try:
+            for _ in range(3200):
+                sock.sendall(b"10000\r\n" + b" " * 65536 + b"\r\n")
+        except OSError:
+            pass
+
+    received = raw(server, f"POST {URL} HTTP/1.1\r\nTransfer-Encoding: chunked", body)
+    head, _, document = received.partition(b"\r\n\r\n")
+    assert json.loads(document)["status"] == 413
+    assert b"\r\nConnection: close\r\n" in head
+    assert server.predict(GOLDEN_ROW)[0] == 200
+
+
+def test_malformed_chunk_is_a_bad_request_and_closes_the_connection(server: Server) -> None:
+    received = raw(server, f"POST {URL} HTTP/1.1\r\nTransfer-Encoding: chunked", lambda sock: sock.sendall(b"xyz\r\n"))
+    head, _, document = received.partition(b"\r\n\r\n")
+    assert json.loads(document)["detail"] == "The body could not be read to its end."
+    assert b"\r\nConnection: close\r\n" in head
+
+
+def test_caller_that_hangs_up_leaves_the_server_well(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+        sock.sendall(
+            f"POST {URL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n[".encode()
+        )
+    assert server.predict(GOLDEN_ROW)[0] == 200
+
+
+def test_requests_do_not_wait_for_each_other(server: Server) -> None:
+    started = time.monotonic()
+    threads = [
+        threading.Thread(target=server.predict, args=({**GOLDEN_ROW, "passengers": 8}, "naps")) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 1 <= time.monotonic() - started < 3
+
+
+def test_request_under_way_is_finished_before_the_end(serve: Serve) -> None:
+    server = serve(entry_points="[ml_api.models]\nnaps = rides_package:load_naps\n")
+    answers: list[tuple[int, Any]] = []
+    thread = threading.Thread(target=lambda: answers.append(server.predict({**GOLDEN_ROW, "passengers": 8}, "naps")))
+    thread.start()
+    time.sleep(0.3)
+    assert server.stop() >= 0.5
+    thread.join()
+    ((status, document),) = answers
+    assert (status, document["errors"], len(document["predictions"])) == (200, None, 1)
+
+
+def test_damaged_model_is_named_while_the_process_lives(serve: Serve, bundle: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle, tmp_path / "rides")
+    content = bytearray((tmp_path / "rides" / "model.onnx").read_bytes())
+    content[10] ^= 1
+    (tmp_path / "rides" / "model.onnx").write_bytes(content)
+    server = serve(tmp_path / "rides")
+    assert server.request("GET", "/health")[0].status == 200
+    response, document = server.request("GET", "/health/ready")
+    assert (response.status, response.headers["Retry-After"]) == (503, "30")
+    assert document["detail"].startswith("rides: model.onnx: sha256 is ")
+    status, document = server.predict(GOLDEN_ROW)
+    assert status == 503
+    assert document["detail"].startswith("Model rides cannot answer: model.onnx: sha256 is ")
+    assert server.request("GET", "/version")[1]["model_version"] is None
+    assert [line["model"] for line in server.lines if line["message"] == "model cannot be loaded"] == ["rides"]
+
+
+def test_without_a_model_the_process_lives_and_is_not_ready(serve: Serve) -> None:
+    server = serve(entry_points="")
+    assert server.request("GET", "/health")[0].status == 200
+    response, document = server.request("GET", "/health/ready")
+    assert (response.status, document["detail"]) == (503, "No model is installed.")
+
+
+@pytest.mark.parametrize(("variable", "text"), [("PORT", "http"), ("PORT", "70000"), ("MAX_ROWS", "-1")])
+def test_bad_setting_refuses_to_start_in_one_line(variable: str, text: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn"],
+        cwd=FOLDER,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), variable: text},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"ml_api does not start: {variable} is {text!r}; it must be a whole number from ")

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import gzip
+import json
+from io import BytesIO
+from typing import Any
+
+import pytest
+from flask import Request
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.test import EnvironBuilder
+
+from ml_api.views.requests import TOO_LARGE, parse, read_body, records
+
+
+def make(body: bytes = b"[]", content_type: str | None = "application/json", **headers: str) -> Request:
+    names = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    builder = EnvironBuilder(method="POST", input_stream=BytesIO(body), content_type=content_type, headers=names)
+    return Request(builder.get_environ() | {"CONTENT_LENGTH": str(len(body))})
+
+
+def chunked(body: BytesIO) -> Request:
+    environ = EnvironBuilder(method="POST", input_stream=body, content_type="application/json").get_environ()
+    environ.pop("CONTENT_LENGTH", None)
+    return Request(environ | {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True})
+
+
+def read(request: Request, max_rows: int = 3, max_bytes: int = 100) -> list[object]:
+    return records(request, max_rows=max_rows, max_bytes=max_bytes)
+
+
+class Drops(BytesIO):
+    """Gives one byte at a time."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size or 0, 1))
+
+
+class Broken(BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise RuntimeError("invalid chunk")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"[]", []),
+        (b"{}", [{}]),
+        (b"[{}]", [{}]),
+        (b' [1, "a", null]\n', [1, "a", None]),
+        (b'{"a": 1, "a": 2}', [{"a": 2}]),
+        ('{"é": "€"}'.encode(), [{"é": "€"}]),
+    ],
+)
+def test_records_are_the_elements_or_the_one_object(body: bytes, expected: list[object]) -> None:
+    assert read(make(body)) == expected
+
+
+@pytest.mark.parametrize("body", [b"1", b'"a"', b"null", b"true", b"1.5"])
+def test_other_documents_are_refused(body: bytes) -> None:
+    with pytest.raises(BadRequest, match="must be a JSON array of records or one record"):
+        read(make(body))
+
+
+def test_too_many_records() -> None:
+    assert len(read(make(b"[1,1,1]"))) == 3
+    with pytest.raises(RequestEntityTooLarge, match="The body has 4 records; at most 3 are taken at a time"):
+        read(make(b"[1,1,1,1]"))
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        "Application/JSON;charset=UTF8",
+        'application/json; charset="utf-8"',
+    ],
+)
+def test_json_is_taken(content_type: str) -> None:
+    assert read(make(content_type=content_type)) == []
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "",
+        "text/plain",
+        "text/json",
+        "application/x-www-form-urlencoded",
+        "application/vnd.api+json",
+        "application/jsonx",
+    ],
+)
+def test_other_content_types_are_refused(content_type: str | None) -> None:
+    with pytest.raises(UnsupportedMediaType, match="Content-Type: application/json"):
+        read(make(content_type=content_type))
+
+
+def test_other_charsets_are_refused() -> None:
+    with pytest.raises(UnsupportedMediaType, match="UTF-8 only"):
+        read(make(content_type="application/json; charset=latin-1"))
+
+
+def test_compressed_bodies_are_refused() -> None:
+    with pytest.raises(UnsupportedMediaType, match="must not be compressed"):
+        read(make(gzip.compress(b"[]"), Content_Encoding="gzip"))
+    assert read(make(Content_Encoding="Identity")) == []
+
+
+def test_limit_of_bytes_is_inclusive() -> None:
+    body = b"[1]" + b" " * 97
+    assert read(make(body)) == [1]
+    with pytest.raises(RequestEntityTooLarge, match="longer than the 100 bytes that are taken"):
+        read(make(body + b" "))
+
+
+def test_limit_of_bytes_holds_for_chunks() -> None:
+    body = b"[1]" + b" " * 97
+    assert read(chunked(BytesIO(body))) == [1]
+    long = BytesIO(body * 1000)
+    with pytest.raises(RequestEntityTooLarge, match="longer than the 100 bytes that are taken"):
+        read(chunked(long))
+    assert long.tell() == 101
+
+
+def test_announced_length_beyond_the_limit_is_not_read() -> None:
+    body = BytesIO(b"x")
+    environ = EnvironBuilder(method="POST", input_stream=body).get_environ() | {"CONTENT_LENGTH": "101"}
+    with pytest.raises(RequestEntityTooLarge):
+        read_body(Request(environ), 100)
+    assert body.tell() == 0
+
+
+def test_body_may_come_in_drops() -> None:
+    assert read(chunked(Drops(b"[1, 2]"))) == [1, 2]
+
+
+def test_body_without_a_length_is_empty() -> None:
+    environ = EnvironBuilder(method="POST", input_stream=BytesIO(b"[1]")).get_environ()
+    environ.pop("CONTENT_LENGTH", None)
+    assert read_body(Request(environ), 100) == b""
+
+
+def test_body_that_ends_early() -> None:
+    environ = EnvironBuilder(method="POST", input_stream=BytesIO(b"[1")).get_environ() | {"CONTENT_LENGTH": "3"}
+    with pytest.raises(BadRequest, match="shorter than its Content-Length"):
+        read_body(Request(environ), 100)
+
+
+def test_body_that_cannot_be_read() -> None:
+    with pytest.raises(BadRequest, match="could not be read to its end"):
+        read(chunked(Broken()))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "The body is not JSON: Expecting value at line 1, column 1."),
+        (b"[1,]", "The body is not JSON: "),
+        (b"[1\n2]", "The body is not JSON: Expecting ',' delimiter at line 2, column 1."),
+        (b"[] []", "The body is not JSON: Extra data at line 1, column 4."),
+        (b"{'a': 1}", "The body is not JSON: Expecting property name enclosed in double quotes at line 1, column 2."),
+        (b'["\t"]', "The body is not JSON: Invalid control character at at line 1, column 3."),
+        (b"[01]", "The body is not JSON: Expecting ',' delimiter at line 1, column 3."),
+        (b"[NaN]", "The body is not JSON: there is no NaN in JSON."),
+        (b"[Infinity]", "The body is not JSON: there is no Infinity in JSON."),
+        (b"[-Infinity]", "The body is not JSON: there is no -Infinity in JSON."),
+        (b"[" + b"9" * 5000 + b", NaN]", "The body is not JSON: there is no NaN in JSON."),
+        (b"[" + b"9" * 5000 + b", ]", "The body is not JSON: "),
+        (b'["\xff"]', "The body is not UTF-8: invalid byte at offset 2."),
+        (b'["\xed\xa0\x80"]', "The body is not UTF-8: invalid byte at offset 2."),
+        (b"\xff\xfe[\x00]\x00", "The body is not UTF-8: invalid byte at offset 0."),
+        (b"\xef\xbb\xbf[]", "The body begins with a byte order mark, which JSON does not have."),
+        (b"[" * 100_000, "The body is nested too deeply."),
+        (b'{"a":' * 100_000, "The body is nested too deeply."),
+        (b"[" + b"9" * 5000 + b"," + b"[" * 100_000, "The body is nested too deeply."),
+    ],
+    ids=range(19),
+)
+def test_what_is_not_json_is_refused_with_a_reason(body: bytes, said: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        parse(body)
+    assert str(caught.value.description).startswith(said)
+
+
+def test_huge_numbers_are_left_for_the_validation() -> None:
+    assert parse(b"[" + b"9" * 5000 + b", -" + b"9" * 5000 + b", 7, 1e400]") == [TOO_LARGE, TOO_LARGE, 7, float("inf")]
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@settings(deadline=None)
+@given(JSON)
+def test_whatever_is_json_is_read_as_it_is(document: Any) -> None:
+    assert parse(json.dumps(document).encode()) == document
+
+
+@settings(deadline=None)
+@given(st.binary() | st.text().map(str.encode))
+def test_whatever_is_sent_is_a_document_or_a_bad_request(body: bytes) -> None:
+    try:
+        document = parse(body)
+    except HTTPException as error:
+        assert error.code == 400
+    else:
+        assert document == json.loads(body)

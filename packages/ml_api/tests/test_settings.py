@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from ml_api.settings import Settings, SettingsError
+
+VARIABLES = {
+    "HOST": ("127.0.0.1", "host", "127.0.0.1"),
+    "PORT": ("8080", "port", 8080),
+    "WEB_CONCURRENCY": ("3", "workers", 3),
+    "THREADS": ("8", "threads", 8),
+    "MAX_ROWS": ("5", "max_rows", 5),
+    "MAX_BODY_BYTES": ("1000", "max_body_bytes", 1000),
+    "LOG_LEVEL": ("WARNING", "log_level", "warning"),
+    "DEFAULT_MODEL": ("rides", "default_model", "rides"),
+}
+
+
+def test_defaults() -> None:
+    assert Settings.from_environ({}) == Settings(
+        host="0.0.0.0",
+        port=5000,
+        workers=2,
+        threads=4,
+        max_rows=10_000,
+        max_body_bytes=33_554_432,
+        log_level="info",
+        default_model="regression",
+    )
+
+
+@pytest.mark.parametrize(("variable", "text", "name", "value"), [(v, *rest) for v, rest in VARIABLES.items()])
+def test_each_variable_is_read(variable: str, text: str, name: str, value: object) -> None:
+    assert getattr(Settings.from_environ({variable: text}), name) == value
+
+
+def test_every_field_has_its_variable() -> None:
+    assert {name for _, name, _ in VARIABLES.values()} == set(Settings.__dataclass_fields__)
+
+
+def test_other_variables_are_left_alone() -> None:
+    assert Settings.from_environ({"PORTS": "x", "HOME": "/"}) == Settings()
+
+
+@pytest.mark.parametrize("text", ["", "abc", "0", "65536", "-1", "80 80", "8e1", "80.0", "٣", " 80", "9" * 5000])
+def test_bad_port_is_refused_by_name(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({"PORT": text})
+    assert str(caught.value) == f"PORT is {text!r}; it must be a whole number from 1 to 65535"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "allowed"),
+    [
+        ("HOST", "", "a host name or an IP address"),
+        ("HOST", "a b", "a host name or an IP address"),
+        ("WEB_CONCURRENCY", "0", "a whole number from 1 to 256"),
+        ("THREADS", "many", "a whole number from 1 to 256"),
+        ("MAX_ROWS", "0", "a whole number from 1 to 10000000"),
+        ("MAX_BODY_BYTES", "32M", "a whole number from 1 to 1073741824"),
+        ("LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
+        ("DEFAULT_MODEL", "a/b", "the name of a model"),
+    ],
+)
+def test_bad_value_is_refused_by_name(variable: str, text: str, allowed: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({variable: text})
+    assert str(caught.value) == f"{variable} is {text!r}; it must be {allowed}"
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1:5000"), ("::1", "[::1]:5000")])
+def test_bind(host: str, bind: str) -> None:
+    assert Settings(host=host).bind == bind
+
+
+def test_readme_lists_every_variable_with_its_default() -> None:
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text()
+    for variable, (_, name, _) in VARIABLES.items():
+        assert f"| `{variable}` | `{getattr(Settings(), name)}` |" in readme
