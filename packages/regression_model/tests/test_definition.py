@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from model_kit.definition import Dataset
+from model_kit.errors import FloorError
+from model_kit.evaluation import cross_validate, require_floors
+from regression_model import dataset
+from regression_model.definition import DEFINITION, NOT_CORE
+
+
+@pytest.fixture(scope="module")
+def sample() -> Dataset:
+    return dataset.synthetic()
+
+
+def test_permuted_prices_cannot_be_learned(sample: Dataset) -> None:
+    # Whatever saw a hold-out price on its way (levels, encoders, rules) would show here.
+    permuted = replace(sample, target=np.random.default_rng(20240).permutation(sample.target))
+    metrics = cross_validate(DEFINITION, permuted, n_splits=3, n_repeats=1, progress=False).metrics
+    assert metrics["r2"] <= 0.05
+    with pytest.raises(FloorError, match="R2 is -?0"):
+        require_floors(DEFINITION, metrics)
+
+
+def test_sample_can_be_learned(sample: Dataset) -> None:
+    metrics = cross_validate(DEFINITION, sample, n_splits=3, n_repeats=1, progress=False).metrics
+    assert metrics["r2"] >= 0.85
+    require_floors(DEFINITION, metrics)
+
+
+def test_tutorial_model_on_the_real_data_would_pass_the_floors_and_a_guess_would_not() -> None:
+    require_floors(DEFINITION, {"r2": 0.85, "rmse": 0.1537})
+    with pytest.raises(FloorError):
+        require_floors(DEFINITION, {"r2": 0.0, "rmse": 0.4})
+
+
+def test_core_leaves_out_the_two_huge_cheap_sales_alone() -> None:
+    assert NOT_CORE == {"524", "1299"}
+
+
+def test_identifier_and_target_are_no_features() -> None:
+    assert {"Id", "SalePrice"}.isdisjoint(field.name for field in DEFINITION.fields)
