@@ -87,14 +87,15 @@ def test_unforeseen_error_shows_no_internals(failing: API, log: list[dict[str, A
     assert "secret" not in json.dumps(log)
 
 
-def test_prediction_that_json_cannot_say_is_an_error_of_the_server(bundle: Path) -> None:
+def test_prediction_that_json_cannot_say_is_the_error_of_its_own_row(bundle: Path) -> None:
     model = load_rides(bundle)
     app = create_app(Settings(), {"rides": lambda: model})
     score = model.predict
     model.predict = lambda rows: score(rows) * float("nan")  # type: ignore[method-assign]
     response = app.test_client().post(URL, json=[{"distance": 1, "zone": "A"}])
-    assert response.status_code == 500
-    assert b"NaN" not in response.data
+    assert response.status_code == 422
+    message = "The model gives no finite prediction for this row."
+    assert response.get_json()["errors"] == {"0": {"_schema": [message]}}
 
 
 def test_debugger_gets_the_exception(failing: API) -> None:

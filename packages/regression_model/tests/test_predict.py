@@ -98,7 +98,7 @@ def test_dtypes_of_pandas_do_not_matter(dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", [None, float("nan"), np.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+    "missing", [None, float("nan"), np.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "s")]
 )
 def test_every_spelling_of_missing_is_missing(missing: object) -> None:
     record = {"distance": 16, "passengers": missing, "zone": "B", "comfort": missing}

@@ -1,0 +1,94 @@
+# Every task of this project; people and CI run the same targets. `make help` lists them.
+
+# The first Python in range; asked for its own path, so that a shim (pyenv) costs its time once.
+# Looks from / as well, where no .python-version asks for one that is not installed.
+ifndef PYTHON
+PYTHON := $(shell for folder in . /; do cd $$folder; for name in python3 python3.13 python3.12 python3.11 python; do \
+	$$name -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(1); print(sys.executable)' 2>/dev/null && exit; \
+	done; done)
+endif
+PORT ?= 5000
+# Options for pytest: make test PYTEST="-k lock -x"
+PYTEST ?=
+
+export PORT
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+bin := .venv/bin
+set_up := "$(or $(PYTHON),python3)" scripts/environment.py
+editable := --editable packages/model_kit --editable packages/regression_model
+
+# pyenv's interpreters, which its shims show one at a time.
+pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[123].*/bin; do \
+	[ -x "$$folder/python" ] && printf ':%s' "$$folder"; done)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run dev test test-all lint format typecheck imports tracked train publish release install lock clean \
+	tools tools-dev serving
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@printf '\nvariables: PORT=%s (run, dev)  DATA=path.csv (train)  PYTHON=%s  PYTEST="-k name" (test)\n' \
+		'$(PORT)' '$(or $(PYTHON),none from 3.11 to 3.13 was found)'
+	@printf 'The package index: docs/publishing.md. Without settings, one on this machine is started and stopped.\n'
+
+run: tools serving ## Serve the model on PORT; the first time set up, and train on the sample if there is no model
+	@exec $(bin)/python scripts/run.py
+
+dev: tools-dev ## Serve the sources on PORT, reloading when they change
+	@exec $(bin)/python scripts/run.py --development
+
+test: lint typecheck imports tracked ## Check style and types, run all tests with coverage on the current Python
+	@$(bin)/python -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST)
+
+test-all: tools-dev ## Run the tests on every Python from 3.11 to 3.13 that is here
+	@PATH="$$PATH$(pyenv_path)" $(bin)/python -m tox run
+
+lint: tools-dev ## Check style
+	@$(bin)/python -m ruff check .
+	@$(bin)/python -m ruff format --check .
+
+format: tools-dev ## Put style right where a machine can
+	@$(bin)/python -m ruff check --fix .
+	@$(bin)/python -m ruff format .
+
+typecheck: tools-dev ## Check types, strictly
+	@# Two runs: packages/ml_api/tests and tests would both be called tests.
+	@$(bin)/python -m mypy packages
+	@$(bin)/python -m mypy scripts tests conftest.py
+
+imports: tools-dev # which package may import which
+	@PYTHONPATH=packages/ml_api $(bin)/lint-imports --no-cache
+
+tracked: tools-dev # no binaries, no data
+	@$(bin)/python scripts/check_tracked.py
+
+train: tools ## Train on DATA=path.csv, or on the synthetic sample
+	@exec $(bin)/regression-model train $(if $(DATA),--data "$(DATA)",--sample)
+
+publish: tools ## Build the wheels and publish them as X.Y.Z+digest on the package index
+	@exec $(bin)/python scripts/publish.py
+
+release: tools ## Build the wheels and publish them as X.Y.Z, once
+	@exec $(bin)/python scripts/publish.py --release
+
+install: tools serving ## Install what was published last into build/serving
+	@exec $(bin)/python scripts/install_models.py
+
+lock: tools-dev ## Write the locks anew, with the newest versions
+	@$(bin)/python scripts/lock.py
+
+clean: ## Delete what is made here: environments, wheels, caches; not the trained bundle, not data
+	@rm -rf .venv build dist .tox .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov
+
+# Environments. Each is left alone if it is what its lock says.
+tools:
+	@$(set_up) .venv --lock requirements/train.txt $(editable)
+
+tools-dev:
+	@$(set_up) .venv --lock requirements/dev.txt $(editable)
+
+# Without a pip of its own: what serves installs nothing.
+serving: tools
+	@$(set_up) build/serving --lock requirements.txt --pip $(bin)/python

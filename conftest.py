@@ -1,0 +1,84 @@
+"""What holds for the tests of every package: no network, nothing of the user's settings, no empty run."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_guard = {"on": False}
+_HOST_EVENTS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
+_ADDRESS_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+
+
+class NetworkRefusedError(RuntimeError):
+    """A test reached for another machine."""
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    """Audit hook: what it refuses, no library in this process can do, whatever it is written in.
+
+    Its limits: programs that a test starts are not held by it. They get proxy settings that lead nowhere.
+    """
+    if not _guard["on"]:
+        return
+    if event in _HOST_EVENTS:
+        host = arguments[0]
+    elif event in _ADDRESS_EVENTS and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    if host and not _is_loopback(host.decode() if isinstance(host, bytes) else str(host)):
+        raise NetworkRefusedError(f"tests stay on this machine; this one reached for {host}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
+sys.addaudithook(_refuse)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Generator[None]:
+    """Hold every test to loopback."""
+    _guard["on"] = True
+    yield
+    _guard["on"] = False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_user_settings() -> Generator[None]:
+    """Nothing of the user's pip, index, proxy or server settings; proxies that lead nowhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("PIP_", "PACKAGE_INDEX_", "TWINE_", "UV_", "GUNICORN_")) or name in {"PORT", "NETRC"}:
+                patch.delenv(name)
+        patch.setenv("PIP_CONFIG_FILE", os.devnull)
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+            patch.setenv(name, "http://127.0.0.1:9")
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, "127.0.0.1,localhost")
+        yield
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A run of everything that finds no test in one of the test folders is red."""
+    config = session.config
+    chosen = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    narrowed = any(config.getoption(name, None) for name in ("keyword", "markexpr", "lf", "deselect"))
+    if chosen or narrowed:
+        return
+    collected = {item.path for item in session.items}
+    empty = [name for name in config.args if not any(path.is_relative_to(Path(name).resolve()) for path in collected)]
+    if empty:
+        raise pytest.UsageError(f"no test was collected in {', '.join(empty)}")

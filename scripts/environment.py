@@ -1,0 +1,201 @@
+"""Make a virtual environment of exactly what a lock names, or leave it alone if it is that already.
+
+Called by the Makefile with the Python that the environment is for. Third-party packages come from wherever pip's own
+configuration says; every file must have a sha256 of the lock. An environment whose making was interrupted, whose lock
+or Python has changed or that was moved is made anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Lowest and highest Python that the locks and tests are for.
+LOWEST, HIGHEST = (3, 11), (3, 13)
+#: In the environment: what it was made of, for as long as it is complete.
+STAMP = ".ready.json"
+#: Lines of pip that are shown when it fails.
+_LAST_LINES = 30
+
+
+class SetUpError(Exception):
+    """Setting up failed; the text says what to do."""
+
+
+def make_environment(folder: Path, lock: Path, editable: list[Path], pip: Path | None) -> bool:
+    """Make ``folder`` the environment of ``lock``; ``False`` if it is that already.
+
+    Args:
+        folder: the environment.
+        lock: requirements with a sha256 each. Locks share their pins, so that a second one adds to the first.
+        editable: packages of this project to install from their sources, without dependencies.
+        pip: the Python whose pip installs; without it the environment gets a pip of its own.
+
+    Raises:
+        SetUpError: Python lacks something, or pip failed.
+    """
+    stamp = folder / STAMP
+    state = read_stamp(stamp)
+    if state["made of"] != foundation(folder) or any(sha(Path(name)) != old for name, old in state["locks"].items()):
+        create(folder, with_pip=pip is None)
+        state = {"made of": foundation(folder), "locks": {}, "editable": {}}
+    locks = state["locks"] | {str(lock): sha(lock)}
+    packages = {str(package): sha(package / "pyproject.toml") for package in editable}
+    if locks == state["locks"] and packages == state["editable"]:
+        return False
+    python = folder / "bin/python"
+    command = [str(python), "-m", "pip"] if pip is None else [str(pip), "-m", "pip", "--python", str(python)]
+    command += ["install", "--no-user", "--no-input", "--disable-pip-version-check"]
+    if locks != state["locks"]:
+        stamp.unlink(missing_ok=True)
+        start = time.monotonic()
+        run_pip([*command, "--require-hashes", "--requirement", str(lock)], count(lock), folder)
+        print(f"{folder}: {lock.name} installed in {time.monotonic() - start:.0f} s", flush=True)
+        state = state | {"locks": locks}
+        write_stamp(stamp, state)
+    if packages != state["editable"]:
+        sources = [part for package in editable for part in ("--editable", str(package))]
+        run_pip([*command, "--no-deps", "--no-build-isolation", *sources], len(packages), folder)
+        write_stamp(stamp, state | {"editable": packages})
+    return True
+
+
+def read_stamp(path: Path) -> dict[str, dict[str, str]]:
+    """What the environment was made of; nothing if it is not complete."""
+    nothing: dict[str, dict[str, str]] = {"made of": {}, "locks": {}, "editable": {}}
+    try:
+        found: dict[str, dict[str, str]] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return nothing
+    return nothing | found
+
+
+def write_stamp(path: Path, state: dict[str, dict[str, str]]) -> None:
+    """Write down what has been finished, all at once."""
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(json.dumps(state, indent=1), "utf-8")
+    os.replace(unfinished, path)
+
+
+def foundation(folder: Path) -> dict[str, str]:
+    """What makes everything in an environment invalid when it changes."""
+    base = getattr(sys, "_base_executable", sys.executable)
+    return {"python": sys.version, "executable": os.path.realpath(base), "folder": str(folder.resolve())}
+
+
+def create(folder: Path, *, with_pip: bool) -> None:
+    """An empty environment, whatever was there.
+
+    Raises:
+        SetUpError: this Python can't make one.
+    """
+    print(f"{folder}: making an environment with Python {sys.version.split()[0]}", flush=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+    command = [sys.executable, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = (done.stdout + done.stderr).strip()
+        raise SetUpError(
+            f"{sys.executable} cannot make a virtual environment:\n{words}\n"
+            "On Debian and Ubuntu: apt-get install python3-venv. Elsewhere: name another Python, make PYTHON=..."
+        )
+
+
+def count(lock: Path) -> int:
+    """How many packages a lock names."""
+    return sum("==" in line for line in lock.read_text("utf-8").splitlines())
+
+
+def run_pip(command: list[str], total: int, folder: Path) -> None:
+    """Run pip, showing one line that changes instead of hundreds.
+
+    Raises:
+        SetUpError: pip failed; the text has its last words.
+    """
+    words: list[str] = []
+    collected = 0
+    moving = sys.stdout.isatty()
+    # A configuration that would put packages elsewhere than into the environment is not meant here.
+    environ = {
+        name: value for name, value in os.environ.items() if name not in {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"}
+    }
+    with subprocess.Popen(
+        command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            for line in process.stdout:
+                words.append(line)
+                verb, _, rest = line.strip().partition(" ")
+                if verb == "Collecting":
+                    collected += 1
+                    text = f"{folder}: {collected} of {total} packages, {rest.split('==')[0]}"
+                    show(text, moving, always=collected % 20 == 0)
+                elif verb == "Installing":
+                    show(f"{folder}: unpacking", moving, always=True)
+        except BaseException:
+            process.terminate()
+            raise
+    if moving:
+        print("\r\033[K", end="", flush=True)
+    if process.returncode:
+        raise SetUpError(
+            f"pip failed in {folder}; its last words:\n{''.join(words[-_LAST_LINES:])}"
+            "Set-up is what needs the network; pip's configuration (mirror, proxy) is respected. Run make again."
+        )
+
+
+def show(text: str, moving: bool, *, always: bool) -> None:
+    """Show progress: a line that changes in a terminal, a line now and then elsewhere."""
+    if moving:
+        print(f"\r\033[K{text}", end="", flush=True)
+    elif always:
+        print(text, flush=True)
+
+
+def sha(path: Path) -> str:
+    """Digest of a file; empty if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser("environment.py", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the virtual environment")
+    parser.add_argument("--lock", type=Path, required=True, help="requirements file with a sha256 for each package")
+    parser.add_argument("--editable", type=Path, action="append", default=[], help="package to take from its sources")
+    parser.add_argument("--pip", type=Path, help="Python whose pip installs (default: one in the environment)")
+    options = parser.parse_args(arguments)
+    if not LOWEST <= sys.version_info[:2] <= HIGHEST:
+        lowest, highest = (".".join(map(str, version)) for version in (LOWEST, HIGHEST))
+        found = ".".join(map(str, sys.version_info[:3]))
+        print(
+            f"This project runs on Python {lowest} to {highest}; {sys.executable} is {found}. "
+            f"Name another one: make PYTHON=python{highest}",
+            file=sys.stderr,
+        )
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        make_environment(options.folder, options.lock, options.editable, options.pip)
+    except SetUpError as error:
+        print(f"set-up: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nset-up: stopped; run make again to finish", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

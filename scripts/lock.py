@@ -1,0 +1,66 @@
+"""Write the locks anew: every package that serving, training and development need, with its sha256.
+
+Universal: one lock for Python 3.11 to 3.13 on Linux and macOS, with markers where they differ. The three share their
+pins. Needs the network; respects UV_* and pip's index variables, and writes no index's name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from project import ROOT, ScriptError
+
+#: Source and lock, each with the pins of those before it.
+LOCKS = (
+    ("requirements/serve.in", "requirements.txt"),
+    ("requirements/train.in", "requirements/train.txt"),
+    ("requirements/dev.in", "requirements/dev.txt"),
+)
+LOWEST_PYTHON = "3.11"
+
+
+def lock(root: Path, *, upgrade: bool) -> None:
+    """Write all locks, or none.
+
+    Raises:
+        ScriptError: they can't be resolved; the reason is above.
+    """
+    with tempfile.TemporaryDirectory(prefix="lock-") as temporary:
+        copy = Path(temporary)
+        (copy / "requirements").mkdir()
+        for source, target in LOCKS:
+            for name in (source, target):
+                if (root / name).exists():
+                    (copy / name).write_bytes((root / name).read_bytes())
+        for source, target in LOCKS:
+            command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
+            command += ["--python-version", LOWEST_PYTHON, "--no-header", "--no-emit-index-url", "--no-emit-find-links"]
+            command += ["--output-file", target, source, *(["--upgrade"] if upgrade else [])]
+            environ = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
+            if subprocess.run(command, cwd=copy, env=environ, check=False).returncode:
+                raise ScriptError(f"{source} could not be locked; the reason is above, and no lock was changed")
+        for source, target in LOCKS:
+            heading = f"# Made from {source} by `make lock`; not to be edited.\n"
+            (root / target).write_text(heading + (copy / target).read_text("utf-8"), "utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser("lock.py", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="keep the pins that still fit instead of the newest")
+    try:
+        lock(ROOT, upgrade=not parser.parse_args(arguments).keep)
+    except ScriptError as error:
+        print(f"lock: {error}", file=sys.stderr)
+        return error.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

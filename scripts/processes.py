@@ -1,0 +1,68 @@
+"""Child processes that never outlive their parent, and signals that end a script in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+#: Seconds between asking a process to end and killing it; gunicorn gives its own workers 30.
+PATIENCE = 35.0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def stop_on_signals() -> Generator[None]:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does, so that every ``finally`` runs."""
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def child(
+    arguments: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    output: int | None = None,
+    patience: float = PATIENCE,
+) -> Generator[subprocess.Popen[bytes]]:
+    """Run a program; when the block is left, however, the program and its own children have ended.
+
+    It has a process group of its own: Ctrl-C in the terminal reaches this script alone, which then ends the group.
+    """
+    process = subprocess.Popen(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output is not None else None,
+        process_group=0,
+    )
+    try:
+        yield process
+    finally:
+        end(process, patience)
+
+
+def end(process: subprocess.Popen[bytes], patience: float = PATIENCE) -> None:
+    """End a process that leads its group: first by SIGTERM, which lets it finish, then for good."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,216 @@
+"""From what is there to a served model: train on the sample if there is no bundle, publish, install, serve.
+
+What `make run` does after set-up. The model is published on the private package index and installed from it into
+build/serving, which is what serves: the way to production, on one machine. Ctrl-C or SIGTERM ends everything.
+
+exit status: 0 stopped by its user, 1 something failed (the text says what to do), 2 a setting makes no sense.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from model_kit.bundle import CARD, GOLDEN, SPEC, Bundle
+from model_kit.source import source_digest
+
+from build_wheels import read_trained
+from install_models import install
+from local_index import open_index
+from package_index import HELP
+from processes import child, stop_on_signals
+from project import Package, Project, Say, ScriptError
+from publish import publish
+
+DEFAULT_PORT = 5000
+_HIGHEST_PORT = 65535
+#: Seconds until the server must be ready: it takes 1 or 2, and gunicorn itself gives a worker 30.
+PATIENCE = 60.0
+_OK = 200
+
+
+def parse_port(text: str) -> int:
+    """The port of ``PORT``.
+
+    Raises:
+        ScriptError: it is none.
+    """
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _HIGHEST_PORT:
+        raise ScriptError(f"PORT={text!r} is no port; it must be a number from 1 to {_HIGHEST_PORT}", 2)
+    return int(text)
+
+
+def require_free(port: int) -> None:
+    """Hold that nobody listens on ``port`` yet.
+
+    Raises:
+        ScriptError: somebody does, or we may not.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("0.0.0.0", port))  # noqa: S104 - only to see whether the server could
+        except OSError as error:
+            raise ScriptError(
+                f"PORT={port} cannot be used ({error.strerror}); stop what listens there or choose another: "
+                f"make run PORT={port + 1}"
+            ) from error
+
+
+def train_if_missing(package: Package, say: Say) -> None:
+    """Train on the synthetic sample where there is no bundle.
+
+    Raises:
+        ScriptError: training failed; its own words are above.
+    """
+    if package.bundle.is_dir():
+        return
+    say("There is no trained model yet: training one on the synthetic sample that comes with the project.")
+    with child([Path(sys.executable).with_name(package.name), "train", "--sample"], env=quiet_environment()) as process:
+        if process.wait():
+            raise ScriptError("training on the sample failed; the reason is above")
+
+
+def quiet_environment() -> dict[str, str]:
+    """The environment for what has no business with the index, nor with modules from elsewhere."""
+    hidden = ("PACKAGE_INDEX_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME")
+    return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+
+
+def provenance(package: Package, bundle: Bundle) -> str:
+    """In words: whose data the model was trained on."""
+    data: Mapping[str, Any] = bundle.json(CARD)["data"]
+    text = f"Model: trained on {data['name']} ({data['rows']} rows), artefact {bundle.artifact_sha256[:12]}."
+    if data["synthetic"]:
+        text += (
+            "\n*** SYNTHETIC DATA: the sample is made up, and so is every prediction. ***"
+            "\n    `make train DATA=path.csv` trains on a real file; then run this again."
+        )
+    if bundle.json(CARD).get("code_sha256") != source_digest(package.source):
+        text += f"\n    The code in {package.source.name} has changed since; `make train` trains it anew."
+    return text
+
+
+def model_name(package: Package) -> str:
+    """The last part of the URL: the name of the package's entry point."""
+    project = tomllib.loads((package.folder / "pyproject.toml").read_text("utf-8"))["project"]
+    return str(next(iter(project["entry-points"]["ml_api.models"])))
+
+
+def curl_line(base: str, name: str, bundle: Bundle) -> str:
+    """A command that works when pasted: the required fields of the golden row."""
+    row = bundle.json(GOLDEN)["row"]
+    record = {field["name"]: row[field["name"]] for field in bundle.json(SPEC)["fields"] if field.get("required")}
+    body = json.dumps([record], ensure_ascii=False)
+    return f"curl -sS {base}/v1/predict/{name} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait for ``/health/ready``.
+
+    Raises:
+        ScriptError: the server ended, or is not ready in time; the text has its reason.
+    """
+    deadline, reason = time.monotonic() + PATIENCE, "it does not answer"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise ScriptError(f"the server ended with status {process.returncode}; the reason is above")
+        try:
+            status, reason = ask(port, "/health/ready")
+        except (OSError, HTTPException):
+            status = 0
+        if status == _OK:
+            return
+        time.sleep(0.1)
+    raise ScriptError(f"the server is not ready after {PATIENCE:.0f} s: {reason}")
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Status and body of a GET on this machine, no proxy between."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode("utf-8", "replace")
+    finally:
+        connection.close()
+
+
+def serve(project: Project, port: int, *, development: bool, say: Say) -> None:
+    """Serve until the process is told to stop.
+
+    Raises:
+        ScriptError: the server does not start, or ends by itself.
+    """
+    package = project.packages[-1]
+    bundle = read_trained(package)
+    environ = quiet_environment() | {"PORT": str(port)}
+    command: list[str | Path] = [project.root / "run.sh"]
+    folder = project.root
+    if development:
+        folder = project.root / "packages/ml_api"
+        command = [sys.executable, "-m", "flask", "--app", "ml_api.wsgi:app", "run", "--debug", "--port", str(port)]
+    with child(command, cwd=folder, env=environ) as process:
+        wait_until_ready(process, port)
+        base = f"http://127.0.0.1:{port}"
+        line = curl_line(base, model_name(package), bundle)
+        say(f"\n{provenance(package, bundle)}\n\nServing on {base} - try it in another terminal:\n\n  {line}\n")
+        say("Ctrl-C stops it.")
+        process.wait()
+        raise ScriptError(f"the server ended with status {process.returncode}; the reason is above")
+
+
+def run(project: Project, port: int, *, development: bool = False, say: Say = print) -> None:
+    """Train if there is no model, publish, install and serve.
+
+    Raises:
+        ScriptError: something failed; the text says what to do.
+    """
+    require_free(port)
+    train_if_missing(project.packages[-1], say)
+    if not development:
+        with open_index(project, os.environ) as index:
+            install(publish(project, index, say=say), index, project.serving, say=say)
+    serve(project, port, development=development, say=say)
+
+
+def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        "run.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", help=f"where to listen (default: the variable PORT, else {DEFAULT_PORT})")
+    parser.add_argument(
+        "--development", action="store_true", help="serve the sources with reload instead of what is installed"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        with stop_on_signals():
+            port = parse_port(options.port or os.environ.get("PORT") or str(DEFAULT_PORT))
+            run(project or Project(), port, development=options.development, say=say)
+    except ScriptError as error:
+        print(f"run: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        say("\nStopped.")
+    return 0
+
+
+def say(text: str) -> None:
+    """Tell at once, even when the output is a pipe."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""A small project, an index to publish it on, and an environment to install it into."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from local_index import serve_index
+from package_index import PackageIndex
+from project import Package, Project
+from small_project import TOKEN, make_environment, make_project
+
+
+@pytest.fixture(autouse=True)
+def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that a test starts write nothing beside the sources."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A project with a trained model."""
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture
+def model(project: Project) -> Package:
+    """The package of the trained model."""
+    return project.packages[-1]
+
+
+@pytest.fixture
+def index(project: Project) -> Generator[PackageIndex]:
+    """A running index that has nothing yet."""
+    with serve_index(project.index, TOKEN) as running:
+        yield running
+
+
+@pytest.fixture
+def environment(project: Project) -> Path:
+    """An empty virtual environment where the project serves from."""
+    make_environment(project.serving)
+    return project.serving

@@ -1,0 +1,82 @@
+"""A small project with a model of taxi rides, and an environment that can serve it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from model_kit.source import source_digest
+from model_kit.testing import write_ride_bundle
+
+from project import ROOT, Package, Project
+
+TOKEN = "hunter2/known+to:the@test"
+
+SERVING = '''\
+"""The rides of model_kit.testing, as an installed package serves them."""
+
+from pathlib import Path
+
+import numpy as np
+import regression_model
+from model_kit.model import BundleModel
+
+
+def derive(encoded):
+    distance, passengers, zone, comfort = encoded.T
+    passengers = np.where(np.isnan(passengers), 1.0, passengers)
+    comfort = np.where(np.isnan(comfort), 0.0, comfort).clip(0)
+    return np.column_stack([distance.clip(0, 100), passengers, zone == 2, comfort]).astype(np.float64)
+
+
+def load():
+    return BundleModel.load(Path(__file__).with_name("bundle"), derive, regression_model.__version__)
+'''
+
+
+def make_project(root: Path) -> Project:
+    """A project with our model_kit, our API and our pyproject files, and a model of rides in place of houses."""
+    (root / "packages").mkdir(parents=True)
+    for name in ("model_kit", "ml_api"):
+        (root / "packages" / name).symlink_to(ROOT / "packages" / name)
+    shutil.copy(ROOT / "run.sh", root)
+    project = Project(root)
+    model = project.packages[-1]
+    model.source.mkdir(parents=True)
+    shutil.copy(ROOT / "packages/regression_model/pyproject.toml", model.folder)
+    (model.source / "__init__.py").write_text('__version__ = "0.3.0"\n')
+    (model.source / "serving.py").write_text(SERVING)
+    train(model)
+    return project
+
+
+def train(model: Package, **card: Any) -> str:
+    """Write the bundle of rides into the model's package; returns its artefact's sha256."""
+    real = {"name": "rides by hand", "sha256": "0" * 64, "rows": 100, "synthetic": False}
+    return write_ride_bundle(model.bundle, **{"code_sha256": source_digest(model.source), "data": real} | card)
+
+
+def make_environment(folder: Path) -> None:
+    """An empty virtual environment without pip."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+
+
+def add_third_party(folder: Path) -> None:
+    """Give an environment what requirements.txt names, and nothing else, without a network."""
+    site = Path(sysconfig.get_path("purelib"))
+    target = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    lock = (ROOT / "requirements.txt").read_text()
+    names = {line.split("==")[0] for line in lock.splitlines() if "==" in line}
+    for name in names:
+        try:
+            files = distribution(name).files or []
+        except PackageNotFoundError:  # for another Python or system
+            continue
+        for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+            if not (target / top).exists():
+                (target / top).symlink_to(site / top)

@@ -1,0 +1,157 @@
+"""The commands that people and platforms type."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import check_tracked
+import lock
+from project import ROOT, ScriptError, write_atomically
+
+
+def make(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_make_alone_and_make_help_list_every_public_target() -> None:
+    text = make("help").stdout
+    assert make().stdout == text
+    makefile = (ROOT / "Makefile").read_text()
+    public = {"run", "test", "train", "publish", "release", "install", "dev", "lint", "format", "typecheck", "lock"}
+    for target in public | {"clean", "test-all", "help"}:
+        assert re.search(rf"^  make {target} +\S", text, re.MULTILINE), target
+        assert f"\n{target}:" in makefile
+    assert "PORT=5000" in text
+
+
+@pytest.mark.parametrize("target", ["run", "test", "train", "publish", "release", "install", "dev", "lock", "test-all"])
+def test_every_target_is_understood(target: str) -> None:
+    done = make("--dry-run", target, "DATA=houses.csv")
+    assert done.returncode == 0, done.stderr
+
+
+def test_train_takes_a_file_or_the_sample() -> None:
+    assert 'regression-model train --data "my houses.csv"' in make("-n", "train", "DATA=my houses.csv").stdout
+    assert "regression-model train --sample" in make("-n", "train").stdout
+
+
+@pytest.mark.parametrize("script", ["publish", "install_models", "run", "environment", "lock", "check_tracked"])
+def test_scripts_teach_their_use(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / f"scripts/{script}.py", "--help"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"usage: {script}.py")
+    assert len(done.stdout.splitlines()) > 8
+    wrong = subprocess.run(
+        [sys.executable, ROOT / f"scripts/{script}.py", "--nonsense"], capture_output=True, check=False
+    )
+    assert wrong.returncode == 2
+
+
+def test_run_sh_is_what_platforms_start() -> None:
+    assert (ROOT / "Procfile").read_text() == "web: ./run.sh\n"
+    for name in ("run.sh", ".ci/run"):
+        assert os.access(ROOT / name, os.X_OK)
+        shell = (ROOT / name).read_text().splitlines()[0].split("/")[-1].removeprefix("env ")
+        assert subprocess.run([shell, "-n", ROOT / name], check=False).returncode == 0
+    assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_run_sh_refuses_a_bad_port_naming_the_variable(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "run.sh", tmp_path)
+    (tmp_path / "packages").symlink_to(ROOT / "packages")
+    environ = os.environ | {"PORT": "five", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run([tmp_path / "run.sh"], env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0
+    assert "PORT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_python_version_is_one_that_is_supported() -> None:
+    assert (ROOT / ".python-version").read_text() in {"3.11\n", "3.12\n", "3.13\n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("model.pkl", b"x", ".pkl files"),
+        ("big.txt", b"x" * 1_000_001, "1,000,001 bytes"),
+        ("blob", b"\x89PNG\xff", "binary"),
+        ("nul", b"a\0b", "binary"),
+        ("rows.txt", b"heading\n" + b"1," * 60 + b"1\n", "line 2 looks like a row of data"),
+    ],
+)
+def test_git_never_holds_binaries_big_files_or_data(
+    tmp_path: Path, name: str, content: bytes, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "good.py").write_text("x = 1\n")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert check_tracked.main([str(tmp_path)]) == 0
+    (tmp_path / name).write_bytes(content)
+    assert check_tracked.main([str(tmp_path)]) == 1
+    assert f"{name}: " in capsys.readouterr().out
+    assert any(word in fault for fault in check_tracked.faults(tmp_path, [name]))
+
+
+def test_the_check_of_tracked_files_needs_a_clone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check_tracked.main([str(tmp_path)]) == 1
+    assert "needs a clone" in capsys.readouterr().err
+
+
+def test_locks_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "requirements").mkdir()
+    for source, _ in lock.LOCKS:
+        (tmp_path / source).write_text("flask\n")
+    fails = {"at": 3}
+    commands: list[list[str]] = []
+
+    def uv(command: list[str], *, cwd: Path, **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        (cwd / command[command.index("--output-file") + 1]).write_text("flask==3\n")
+        return subprocess.CompletedProcess(command, int(len(commands) == fails["at"]))
+
+    monkeypatch.setattr(subprocess, "run", uv)
+    with pytest.raises(ScriptError, match=r"requirements/dev\.in could not be locked"):
+        lock.lock(tmp_path, upgrade=True)
+    assert not (tmp_path / "requirements.txt").exists()
+    fails["at"] = 0
+    lock.lock(tmp_path, upgrade=False)
+    assert (tmp_path / "requirements.txt").read_text().endswith("by `make lock`; not to be edited.\nflask==3\n")
+    assert all("--generate-hashes" in command and "--universal" in command for command in commands)
+    assert "--upgrade" in commands[0]
+    assert "--upgrade" not in commands[-1]
+
+    monkeypatch.setattr(lock, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lock.py"])
+    assert lock.main(["--keep"]) == 0
+    fails["at"] = len(commands) + 1
+    assert lock.main([]) == 1
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new/file.txt"
+    write_atomically(path, "one\n")
+
+    def fail(*_: object) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="full"):
+        write_atomically(path, "two\n")
+    assert path.read_text() == "one\n"
+    assert [found.name for found in path.parent.iterdir()] == ["file.txt"]

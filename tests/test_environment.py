@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import environment as command
+from environment import STAMP, SetUpError, make_environment
+from project import ROOT
+
+
+@pytest.fixture
+def pips(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What pip was asked for, instead of a network."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(command, "run_pip", lambda words, *_: asked.append(words))
+    return asked
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    path = tmp_path / "lock.txt"
+    path.write_text("flask==3.1.3\n")
+    return path
+
+
+def test_made_once_and_anew_when_the_lock_changes(tmp_path: Path, lock: Path, pips: list[list[str]]) -> None:
+    folder = tmp_path / "env"
+    assert make_environment(folder, lock, [], Path(sys.executable))
+    assert not (folder / "bin/pip").exists()
+    assert pips[0][-3:] == ["--require-hashes", "--requirement", str(lock)]
+    (folder / "mine").touch()
+    assert not make_environment(folder, lock, [], Path(sys.executable))
+    assert len(pips) == 1
+
+    second = tmp_path / "second.txt"
+    second.write_text("pytest==9\n")
+    assert make_environment(folder, second, [], Path(sys.executable))
+    assert (folder / "mine").exists(), "a second lock adds to the first"
+    assert not make_environment(folder, lock, [], Path(sys.executable))
+
+    lock.write_text("flask==3.1.4\n")
+    assert make_environment(folder, lock, [], Path(sys.executable))
+    assert not (folder / "mine").exists(), "a changed lock starts from nothing"
+
+
+def test_an_interrupted_or_broken_environment_is_made_anew(
+    tmp_path: Path, lock: Path, pips: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "env"
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(command, "run_pip", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_environment(folder, lock, [], Path(sys.executable))
+    assert not (folder / STAMP).exists()
+    (folder / "half").touch()
+    assert make_environment(folder, lock, [], Path(sys.executable))
+    assert not (folder / "half").exists()
+    (folder / STAMP).write_text("{")
+    assert make_environment(folder, lock, [], Path(sys.executable))
+
+
+def test_an_environment_that_was_moved_is_made_anew(tmp_path: Path, lock: Path, pips: list[list[str]]) -> None:
+    make_environment(tmp_path / "env", lock, [], Path(sys.executable))
+    (tmp_path / "env").rename(tmp_path / "moved")
+    assert make_environment(tmp_path / "moved", lock, [], Path(sys.executable))
+
+
+def test_packages_are_taken_from_their_sources_without_dependencies(
+    tmp_path: Path, lock: Path, pips: list[list[str]]
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "pyproject.toml").write_text("")
+    make_environment(tmp_path / "env", lock, [package], None)
+    assert pips[1][-4:] == ["--no-deps", "--no-build-isolation", "--editable", str(package)]
+    assert (tmp_path / "env/bin/pip").exists()
+    (package / "pyproject.toml").write_text("# changed")
+    make_environment(tmp_path / "env", lock, [package], None)
+    assert len(pips) == 3
+    assert set(json.loads((tmp_path / "env" / STAMP).read_text())) == {"made of", "locks", "editable"}
+
+
+def test_pip_s_progress_is_shown_and_its_failure_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "for n in range(40): print('Collecting', f'p{n}==1')\nprint('Installing collected packages: p')\n"
+    command.run_pip([sys.executable, "-c", lines], 40, tmp_path)
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        f"{tmp_path}: 20 of 40 packages, p19",
+        f"{tmp_path}: 40 of 40 packages, p39",
+        f"{tmp_path}: unpacking",
+    ]
+    with pytest.raises(SetUpError, match=r"pip failed in .*\nno wheel for you\n.*Run make again"):
+        command.run_pip([sys.executable, "-c", "print('no wheel for you'); raise SystemExit(1)"], 1, tmp_path)
+
+
+def test_progress_in_a_terminal_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    command.run_pip([sys.executable, "-c", "print('Collecting p==1')"], 1, tmp_path)
+    assert "\n" not in capsys.readouterr().out
+
+
+def test_a_python_that_cannot_make_environments_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", "ensurepip is not available")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(SetUpError, match=r"ensurepip is not available\n.*python3-venv"):
+        command.create(tmp_path / "env", with_pip=True)
+
+
+def test_other_pythons_are_refused_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 13, "final", 0))
+    assert command.main(["env", "--lock", "lock.txt"]) == 2
+    assert "runs on Python 3.11 to 3.13; " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "status"), [(SetUpError("told"), 1), (KeyboardInterrupt(), 130), (None, 0)])
+def test_the_command_ends_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException | None, status: int
+) -> None:
+    def make(*_: object) -> None:
+        if error:
+            raise error
+
+    monkeypatch.setattr(command, "make_environment", make)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert command.main([str(tmp_path / "env"), "--lock", "lock.txt"]) == status
+
+
+def test_locks_are_hashed_share_their_pins_and_name_no_server() -> None:
+    pins = {}
+    for name in ("requirements.txt", "requirements/train.txt", "requirements/dev.txt"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text
+        assert "--index" not in text
+        blocks = [block for block in text.split("\n") if "==" in block]
+        assert blocks
+        assert text.count("==") <= text.count("--hash=sha256:")
+        pins[name] = {line.split(" ")[0] for line in blocks}
+    ours = {"model-kit", "model_kit", "regression-model", "regression_model"}
+    assert not {pin.split("==")[0] for pin in pins["requirements.txt"]} & (ours | {"pandas", "scikit-learn", "onnx"})
+    assert pins["requirements.txt"] <= pins["requirements/dev.txt"]
+    assert pins["requirements/train.txt"] <= pins["requirements/dev.txt"]
+
+
+def test_requirements_txt_is_the_only_package_manager_file_at_the_root() -> None:
+    others = ("pyproject.toml", "setup.py", "setup.cfg", "Pipfile", "Pipfile.lock", "poetry.lock", "uv.lock")
+    assert [name for name in others if (ROOT / name).exists()] == []

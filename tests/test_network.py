@@ -1,0 +1,66 @@
+"""The tests themselves: held to this machine, and red when there are none."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from project import ROOT
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "index.example"])
+def test_tests_reach_no_other_machine(host: str) -> None:
+    with pytest.raises(RuntimeError, match=f"this one reached for {host}"):
+        socket.create_connection((host, 80), timeout=0.1)
+
+
+def test_datagrams_reach_no_other_machine() -> None:
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as sender,
+        pytest.raises(RuntimeError, match="reached for 192"),
+    ):
+        sender.sendto(b"x", ("192.0.2.1", 53))
+
+
+def test_tests_reach_this_machine() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        socket.create_connection(("localhost", listener.getsockname()[1]), timeout=5).close()
+
+
+def test_programs_have_proxies_that_lead_nowhere() -> None:
+    assert os.environ["https_proxy"] == "http://127.0.0.1:9"
+    assert os.environ["PIP_CONFIG_FILE"] == os.devnull
+    assert "PIP_FIND_LINKS" not in os.environ
+
+
+def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_run_that_collects_nothing_is_red(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").symlink_to(ROOT / "conftest.py")
+    (tmp_path / "tox.ini").write_text("[pytest]\ntestpaths = packages/*/tests tests\n")
+    for name in ("packages/a/tests", "tests"):
+        (tmp_path / name).mkdir(parents=True)
+    test = tmp_path / "tests/test_something.py"
+    assert pytest_in(tmp_path).returncode != 0
+    test.write_text("def test_it():\n    pass\n")
+    one_empty = pytest_in(tmp_path)
+    assert one_empty.returncode != 0
+    assert "no test was collected in packages/a/tests" in one_empty.stderr + one_empty.stdout
+    assert pytest_in(tmp_path, "tests").returncode == 0
+    assert pytest_in(tmp_path, "-k", "it").returncode == 0
+    assert pytest_in(tmp_path, "-k", "nothing").returncode == 5
