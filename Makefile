@@ -89,6 +89,6 @@ tools:
 tools-dev:
 	@$(set_up) .venv --lock requirements/dev.txt $(editable)
 
-# Without a pip of its own: what serves installs nothing.
+# Without a pip of its own and without the packages' tests: what serves installs nothing and tests nothing.
 serving: tools
-	@$(set_up) build/serving --lock requirements.txt --pip $(bin)/python
+	@$(set_up) build/serving --lock requirements.txt --pip $(bin)/python --without-tests

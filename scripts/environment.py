@@ -31,7 +31,7 @@ class SetUpError(Exception):
     """Setting up failed; the text says what to do."""
 
 
-def make_environment(folder: Path, lock: Path, editable: list[Path], pip: Path | None) -> bool:
+def make_environment(folder: Path, lock: Path, editable: list[Path], pip: Path | None, *, tests: bool = True) -> bool:
     """Make ``folder`` the environment of ``lock``; ``False`` if it is that already.
 
     Args:
@@ -39,6 +39,7 @@ def make_environment(folder: Path, lock: Path, editable: list[Path], pip: Path |
         lock: requirements with a sha256 each. Locks share their pins, so that a second one adds to the first.
         editable: packages of this project to install from their sources, without dependencies.
         pip: the Python whose pip installs; without it the environment gets a pip of its own.
+        tests: whether the packages keep their own tests.
 
     Raises:
         SetUpError: Python lacks something, or pip failed.
@@ -59,6 +60,8 @@ def make_environment(folder: Path, lock: Path, editable: list[Path], pip: Path |
         stamp.unlink(missing_ok=True)
         start = time.monotonic()
         run_pip([*command, "--require-hashes", "--requirement", str(lock)], count(lock), folder)
+        if not tests:
+            leave_out_tests(folder)
         print(f"{folder}: {lock.name} installed in {time.monotonic() - start:.0f} s", flush=True)
         state = state | {"locks": locks}
         write_stamp(stamp, state)
@@ -67,6 +70,12 @@ def make_environment(folder: Path, lock: Path, editable: list[Path], pip: Path |
         run_pip([*command, "--no-deps", "--no-build-isolation", *sources], len(packages), folder)
         write_stamp(stamp, state | {"editable": packages})
     return True
+
+
+def leave_out_tests(folder: Path) -> None:
+    """Delete the packages' own tests: numpy's are a tenth of what serves (17 of 154 MB)."""
+    for tests in sorted(folder.glob("lib/python*/site-packages/**/tests/")):
+        shutil.rmtree(tests, ignore_errors=True)  # one may have gone with the one around it
 
 
 def read_stamp(path: Path) -> dict[str, dict[str, str]]:
@@ -175,6 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--lock", type=Path, required=True, help="requirements file with a sha256 for each package")
     parser.add_argument("--editable", type=Path, action="append", default=[], help="package to take from its sources")
     parser.add_argument("--pip", type=Path, help="Python whose pip installs (default: one in the environment)")
+    parser.add_argument("--without-tests", action="store_true", help="delete the packages' own tests")
     options = parser.parse_args(arguments)
     if not LOWEST <= sys.version_info[:2] <= HIGHEST:
         lowest, highest = (".".join(map(str, version)) for version in (LOWEST, HIGHEST))
@@ -187,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        make_environment(options.folder, options.lock, options.editable, options.pip)
+        make_environment(options.folder, options.lock, options.editable, options.pip, tests=not options.without_tests)
     except SetUpError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1

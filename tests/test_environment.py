@@ -110,6 +110,30 @@ def test_progress_in_a_terminal_is_one_line(
     assert "\n" not in capsys.readouterr().out
 
 
+def test_what_serves_is_without_the_packages_own_tests(
+    tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "env"
+    site = folder / f"lib/python3.{sys.version_info[1]}/site-packages"
+
+    def install(*_: object) -> None:
+        for name in ("numpy/tests/test_a.py", "numpy/linalg/tests/data/x.txt", "jinja2/tests.py", "numpy/testing/a.py"):
+            (site / name).parent.mkdir(parents=True, exist_ok=True)
+            (site / name).touch()
+
+    monkeypatch.setattr(command, "run_pip", install)
+    arguments = [str(folder), "--lock", str(lock), "--pip", sys.executable]
+    assert command.main([*arguments, "--without-tests"]) == 0
+    assert not (site / "numpy/tests").exists()
+    assert not (site / "numpy/linalg/tests").exists()
+    assert (site / "jinja2/tests.py").exists()
+    assert (site / "numpy/testing/a.py").exists()
+
+    lock.write_text("flask==3.1.4\n")
+    assert command.main(arguments) == 0
+    assert (site / "numpy/tests").exists(), "kept unless asked for"
+
+
 def test_a_python_that_cannot_make_environments_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "ensurepip is not available")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
@@ -129,7 +153,7 @@ def test_other_pythons_are_refused_with_a_sentence(
 def test_the_command_ends_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException | None, status: int
 ) -> None:
-    def make(*_: object) -> None:
+    def make(*_: object, **__: object) -> None:
         if error:
             raise error
 
