@@ -21,14 +21,14 @@ CHUNK = 1000
 GOLDEN_TOLERANCE = 1e-5
 
 
-def to_target_unit(scores: NDArray[Any], target: Target) -> NDArray[np.float64]:
+def to_target_unit(scores: NDArray[np.floating[Any]], target: Target) -> NDArray[np.float64]:
     """Scores on the estimator's scale, shape (n_rows,), in the target's unit; computed in float64."""
     values = scores.astype(np.float64) + target.offset
     return np.exp(values) if target.scale == "log" else values
 
 
 class Graph:
-    """An ONNX graph with one float32 input (n_rows, n_features) and one output of n_rows scores.
+    """An ONNX graph with one float32 input (n_rows, n_features) and one output of n_rows scores, float32 or float64.
 
     One thread: a worker process is the unit of parallelism.
 
@@ -49,9 +49,9 @@ class Graph:
             raise BundleError(MODEL, f"ONNX Runtime cannot load it: {error}") from error
         self._input = self._session.get_inputs()[0].name
 
-    def score(self, features: Features) -> NDArray[np.float32]:
+    def score(self, features: Features) -> NDArray[np.floating[Any]]:
         """Scores on the estimator's scale, shape (n_rows,)."""
-        scores: NDArray[np.float32] = self._session.run(None, {self._input: features})[0]
+        scores: NDArray[np.floating[Any]] = self._session.run(None, {self._input: features})[0]
         return scores.reshape(-1)
 
 
@@ -96,7 +96,7 @@ class BundleModel:
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), for validated rows."""
-        scores = np.empty(len(rows), np.float32)
+        scores = np.empty(len(rows))
         for start in range(0, len(rows), CHUNK):
             scores[start : start + CHUNK] = self._graph.score(self._features(rows[start : start + CHUNK]))
         return to_target_unit(scores, self.spec.target)

@@ -7,10 +7,13 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Final
 
+from model_kit.bundle import SPEC
+from model_kit.errors import BundleError
 from model_kit.model import BundleModel
 
 import regression_model
 from regression_model.derive import derive
+from regression_model.fields import FIELDS
 
 DISTRIBUTION: Final = "regression-model"
 #: The bundle that the package carries.
@@ -29,6 +32,10 @@ def load() -> BundleModel:
     """Verify and load the package's own bundle; needs neither pandas nor scikit-learn.
 
     Raises:
-        BundleError: a file is missing or damaged; the error names it.
+        BundleError: a file is missing or damaged, or the bundle is of other fields than this code; it names the file.
     """
-    return BundleModel.load(BUNDLE, derive, version())
+    model = BundleModel.load(BUNDLE, derive, version())
+    # ``derive`` finds its columns by position.
+    if model.spec.names != tuple(field.name for field in FIELDS):
+        raise BundleError(SPEC, "its fields are not those of this version of the package; train again")
+    return model
