@@ -20,16 +20,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     made = [tmp_path_factory.mktemp("trained") / name for name in ("one", "two")]
     for seed, folder in enumerate(made):
         # Sets of strings have another order in each process; two fixed orders here.
-        command = [
-            sys.executable,
-            "-m",
-            "regression_model.cli",
-            "train",
-            "--sample",
-            "--no-cv",
-            "--bundle",
-            str(folder),
-        ]
+        code = "import sys; from regression_model.cli import main; sys.exit(main())"
+        command = [sys.executable, "-c", code, "train", "--sample", "--no-cv", "--bundle", str(folder)]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": str(seed)})
     return made
 
