@@ -24,7 +24,7 @@ def test_numbers_are_counted_per_bin_with_the_upper_edge_included() -> None:
 def test_rare_bins_are_merged_with_a_neighbour() -> None:
     assert refer([1] * 3 + [2] * 11 + [3] * 12, bins=(1, 2)) == {"missing": 0, "edges": [2], "counts": [14, 12]}
     assert refer([1] * 10 + [2] * 11 + [3] * 2, bins=(1, 2)) == {"missing": 0, "edges": [1], "counts": [10, 13]}
-    assert refer([1, 2, 3], bins=(1, 2)) == {"missing": 0, "edges": [], "counts": [3]}
+    assert refer([1, 2, 3] * 4, bins=(1, 2)) == {"missing": 0, "edges": [], "counts": [12]}
 
 
 def test_rare_levels_are_merged_into_other() -> None:
@@ -40,3 +40,8 @@ def test_other_is_never_about_a_few_rows() -> None:
 def test_missing_values_are_counted_unless_there_are_only_a_few() -> None:
     assert refer([None] * 10 + [1] * 10)["missing"] == 10
     assert refer([None] * 9 + [1] * 10)["missing"] == 0
+
+
+def test_field_that_only_a_few_rows_have_tells_nothing_of_them() -> None:
+    assert refer([1, 2, 3] + [None] * 50, bins=(1, 2)) == {"missing": 50, "edges": [], "counts": [0]}
+    assert refer(["a", "b"] + [None] * 50, "category") == {"missing": 50, "levels": {}, "other": 0}

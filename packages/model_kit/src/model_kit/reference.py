@@ -18,7 +18,7 @@ def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
     Returns:
         ``rows``: how many; ``fields``: name -> ``missing`` (rows without a value) and either ``edges`` (upper,
         inclusive, of all bins but the last) with ``counts``, or ``levels`` (level -> count) with ``other``. Cells of
-        fewer than 10 rows are merged with a neighbour or into ``other``; a rare ``missing`` counts as 0.
+        fewer than 10 rows are merged with a neighbour or into ``other``; what is still rare then is not told (0).
     """
     fields = {}
     for field in spec.fields:
@@ -30,7 +30,7 @@ def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
             cells = _count_levels([str(value) for value in present])
         else:
             cells = _count_bins([float(value) for value in present], spec.learned[field.name].bins)
-        fields[field.name] = {"missing": missing if missing >= FEWEST else 0} | cells
+        fields[field.name] = {"missing": _unless_rare(missing)} | cells
     return {"rows": len(rows), "fields": fields}
 
 
@@ -42,7 +42,7 @@ def _count_levels(values: list[str]) -> dict[str, Any]:
     other = 0
     while ordered and (counts[ordered[0]] < FEWEST or 0 < other < FEWEST):
         other += counts.pop(ordered.pop(0))
-    return {"levels": counts, "other": other}
+    return {"levels": counts, "other": _unless_rare(other)}
 
 
 def _count_bins(values: list[float], edges: Sequence[float]) -> dict[str, Any]:
@@ -60,4 +60,8 @@ def _count_bins(values: list[float], edges: Sequence[float]) -> dict[str, Any]:
         counts[left : left + 2] = [counts[left] + counts[left + 1]]
         del kept[left]
         position = left
-    return {"edges": kept, "counts": counts}
+    return {"edges": kept, "counts": [_unless_rare(count) for count in counts]}
+
+
+def _unless_rare(count: int) -> int:
+    return count if count >= FEWEST else 0
