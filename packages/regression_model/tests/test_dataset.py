@@ -132,10 +132,11 @@ def test_other_columns_are_ignored_with_a_note(table: Table) -> None:
     assert "Agent" not in data.rows[0]
 
 
-def test_missing_newline_at_the_end_is_noted(table: Table) -> None:
-    notes: list[str] = []
-    dataset.parse(as_csv(table).rstrip(b"\n"), "houses.csv", say=notes.append)
-    assert notes == ["houses.csv: no newline at the end; if the file was cut off there, its last price is wrong"]
+def test_file_cut_off_inside_its_last_price_is_refused(table: Table) -> None:
+    content = as_csv(table)
+    for cut in (1, 2):
+        with pytest.raises(DataError, match=rf"^houses\.csv, line {len(table)}: the last line does not end"):
+            dataset.parse(content[:-cut], "houses.csv")
 
 
 @pytest.mark.parametrize(

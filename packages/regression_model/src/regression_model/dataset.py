@@ -43,7 +43,7 @@ def load(path: Path, *, say: Callable[[str], None] = lambda _: None) -> Dataset:
 
     Args:
         path: CSV file, UTF-8.
-        say: told what was passed over, one line each: other columns, no newline at the end.
+        say: told what was passed over, one line each: other columns.
 
     Raises:
         DataError: the file cannot be used; the text names file, line and column.
@@ -76,11 +76,15 @@ def parse(content: bytes, name: str, *, say: Callable[[str], None] = lambda _: N
     cells, rows, lines = _read(records)
     if len(rows) < MIN_ROWS:
         raise DataError(f"{name}: {len(rows)} rows; training needs at least {MIN_ROWS}")
+    if not content.endswith(b"\n"):
+        # Cut off inside the last price, it would still be a number.
+        raise DataError(
+            f"{name}, line {lines[-1]}: the last line does not end, so the file may be cut off. "
+            "Fetch it again; if it is complete, add a line break at its end"
+        )
     valid = _validate(rows, cells, lines, name)
     ids = _identifiers(cells, lines, name)
     made_up = [sample.is_synthetic(identifier) for identifier in ids]
-    if not content.endswith(b"\n"):
-        say(f"{name}: no newline at the end; if the file was cut off there, its last price is wrong")
     return Dataset(
         name=sample.NAME if all(made_up) else name,
         sha256=hashlib.sha256(content).hexdigest(),
