@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model_kit import tabular
 from model_kit.errors import DataError
 from model_kit.spec import Field, Value
-from model_kit.tabular import parse_cell, parse_number, read_records, replacing
+from model_kit.tabular import CsvWriter, Dialect, parse_cell, parse_number, read_records, replacing
 from model_kit.testing import FIELDS, SPEC_OF_RIDES
 from model_kit.validation import Validator
 
@@ -112,11 +113,98 @@ def test_what_does_not_fit_is_left_for_the_validator_to_name() -> None:
         "distance,zone\n1,A",
         "\n\ndistance,zone\n\n1,A\n\n",
         "zone,distance\nA,1\n",
+        "zone;distance\nA;1\n",
+        "zone\tdistance\nA\t1\n",
+        '\ufeff"zone";"distance"\r\n"A";"1"\r\n',
+        "sep=;\r\nzone;distance\r\nA;1\r\n",
+        '\ufeff"sep=|"\n\nzone|distance\nA|1\n',
     ],
-    ids=["mark", "mark before a quote", "CRLF", "no newline at the end", "blank lines", "another order"],
+    ids=[
+        "mark",
+        "mark before a quote",
+        "CRLF",
+        "no newline at the end",
+        "blank lines",
+        "another order",
+        "semicolons",
+        "tabs",
+        "all that a spreadsheet does",
+        "separator declared",
+        "any separator declared",
+    ],
 )
 def test_harmless_differences_between_files_do_not_matter(text: str) -> None:
     assert records_of(text) == [{"distance": 1, "zone": "A"}]
+
+
+def test_line_is_counted_after_a_declared_separator() -> None:
+    records = read_records(io.StringIO("sep=;\nzone;distance\nA;1\nA;2;3\n", newline=""), SPEC_OF_RIDES)
+    with pytest.raises(DataError, match="^input, line 4: 3 cells where the header has 2"):
+        list(records)
+
+
+def test_comma_within_a_cell_does_not_make_it_the_delimiter() -> None:
+    assert records_of('zone;"distance";"a, b, c"\nA;1;"x, y"\n') == [{"zone": "A", "distance": 1}]
+
+
+def test_decimal_comma_is_refused_and_counted() -> None:
+    records = read_records(
+        io.StringIO("distance;zone;note\n12,5;A;1,5\n1.234,5;A;\n-3,0;A;\n1;1,5;\n", newline=""), SPEC_OF_RIDES
+    )
+    validated = Validator(SPEC_OF_RIDES)([record for _, record in records])
+    assert list(validated.errors) == [0, 1, 2]
+    assert validated.errors[0] == {"distance": ["Not a valid number."]}
+    assert records.decimal_commas == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "dialect"),
+    [
+        ("distance,zone\n", Dialect(",", bom=False, line_end="\n")),
+        ("\ufeffdistance;zone\r\n", Dialect(";", bom=True, line_end="\r\n")),
+        ("distance\tzone", Dialect("\t", bom=False, line_end="\n")),
+    ],
+)
+def test_file_is_written_as_the_one_that_was_read(text: str, dialect: Dialect) -> None:
+    records = read_records(io.StringIO(text, newline=""), SPEC_OF_RIDES)
+    assert records.dialect == dialect
+    output = io.StringIO(newline="")
+    CsvWriter(output, records.columns, records.dialect).write({"distance": 1.5, "zone": None})
+    assert output.getvalue() == text.rstrip() + dialect.line_end + f"1.5{dialect.delimiter}{dialect.line_end}"
+
+
+def test_nan_is_written_as_an_empty_cell() -> None:
+    output = io.StringIO(newline="")
+    CsvWriter(output, ["a", "b"]).write({"a": float("nan"), "b": True})
+    assert output.getvalue() == "a,b\n,True\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"PK\x03\x04\x14\xff", "a workbook (.xlsx) or zip archive, not CSV text; export the sheet as CSV UTF-8"),
+        (b"\x1f\x8b\x08\x00", "compressed by gzip, not CSV text; unpack it first"),
+        ("distance,zone\n".encode("utf-16"), "UTF-16, not UTF-8 text; export it as CSV UTF-8"),
+        (b"distance,zon\xe9\n", "not UTF-8 text; export it as CSV UTF-8"),
+        (b"distance,zone\n1,A\nPK\x03\x04\xff", "not UTF-8 text; export it as CSV UTF-8"),
+    ],
+)
+def test_file_of_another_kind_is_named_by_its_first_bytes(content: bytes, reason: str) -> None:
+    file = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+    with pytest.raises(DataError) as caught:
+        list(read_records(file, SPEC_OF_RIDES))
+    assert str(caught.value) == f"input: {reason}"
+
+
+def test_cell_longer_than_any_is_refused() -> None:
+    assert refusal("distance,zone\n1," + "A" * 200_000 + "\n").startswith("input, line 2: not CSV: field larger than")
+    assert refusal("distance," + "z" * 200_000 + "\n").startswith("input, line 1: not CSV: field larger than")
+
+
+def test_line_without_an_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabular, "LONGEST_LINE", 20)
+    with pytest.raises(DataError, match="^x.csv, line 2: longer than 20 characters: no row of a table$"):
+        list(tabular.lines_of(io.StringIO("short\n" + "x" * 30), "x.csv"))
 
 
 def test_header_alone_is_a_file_of_no_rows() -> None:
@@ -134,13 +222,25 @@ def test_line_is_where_a_row_begins() -> None:
     [
         ("", "input: the file is empty"),
         ("\n\n", "input: the file is empty"),
-        ("PK\x03\x04\0\0,\n", "input: a binary file, not CSV text"),
+        ("a\0\0,\n", "input: a binary file, not CSV text"),
+        (
+            "PK\x03\x04\0\0,\n",
+            "input: a workbook (.xlsx) or zip archive, not CSV text; export the sheet as CSV UTF-8",
+        ),
+        ("PAR1\0\0,\n", "input: a Parquet file, not CSV text"),
+        ('{"distance": 1}\n', "input: JSON, not CSV"),
         ("<!DOCTYPE html>\n", "input: an HTML or XML page, not CSV; was it downloaded without signing in?"),
         ("passengers,comfort\n1,2\n", "input: the header lacks the required columns distance, zone"),
         (
-            "distance;zone\n1;A\n",
-            "input: the header lacks the required columns distance, zone; cells must be separated by commas",
+            "distance|zone\n1|A\n",
+            (
+                "input: the header lacks the required columns distance, zone; cells must be separated by commas, "
+                "semicolons or tabs"
+            ),
         ),
+        ("distance;passengers\n1;2\n", "input: the header lacks the required columns zone"),
+        ("distance,zone,,\n1,A,,\n", "input: the header has 2 columns without a name"),
+        ("distance;zone\n1;A;7\n", "input, line 2: 3 cells where the header has 2"),
         ("distance,zone,distance\n1,A,2\n", "input: the header has a column more than once: distance"),
         ("distance,zone\n1,A\n2,B,3\n4,A\n", "input, line 3: 3 cells where the header has 2"),
         ("distance,zone\n1,A\n2\n4,A\n", "input, line 3: 1 cell where the header has 2"),
@@ -157,7 +257,7 @@ def test_unusable_file_is_refused_with_the_reason(text: str, reason: str) -> Non
 
 def test_text_that_is_not_utf_8_is_refused() -> None:
     file = io.TextIOWrapper(io.BytesIO(b"distance,zone\n1,\xe9\n"), encoding="utf-8", newline="")
-    with pytest.raises(DataError, match="^houses.csv: not UTF-8 text$"):
+    with pytest.raises(DataError, match="^houses.csv: not UTF-8 text; export it as CSV UTF-8$"):
         list(read_records(file, SPEC_OF_RIDES, "houses.csv"))
 
 

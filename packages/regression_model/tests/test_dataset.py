@@ -114,6 +114,14 @@ def test_columns_may_come_in_any_order(table: Table) -> None:
     assert turned.ids == straight.ids
 
 
+def test_file_as_a_spreadsheet_writes_it_is_the_same(table: Table) -> None:
+    straight = dataset.parse(as_csv(table), "houses.csv")
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL).writerows(table)
+    other = dataset.parse(text.getvalue().encode("utf-8-sig"), "houses.csv")
+    assert (other.rows, other.ids, other.target.tolist()) == (straight.rows, straight.ids, straight.target.tolist())
+
+
 def test_identifier_that_pandas_wrote_as_a_float_is_the_same(table: Table) -> None:
     assert dataset.parse(as_csv(put(table, 2, "Id", "524.0")), "houses.csv").ids[0] == "524"
 
@@ -228,8 +236,8 @@ def test_few_rows_are_refused(table: Table) -> None:
     [
         (b"", "houses.csv: the file is empty"),
         (b"<html><body>Sign in</body></html>", "houses.csv: an HTML or XML page, not CSV"),
-        (b"PK\x03\x04\x00\x00,\n", "houses.csv: a binary file, not CSV text"),
-        (b"\x1f\x8b\x08\x00", "houses.csv, line 1: not UTF-8 text"),
+        (b"PK\x03\x04\x00\x00,\n", "houses.csv: a workbook (.xlsx) or zip archive, not CSV text"),
+        (b"\x1f\x8b\x08\x00", "houses.csv: compressed by gzip, not CSV text"),
         (b"Id,MSZoning\n1,RL\n2,\xe9\n", "houses.csv, line 3: not UTF-8 text"),
     ],
 )

@@ -1,12 +1,13 @@
 """What can go wrong, base first.
 
 ModelKitError
-├── SpecError          a table of fields contradicts itself
-├── DataError          a training or input file cannot be used
-├── BundleError        a bundle is missing, damaged or of another format
-├── NotReadyError      a loaded model does not score its golden row
-├── ExportError        the exported graph disagrees with the estimator
-└── FloorError         a model scores below the package's absolute floors
+├── SpecError           a table of fields contradicts itself
+├── DataError           a training or input file cannot be used
+├── BundleError         a bundle is missing, damaged or of another format
+├── MissingLibraryError something needs an optional library that is not installed
+├── NotReadyError       a loaded model does not score its golden row
+├── ExportError         the exported graph disagrees with the estimator
+└── FloorError          a model scores below the package's absolute floors
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class BundleError(ModelKitError):
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(f"{file}: {reason}")
         self.file = file
+
+
+class MissingLibraryError(ModelKitError):
+    """Something needs an optional library that is not installed; the text names both."""
 
 
 class NotReadyError(ModelKitError):

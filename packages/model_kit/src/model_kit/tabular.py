@@ -1,4 +1,8 @@
-"""CSV files in and out without pandas: rows of cells <-> records that a validator can judge."""
+"""CSV files in and out without pandas: rows of cells <-> records that a validator can judge.
+
+Files as spreadsheets write them are read as they are: a byte-order mark, CRLF, semicolons or tabs between the cells,
+a line "sep=;" before the header, quotes around numbers. What cannot be read safely is refused in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
-from typing import Final, NoReturn, TextIO, TypeAlias
+from typing import Any, BinaryIO, Final, NamedTuple, NoReturn, TextIO, TypeAlias
 
 from model_kit.errors import DataError
 from model_kit.spec import Field, InputSpec, Value
@@ -24,9 +30,44 @@ Cells: TypeAlias = dict[str, str]
 #: What the model is asked about: field name -> value, for the fields that the file has.
 Record: TypeAlias = dict[str, Value]
 
+#: What may stand between cells; of several that give equally many known columns, the first.
+DELIMITERS: Final = ",;\t"
+#: Characters of the longest line that is read; a longer one is no row of a table, and would fill the memory.
+LONGEST_LINE: Final = 4_000_000
+
 # No more digits than a 64-bit integer holds; longer ones are read as floats.
 _INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_DECIMAL_COMMA: Final = re.compile(r"\s*[+-]?\d[\d.]*,\d+\s*", re.ASCII)
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+#: First bytes of files that are no text -> what they are.
+_MAGIC: Final[Mapping[bytes, str]] = {
+    b"PK\x03\x04": "a workbook (.xlsx) or zip archive, not CSV text; export the sheet as CSV UTF-8",
+    b"\x1f\x8b": "compressed by gzip, not CSV text; unpack it first",
+    b"PAR1": "a Parquet file, not CSV text",
+    b"\xd0\xcf\x11\xe0": "a workbook (.xls), not CSV text; export the sheet as CSV UTF-8",
+    b"\xff\xfe": "UTF-16, not UTF-8 text; export it as CSV UTF-8",
+    b"\xfe\xff": "UTF-16, not UTF-8 text; export it as CSV UTF-8",
+}
+
+
+class Dialect(NamedTuple):
+    """How a CSV file is written, so that what comes of it can be written the same way.
+
+    Attributes:
+        delimiter: what stands between cells.
+        bom: whether a byte-order mark comes first.
+        line_end: what ends a line.
+    """
+
+    delimiter: str = ","
+    bom: bool = False
+    line_end: str = "\n"
+
+
+def binary_kind(content: bytes) -> str | None:
+    """What a file that is no text is, and what to do about it, by its first bytes; ``None`` if they say nothing."""
+    return next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
 
 
 def is_null(text: str) -> bool:
@@ -70,18 +111,22 @@ class Records(Iterator[tuple[Cells, Record]]):
     Attributes:
         name: what errors call the file.
         columns: the header, in order.
+        dialect: how the file is written.
         line: number of the line on which the last row began, from 1.
+        decimal_commas: numbers so far that were refused because they are written like 12,5.
     """
 
     def __init__(self, file: Iterable[str], spec: InputSpec, name: str) -> None:
         self.name = name
-        self.line = 0
-        self._reader = csv.reader(_without_bom(file), strict=True)
+        self.line = 1
+        self.decimal_commas = 0
+        self.dialect, lines = self._look_at(iter(file), spec)
+        self._reader = csv.reader(lines, delimiter=self.dialect.delimiter, strict=True)
         self.columns = tuple(self._header())
         self._refuse_columns(spec.required)
         position = {column: index for index, column in enumerate(self.columns)}
         self._parsers = [
-            (field.name, position[field.name], partial(parse_cell, field))
+            (field.name, position[field.name], partial(parse_cell, field), field.kind != "category")
             for field in spec.fields
             if field.name in position
         ]
@@ -97,27 +142,60 @@ class Records(Iterator[tuple[Cells, Record]]):
             raise StopIteration
         if len(cells) != len(self.columns):
             self._refuse_row(len(cells))
-        record = {name: parse(cells[index]) for name, index, parse in self._parsers}
+        record = {}
+        for name, index, parse, numeric in self._parsers:
+            value = record[name] = parse(cells[index])
+            if numeric and isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+                self.decimal_commas += 1
         return dict(zip(self.columns, cells, strict=True)), record
+
+    def _look_at(self, lines: Iterator[str], spec: InputSpec) -> tuple[Dialect, Iterator[str]]:
+        """How the file is written, found in its first line that is not blank; and all its lines, without a mark."""
+        seen: list[str] = []
+        bom = False
+        delimiter = None
+        try:
+            for line in lines:
+                text = line
+                if not seen and text.startswith("\ufeff"):
+                    bom, text = True, text.removeprefix("\ufeff")
+                declared = None if delimiter else _SEPARATOR_LINE.fullmatch(text)
+                if declared:
+                    delimiter, text = declared[1], "\n"
+                seen.append(text)
+                if text.strip():
+                    break
+        except UnicodeDecodeError as error:
+            self._refuse_encoding(error)
+        header = seen[-1] if seen else ""
+        dialect = Dialect(delimiter or _delimiter(header, spec), bom, "\r\n" if header.endswith("\r\n") else "\n")
+        return dialect, chain(seen, lines)
 
     def _header(self) -> list[str]:
         header = self._read()
         if header is None:
             raise DataError(f"{self.name}: the file is empty")
         first = header[0].lstrip()
+        if kind := binary_kind(first.encode()):
+            raise DataError(f"{self.name}: {kind}")
         if "\0" in first:
             raise DataError(f"{self.name}: a binary file, not CSV text")
+        if first.startswith("{"):
+            raise DataError(f"{self.name}: JSON, not CSV")
         if first.startswith("<"):
             raise DataError(f"{self.name}: an HTML or XML page, not CSV; was it downloaded without signing in?")
         return header
 
     def _refuse_columns(self, required: Iterable[str]) -> None:
         twice = [column for column, count in Counter(self.columns).items() if count > 1]
+        if twice == [""]:
+            raise DataError(f"{self.name}: the header has {self.columns.count('')} columns without a name")
         if twice:
             raise DataError(f"{self.name}: the header has a column more than once: {', '.join(twice)}")
         missing = [column for column in required if column not in self.columns]
         if missing:
-            hint = "; cells must be separated by commas" if any(mark in self.columns[0] for mark in ";\t|") else ""
+            apart = len(self.columns) > 1 or not any(mark in self.columns[0] for mark in "|:")
+            hint = "" if apart else "; cells must be separated by commas, semicolons or tabs"
             raise DataError(f"{self.name}: the header lacks the required columns {', '.join(missing)}{hint}")
 
     def _read(self) -> list[str] | None:
@@ -131,7 +209,11 @@ class Records(Iterator[tuple[Cells, Record]]):
         except csv.Error as error:
             raise DataError(f"{self.name}, line {self.line}: not CSV: {error}") from error
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.name}: not UTF-8 text") from error
+            self._refuse_encoding(error)
+
+    def _refuse_encoding(self, error: UnicodeDecodeError) -> NoReturn:
+        kind = binary_kind(error.object) if self.line == 1 else None
+        raise DataError(f"{self.name}: {kind or 'not UTF-8 text; export it as CSV UTF-8'}") from error
 
     def _refuse_row(self, n_cells: int) -> NoReturn:
         line, width = self.line, len(self.columns)
@@ -142,7 +224,9 @@ class Records(Iterator[tuple[Cells, Record]]):
 
 
 def read_records(file: Iterable[str], spec: InputSpec, name: str = "input") -> Records:
-    """Read CSV text: header first, comma-separated, a byte-order mark and blank lines are passed over.
+    """Read CSV text: header first; a byte-order mark and blank lines are passed over.
+
+    Cells are separated by that one of ``DELIMITERS`` which gives most of the spec's required columns, then fields.
 
     Args:
         file: lines of text, as a file opened with ``newline=""`` gives them.
@@ -158,28 +242,88 @@ def read_records(file: Iterable[str], spec: InputSpec, name: str = "input") -> R
     return Records(file, spec, name)
 
 
+class CsvWriter:
+    """Writes rows as a file of the same kind as the one that they come from.
+
+    Args:
+        file: text file, opened with ``newline=""``.
+        columns: the header.
+        dialect: how to write.
+    """
+
+    def __init__(self, file: TextIO, columns: Iterable[str], dialect: Dialect = Dialect()) -> None:  # noqa: B008 - immutable
+        if dialect.bom:
+            file.write("\ufeff")
+        self._writer = csv.writer(file, delimiter=dialect.delimiter, lineterminator=dialect.line_end)
+        self._writer.writerow(columns)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Write one row, whose values stand in the order of the columns; ``None`` and NaN become empty cells."""
+        # NaN is the only value unlike itself.
+        self._writer.writerow([value if value == value else None for value in row.values()])  # noqa: PLR0124
+
+
 @contextmanager
-def replacing(path: Path) -> Generator[TextIO, None, None]:
-    """Open ``path`` for writing UTF-8 text; a regular file is replaced only when the block ends without an error.
+def replacing_binary(path: Path) -> Generator[BinaryIO, None, None]:
+    """Open ``path`` for writing bytes; a regular file is replaced only when the block ends without an error.
 
     Raises:
         OSError: the folder or the file cannot be written.
     """
     if path.exists() and not path.is_file():
         # A device or a pipe cannot be replaced.
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with path.open("wb") as file:
             yield file
         return
     target = path.resolve()
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
+        with part.open("wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _without_bom(lines: Iterable[str]) -> Iterator[str]:
-    for number, line in enumerate(lines):
-        yield line if number else line.removeprefix("\ufeff")
+@contextmanager
+def replacing(path: Path) -> Generator[TextIO, None, None]:
+    """As :func:`replacing_binary`, for UTF-8 text.
+
+    Raises:
+        OSError: the folder or the file cannot be written.
+    """
+    with replacing_binary(path) as file:
+        text = TextIOWrapper(file, encoding="utf-8", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()
+
+
+def lines_of(file: TextIO, name: str) -> Iterator[str]:
+    """The lines of a text file, one at a time.
+
+    Raises:
+        DataError: a line is longer than ``LONGEST_LINE``.
+    """
+    number = 0
+    while line := file.readline(LONGEST_LINE):
+        number += 1
+        if len(line) == LONGEST_LINE:
+            raise DataError(f"{name}, line {number}: longer than {LONGEST_LINE:,} characters: no row of a table")
+        yield line
+
+
+def _delimiter(header: str, spec: InputSpec) -> str:
+    required, names = set(spec.required), set(spec.names)
+
+    def known(delimiter: str) -> tuple[int, int]:
+        try:
+            columns = set(next(csv.reader([header], delimiter=delimiter), []))
+        except csv.Error:
+            return 0, 0
+        return len(required & columns), len(names & columns)
+
+    return max(DELIMITERS, key=known)

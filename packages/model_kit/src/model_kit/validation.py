@@ -122,3 +122,8 @@ class Validator:
                 rows.append(row)
                 positions.append(position)
         return Validated(rows, positions, errors)
+
+
+def in_words(errors: RowErrors) -> str:
+    """What is wrong with a row in one line, "GrLivArea: Not a valid number."; empty if nothing is."""
+    return "; ".join(f"{field}: {' '.join(messages)}" for field, messages in errors.items())

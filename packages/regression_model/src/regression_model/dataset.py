@@ -16,7 +16,7 @@ import numpy as np
 from model_kit.definition import Dataset
 from model_kit.errors import DataError
 from model_kit.spec import InputSpec, Learned, Row
-from model_kit.tabular import Cells, Records, is_null, parse_number, read_records
+from model_kit.tabular import Cells, Records, binary_kind, is_null, parse_number, read_records
 from model_kit.validation import Validator
 
 from regression_model import sample
@@ -99,8 +99,10 @@ def _decode(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
+        if kind := binary_kind(content):
+            raise DataError(f"{name}: {kind}") from error
         line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{name}, line {line}: not UTF-8 text") from error
+        raise DataError(f"{name}, line {line}: not UTF-8 text; export it as CSV UTF-8") from error
 
 
 def _require_columns(records: Records, say: Callable[[str], None]) -> None:

@@ -1,0 +1,98 @@
+"""JSON Lines in and out."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import date
+
+import pytest
+from model_kit import jsonlines
+from model_kit.errors import DataError
+from model_kit.jsonlines import JsonLinesWriter, read_lines
+from model_kit.rows import Entry
+
+
+def entries(content: bytes) -> list[Entry]:
+    return list(read_lines(io.BytesIO(content), "rides.jsonl"))
+
+
+def written(*rows: dict[str, object]) -> str:
+    file = io.StringIO()
+    for row in rows:
+        JsonLinesWriter(file).write(row)
+    return file.getvalue()
+
+
+def test_objects_are_rows_with_their_lines() -> None:
+    assert entries(b'{"a": 1}\n\n  {"b": "\xc3\xa9"}\r\n{"c": null}') == [
+        Entry({"a": 1}, 1, {"a": 1}),
+        Entry({"b": "é"}, 3, {"b": "é"}),
+        Entry({"c": None}, 4, {"c": None}),
+    ]
+
+
+def test_mark_at_the_beginning_is_passed_over() -> None:
+    assert entries(b'\xef\xbb\xbf{"a": 1}\n') == [Entry({"a": 1}, 1, {"a": 1})]
+
+
+@pytest.mark.parametrize("value", ["7", "[1, 2]", '"x"', "null", "true"])
+def test_line_that_is_no_object_keeps_its_place(value: str) -> None:
+    [entry, after] = entries(f'{value}\n{{"a": 1}}\n'.encode())
+    assert entry == Entry({"input": json.loads(value)}, 1, json.loads(value))
+    assert after.number == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (b'{"a":', "not JSON: Expecting value at character 6"),
+        (b"a,b", "not JSON: Expecting value at character 1"),
+        (b'{"a": NaN}', "not JSON: NaN is no JSON number"),
+        (b'{"a": -Infinity}', "not JSON: -Infinity is no JSON number"),
+        (b'{"a": 1e999}', "not JSON: the number 1e999 is too large"),
+        (b'{"a": "\xe9"}', "not JSON: not UTF-8 text"),
+        (b"[" * 100_000, "not JSON: nested too deeply"),
+    ],
+)
+def test_line_that_cannot_be_read_keeps_its_place_with_the_reason(line: bytes, fault: str) -> None:
+    [entry, after] = entries(line + b'\n{"a": 1}\n')
+    assert (entry.number, entry.record, entry.fault) == (1, {}, fault)
+    assert entry.original == {"input": line.decode(errors="replace")}
+    assert after == Entry({"a": 1}, 2, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<html>\n", "an HTML or XML page, not JSON Lines"),
+        (b"[\n  {\n", "a JSON array, not JSON Lines; write one object a line"),
+        (b'[{"a": 1}]\n', "a JSON array, not JSON Lines; write one object a line"),
+        (b"PAR1\n", "a Parquet file, not JSON Lines"),
+        (b"\x1f\x8b\x08\n", "compressed by gzip, not JSON Lines; unpack it first"),
+    ],
+)
+def test_file_of_another_kind_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(DataError) as caught:
+        entries(content)
+    assert str(caught.value) == f"rides.jsonl: {reason}"
+
+
+def test_line_without_an_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonlines, "LONGEST_LINE", 20)
+    with pytest.raises(DataError, match="^rides.jsonl, line 2: longer than 20 bytes: no row of a table$"):
+        entries(b'{"a": 1}\n' + b"x" * 40)
+
+
+def test_rows_are_written_one_a_line_and_readable() -> None:
+    assert written({"a": "é", "b": None}, {"c": [1.5]}) == '{"a": "é", "b": null}\n{"c": [1.5]}\n'
+
+
+def test_what_json_cannot_spell_is_null_or_text() -> None:
+    row = {"a": float("nan"), "b": [float("inf"), {"c": 1.5}], "d": date(2026, 1, 2)}
+    assert written(row) == '{"a": null, "b": [null, {"c": 1.5}], "d": "2026-01-02"}\n'
+
+
+def test_half_of_a_surrogate_pair_is_written_as_it_was_spelled() -> None:
+    [entry] = entries(b'{"a": "\\ud800"}\n')
+    assert written(dict(entry.original)) == '{"a": "\\ud800"}\n'
