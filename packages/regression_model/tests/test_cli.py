@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +25,7 @@ from model_kit.errors import BundleError, FloorError
 from model_kit.model import BundleModel
 from model_kit.prediction import Answer, Predictor
 from model_kit.spec import fit_spec
+from model_kit.testing import derive as derive_rides
 from model_kit.testing import load_rides, write_ride_bundle
 from onnx import TensorProto, helper, numpy_helper
 from regression_model import cli, dataset, predict, sample, serving
@@ -160,7 +163,7 @@ def test_predict_shows_progress_on_a_terminal_only(
     assert "\r" not in capsys.readouterr().err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     cli.main(["predict", str(source), "-o", str(target)])
-    assert "\r4 rows\r" in capsys.readouterr().err
+    assert "\r\x1b[KPredicting 100% [########################] 4 rows" in capsys.readouterr().err
 
 
 def test_predict_of_no_rows_is_the_header(tmp_path: Path, target: Path) -> None:
@@ -283,6 +286,144 @@ def test_damaged_bundle_is_one_line_that_says_what_to_do(
     assert capsys.readouterr().err == (
         "regression-model: model.onnx: the file is damaged; `regression-model train` writes a new bundle\n"
     )
+
+
+def test_predict_keeps_faulty_lines_of_json_in_place(
+    tmp_path: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "rides.jsonl"
+    source.write_text(
+        '{"id": 7, "distance": 8, "passengers": 1, "zone": "A", "comfort": "2"}\n{"distance": \n7\n'
+        '{"distance": "8", "zone": "B"}\n\n{"distance": 16, "zone": "B", "note": "é"}\n'
+    )
+    output = target.with_suffix(".ndjson")
+    assert cli.main(["predict", str(source), "-o", str(output)]) == 0
+    assert [json.loads(line) for line in output.read_text().splitlines()] == [
+        {
+            "id": 7,
+            "distance": 8,
+            "passengers": 1,
+            "zone": "A",
+            "comfort": "2",
+            "prediction": SHORT_FARE,
+            "error": None,
+        },
+        {"input": '{"distance":', "prediction": None, "error": "not JSON: Expecting value at character 13"},
+        {"input": 7, "prediction": None, "error": "_schema: Invalid input type."},
+        {"distance": "8", "zone": "B", "prediction": None, "error": "distance: Not a valid number."},
+        {"distance": 16, "zone": "B", "note": "é", "prediction": LONG_FARE, "error": None},
+    ]
+    assert capsys.readouterr().err.splitlines()[-1] == "2 rows scored, 3 failed"
+    assert cli.main(["predict", str(source), "-o", str(output), "--strict"]) == 1
+
+
+def test_predict_json_through_pipes(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"distance": 16, "zone": "B"}\n')))
+    assert cli.main(["predict", "-", "-o", "-", "--format", "jsonl"]) == 0
+    assert json.loads(capsysbinary.readouterr().out)["prediction"] == LONG_FARE
+
+
+def test_predict_json_that_has_a_prediction_is_unusable(
+    tmp_path: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "rides.jsonl"
+    source.write_text('{"distance": 16, "zone": "B"}\n{"prediction": 1}\n')
+    target.write_text("before")
+    assert cli.main(["predict", str(source), "-o", str(target), "--output-format", "jsonl"]) == 2
+    assert capsys.readouterr().err.endswith("rides.jsonl, line 2: has a key prediction already\n")
+    assert target.read_text() == "before"
+
+
+def test_predict_parquet_keeps_types_and_adds_two_columns(tmp_path: Path, target: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pq = pytest.importorskip("pyarrow.parquet")
+    rows: list[dict[str, Any]] = [
+        {"id": 7, "distance": 8.0, "passengers": 1, "zone": "A", "comfort": 2},
+        {"id": 8, "distance": None, "passengers": None, "zone": "B", "comfort": None},
+        {"id": 9, "distance": 16.0, "passengers": None, "zone": "B", "comfort": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rides.parquet")
+    output = target.with_suffix(".parquet")
+    assert cli.main(["predict", str(tmp_path / "rides.parquet"), "-o", str(output)]) == 0
+    assert pq.read_table(output).to_pylist() == [
+        {**rows[0], "prediction": SHORT_FARE, "error": None},
+        {**rows[1], "prediction": None, "error": "distance: Field may not be null."},
+        {**rows[2], "prediction": LONG_FARE, "error": None},
+    ]
+    assert pq.read_schema(output).field("id").type == pa.int64()
+    # Read again, its own output has the columns already.
+    assert cli.main(["predict", str(output), "-o", os.devnull]) == 2
+
+
+def test_predict_parquet_without_pyarrow_says_what_to_install(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert cli.main(["predict", str(source), "-o", str(target), "--format", "parquet"]) == 1
+    assert capsys.readouterr().err == (
+        "regression-model: Parquet files need pyarrow, which is not installed: "
+        'pip install "regression-model[parquet]"\n'
+    )
+
+
+def test_predict_reads_and_writes_files_as_spreadsheets_do(
+    tmp_path: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "rides.csv"
+    source.write_bytes('\ufeff"zone";"distance";"note"\r\n"A";"8";"é; x"\r\n"B";"16,5";""\r\n'.encode())
+    assert cli.main(["predict", str(source), "-o", str(target)]) == 0
+    fare = float(np.exp(2.5 + 8 / 8 + 1 / 16))
+    assert target.read_bytes().decode() == (
+        f'\ufeffzone;distance;note;prediction;error\r\nA;8;"é; x";{fare!r};\r\n'
+        "B;16,5;;;distance: Not a valid number.\r\n"
+    )
+    assert "rides.csv: numbers written with a comma, like 12,5, were refused (1); write 12.5\n" in (
+        capsys.readouterr().err
+    )
+
+
+def test_predict_with_another_bundle(
+    source: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "derive", derive_rides)
+    write_ride_bundle(tmp_path / "other")
+    assert cli.main(["predict", str(source), "-o", str(target), "--bundle", str(tmp_path / "other")]) == 0
+    assert target.read_text() == PRICED
+    assert cli.main(["predict", str(source), "-o", str(target), "--bundle", str(tmp_path / "nowhere")]) == 1
+    assert "manifest.json: cannot be read from" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
+def test_predict_ended_by_control_c_leaves_no_half_file(target: Path) -> None:
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from regression_model import cli, serving\n"
+        "from model_kit.testing import load_rides, write_ride_bundle\n"
+        "import pathlib, tempfile\n"
+        "folder = pathlib.Path(tempfile.mkdtemp()); write_ride_bundle(folder / 'b')\n"
+        "serving.load = lambda: load_rides(folder / 'b')\n"
+        f"sys.exit(cli.main(['predict', '-', '-o', {str(target)!r}]))\n"
+    )
+    target.write_text("before")
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(b"distance,zone\n" + b"8,A\n" * 3000)
+    process.stdin.flush()
+    while len(os.listdir(target.parent)) == 1:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    process.stdin.close()
+    complaints = process.stderr.read().decode()
+    process.stderr.close()
+    assert complaints.splitlines()[-1] == "regression-model: interrupted"
+    assert "Traceback" not in complaints
+    assert target.read_text() == "before"
+    assert os.listdir(target.parent) == [target.name]
 
 
 # real rows, with the declared fields and a graph of one weight
@@ -471,11 +612,19 @@ def test_show_of_a_model_of_real_data_is_not_loud(
     assert "scores           not evaluated\n" in output
 
 
-def test_show_json_is_the_card(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_json_is_the_card_and_all_that_show_says(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["show", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     model = serving.load()
-    assert document == {**model.card, "artifact_sha256": model.lineage["artifact_sha256"], "version": "1.2.3"}
+    assert document == {
+        **model.card,
+        "version": "1.2.3",
+        "artifact_sha256": model.lineage["artifact_sha256"],
+        "files": model.lineage["files"],
+        "fields": ["distance", "passengers", "zone", "comfort"],
+        "required": ["distance", "zone"],
+        "target": {"name": "fare", "unit": "EUR"},
+    }
 
 
 # sample, help, version
@@ -487,7 +636,7 @@ def test_sample_is_written_and_said_to_be_synthetic(target: Path, capsys: pytest
     assert cli.SYNTHETIC in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["predict"]])
+@pytest.mark.parametrize("command", [[], ["data"], ["train"], ["predict"], ["evaluate"]])
 def test_help_teaches_with_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([*command, "--help"])

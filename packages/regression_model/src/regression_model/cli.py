@@ -1,26 +1,26 @@
-"""The command ``regression-model``: train, predict, show, sample."""
+"""The command ``regression-model``: data, train, predict, evaluate, show, sample."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
+import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
-from model_kit.errors import BundleError, DataError, ModelKitError
-from model_kit.model import CHUNK
+from model_kit.errors import BundleError, DataError, MissingLibraryError, ModelKitError
+from model_kit.model import CHUNK, BundleModel
 from model_kit.prediction import Predictor
-from model_kit.tabular import Records, read_records, replacing
-from model_kit.validation import RowErrors
+from model_kit.progress import Progress
+from model_kit.tables import FORMATS, STANDARD, Format, Table, Writer, format_of, name_of, reading, writing
+from model_kit.validation import in_words
 
 from regression_model import dataset, predict, sample, serving
+from regression_model.derive import derive
 
 OK: Final = 0
 FAILED: Final = 1
@@ -28,8 +28,6 @@ UNUSABLE: Final = 2
 #: What shells report for a process ended by Ctrl-C.
 INTERRUPTED: Final = 130
 
-#: Stands for standard input or output.
-STANDARD: Final = "-"
 PREDICTION: Final = "prediction"
 ERROR: Final = "error"
 
@@ -44,9 +42,11 @@ METRICS: Final[Mapping[str, tuple[str, str]]] = {
 EXAMPLES: Final = """\
 examples:
   regression-model sample -o houses.csv              made-up houses to try things with
+  regression-model data -o train.csv                 the real ones, from OpenML
   regression-model train --data train.csv            cross-validate, train, write the bundle
   regression-model predict test.csv -o priced.csv    every row of test.csv with its price
   regression-model predict - -o - < test.csv | head  the same in a pipe
+  regression-model evaluate --data train.csv --by Neighborhood    errors, group by group
   regression-model show                              what the model was trained on, and its scores
 
 exit status: 0 done; 1 failed; 2 the input or the command line is unusable; 130 interrupted
@@ -59,15 +59,54 @@ examples:
 
 Training needs the extra: pip install "regression-model[train]"
 """
+DATA_EXAMPLES: Final = """\
+examples:
+  regression-model data -o train.csv                              from OpenML, data set 42165
+  regression-model data --from https://example.org/houses.csv -o train.csv
+  regression-model data --from Downloads/train.csv -o train.csv --rows 1460
+
+The file is CSV or ARFF, gzip or not. It is checked (all columns, types, bounds, identifiers, prices, rows, sha256)
+before it replaces the one that is there. Addresses are shown without user, password and query. A connection that is
+cut is taken up again where the server can, else from the beginning. From Kaggle, with a token: docs/data.md.
+
+exit status: 0 done; 1 cannot be fetched or written; 2 not the data; 130 interrupted
+"""
 PREDICT_EXAMPLES: Final = """\
 examples:
   regression-model predict test.csv -o priced.csv
   regression-model predict test.csv -o priced.csv --strict && publish priced.csv
+  regression-model predict houses.jsonl -o priced.jsonl
+  regression-model predict houses.parquet -o priced.parquet
   regression-model predict - -o - < test.csv > priced.csv
+  produce | regression-model predict - -o - --format jsonl | consume
 
 The output is the input with two columns more: "prediction" (USD) and "error" (empty, or why the row
-has no prediction). All rows are kept, in order. Empty cells and NA are missing values. Columns that the
-model does not use are kept and ignored; only OverallQual, GrLivArea, YearBuilt and Neighborhood are needed.
+has no prediction). All rows are kept, in order. Columns that the model does not use are kept and ignored;
+only OverallQual, GrLivArea, YearBuilt and Neighborhood are needed, the rest is imputed.
+
+CSV      with a header; commas, semicolons or tabs; empty cells and NA are missing values; numbers with a point.
+         Written like the input: delimiter, line ends and byte-order mark.
+JSONL    one object a line. A line that is no object is a row in error; the output repeats it under "input".
+PARQUET  needs the extra: pip install "regression-model[parquet]". Columns keep their types.
+
+The formats follow from the names (.csv .tsv .jsonl .ndjson .parquet .pq); the output's is else the input's.
+
+exit status: 0 done; 1 with --strict, a row could not be scored; 2 the input is unusable; 130 interrupted
+"""
+EVALUATE_EXAMPLES: Final = """\
+examples:
+  regression-model evaluate --data sold.csv
+  regression-model evaluate --data sold.csv --by Neighborhood --by YearBuilt
+  regression-model evaluate --data sold.csv --by Neighborhood --json | jq '.by.Neighborhood[0]'
+
+The file has SalePrice beside the fields: CSV, JSON Lines or Parquet. RMSE and R2 are those of the log price, so an
+RMSE of .1 is about 10 %; MAE is in USD, "median error" is relative to the price, "bias" is above 0 where prices come
+out too high. Groups are sorted by RMSE, the largest first. The thirds are those of the true price: by that, the cheap
+always look overpriced a little, and the dear underpriced. Rows that cannot be scored are counted and named.
+
+On rows that it was trained on, a model looks better than it is. Its honest scores are the cross-validated ones: show.
+
+exit status: 0 done; 1 with --strict, a row could not be scored; 2 the file is unusable
 """
 
 
@@ -85,6 +124,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted", INTERRUPTED)
     except DataError as error:
         return _complain(str(error), UNUSABLE)
+    except MissingLibraryError as error:
+        return _complain(f'{error}: pip install "{serving.DISTRIBUTION}[parquet]"', FAILED)
     except BundleError as error:
         return _complain(f"{error}; `regression-model train` writes a new bundle", FAILED)
     except ModelKitError as error:
@@ -124,19 +165,63 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.set_defaults(run=_train)
 
-    score = commands.add_parser(
-        "predict", help="add prices to a CSV file", epilog=PREDICT_EXAMPLES, formatter_class=layout
+    data = commands.add_parser("data", help="load the real training file", epilog=DATA_EXAMPLES, formatter_class=layout)
+    data.add_argument(
+        "--from", "--url", dest="source", metavar="URL|PATH", help="where to take it from (default: OpenML, no account)"
     )
-    score.add_argument("input", metavar="INPUT.csv", help="CSV file with a header, - for standard input")
+    data.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="CSV file to write")
+    data.add_argument("--sha256", type=_sha256, metavar="HEX", help="what the file must have, as it is served")
+    data.add_argument("--rows", type=int, metavar="N", help="how many rows it must have (OpenML: 1460)")
+    data.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="S",
+        help="seconds without a byte before a retry (default: 30)",
+    )
+    data.add_argument(
+        "--openml-url",
+        default=os.environ.get("OPENML_URL"),
+        metavar="URL",
+        help="another address of OpenML (default: OPENML_URL, or the real one)",
+    )
+    data.set_defaults(run=_data)
+
+    score = commands.add_parser(
+        "predict",
+        help="add prices to a CSV, JSON Lines or Parquet file",
+        epilog=PREDICT_EXAMPLES,
+        formatter_class=layout,
+    )
+    score.add_argument("input", metavar="INPUT", help="file to read, - for standard input")
+    score.add_argument("-o", "--output", required=True, metavar="OUTPUT", help="file to write, - for standard output")
+    score.add_argument("--format", choices=FORMATS, help="of the input (default: by its name, else csv)")
     score.add_argument(
-        "-o", "--output", required=True, metavar="OUTPUT.csv", help="file to write, - for standard output"
+        "--output-format", choices=FORMATS, help="of the output (default: by its name, else as the input)"
     )
     score.add_argument("--strict", action="store_true", help="exit with 1 if a row could not be scored")
     score.set_defaults(run=_predict)
 
+    judge = commands.add_parser(
+        "evaluate",
+        help="compare predictions with known prices, group by group",
+        epilog=EVALUATE_EXAMPLES,
+        formatter_class=layout,
+    )
+    judge.add_argument("--data", required=True, metavar="FILE", help="file with SalePrice, - for standard input")
+    judge.add_argument("--by", action="append", default=[], metavar="COLUMN", help="group by this column; repeatable")
+    judge.add_argument("--format", choices=FORMATS, help="of the file (default: by its name, else csv)")
+    judge.add_argument("--json", action="store_true", help="as JSON, with all groups and all rows that failed")
+    judge.add_argument("--strict", action="store_true", help="exit with 1 if a row could not be scored")
+    judge.set_defaults(run=_evaluate)
+
     show = commands.add_parser("show", help="show the model's card")
     show.add_argument("--json", action="store_true", help="as JSON")
     show.set_defaults(run=_show)
+    for command in (score, judge, show):
+        command.add_argument(
+            "--bundle", type=Path, metavar="DIR", help="another trained model (default: the package's own)"
+        )
 
     write = commands.add_parser("sample", help="write the synthetic sample")
     write.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="CSV file to write")
@@ -161,46 +246,124 @@ def _train(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _data(arguments: argparse.Namespace) -> int:
+    from regression_model import download  # noqa: PLC0415 - no other command needs the network's libraries
+
+    data = download.load(
+        arguments.output,
+        arguments.source,
+        openml=arguments.openml_url or download.OPENML,
+        sha256=arguments.sha256,
+        rows=arguments.rows,
+        timeout=arguments.timeout,
+        say=_note,
+    )
+    if data.synthetic:
+        _note(SYNTHETIC)
+    _note(f"Train on it: regression-model train --data {arguments.output}")
+    return OK
+
+
 def _predict(arguments: argparse.Namespace) -> int:
-    predictor = predict.predictor()
-    with _reading(arguments.input) as source:
-        records = read_records(source, predictor.model.spec, _name(arguments.input))
-        clashes = [column for column in (PREDICTION, ERROR) if column in records.columns]
-        if clashes:
-            raise DataError(f"{records.name}: has a column {' and '.join(clashes)} already")
-        absent = [name for name in predictor.model.spec.names if name not in records.columns]
-        if absent:
-            _note(f"{records.name}: imputing {len(absent)} fields that the file lacks: {', '.join(absent)}")
-        with _writing(arguments.output) as target:
-            scored, failed = _price(records, predictor, target)
+    predictor = Predictor(_model(arguments)) if arguments.bundle else predict.predictor()
+    with reading(arguments.input, predictor.model.spec, arguments.format) as table:
+        table.refuse((PREDICTION, ERROR))
+        _note_absent(table, predictor.model.spec.names)
+        as_format = arguments.output_format or format_of(arguments.output, table.format)
+        with writing(arguments.output, table, as_format, numbers=(PREDICTION,), texts=(ERROR,)) as writer:
+            scored, failed = _price(table, predictor, writer, as_format)
+        _note_decimal_commas(table)
     if predictor.model.card["data"]["synthetic"]:
         _note(SYNTHETIC)
     _note(f"{scored} rows scored, {failed} failed")
     return FAILED if failed and arguments.strict else OK
 
 
-def _price(records: Records, predictor: Predictor, target: TextIO) -> tuple[int, int]:
+def _price(table: Table, predictor: Predictor, writer: Writer, as_format: Format) -> tuple[int, int]:
     """Write every row with its prediction or its error; returns how many were scored and how many not."""
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow([*records.columns, PREDICTION, ERROR])
     scored = failed = 0
-    while chunk := list(islice(records, CHUNK)):
-        answer = predictor([record for _, record in chunk])
-        for position, ((cells, _), prediction) in enumerate(zip(chunk, answer.predictions, strict=True)):
-            writer.writerow([*cells.values(), prediction, _in_words(answer.errors.get(position, {}))])
-        failed += len(answer.errors)
-        scored += len(chunk) - len(answer.errors)
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{scored + failed:,} rows\r")
-    return scored, failed
+    with Progress("Predicting", table.total) as progress:
+        while chunk := list(islice(table.entries, CHUNK)):
+            answer = predictor([entry.record for entry in chunk])
+            for position, (entry, prediction) in enumerate(zip(chunk, answer.predictions, strict=True)):
+                error = entry.fault or in_words(answer.errors.get(position, {}))
+                added = {PREDICTION: None if error else prediction, ERROR: error or None}
+                writer.write({**table.row(entry, as_format), **added})
+                failed += bool(error)
+            scored += len(chunk)
+            progress.show(table.position(), f"{scored:,} rows")
+    return scored - failed, failed
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from regression_model import evaluate  # noqa: PLC0415 - named like the command
+
+    model = _model(arguments)
+    with reading(arguments.data, model.spec, arguments.format) as table:
+        scored = evaluate.score(table, model, arguments.by)
+        _note_absent(table, model.spec.names)
+        _note_decimal_commas(table)
+    assessment = scored.assess(model.spec)
+    document = evaluate.document(scored, assessment, model, name_of(arguments.data), _digest(arguments.data))
+    synthetic = model.card["data"]["synthetic"]
+    if arguments.json:
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        facts = document["data"]
+        sys.stdout.write(f"{SYNTHETIC}\n" if synthetic else "")
+        counts = f"{facts['rows']:,} rows, {facts['scored']:,} scored, {facts['failed']:,} failed"
+        heading = [
+            ("model", f"{model.card['model']} {model.version}, trained on {model.card['data']['name']}"),
+            ("data", f"{facts['name']}: {counts}"),
+        ]
+        sys.stdout.write(_facts(heading))
+        sys.stdout.write("\n" + evaluate.table(scored, assessment, model))
+    if document["data"]["trained_on_this"]:
+        _note("The model was trained on this very file: these figures flatter it. Its cross-validated scores: show")
+    return FAILED if scored.failures and arguments.strict else OK
+
+
+def _digest(path: str) -> str | None:
+    """sha256 of a file; ``None`` of standard input, which is gone."""
+    if path == STANDARD:
+        return None
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _note_absent(table: Table, names: Sequence[str]) -> None:
+    absent = [] if table.columns is None else [name for name in names if name not in table.columns]
+    if absent:
+        count = f"{len(absent)} {'field' if len(absent) == 1 else 'fields'}"
+        _note(f"{table.name}: imputing {count} that the file lacks: {', '.join(absent)}")
+
+
+def _note_decimal_commas(table: Table) -> None:
+    if table.csv and table.csv.decimal_commas:
+        count = table.csv.decimal_commas
+        _note(f"{table.name}: numbers written with a comma, like 12,5, were refused ({count:,}); write 12.5")
+
+
+def _model(arguments: argparse.Namespace) -> BundleModel:
+    if arguments.bundle is None:
+        return serving.load()
+    return BundleModel.load(arguments.bundle, derive, serving.version())
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    model = serving.load()
+    model = _model(arguments)
     lineage = model.lineage
     artifact = lineage["artifact_sha256"]
     if arguments.json:
-        document = {**model.card, "artifact_sha256": artifact, "version": model.version}
+        document = {
+            **model.card,
+            "version": model.version,
+            "artifact_sha256": artifact,
+            "files": lineage["files"],
+            "fields": list(model.spec.names),
+            "required": list(model.spec.required),
+            "target": {"name": model.spec.target.name, "unit": model.spec.target.unit},
+        }
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return OK
     card = model.card
@@ -248,33 +411,18 @@ def _facts(facts: Sequence[tuple[str, str]]) -> str:
     return "".join(f"{label:<{width}}  {value}\n" for label, value in facts)
 
 
-def _in_words(errors: RowErrors) -> str:
-    """What is wrong with a row in one line, "GrLivArea: Not a valid number."; empty if nothing is."""
-    return "; ".join(f"{field}: {' '.join(messages)}" for field, messages in errors.items())
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError("from above 0 to 3600 seconds")
+    return seconds
 
 
-def _name(path: str) -> str:
-    return "standard input" if path == STANDARD else Path(path).name
-
-
-def _reading(path: str) -> AbstractContextManager[TextIO]:
-    if path == STANDARD:
-        return nullcontext(_as_utf8(sys.stdin))
-    try:
-        return Path(path).open(encoding="utf-8", newline="")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _writing(path: str) -> AbstractContextManager[TextIO]:
-    return nullcontext(_as_utf8(sys.stdout)) if path == STANDARD else replacing(Path(path))
-
-
-def _as_utf8(stream: TextIO) -> TextIO:
-    """A standard stream as CSV needs it, whatever the locale: UTF-8, line ends left alone."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(encoding="utf-8", errors="strict", newline="")
-    return stream
+def _sha256(text: str) -> str:
+    digest = text.strip().lower()
+    if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        raise argparse.ArgumentTypeError("a sha256 has 64 hexadecimal digits")
+    return digest
 
 
 def _note(text: str) -> None:
