@@ -8,10 +8,14 @@ PYTHON := $(shell for folder in . /; do cd $$folder; for name in python3 python3
 	done; done)
 endif
 PORT ?= 5000
+# Where `make data` takes the training file from (nothing: OpenML) and where it puts it.
+DATA_URL ?=
+DATA_SHA256 ?=
+DATA_FILE ?= data/house_prices.csv
 # Options for pytest: make test PYTEST="-k lock -x"
 PYTEST ?=
 
-export PORT
+export PORT DATA_URL DATA_SHA256 DATA_FILE
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 bin := .venv/bin
@@ -24,12 +28,12 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-all lint format typecheck imports tracked train publish release install lock clean \
+.PHONY: help run dev test test-all lint format typecheck imports tracked data train publish release install lock clean \
 	tools tools-dev serving
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@printf '\nvariables: PORT=%s (run, dev)  DATA=path.csv (train)  PYTHON=%s  PYTEST="-k name" (test)\n' \
+	@printf '\nvariables: PORT=%s (run, dev)  DATA=path.csv (train)  DATA_URL=url-or-path (data)  PYTHON=%s  PYTEST="-k name" (test)\n' \
 		'$(PORT)' '$(or $(PYTHON),none from 3.11 to 3.13 was found)'
 	@printf 'The package index: docs/publishing.md. Without settings, one on this machine is started and stopped.\n'
 
@@ -63,6 +67,9 @@ imports: tools-dev # which package may import which
 
 tracked: tools-dev # no binaries, no data
 	@$(bin)/python scripts/check_tracked.py
+
+data: tools ## Load the real training file into data/, from OpenML or from DATA_URL=url-or-path
+	@exec $(bin)/regression-model data $${DATA_URL:+--from "$$DATA_URL"} $${DATA_SHA256:+--sha256 "$$DATA_SHA256"} -o "$$DATA_FILE"
 
 train: tools ## Train on DATA=path.csv, or on the synthetic sample
 	@exec $(bin)/regression-model train $(if $(DATA),--data "$(DATA)",--sample)
