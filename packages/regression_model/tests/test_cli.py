@@ -379,7 +379,7 @@ def test_predict_reads_and_writes_files_as_spreadsheets_do(
         f'\ufeffzone;distance;note;prediction;error\r\nA;8;"é; x";{fare!r};\r\n'
         "B;16,5;;;distance: Not a valid number.\r\n"
     )
-    assert "rides.csv: numbers written with a comma, like 12,5, were refused (1); write 12.5\n" in (
+    assert "rides.csv: numbers written with a comma, like 12,5 or 1,000, were refused (1); write 12.5, 1000\n" in (
         capsys.readouterr().err
     )
 

@@ -271,7 +271,10 @@ def test_decimal_commas_are_pointed_out(tmp_path: Path, capsys: pytest.CaptureFi
     path = tmp_path / "rides.csv"
     path.write_text("distance;zone;fare\n8;A;9\n8,5;A;9\n")
     assert cli.main(["evaluate", "--data", str(path)]) == 0
-    assert "rides.csv: numbers written with a comma, like 12,5, were refused (1); write 12.5" in capsys.readouterr().err
+    assert (
+        "rides.csv: numbers written with a comma, like 12,5 or 1,000, were refused (1); write 12.5, 1000"
+        in capsys.readouterr().err
+    )
 
 
 def test_identity_scale_has_no_logs() -> None:

@@ -341,7 +341,9 @@ def _note_absent(table: Table, names: Sequence[str]) -> None:
 def _note_decimal_commas(table: Table) -> None:
     if table.csv and table.csv.decimal_commas:
         count = table.csv.decimal_commas
-        _note(f"{table.name}: numbers written with a comma, like 12,5, were refused ({count:,}); write 12.5")
+        _note(
+            f"{table.name}: numbers written with a comma, like 12,5 or 1,000, were refused ({count:,}); write 12.5, 1000"
+        )
 
 
 def _model(arguments: argparse.Namespace) -> BundleModel:
