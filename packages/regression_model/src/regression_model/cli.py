@@ -342,7 +342,7 @@ def _note_decimal_commas(table: Table) -> None:
     if table.csv and table.csv.decimal_commas:
         count = table.csv.decimal_commas
         _note(
-            f"{table.name}: numbers written with a comma, like 12,5 or 1,000, were refused ({count:,}); write 12.5, 1000"
+            f"{table.name}: numbers written with a comma, like 12,5 or 1,000, were refused ({count}); write 12.5, 1000"
         )
 
 
