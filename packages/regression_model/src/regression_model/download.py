@@ -84,14 +84,14 @@ def load(
     if sha256 and found != sha256.lower():
         raise DataError(f"{fetched.name}: its sha256 is {found}, not {sha256.lower()}; it is another file or damaged")
     content = _as_csv(fetched)
-    data = dataset.parse(content, fetched.name, say=say)
-    if rows is not None and len(data.rows) != rows:
-        raise DataError(f"{fetched.name}: {len(data.rows)} rows where there must be {rows}")
     if not fetched.framed and not content.endswith(b"\n"):
         raise DownloadError(
             f"{fetched.name}: the server does not say how long the file is, and it ends within a line: "
             "it may have been cut; try again"
         )
+    data = dataset.parse(content, fetched.name, say=say)
+    if rows is not None and len(data.rows) != rows:
+        raise DataError(f"{fetched.name}: {len(data.rows)} rows where there must be {rows}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing_binary(target) as file:
         file.write(content)
