@@ -98,6 +98,14 @@ def test_prediction_that_json_cannot_say_is_the_error_of_its_own_row(bundle: Pat
     assert response.get_json()["errors"] == {"0": {"_schema": [message]}}
 
 
+def test_what_json_cannot_say_is_an_error_of_the_server(bundle: Path) -> None:
+    model = load_rides(bundle)
+    model.lineage["metrics"] = {"r2": float("nan")}
+    response = create_app(Settings(), {"rides": lambda: model}).test_client().get("/version")
+    assert response.status_code == 500
+    assert b"NaN" not in response.data
+
+
 def test_debugger_gets_the_exception(failing: API) -> None:
     failing.debug = True
     with pytest.raises(ValueError, match="cannot score"):
