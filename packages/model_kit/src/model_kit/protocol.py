@@ -35,6 +35,10 @@ class Model(Protocol):
         """The content of ``card.json``."""
 
     @property
+    def golden(self) -> Mapping[str, Any]:
+        """The content of ``golden.json``: ``row``, a valid record, and the ``prediction`` recorded for it."""
+
+    @property
     def lineage(self) -> Mapping[str, Any]:
         """What ``/version`` tells: version, data, git commit, artefact sha256, metrics, libraries."""
 

@@ -17,6 +17,8 @@ from model_kit.spec import Field, InputSpec, Row, Value
 
 #: marshmallow's name for the row as a whole.
 WHOLE_ROW = SCHEMA
+#: A code of more digits than a float holds cannot be a level.
+MAX_LEVEL_CODE = 10**15
 #: What is wrong with one row: field name, or ``WHOLE_ROW`` -> messages.
 RowErrors: TypeAlias = dict[str, list[str]]
 
@@ -64,10 +66,10 @@ class LevelCode(fields.Field[str]):
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.make_error("invalid")
-        # Also false for NaN and infinity; a code of more digits than a float holds cannot be a level.
+        # Also false for NaN and infinity.
         if isinstance(value, float) and not value.is_integer():
             raise self.make_error("invalid")
-        if abs(value) > 1e15:
+        if abs(value) > MAX_LEVEL_CODE:
             raise self.make_error("invalid")
         return str(int(value))
 
