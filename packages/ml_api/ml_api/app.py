@@ -9,7 +9,8 @@ from types import TracebackType
 from flask import Flask
 
 from ml_api import access, logs
-from ml_api.controllers import health, predict, version
+from ml_api.controllers import docs, health, predict, version
+from ml_api.controllers import models as model_routes
 from ml_api.models.registry import Load, Registry, installed_models
 from ml_api.settings import Settings
 from ml_api.views import problems
@@ -38,10 +39,14 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Load] | No
     logs.configure(settings.log_level)
     registry = Registry(installed_models() if models is None else models)
 
-    app = API("ml_api", static_folder=None)
+    app = API("ml_api", static_folder=None, template_folder="views/templates")
+    # Flask would answer //health with a redirect in HTML; it is a path like any other that nothing answers.
+    app.url_map.merge_slashes = False
     access.init_app(app)
     problems.init_app(app)
     app.register_blueprint(health.blueprint(registry))
     app.register_blueprint(version.blueprint(registry, settings))
     app.register_blueprint(predict.blueprint(registry, settings))
+    app.register_blueprint(model_routes.blueprint(registry))
+    app.register_blueprint(docs.blueprint(registry, settings))
     return app

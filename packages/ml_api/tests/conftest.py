@@ -13,11 +13,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from model_kit.testing import load_rides, write_ride_bundle
+from werkzeug.test import TestResponse
 
+from documented import Documented
 from ml_api.app import API, create_app
 from ml_api.logs import LOGGER, JSONFormatter
 from ml_api.settings import Settings
@@ -67,6 +71,37 @@ def no_settings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for variable in VARIABLES:
             patch.delenv(variable, raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def documented_responses() -> Iterator[None]:
+    """Whatever any test sends, the response is one that the document of that very application has."""
+    documents: WeakKeyDictionary[Flask, Documented] = WeakKeyDictionary()
+    send = FlaskClient.open
+
+    def document(app: Flask) -> Documented:
+        if app not in documents:
+            LOGGER.disabled = True  # the lines that a test looks at are those of its own requests
+            try:
+                response = send(app.test_client(), "/openapi.json")
+                if response.status_code != 200:  # a test may break what the document is made of
+                    response = send(create_app(Settings(), {}).test_client(), "/openapi.json")
+            finally:
+                LOGGER.disabled = False
+            documents[app] = Documented(json.loads(response.data))
+        return documents[app]
+
+    def checked(client: FlaskClient, *args: Any, **kwargs: Any) -> TestResponse:
+        response = send(client, *args, **kwargs)
+        sent = response.request.environ
+        document(client.application).check(
+            sent["REQUEST_METHOD"], sent["REQUEST_URI"], response.status_code, dict(response.headers), response.data
+        )
+        return response
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlaskClient, "open", checked)
         yield
 
 
@@ -123,6 +158,7 @@ class Server:
                 stdout=out,
                 stderr=err,
             )
+        self._documented: Documented | None = None
         self._wait()
 
     def _wait(self) -> None:
@@ -149,9 +185,22 @@ class Server:
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
             content = response.read()
-            return response, json.loads(content) if content else None
         finally:
             connection.close()
+        self.documented.check(method, path, response.status, dict(response.headers), content)
+        return response, json.loads(content) if content else None
+
+    @property
+    def documented(self) -> Documented:
+        """What this server says of itself, asked once."""
+        if self._documented is None:
+            connection = self.connect()
+            try:
+                connection.request("GET", "/openapi.json")
+                self._documented = Documented(json.loads(connection.getresponse().read()))
+            finally:
+                connection.close()
+        return self._documented
 
     def predict(self, records: Any, model: str = "rides") -> tuple[int, Any]:
         """Status and document of a prediction."""

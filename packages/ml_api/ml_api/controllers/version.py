@@ -16,6 +16,10 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
 
     @views.get("/version")
     def version() -> Response:
-        return responses.version(registry.default_version(settings.default_model), __version__, registry.lineages())
+        return responses.json_response(
+            responses.describe_version(
+                registry.default_version(settings.default_model), __version__, registry.lineages()
+            )
+        )
 
     return views

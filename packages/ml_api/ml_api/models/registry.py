@@ -95,6 +95,15 @@ class Registry:
             raise BrokenModelError(f"Model {name} cannot answer: {self._broken[name]}")
         raise UnknownModelError(f"There is no model of that name; installed: {', '.join(self.names) or 'none'}.")
 
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Name -> why, of every model that could not be loaded."""
+        return self._broken
+
+    def models(self) -> dict[str, Model]:
+        """Name -> model, of every model that could be loaded."""
+        return {name: loaded.predictor.model for name, loaded in self._loaded.items()}
+
     def faults(self) -> dict[str, str]:
         """Name -> why it cannot be relied on, of every model that was not loaded or misses its golden value now."""
         faults = dict(self._broken)

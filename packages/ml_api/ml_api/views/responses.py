@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response
 from model_kit.prediction import Answer
+from model_kit.protocol import Model
 
 #: Compact, and refusing NaN and infinity, which JSON does not have.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def encode(document: Any) -> bytes:
+    """``document`` as JSON in UTF-8.
+
+    Raises:
+        ValueError: it holds a NaN or an infinity.
+    """
+    return _encode(document).encode()
 
 
 def json_response(document: Any, status: int = 200, content_type: str = "application/json") -> Response:
@@ -27,9 +38,11 @@ def status(word: str) -> Response:
     return json_response({"status": word})
 
 
-def version(model_version: str | None, api_version: str, models: Mapping[str, Mapping[str, Any]]) -> Response:
+def describe_version(
+    model_version: str | None, api_version: str, models: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """What is running, and where it comes from."""
-    return json_response({"model_version": model_version, "api_version": api_version, "models": models})
+    return {"model_version": model_version, "api_version": api_version, "models": dict(models)}
 
 
 def prediction(answer: Answer, model_version: str) -> Response:
@@ -39,3 +52,47 @@ def prediction(answer: Answer, model_version: str) -> Response:
         {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version},
         422 if answer.predictions and not n_scored else 200,
     )
+
+
+def links(name: str) -> dict[str, str]:
+    """Where the model ``name`` can be asked, relative to this server."""
+    path = quote(name, safe="")
+    return {
+        "self": f"/v1/models/{path}",
+        "predict": f"/v1/predict/{path}",
+        "sample": f"/v1/models/{path}/sample",
+    }
+
+
+def describe_models(loaded: Mapping[str, Model], faults: Mapping[str, str]) -> dict[str, Any]:
+    """Every installed model in a few words; ``faults`` says why one cannot be relied on."""
+    return {
+        "models": [
+            {
+                "name": name,
+                "status": "broken" if name in faults else "ready",
+                "reason": faults.get(name),
+                "version": loaded[name].version if name in loaded else None,
+                "target": describe_target(loaded[name]) if name in loaded else None,
+                "links": links(name),
+            }
+            for name in sorted({*loaded, *faults})
+        ]
+    }
+
+
+def describe_target(model: Model) -> dict[str, str]:
+    """What a model predicts, and in which unit."""
+    return {"name": model.spec.target.name, "unit": model.spec.target.unit}
+
+
+def describe_model(name: str, model: Model) -> dict[str, Any]:
+    """All that is known of one model."""
+    return {
+        "name": name,
+        "version": model.version,
+        "spec": json.loads(model.spec.to_json()),
+        "card": dict(model.card),
+        "golden": dict(model.golden),
+        "links": links(name),
+    }

@@ -1,59 +1,166 @@
-"""The shape of every response, as marshmallow schemas; tests hold the responses to them."""
+"""The shape of every response, as marshmallow schemas: the document is made of them, responses held to them."""
 
 from __future__ import annotations
 
-from marshmallow import INCLUDE, Schema, fields, validate
+from typing import Any
+
+from marshmallow import INCLUDE, RAISE, Schema, fields, validate
 
 _MESSAGES = fields.Dict(keys=fields.String(), values=fields.List(fields.String()))
 
 
-class StatusSchema(Schema):
+def _says(text: str, **more: Any) -> dict[str, Any]:
+    return {"description": text} | more
+
+
+class ClosedSchema(Schema):
+    """Has the members it lists and no other."""
+
+    class Meta:
+        unknown = RAISE
+
+
+class OpenSchema(Schema):
+    """May have members that it does not list."""
+
+    class Meta:
+        unknown = INCLUDE
+
+
+class StatusSchema(ClosedSchema):
     """``GET /health`` and a positive ``GET /health/ready``."""
 
     status = fields.String(required=True, validate=validate.OneOf(["ok", "ready"]))
 
 
-class VersionSchema(Schema):
+class VersionSchema(ClosedSchema):
     """``GET /version``."""
 
     model_version = fields.String(
-        required=True, allow_none=True, metadata={"description": "Version of the default model, null without one"}
+        required=True, allow_none=True, metadata=_says("Version of the default model, null without one")
     )
-    api_version = fields.String(required=True, metadata={"description": "Version of this API"})
+    api_version = fields.String(required=True, metadata=_says("Version of this API"))
     models = fields.Dict(
         required=True,
         keys=fields.String(),
         values=fields.Dict(),
-        metadata={"description": "Lineage of each model; an error instead where it could not be loaded"},
+        metadata=_says("Lineage of each model; an error instead where it could not be loaded"),
     )
 
 
-class PredictionSchema(Schema):
+class PredictionSchema(ClosedSchema):
     """``POST /v1/predict/<name>``, 200 and 422."""
 
     predictions = fields.List(
         fields.Float(allow_none=True),
         required=True,
-        metadata={"description": "One element for each record, in order; null exactly where errors has its index"},
+        metadata=_says("One element for each record, in order; null exactly where errors has its index"),
     )
     errors = fields.Dict(
         required=True,
         allow_none=True,
         keys=fields.String(validate=validate.Regexp(r"^(0|[1-9][0-9]*)$")),
         values=_MESSAGES,
-        metadata={"description": "Index of a record -> field (_schema for the record as a whole) -> what is wrong"},
+        metadata=_says("Index of a record -> field (_schema for the record as a whole) -> what is wrong"),
     )
-    version = fields.String(required=True, metadata={"description": "Version of the model"})
+    version = fields.String(required=True, metadata=_says("Version of the model"))
 
 
-class ProblemSchema(Schema):
+class TargetSchema(ClosedSchema):
+    """What a model predicts."""
+
+    name = fields.String(required=True, metadata=_says("As the training data spells it"))
+    unit = fields.String(required=True, metadata=_says("Unit of a prediction"))
+
+
+class LinksSchema(ClosedSchema):
+    """Where one model can be asked."""
+
+    self = fields.String(required=True)
+    predict = fields.String(required=True)
+    sample = fields.String(required=True)
+
+
+class ModelSummarySchema(ClosedSchema):
+    """A model in a few words."""
+
+    name = fields.String(required=True, metadata=_says("Last part of the URL"))
+    status = fields.String(required=True, validate=validate.OneOf(["ready", "broken"]))
+    reason = fields.String(required=True, allow_none=True, metadata=_says("Why it is broken"))
+    version = fields.String(required=True, allow_none=True, metadata=_says("null if it could not be loaded"))
+    target = fields.Nested(TargetSchema, required=True, allow_none=True)
+    links = fields.Nested(LinksSchema, required=True)
+
+
+class ModelsSchema(ClosedSchema):
+    """``GET /v1/models``."""
+
+    models = fields.List(fields.Nested(ModelSummarySchema), required=True)
+
+
+class SpecTargetSchema(OpenSchema):
+    """What is predicted, and on which scale."""
+
+    name = fields.String(required=True)
+    unit = fields.String(required=True)
+    scale = fields.String(required=True, validate=validate.OneOf(["log", "identity"]))
+    offset = fields.Float(required=True)
+
+
+class SpecFieldSchema(OpenSchema):
+    """One field as its model package declares it, with what training learned of it."""
+
+    name = fields.String(required=True, metadata=_says("As the data spells it"))
+    kind = fields.String(required=True, validate=validate.OneOf(["integer", "number", "category"]))
+    description = fields.String(required=True)
+    group = fields.String(required=True)
+    learned = fields.Dict(required=True, metadata=_says("Share missing, typical value, range, bins, codes"))
+
+
+class SpecSchema(OpenSchema):
+    """The content of ``spec.json``: the one table of fields."""
+
+    format = fields.Integer(required=True, strict=True)
+    target = fields.Nested(SpecTargetSchema, required=True)
+    fields = fields.List(fields.Nested(SpecFieldSchema), required=True)  # type: ignore[assignment]
+
+
+class GoldenSchema(OpenSchema):
+    """A record of typical values with its prediction, recorded in training."""
+
+    row = fields.Dict(required=True)
+    prediction = fields.Float(required=True)
+
+
+class ModelSchema(ClosedSchema):
+    """``GET /v1/models/<name>``."""
+
+    name = fields.String(required=True, metadata=_says("Last part of the URL"))
+    version = fields.String(required=True)
+    spec = fields.Nested(SpecSchema, required=True)
+    card = fields.Dict(
+        required=True, metadata=_says("The content of card.json: data, metrics, libraries and the training run")
+    )
+    golden = fields.Nested(GoldenSchema, required=True)
+    links = fields.Nested(LinksSchema, required=True)
+
+
+class ProblemSchema(OpenSchema):
     """Everything that is wrong: RFC 9457, ``application/problem+json``."""
 
-    class Meta:
-        unknown = INCLUDE
+    type = fields.String(required=True, metadata=_says("about:blank: the status says what kind of problem it is"))
+    title = fields.String(required=True, metadata=_says("Phrase of the status"))
+    status = fields.Integer(required=True, strict=True, metadata=_says("HTTP status"))
+    detail = fields.String(required=True, metadata=_says("What is wrong with this request, in a sentence"))
+    request_id = fields.String(required=True, metadata=_says("The same as in the header X-Request-ID and in the log"))
 
-    type = fields.String(required=True)
-    title = fields.String(required=True)
-    status = fields.Integer(required=True, strict=True)
-    detail = fields.String(required=True)
-    request_id = fields.String(required=True)
+
+class NotReadySchema(ProblemSchema):
+    """A negative ``GET /health/ready``."""
+
+    models = fields.Dict(
+        required=True,
+        keys=fields.String(),
+        values=fields.String(),
+        metadata=_says("Name -> why the model cannot be relied on"),
+    )

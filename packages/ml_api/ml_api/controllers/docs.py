@@ -1,0 +1,49 @@
+"""The OpenAPI document, and the pages that show it."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import NotFound
+
+from ml_api import __version__
+from ml_api.models.registry import Registry
+from ml_api.settings import Settings
+from ml_api.views import assets, cached, pages, responses
+from ml_api.views.openapi.document import build
+
+
+def blueprint(registry: Registry, settings: Settings) -> Blueprint:
+    """``/openapi.json``, ``/docs``, ``/redoc`` and what the pages are made of."""
+    views = Blueprint("docs", __name__)
+
+    @cache  # built when it is asked for first: no start waits for it
+    def document() -> cached.Content:
+        version = responses.describe_version(
+            registry.default_version(settings.default_model), __version__, registry.lineages()
+        )
+        found = build(registry.models(), registry.broken, version, max_rows=settings.max_rows)
+        return cached.Content(responses.encode(found), "application/json")
+
+    @views.get("/openapi.json")
+    def openapi() -> Response:
+        return document().response(request)
+
+    @views.get("/docs")
+    def docs() -> Response:
+        return pages.docs()
+
+    @views.get("/redoc")
+    def redoc() -> Response:
+        return pages.redoc()
+
+    @views.get("/docs/assets/<file>")
+    def asset(file: str) -> Response:
+        if file not in assets.CONTENT_TYPES:
+            raise NotFound
+        content = assets.asset(file)
+        current = request.args.get("v") == content.digest
+        return content.response(request, cached.FOR_EVER if current else cached.REVALIDATE)
+
+    return views

@@ -1,0 +1,23 @@
+"""The model that a URL names."""
+
+from __future__ import annotations
+
+from model_kit.prediction import Predictor
+from werkzeug.exceptions import NotFound, ServiceUnavailable
+
+from ml_api.models.registry import RETRY_AFTER, BrokenModelError, Registry, UnknownModelError
+
+
+def predictor(registry: Registry, name: str) -> Predictor:
+    """The model ``name`` with the validator of its records.
+
+    Raises:
+        NotFound: no model of that name is installed.
+        ServiceUnavailable: it could not be loaded.
+    """
+    try:
+        return registry.predictor(name)
+    except UnknownModelError as error:
+        raise NotFound(str(error)) from error
+    except BrokenModelError as error:
+        raise ServiceUnavailable(str(error), retry_after=RETRY_AFTER) from error

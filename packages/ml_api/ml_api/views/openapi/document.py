@@ -1,0 +1,68 @@
+"""The document as a whole: OpenAPI 3.1, made of the marshmallow schemas and the specs of the models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from model_kit.protocol import Model
+
+from ml_api import __version__
+from ml_api.views import responses
+from ml_api.views.openapi.model_paths import ModelPaths
+from ml_api.views.openapi.parts import add_components
+from ml_api.views.openapi.record import Records
+from ml_api.views.openapi.service_paths import add_documentation, add_models, add_service
+
+_DESCRIPTION = """\
+Send records, get one prediction or one error for each, in the order sent. No record is dropped, ever.
+
+Whatever else is wrong answers in one shape, `application/problem+json` (RFC 9457). Every response carries \
+`X-Request-ID`: the one sent, if it is 1 to 128 letters, digits and any of `._-`, else a new one.
+
+`HEAD` answers as `GET` does, without the body. `OPTIONS` answers with the methods there are in `Allow` (component \
+`Options`). A path that is not in this document answers 404 (component `NotFound`). What is no valid HTTP, too long or \
+too slow never gets to a path and answers 400, 408, 414, 417 or 431 (components `MalformedRequest`, `RequestTimeout`, \
+`URITooLong`, `ExpectationFailed`, `HeadersTooLarge`).
+
+Each example of an answer has what was sent in `x-request`; the tests of this API send it.
+"""
+
+
+def build(
+    models: Mapping[str, Model], broken: Mapping[str, str], version: Mapping[str, Any], *, max_rows: int
+) -> dict[str, Any]:
+    """The document of an application.
+
+    Args:
+        models: name -> model, of those that could be loaded.
+        broken: name -> why, of those that could not; their paths answer 503, and the document says so.
+        version: what ``/version`` tells.
+        max_rows: records that one request may hold.
+    """
+    plugin = MarshmallowPlugin()
+    document = APISpec(
+        title="Prediction API",
+        version=__version__,
+        openapi_version="3.1.0",
+        plugins=[plugin],
+        info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        servers=[{"url": "/", "description": "This server"}],
+    )
+    add_components(document)
+    records = Records(document, plugin)
+    names = sorted({*models, *broken})
+    for name in names:
+        paths = ModelPaths(document, name, names)
+        if name in models:
+            document.tag({"name": name, "description": f"Model `{name}`, version {models[name].version}"})
+            paths.add(models[name], records.add(name, models[name].spec), max_rows)
+        else:
+            document.tag({"name": name, "description": f"Model `{name}`, which could not be loaded"})
+            paths.add_broken(broken[name])
+    add_models(document, responses.describe_models(models, broken))
+    add_service(document, version)
+    add_documentation(document)
+    return document.to_dict()

@@ -1,0 +1,42 @@
+"""The documentation pages, which a browser lets nothing but this server's own scripts and styles into."""
+
+from __future__ import annotations
+
+import secrets
+
+from flask import Response, render_template
+
+from ml_api.views.assets import url
+
+#: Nothing is allowed but what is named.
+POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data:",
+    "font-src": "'self' data:",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+
+
+def docs() -> Response:
+    """Swagger UI."""
+    return _page("docs.html", POLICY)
+
+
+def redoc() -> Response:
+    """ReDoc."""
+    nonce = secrets.token_urlsafe(16)
+    return _page("redoc.html", POLICY | {"style-src": f"'self' 'nonce-{nonce}'"}, nonce=nonce)
+
+
+def _page(template: str, policy: dict[str, str], **values: str) -> Response:
+    response = Response(render_template(template, url=url, **values), content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = "; ".join(f"{name} {value}" for name, value in policy.items())
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-cache"
+    return response

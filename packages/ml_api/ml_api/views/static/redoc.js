@@ -1,0 +1,4 @@
+const element = document.getElementById("redoc");
+const { init } = await import(element.dataset.script);
+
+init("openapi.json", { disableTelemetry: true }, element);
