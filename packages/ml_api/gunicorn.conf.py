@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from ml_api import connection
 from ml_api.logs import JSONFormatter
 from ml_api.settings import Settings, SettingsError
+from ml_api.worker import Worker
 
 try:
     settings = Settings.from_environ(os.environ)
@@ -37,11 +39,18 @@ wsgi_app = "ml_api.wsgi:app"
 proc_name = "ml_api"
 bind = settings.bind
 
-# Threads, so that an idle kept-alive connection or a slow sender does not hold up the others.
-worker_class = "gthread"
+# gunicorn's threads, with an end to waiting for a client: see ml_api/worker.py.
+worker_class = "ml_api.worker.Worker"
+Worker.patience = settings.request_timeout
 # Processes are what uses the cores: scoring a row is Python half of the time.
 workers = settings.workers
-threads = settings.threads
+# A connection whose request is under way has a thread; an idle one has none. Those that stall must not use them up.
+threads = 500
+# Beyond these a worker lets connections wait in the listener's queue.
+worker_connections = 1000
+# Each is a descriptor, and accepting one without a descriptor to spare would end the worker. Many systems give 1024.
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 65_536, most))
 # One ONNX thread per worker is model_kit's choice; this keeps numpy's libraries from starting one per core in each.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
@@ -65,7 +74,8 @@ control_socket_disable = True
 # One line a request is written by the application, which knows more (request id, rows); errors go to stderr.
 accesslog = None
 errorlog = "-"
-loglevel = settings.log_level
+# Its debugging quotes requests.
+loglevel = "info" if settings.log_level == "debug" else settings.log_level
 logger_class = JSONLogger
 
 

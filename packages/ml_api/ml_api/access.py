@@ -12,8 +12,8 @@ from ml_api import connection
 from ml_api.logs import LOGGER
 from ml_api.request_id import HEADER, request_id
 
-#: Characters of a path that are logged; a path can be as long as the server allows.
-MAX_PATH = 200
+#: Methods that are logged by name; any other is a word of the caller's own.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 
 
 @dataclass(slots=True)
@@ -57,8 +57,7 @@ def _after(response: Response) -> Response:
         extra={
             "fields": {
                 "request_id": access.request_id,
-                "method": environ["REQUEST_METHOD"],
-                "path": request.path[:MAX_PATH],
+                "method": environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in METHODS else None,
                 "route": rule.rule if rule else None,
                 "status": response.status_code,
                 "duration_ms": round((time.perf_counter() - access.started) * 1000, 3),

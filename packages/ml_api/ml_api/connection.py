@@ -1,8 +1,9 @@
 """What becomes of a connection whose request's body nobody wanted.
 
-A body left on the connection would be taken for the next request. So it is read to its end, or the connection closes
-and the response says so. An application cannot ask for that by a header (WSGI leaves ``Connection`` to the server),
-so the server hands over the means before each request: see ``pre_request`` in ``gunicorn.conf.py``.
+A body left on the connection would be taken for the next request. So the server reads it once the answer is sent, if it
+is short; else the connection closes and the response says so. An application cannot ask for that by a header (WSGI
+leaves ``Connection`` to the server), so the server hands over the means before each request: see ``pre_request`` in
+``gunicorn.conf.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any
 
 #: Bytes of an unwanted body that are read; a client that sends before it reads gets its answer up to here.
 MAX_DISCARDED = 1024 * 1024
-_PIECE = 64 * 1024
+#: Key of the environ that says that the body was read to its end.
+ENDED = "ml_api.body_ended"
 
 
 def _nothing() -> None:
@@ -40,16 +42,9 @@ def close() -> None:
 
 
 def finish(environ: Mapping[str, Any]) -> None:
-    """Read what is left of the request's body, at most ``MAX_DISCARDED`` bytes; close if more is left."""
-    if not environ.get("wsgi.input_terminated"):
-        return  # reading on might wait for ever, and such a server closes by itself
-    if environ.get("CONTENT_LENGTH", "0") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
+    """Close after the response if more of the request's body may be left than the server will read."""
+    if environ.get(ENDED):
         return
-    left = MAX_DISCARDED
-    try:
-        while left > 0 and (piece := environ["wsgi.input"].read(min(left, _PIECE))):
-            left -= len(piece)
-    except Exception:  # noqa: BLE001  servers raise what they like for a broken body, and it has no end to look for
-        left = 0
-    if left <= 0:
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if "HTTP_TRANSFER_ENCODING" in environ or not length.isdecimal() or int(length) > MAX_DISCARDED:
         close()

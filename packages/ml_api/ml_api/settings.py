@@ -24,7 +24,8 @@ class Settings:
         host: ``HOST``, address to listen on.
         port: ``PORT``, TCP port to listen on.
         workers: ``WEB_CONCURRENCY``, worker processes; each loads the models and uses one core.
-        threads: ``THREADS``, requests that one worker takes at a time.
+        threads: ``THREADS``, requests that one worker computes at a time.
+        request_timeout: ``REQUEST_TIMEOUT``, seconds in which a request must arrive and its answer be taken.
         max_rows: ``MAX_ROWS``, records of one request.
         max_body_bytes: ``MAX_BODY_BYTES``, size of one request's body.
         log_level: ``LOG_LEVEL``; above ``info`` the line for each request goes too.
@@ -35,6 +36,7 @@ class Settings:
     port: int = 5000
     workers: int = 2
     threads: int = 4
+    request_timeout: int = 20
     max_rows: int = 10_000
     max_body_bytes: int = 32 * 1024 * 1024
     log_level: str = "info"
@@ -52,6 +54,7 @@ class Settings:
             port=_whole(environ, "PORT", cls.port, 1, 65_535),
             workers=_whole(environ, "WEB_CONCURRENCY", cls.workers, 1, 256),
             threads=_whole(environ, "THREADS", cls.threads, 1, 256),
+            request_timeout=_whole(environ, "REQUEST_TIMEOUT", cls.request_timeout, 1, 3600),
             max_rows=_whole(environ, "MAX_ROWS", cls.max_rows, 1, 10_000_000),
             max_body_bytes=_whole(environ, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 1024**3),
             log_level=_one_of(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),

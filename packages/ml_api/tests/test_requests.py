@@ -9,10 +9,10 @@ import pytest
 from flask import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 from werkzeug.test import EnvironBuilder
 
-from ml_api.views.requests import TOO_LARGE, parse, read_body, records
+from ml_api.views.requests import TOO_LARGE, VALUES_PER_ROW, body, parse, read_body, records
 
 
 def make(body: bytes = b"[]", content_type: str | None = "application/json", **headers: str) -> Request:
@@ -28,7 +28,7 @@ def chunked(body: BytesIO) -> Request:
 
 
 def read(request: Request, max_rows: int = 3, max_bytes: int = 100) -> list[object]:
-    return records(request, max_rows=max_rows, max_bytes=max_bytes)
+    return records(body(request, max_bytes=max_bytes), max_rows=max_rows)
 
 
 class Drops(BytesIO):
@@ -62,6 +62,43 @@ def test_records_are_the_elements_or_the_one_object(body: bytes, expected: list[
 def test_other_documents_are_refused(body: bytes) -> None:
     with pytest.raises(BadRequest, match="must be a JSON array of records or one record"):
         read(make(body))
+
+
+MANY = VALUES_PER_ROW * 10_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[[" + b"1," * MANY + b"1]]",
+        b"[[" + b"[]," * (MANY // 2) + b"1]]",
+        b"[[" + b"{}," * (MANY // 2) + b"1]]",
+        b'["a",' + b'"",' * MANY + b'"x"]',
+        b'["\\\\",' + b'",",' * MANY + b'"x"]',
+    ],
+    ids=["numbers", "arrays", "objects", "strings", "commas"],
+)
+def test_too_many_values(content: bytes) -> None:
+    with pytest.raises(RequestEntityTooLarge, match=f"The body has more than {MANY} values"):
+        records(content, max_rows=3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[[" + b"1," * (MANY - 3) + b"1]]",
+        b'["' + b"," * (2 * MANY) + b'"]',
+        b'["\\"' + b"[" * (2 * MANY) + b'"]',
+        b'["' + b"\\\\" * 70_001 + b'\\"' + b"{" * (2 * MANY) + b'"]',
+    ],
+    ids=["numbers", "one string", "quotation mark", "backslashes"],
+)
+def test_values_within_the_limit(content: bytes) -> None:
+    assert records(content, max_rows=1) == json.loads(content)
+
+
+def test_limit_of_values_grows_with_that_of_rows() -> None:
+    assert len(records(b"[[" + b"1," * (2 * MANY - 3) + b"1]]", max_rows=20_000)) == 1
 
 
 def test_too_many_records() -> None:
@@ -149,6 +186,22 @@ def test_body_that_ends_early() -> None:
     environ = EnvironBuilder(method="POST", input_stream=BytesIO(b"[1")).get_environ() | {"CONTENT_LENGTH": "3"}
     with pytest.raises(BadRequest, match="shorter than its Content-Length"):
         read_body(Request(environ), 100)
+
+
+class Late(BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise TimeoutError
+
+
+def test_body_that_does_not_come() -> None:
+    with pytest.raises(RequestTimeout, match="The body did not arrive in time"):
+        read(chunked(Late()))
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked"])
+def test_compressed_transfer_is_refused(coding: str) -> None:
+    with pytest.raises(UnsupportedMediaType, match="chunked is the only Transfer-Encoding taken"):
+        read(make(Transfer_Encoding=coding))
 
 
 def test_body_that_cannot_be_read() -> None:

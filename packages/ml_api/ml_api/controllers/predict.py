@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from flask import Blueprint, Response, request
 
 from ml_api import access
@@ -14,13 +16,17 @@ from ml_api.views import requests, responses
 def blueprint(registry: Registry, settings: Settings) -> Blueprint:
     """``/v1/predict/<name>``."""
     views = Blueprint("predict", __name__)
+    # Many may wait for their clients; those that compute share one interpreter, and each holds its rows in memory.
+    turns = threading.BoundedSemaphore(settings.threads)
 
     @views.post("/v1/predict/<name>")
     def predict(name: str) -> Response:
         predictor = lookup.predictor(registry, name)
-        records = requests.records(request, max_rows=settings.max_rows, max_bytes=settings.max_body_bytes)
-        answer = predictor(records)
-        access.note(model=name, rows=len(records), errors=len(answer.errors))
-        return responses.prediction(answer, predictor.model.version)
+        body = requests.body(request, max_bytes=settings.max_body_bytes)
+        with turns:
+            records = requests.records(body, max_rows=settings.max_rows)
+            answer = predictor(records)
+            access.note(model=name, rows=len(records), errors=len(answer.errors))
+            return responses.prediction(answer, predictor.model.version)
 
     return views

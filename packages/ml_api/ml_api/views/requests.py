@@ -6,26 +6,46 @@ import json
 from typing import Any, NoReturn
 
 from flask import Request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 
 from ml_api import connection
 
 #: Stands for an integer of more digits than Python converts: the validation of a row finds it too large.
 TOO_LARGE = 10**400
 
+#: Values for each record that is allowed: several times what a model has fields. A body may have more bytes than
+#: memory has room for their values: of 32 MiB of ``[]`` Python makes 750 MB.
+VALUES_PER_ROW = 200
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SEPARATORS = (b",", b"[", b"{")
+#: Bytes that are looked at together; a server makes several copies of what it reads at a time.
+_PIECE = 256 * 1024
 
 
-def records(request: Request, *, max_rows: int, max_bytes: int) -> list[object]:
-    """The records that ``request`` holds: the elements of its JSON array, or its one JSON object.
+def body(request: Request, *, max_bytes: int) -> bytes:
+    """The body of ``request``, which is said to be plain JSON in UTF-8. Waits for the client.
 
     Raises:
-        UnsupportedMediaType: the body is said not to be plain JSON in UTF-8.
-        RequestEntityTooLarge: it has more bytes or more records than allowed.
-        BadRequest: it is not what it is said to be.
+        UnsupportedMediaType: it is said to be something else.
+        RequestEntityTooLarge: it has more bytes than allowed.
+        BadRequest: it is not complete.
+        RequestTimeout: it did not arrive in the time that the server gives.
     """
     _check_media_type(request)
-    document = parse(read_body(request, max_bytes))
+    return read_body(request, max_bytes)
+
+
+def records(body: bytes, *, max_rows: int) -> list[object]:
+    """The records that ``body`` holds: the elements of its JSON array, or its one JSON object.
+
+    Raises:
+        RequestEntityTooLarge: it has more records or more values than allowed.
+        BadRequest: it is no JSON, or neither array nor object.
+    """
+    # With a floor, so that few rows may still have many fields that no model uses.
+    _check_size(body, VALUES_PER_ROW * max(max_rows, 10_000))
+    document = parse(body)
     if isinstance(document, dict):
         return [document]
     if not isinstance(document, list):
@@ -44,6 +64,9 @@ def _check_media_type(request: Request) -> None:
             raise UnsupportedMediaType("JSON is taken in UTF-8 only.")
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType("The body must not be compressed: no Content-Encoding is taken.")
+    # Servers undo the chunks and hand on whatever else was done to the body.
+    if request.headers.get("Transfer-Encoding", "chunked").strip().lower() not in ("", "chunked"):
+        raise UnsupportedMediaType("The body must not be compressed: chunked is the only Transfer-Encoding taken.")
 
 
 def read_body(request: Request, max_bytes: int) -> bytes:
@@ -52,6 +75,7 @@ def read_body(request: Request, max_bytes: int) -> bytes:
     Raises:
         RequestEntityTooLarge: it is longer; of one whose length was announced nothing has been read.
         BadRequest: it ends before the announced length, or its chunks are malformed.
+        RequestTimeout: it did not arrive in the time that the server gives.
     """
     length = request.content_length
     if length is None and not request.environ.get("wsgi.input_terminated"):
@@ -62,17 +86,42 @@ def read_body(request: Request, max_bytes: int) -> bytes:
     pieces: list[bytes] = []
     stream = request.environ["wsgi.input"]
     try:
-        while wanted > 0 and (piece := stream.read(wanted)):
+        while wanted > 0 and (piece := stream.read(min(wanted, _PIECE))):
             pieces.append(piece)
             wanted -= len(piece)
+    except TimeoutError as error:
+        connection.close()
+        raise RequestTimeout("The body did not arrive in time.") from error
     except Exception as error:  # servers raise what they like for a broken body
         connection.close()  # nobody knows where the next request begins
         raise BadRequest("The body could not be read to its end.") from error
     if length is None and wanted <= 0:
         raise _too_long(max_bytes)
     if length is not None and wanted > 0:
+        connection.close()
         raise BadRequest("The body is shorter than its Content-Length.")
+    request.environ[connection.ENDED] = True
     return b"".join(pieces)
+
+
+def _check_size(body: bytes, max_values: int) -> None:
+    # Every value but the first of a list or object follows one of these.
+    if sum(map(body.count, _SEPARATORS)) <= max_values:
+        return
+    if _count_separators(body) > max_values:
+        raise RequestEntityTooLarge(f"The body has more than {max_values} values.")
+
+
+def _count_separators(body: bytes) -> int:
+    """How many there are outside of strings; in pieces, because a body may be nothing but short strings."""
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    count = within = 0
+    for start in range(0, len(bare), _PIECE):
+        parts = bare[start : start + _PIECE].split(b'"')
+        outside = b" ".join(parts[within::2])
+        count += sum(map(outside.count, _SEPARATORS))
+        within ^= 1 - len(parts) % 2
+    return count
 
 
 def _too_long(max_bytes: int) -> RequestEntityTooLarge:
