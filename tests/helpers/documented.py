@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
@@ -98,5 +98,7 @@ class Documented:
 
     def _validator(self, pointer: str) -> Draft202012Validator:
         if pointer not in self._validators:
-            self._validators[pointer] = Draft202012Validator({"$ref": f"{_URI}#{pointer}"}, registry=self._registry)
+            self._validators[pointer] = Draft202012Validator(
+                {"$ref": f"{_URI}#{quote(pointer)}"}, registry=self._registry
+            )
         return self._validators[pointer]

@@ -59,10 +59,52 @@ def load_naps():
     model.predict = predict
     return model
 """
+#: A second model package, which shares nothing with the first: no bundle, other fields, another version.
+BOATS = """
+import os
+
+import numpy as np
+from model_kit.errors import NotReadyError
+from model_kit.spec import Field, Target, fit_spec
+
+FIELDS = (
+    Field("length", "number", "Length over all", unit="m", required=True, minimum=2),
+    Field("rig", "category", "Kind of rig"),
+)
+ROWS = [{"length": length, "rig": rig} for length in (3.0, 6.0, 9.0) for rig in ("sloop", "ketch")]
+
+
+class Boats:
+    version = "2.0.0"
+    spec = fit_spec(FIELDS, Target("price", "GBP", "identity"), ROWS, rare_below=1)
+    card = {"data": {"name": "boats by hand", "synthetic": True}, "evaluated": True}
+    golden = {"row": {"length": 6.0, "rig": "ketch"}, "prediction": 6000.0}
+    lineage = {"version": version, "data": card["data"]}
+
+    def predict(self, rows):
+        return np.array([1000.0 * row["length"] for row in rows])
+
+    def check(self):
+        pass
+
+
+def load():
+    if os.environ.get("BOATS_SUNK"):
+        raise NotReadyError("the boats have sunk")
+    return Boats()
+"""
 #: A distribution on PYTHONPATH hides one of the same name in site-packages: so a model that is installed there for
 #: other purposes is no part of these tests.
-METADATA = "Metadata-Version: 2.1\nName: regression-model\nVersion: 1.2.3\n"
+DISTRIBUTION = "regression-model"
 ENTRY_POINTS = "[ml_api.models]\nrides = rides_package:load\n"
+
+
+def install(site: Path, distribution: str, version: str, entry_points: str) -> None:
+    """Make ``site`` a folder in which a distribution of that name is installed."""
+    announced = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+    announced.mkdir(parents=True)
+    (announced / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    (announced / "entry_points.txt").write_text(entry_points)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -255,16 +297,17 @@ Serve: TypeAlias = Callable[..., Server]
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Serve]:
-    """Starts gunicorns: ``serve(bundle, entry_points, **environ)``; those still running at the end are stopped."""
+    """Starts gunicorns: ``serve(bundle, entry_points, boats=True, **environ)``; those that still run at the end are
+    stopped."""
     servers: list[Server] = []
 
-    def start(rides: Path = bundle, entry_points: str = ENTRY_POINTS, **environ: str) -> Server:
+    def start(rides: Path = bundle, entry_points: str = ENTRY_POINTS, *, boats: bool = False, **environ: str) -> Server:
         folder = tmp_path_factory.mktemp("server")
-        announced = folder / "site" / "regression_model-1.2.3.dist-info"
-        announced.mkdir(parents=True)
-        (announced / "METADATA").write_text(METADATA)
-        (announced / "entry_points.txt").write_text(entry_points)
+        install(folder / "site", DISTRIBUTION, "1.2.3", entry_points)
         (folder / "site" / "rides_package.py").write_text(PACKAGE)
+        if boats:
+            install(folder / "site", "boat-model", "2.0.0", "[ml_api.models]\nboats = boats_package:load\n")
+            (folder / "site" / "boats_package.py").write_text(BOATS)
         path = [str(folder / "site"), *sys.path]
         servers.append(
             Server(

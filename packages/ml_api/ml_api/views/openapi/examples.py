@@ -66,9 +66,9 @@ def not_allowed() -> Examples:
     return {"method": example("DELETE of what can be read", value, request("DELETE", "/health"))}
 
 
-def refused(status: int, detail: str) -> Examples:
+def refused(status: int, title: str, detail: str) -> Examples:
     """What the server answers itself."""
-    return {"refused": example(detail, problem(status, detail))}
+    return {"refused": example(detail, problem(status, detail, title=title))}
 
 
 def unknown_model(names: Sequence[str], method: str, path: str) -> Examples:

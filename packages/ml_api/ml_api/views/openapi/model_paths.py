@@ -114,16 +114,17 @@ class ModelPaths:
 
 
 def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
-    """What 200 answers: an array in which at least one record is valid; no record; one valid record."""
+    """What is answered with 200: an array in which at least one record is valid; one valid record; no record."""
     anything = {"title": "Anything else", "description": "An error of this record alone"}
     array = {
         "title": "Array of records",
+        "description": "At least one of them is valid.",
         "type": "array",
         "maxItems": max_rows,
         "items": {"anyOf": [record, anything]},
-        "anyOf": [{"title": "At least one valid record", "contains": record}, {"title": "No record", "maxItems": 0}],
+        "contains": record,
     }
-    return {"anyOf": [array, record]}
+    return {"anyOf": [array, record, {"title": "No record", "type": "array", "maxItems": 0}]}
 
 
 def _query(name: str, text: str, low: int, high: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from apispec import APISpec
-from werkzeug.http import HTTP_STATUS_CODES
 
 from ml_api.views import schemas
 from ml_api.views.openapi import examples
@@ -34,11 +33,11 @@ _HEADERS = {
 
 #: What never reaches a route: the server answers it.
 _REFUSED = (
-    ("MalformedRequest", 400, "The request is not valid HTTP/1.1."),
-    ("RequestTimeout", 408, "The request did not arrive in time."),
-    ("URITooLong", 414, "The request line is too long."),
-    ("ExpectationFailed", 417, "The only expectation that is met is 100-continue."),
-    ("HeadersTooLarge", 431, "The headers are too long or too many."),
+    ("MalformedRequest", 400, "Bad Request", "The request is not valid HTTP/1.1."),
+    ("RequestTimeout", 408, "Request Timeout", "The request did not arrive in time."),
+    ("URITooLong", 414, "URI Too Long", "The request line is too long."),
+    ("ExpectationFailed", 417, "Expectation Failed", "The only expectation that is met is 100-continue."),
+    ("HeadersTooLarge", 431, "Request Header Fields Too Large", "The headers are too long or too many."),
 )
 
 
@@ -92,8 +91,8 @@ def add_components(document: APISpec) -> None:
         "InternalServerError": problem("Nobody foresaw this; the log has it.", examples.internal_error()),
         "Options": {"description": "The answer to OPTIONS, which has no body.", "headers": headers("Allow")},
         **{
-            name: problem(f"{HTTP_STATUS_CODES[status]}: {detail}", examples.refused(status, detail))
-            for name, status, detail in _REFUSED
+            name: problem(f"{title}: {detail}", examples.refused(status, title, detail))
+            for name, status, title, detail in _REFUSED
         },
         "NotModified": {
             "description": "The copy that If-None-Match names is still right.",

@@ -1,4 +1,4 @@
 const element = document.getElementById("redoc");
-const { init } = await import(element.dataset.script);
+const { init } = await import(new URL(element.dataset.script, document.baseURI));
 
 init("openapi.json", { disableTelemetry: true }, element);
