@@ -11,7 +11,7 @@ so that float32 arithmetic is exact wherever it runs.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -22,6 +22,9 @@ from model_kit.definition import Estimator, Floors, ModelDefinition
 from model_kit.encoding import Encoded
 from model_kit.model import BundleModel
 from model_kit.spec import Field, InputSpec, Learned, Level, Target, Value
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
 
 FIELDS = (
     Field("distance", "number", "Length of the ride", unit="km", required=True, minimum=0, group="Ride"),
@@ -127,6 +130,38 @@ def ride_definition(**changes: Any) -> ModelDefinition:
         "floors": Floors(r2=0.5, rmse=0.5),
     }
     return ModelDefinition(**(facts | changes))
+
+
+def any_json() -> SearchStrategy[Any]:
+    """Whatever a JSON document can be once it is read: 1e400 is an infinity, and integers have any number of digits."""
+    from hypothesis import strategies as st  # noqa: PLC0415 - tests of servers may do without
+
+    huge = st.integers(1, 500).map(lambda digits: 10**digits)
+    plain = st.none() | st.booleans() | st.integers() | huge | st.floats(allow_nan=False) | st.text(max_size=5)
+    return st.recursive(
+        plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    )
+
+
+def any_records(spec: InputSpec) -> SearchStrategy[dict[str, Any]]:
+    """Records of known and unknown fields with any value: many are valid, many have one mistake, some have nothing."""
+    from hypothesis import strategies as st  # noqa: PLC0415 - tests of servers may do without
+
+    def plausible(field: Field) -> SearchStrategy[Any]:
+        if field.kind == "category":
+            levels = [*(spec.learned[field.name].codes or ()), *(level.value for level in field.levels), "never seen"]
+            return st.sampled_from(levels)
+        low, high = field.minimum, field.maximum
+        if field.kind == "number":
+            return st.floats(low, high, allow_nan=False, allow_infinity=False)
+        return st.integers(None if low is None else int(low), None if high is None else int(high))
+
+    known = {field.name: plausible(field) for field in spec.fields}
+    required = {name: known[name] for name in spec.required}
+    optional = {name: st.none() | known[name] for name in spec.names if name not in required}
+    valid = st.fixed_dictionaries(required, optional=optional)
+    mistakes = st.dictionaries(st.sampled_from(spec.names) | st.text(max_size=8), any_json(), max_size=2)
+    return st.builds(lambda record, changes: record | changes, valid, mistakes) | mistakes
 
 
 def _linear_regression(_: InputSpec) -> Estimator:
