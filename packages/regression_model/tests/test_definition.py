@@ -8,7 +8,8 @@ from model_kit.definition import Dataset
 from model_kit.errors import FloorError
 from model_kit.evaluation import cross_validate, require_floors
 from regression_model import dataset
-from regression_model.definition import DEFINITION, NOT_CORE
+from regression_model.definition import DEFINITION
+from regression_model.fields import NOT_CORE
 
 
 @pytest.fixture(scope="module")
