@@ -14,6 +14,8 @@ DATA_SHA256 ?=
 DATA_FILE ?= data/house_prices.csv
 # Options for pytest: make test PYTEST="-k lock -x"
 PYTEST ?=
+EXAMPLES ?= 1000
+MUTATE ?=
 
 export PORT DATA_URL DATA_SHA256 DATA_FILE
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -28,11 +30,11 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-all lint format typecheck imports tracked data train publish release install lock clean \
-	tools tools-dev serving
+.PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train publish release \
+	install lock clean tools tools-dev serving
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@printf '\nvariables: PORT=%s (run, dev)  DATA=path.csv (train)  DATA_URL=url-or-path (data)  PYTHON=%s  PYTEST="-k name" (test)\n' \
 		'$(PORT)' '$(or $(PYTHON),none from 3.11 to 3.13 was found)'
 	@printf 'The package index: docs/publishing.md. Without settings, one on this machine is started and stopped.\n'
@@ -48,6 +50,12 @@ test: lint typecheck imports tracked ## Check style and types, run all tests wit
 
 test-all: tools-dev ## Run the tests on every Python from 3.11 to 3.13 that is here
 	@PATH="$$PATH$(pyenv_path)" $(bin)/python -m tox run
+
+schemathesis: tools-dev ## Hold the service to its OpenAPI document with EXAMPLES=1000 cases for each operation
+	@SCHEMATHESIS_EXAMPLES=$(EXAMPLES) $(bin)/python -m pytest tests/test_service_schemathesis.py -rA
+
+mutate: tools-dev ## Change the code in small ways and see whether the tests notice: MUTATE="model_kit views"
+	@$(bin)/python scripts/mutate.py $(MUTATE)
 
 lint: tools-dev ## Check style
 	@$(bin)/python -m ruff check .

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 from werkzeug.test import EnvironBuilder
 
+from ml_api.views import requests
 from ml_api.views.requests import TOO_LARGE, VALUES_PER_ROW, body, parse, read_body, records
 
 
@@ -95,6 +96,27 @@ def test_too_many_values(content: bytes) -> None:
 )
 def test_values_within_the_limit(content: bytes) -> None:
     assert records(content, max_rows=1) == json.loads(content)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        (b"", 0),
+        (b"[]", 1),
+        (b",", 1),
+        (b"[{},{}]", 4),
+        (b'["",",[{"]', 2),
+        (b'["\\\\",","]', 2),
+        (b'["\\\\\\",","]', 2),
+        (b'["\\"",[",[]', 3),
+        (b'["a\\"b\\\\","c,"]', 2),
+        (b'{"a":[1,2],"b,":"\\"["}', 4),
+    ],
+)
+def test_separators_outside_of_strings(monkeypatch: pytest.MonkeyPatch, content: bytes, count: int, piece: int) -> None:
+    monkeypatch.setattr(requests, "_PIECE", piece)
+    assert requests._count_separators(content) == count
 
 
 def test_limit_of_values_grows_with_that_of_rows() -> None:

@@ -1,0 +1,50 @@
+"""The OpenAPI document held against the running service by a stranger: Schemathesis, with all of its checks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from service import Service, train_houses
+
+#: Cases for each operation; `make schemathesis` sets thousands.
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "10"))
+#: A request that breaks the document may be refused as these too: 404 for a path's part, 413 for too many records.
+CONFIGURATION = """
+[checks.negative_data_rejection]
+expected-statuses = [400, 404, 413, 415, 422]
+"""
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
+    bundle = tmp_path_factory.mktemp("houses") / "bundle"
+    train_houses(bundle)
+    # Few rows, so that one too many are quickly made.
+    running = Service(tmp_path_factory.mktemp("service"), bundle, MAX_ROWS="10")
+    yield running
+    running.stop()
+
+
+def test_service_is_what_its_document_says(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
+    command = [Path(sys.executable).with_name("schemathesis"), "--config-file", "schemathesis.toml", "run"]
+    options = ["--checks", "all", "--max-examples", str(EXAMPLES), "--no-color", "--continue-on-failure"]
+    # The same cases each time, so that a change is judged and not chance; the long run explores.
+    seed = ["--seed", "1"] if EXAMPLES <= 10 else []
+    with service.well():
+        result = subprocess.run(
+            [*command, f"{service.url}/openapi.json", *options, *seed],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    print(result.stdout[-3000:])  # noqa: T201
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "No issues found" in result.stdout
