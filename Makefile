@@ -14,7 +14,9 @@ DATA_SHA256 ?=
 DATA_FILE ?= data/house_prices.csv
 # Options for pytest: make test PYTEST="-k lock -x"
 PYTEST ?=
+# Cases for each operation: make schemathesis EXAMPLES=5000
 EXAMPLES ?= 1000
+# What to mutate, all if nothing is named: make mutate MUTATE=views
 MUTATE ?=
 
 export PORT DATA_URL DATA_SHA256 DATA_FILE
