@@ -62,11 +62,12 @@ def settings(folder: Path, target: Target, tests: list[str]) -> str:
         "also_copy": sorted(path.name for path in folder.iterdir() if path.is_file() or path.name == "helpers"),
         "pytest_add_cli_args_test_selection": tests,
     }
-    text = "[mutmut]\nuse_git_change_detection=false\ntrack_dependencies=false\nprocess_isolation=forkserver\n"
+    text = "[mutmut]\nuse_git_change_detection=false\ntrack_dependencies=false\n"
     for key, values in lines.items():
         if values:
             text += "\n    ".join([f"{key}=", *values]) + "\n"
-    return text + "[tool:pytest]\npythonpath = helpers\naddopts = --import-mode=importlib -p no:cacheprovider\n"
+    options = "--import-mode=importlib -p no:cacheprovider --hypothesis-seed=0"
+    return text + f"[tool:pytest]\npythonpath = helpers\naddopts = {options}\n"
 
 
 def run(name: str, target: Target, jobs: int) -> dict[str, str]:
@@ -82,14 +83,14 @@ def run(name: str, target: Target, jobs: int) -> dict[str, str]:
         shutil.copy(other, folder)
     tests = sorted(str(path.relative_to(folder)) for path in folder.glob("tests/test_*.py"))
     (folder / "setup.cfg").write_text(settings(folder, target, tests))
-    # The same examples for each mutant, or chance decides whether it lives.
-    environ = os.environ | {"HYPOTHESIS_SEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+    # mutmut waits for the processes that it forks, and trips over those that joblib leaves behind.
+    environ = os.environ | {"JOBLIB_MULTIPROCESSING": "0", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "mutmut"]
     subprocess.run([*command, "run", "--max-children", str(jobs)], cwd=folder, env=environ, check=True)
     result = subprocess.run(
         [*command, "results", "--all", "true"], cwd=folder, env=environ, check=True, capture_output=True, text=True
     )
-    pairs = (line.strip().rpartition(": ") for line in result.stdout.splitlines() if ": " in line)
+    pairs = (line.strip().rpartition(": ") for line in result.stdout.splitlines() if "__mutmut_" in line)
     return {mutant: status for mutant, _, status in pairs}
 
 

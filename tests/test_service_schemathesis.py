@@ -33,7 +33,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
 
 def test_service_is_what_its_document_says(service: Service, tmp_path: Path) -> None:
     (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
-    command = [Path(sys.executable).with_name("schemathesis"), "--config-file", "schemathesis.toml", "run"]
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", "schemathesis.toml", "run"]
     options = ["--checks", "all", "--max-examples", str(EXAMPLES), "--no-color", "--continue-on-failure"]
     # The same cases each time, so that a change is judged and not chance; the long run explores.
     seed = ["--seed", "1"] if EXAMPLES <= 10 else []

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import configparser
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mutate
+
+RESULTS = """
+To apply a mutant on disk: mutmut apply
+
+    kit.spec.x_read__mutmut_1: killed
+    kit.spec.x_read__mutmut_2: survived
+    kit.code.x_write__mutmut_1: timeout
+    kit.code.x_write__mutmut_2: no tests
+"""
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """The commands that would have been run, in a folder of the test's own."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, RESULTS)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(mutate, "WORK", tmp_path)
+    return commands
+
+
+@pytest.mark.parametrize("name", mutate.TARGETS)
+def test_copy_has_what_the_tests_need(started: list[list[str]], tmp_path: Path, name: str) -> None:
+    target = mutate.TARGETS[name]
+    mutate.run(name, target, 1)
+    parser = configparser.ConfigParser()
+    parser.read(tmp_path / name / "setup.cfg")
+    settings = {key: value.split() for key, value in parser["mutmut"].items()}
+    for path in settings["also_copy"] + settings["source_paths"] + settings["pytest_add_cli_args_test_selection"]:
+        assert (tmp_path / name / path).exists()
+    for pattern in (*target.mutate, *target.spare):
+        assert list((tmp_path / name).glob(pattern))
+    assert not [path for path in settings["pytest_add_cli_args_test_selection"] if "gunicorn" in path]
+    assert [command[3] for command in started] == ["run", "results"]
+
+
+@pytest.mark.usefixtures("started")
+def test_survivors_are_named_and_too_many_are_red(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["mutate.py", "model_kit", "--jobs", "1"])
+    assert mutate.main() == 1
+    monkeypatch.setattr(mutate, "FLOOR", 0.5)
+    assert mutate.main() == 0
+    said = capsys.readouterr().out
+    assert "  survived: kit.spec.x_read__mutmut_2\n" in said
+    assert "  no tests: kit.code.x_write__mutmut_2\n" in said
+    assert "mutmut_1" not in said
+    assert "model_kit: 50.0% noticed" in said
+    assert next(line.split() for line in said.splitlines() if line.startswith("kit.spec")) == [
+        "kit.spec",
+        "2",
+        "mutants",
+        "50.0%",
+    ]
