@@ -398,6 +398,8 @@ def test_predict_with_another_bundle(
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are others there")
 def test_predict_ended_by_control_c_leaves_no_half_file(target: Path) -> None:
     program = (
+        # A shell that runs the tests in the background has its children ignore Ctrl-C.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"import sys; sys.path[:] = {sys.path!r}\n"
         "from regression_model import cli, serving\n"
         "from model_kit.testing import load_rides, write_ride_bundle\n"
