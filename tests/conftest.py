@@ -1,4 +1,4 @@
-"""A small project, an index to publish it on, and an environment to install it into."""
+"""The house-price model; a small project, an index to publish it on, and an environment to install it into."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from local_index import serve_index
 from package_index import PackageIndex
 from project import Package, Project
+from service import train_houses
 from small_project import TOKEN, make_environment, make_project
 
 
@@ -17,6 +18,14 @@ from small_project import TOKEN, make_environment, make_project
 def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that a test starts write nothing beside the sources."""
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+@pytest.fixture(scope="session")
+def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the house-price model, trained on the synthetic sample; never written to."""
+    folder = tmp_path_factory.mktemp("houses") / "bundle"
+    train_houses(folder)
+    return folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from model_kit.model import BundleModel
 from regression_model.derive import derive
 
-from service import CANARY, CANARY_NUMBER, HOUSE, VERSION, Answer, Service, request, train_houses
+from service import CANARY, CANARY_NUMBER, HOUSE, VERSION, Answer, Service, request
 
 MISSING = ["Missing data for required field."]
 REQUIRED = ("OverallQual", "YearBuilt", "Neighborhood", "GrLivArea")
@@ -28,20 +28,13 @@ FROM_1600 = "Must be greater than or equal to 1600."
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("houses") / "bundle"
-    train_houses(folder)
-    return folder
+def model(houses: Path) -> BundleModel:
+    return BundleModel.load(houses, derive, VERSION)
 
 
 @pytest.fixture(scope="module")
-def model(bundle: Path) -> BundleModel:
-    return BundleModel.load(bundle, derive, VERSION)
-
-
-@pytest.fixture(scope="module")
-def service(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
-    running = Service(tmp_path_factory.mktemp("service"), bundle)
+def service(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
+    running = Service(tmp_path_factory.mktemp("service"), houses)
     yield running
     running.stop()
 

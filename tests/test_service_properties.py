@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from model_kit.spec import InputSpec
 from model_kit.testing import any_json, any_records
 from regression_model.derive import derive
 
-from service import HOUSE, VERSION, train_houses
+from service import HOUSE, VERSION
 
 relaxed = settings(
     deadline=None,
@@ -25,10 +26,8 @@ relaxed = settings(
 
 
 @pytest.fixture(scope="module")
-def predict(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    folder = tmp_path_factory.mktemp("houses") / "bundle"
-    train_houses(folder)
-    return Predictor(BundleModel.load(folder, derive, VERSION))
+def predict(houses: Path) -> Predictor:
+    return Predictor(BundleModel.load(houses, derive, VERSION))
 
 
 def records(spec: InputSpec) -> st.SearchStrategy[Any]:

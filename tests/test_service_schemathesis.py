@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service import Service, train_houses
+from service import Service
 
 #: Cases for each operation; `make schemathesis` sets thousands.
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "10"))
@@ -22,11 +22,9 @@ expected-statuses = [400, 404, 413, 415, 422]
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
-    bundle = tmp_path_factory.mktemp("houses") / "bundle"
-    train_houses(bundle)
+def service(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
     # Few rows, so that one too many are quickly made.
-    running = Service(tmp_path_factory.mktemp("service"), bundle, MAX_ROWS="10")
+    running = Service(tmp_path_factory.mktemp("service"), houses, MAX_ROWS="10")
     yield running
     running.stop()
 
