@@ -63,6 +63,10 @@ def test_target_of_identity_scale_is_not_transformed(rides: Dataset) -> None:
     np.testing.assert_allclose(fitted.predict(rides.rows), plain.predict(fitted.features(rides.rows)), rtol=1e-5)
 
 
+def test_a_score_may_be_the_floor() -> None:
+    require_floors(ride_definition(floors=Floors(r2=0.5, rmse=0.25)), {"r2": 0.5, "rmse": 0.25})
+
+
 @pytest.mark.parametrize("metrics", [{"r2": float("nan"), "rmse": 0.1}, {"r2": 0.9, "rmse": float("nan")}])
 def test_scores_that_are_no_numbers_are_below_every_floor(metrics: dict[str, float]) -> None:
     with pytest.raises(FloorError):

@@ -32,6 +32,12 @@ def test_rare_levels_are_merged_into_other() -> None:
     assert refer(values, "category") == {"missing": 0, "levels": {"a": 40}, "other": 11}
 
 
+def test_ten_are_enough() -> None:
+    assert refer(["a"] * 10 + ["b"] * 9 + ["c"], "category") == {"missing": 0, "levels": {"a": 10}, "other": 10}
+    assert refer(["a"] * 10, "category") == {"missing": 0, "levels": {"a": 10}, "other": 0}
+    assert refer(["a"] * 20 + ["b"], "category") == {"missing": 0, "levels": {}, "other": 21}
+
+
 def test_other_is_never_about_a_few_rows() -> None:
     values = ["a"] * 40 + ["b"] * 20 + ["c"] * 3
     assert refer(values, "category") == {"missing": 0, "levels": {"a": 40}, "other": 23}

@@ -306,3 +306,28 @@ def test_device_is_written_to_and_not_replaced(monkeypatch: pytest.MonkeyPatch) 
     with replacing(Path(os.devnull)) as file:
         file.write("new")
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_columns_twice_are_listed() -> None:
+    assert refusal("zone,distance,zone,distance\n").endswith("more than once: zone, distance")
+
+
+@pytest.mark.parametrize(("mark", "hinted"), [(";", True), ("\t", True), ("|", True), ("X", False)])
+def test_other_separators_are_guessed(mark: str, hinted: bool) -> None:
+    text = refusal(f"distance{mark}zone\n3{mark}A\n")
+    assert text.endswith("; cells must be separated by commas") is hinted
+
+
+def test_only_a_row_that_is_too_short_can_be_cut_off() -> None:
+    assert "cut off" not in refusal("distance,zone\n3,A,B\n")
+    assert "cut off" in refusal("distance,zone\n3\n")
+    assert "cut off" not in refusal("distance,zone\n3\n4,B\n")
+
+
+def test_byte_order_mark_is_passed_over_at_the_beginning_only() -> None:
+    assert records_of("\ufeffdistance,zone\n3,\ufeffA\n")[0]["zone"] == "\ufeffA"
+    assert records_of("distance,zone\n3,A\n\ufeff4,B\n")[1]["distance"] == "\ufeff4"
+
+
+def test_space_before_markup_is_passed_over() -> None:
+    assert "HTML" in refusal("  <html>\n")

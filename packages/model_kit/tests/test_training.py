@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from model_kit.bundle import read_bundle
 from model_kit.definition import Dataset, Floors
 from model_kit.errors import FloorError
 from model_kit.evaluation import fit
+from model_kit.reference import reference
+from model_kit.source import source_digest
+from model_kit.spec import InputSpec
 from model_kit.testing import load_rides, ride_definition
 from model_kit.training import git_commit, train
 
@@ -59,6 +63,40 @@ def test_card_tells_data_scores_and_libraries(trained: tuple[Path, dict[str, Any
     assert card["agreement"]["train"] <= 5e-6
     assert card["agreement"]["generated"] <= 5e-6
     assert card["run"]["git_commit"] == git_commit(SOURCE)
+
+
+def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]) -> None:
+    card = trained[1]
+    assert set(card) == {
+        *("format", "model", "version", "data", "evaluated", "metrics", "agreement", "code_sha256", "libraries", "run"),
+    }
+    assert (card["format"], card["model"], card["version"]) == (1, "rides", "1.2.3")
+    assert card["code_sha256"] == source_digest(SOURCE)
+    run = card["run"]
+    assert set(run) == {"trained_at", "git_commit", "fit_seconds", "cv_seconds"}
+    trained_at = datetime.fromisoformat(run["trained_at"])
+    assert trained_at.utcoffset() == timedelta(0)
+    assert trained_at.microsecond == 0
+    assert abs(datetime.now(UTC) - trained_at) < timedelta(minutes=5)
+    for seconds in (run["fit_seconds"], run["cv_seconds"]):
+        assert 0 <= seconds < 60
+        assert seconds == round(seconds, 3)
+
+
+def test_reference_is_of_the_training_rows(trained: tuple[Path, dict[str, Any]], rides: Dataset) -> None:
+    bundle = read_bundle(trained[0])
+    spec = InputSpec.from_json(bundle.files["spec.json"])
+    assert bundle.json("reference.json") == json.loads(json.dumps(reference(spec, rides.rows)))
+
+
+def test_each_step_is_told(tmp_path: Path, rides: Dataset) -> None:
+    said: list[str] = []
+    train(ride_definition(), rides, tmp_path / "bundle", source=SOURCE, cv=False, say=said.append)
+    assert said == [
+        "Fitting on all 300 rows",
+        "Exporting, and comparing the graph with scikit-learn",
+        f"Wrote {tmp_path / 'bundle'} (artefact {read_bundle(tmp_path / 'bundle').artifact_sha256[:12]})",
+    ]
 
 
 def test_training_twice_gives_the_same_artefact(
