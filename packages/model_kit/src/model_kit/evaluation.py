@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.model_selection import RepeatedKFold
@@ -99,8 +100,13 @@ def cross_validate(
     )
     out_of_fold = np.full((n_repeats, len(dataset.target)), np.nan)
     bar = tqdm(results, total=len(folds), desc="Cross-validation", unit="fold", disable=None if progress else True)
-    for number, ((_, hold_out), predictions) in enumerate(zip(folds, bar, strict=True)):
-        out_of_fold[number // n_splits, hold_out] = predictions
+    try:
+        for number, ((_, hold_out), predictions) in enumerate(zip(folds, bar, strict=True)):
+            out_of_fold[number // n_splits, hold_out] = predictions
+    finally:
+        if n_jobs != 1:
+            # joblib would keep its processes, and their pipes, for a next time.
+            get_reusable_executor().shutdown(wait=True)
     return Evaluation(out_of_fold, score(definition, dataset, out_of_fold), time.perf_counter() - start)
 
 
