@@ -312,12 +312,6 @@ def test_columns_twice_are_listed() -> None:
     assert refusal("zone,distance,zone,distance\n").endswith("more than once: zone, distance")
 
 
-@pytest.mark.parametrize(("mark", "hinted"), [(";", True), ("\t", True), ("|", True), ("X", False)])
-def test_other_separators_are_guessed(mark: str, hinted: bool) -> None:
-    text = refusal(f"distance{mark}zone\n3{mark}A\n")
-    assert text.endswith("; cells must be separated by commas") is hinted
-
-
 def test_only_a_row_that_is_too_short_can_be_cut_off() -> None:
     assert "cut off" not in refusal("distance,zone\n3,A,B\n")
     assert "cut off" in refusal("distance,zone\n3\n")
