@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from model_kit import evaluation as module
 from model_kit.definition import Dataset, Floors
 from model_kit.errors import FloorError
 from model_kit.evaluation import cross_validate, fit, require_floors, score
@@ -61,6 +63,38 @@ def test_target_of_identity_scale_is_not_transformed(rides: Dataset) -> None:
     fitted = fit(definition, rides.rows, rides.target)
     plain = LinearRegression().fit(fitted.features(rides.rows), rides.target)
     np.testing.assert_allclose(fitted.predict(rides.rows), plain.predict(fitted.features(rides.rows)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("progress", "disabled"), [(True, None), (False, True)])
+def test_progress_is_shown_in_folds(
+    rides: Dataset, monkeypatch: pytest.MonkeyPatch, progress: bool, disabled: bool | None
+) -> None:
+    """``None`` leaves it to tqdm, which shows a bar to a terminal only."""
+    shown: list[dict[str, Any]] = []
+
+    def tqdm(results: Any, **options: Any) -> Any:
+        shown.append(options)
+        return results
+
+    monkeypatch.setattr(module, "tqdm", tqdm)
+    cross_validate(ride_definition(), rides, n_splits=3, n_repeats=2, n_jobs=1, progress=progress)
+    assert shown == [{"total": 6, "desc": "Cross-validation", "unit": "fold", "disable": disabled}]
+
+
+@pytest.mark.parametrize(("wanted", "n_jobs"), [({}, 2), ({"n_jobs": 1}, 1)])
+def test_processes_are_as_many_as_wanted(
+    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, int], n_jobs: int
+) -> None:
+    used: list[dict[str, Any]] = []
+
+    def parallel(**options: Any) -> Any:
+        used.append(options)
+        return lambda calls: [function(*values, **named) for function, values, named in calls]
+
+    monkeypatch.setattr(module, "Parallel", parallel)
+    found = cross_validate(ride_definition(), rides, n_splits=3, n_repeats=1, progress=False, **wanted)
+    assert used == [{"n_jobs": n_jobs, "return_as": "generator"}]
+    assert 0 < found.seconds < 60
 
 
 def test_a_score_may_be_the_floor() -> None:

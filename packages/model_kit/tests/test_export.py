@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from model_kit.definition import Dataset
 from model_kit.encoding import Features
 from model_kit.errors import BundleError, ExportError
 from model_kit.evaluation import Fitted, fit
-from model_kit.export import agreement, to_onnx
+from model_kit.export import TARGET_OPSET, agreement, to_onnx
 from model_kit.model import Graph
 from model_kit.testing import ride_definition
 from numpy.typing import NDArray
@@ -20,6 +21,15 @@ def fitted(rides: Dataset) -> Fitted:
 
 def test_export_twice_gives_the_same_bytes(fitted: Fitted, rides: Dataset) -> None:
     assert to_onnx(fitted, rides.rows)[0] == to_onnx(fitted, rides.rows)[0]
+
+
+def test_graph_is_as_the_contract_has_it(fitted: Fitted, rides: Dataset) -> None:
+    model = onnx.load_from_string(to_onnx(fitted, rides.rows)[0])
+    assert model.graph.name == "m"
+    (given,) = model.graph.input
+    assert given.name == "X"
+    assert [size.dim_value for size in given.type.tensor_type.shape.dim] == [0, 4]
+    assert max(opset.version for opset in model.opset_import if opset.domain == "") <= TARGET_OPSET
 
 
 def test_trees_agree_too(rides: Dataset) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,26 @@ def test_bundle_holds_no_training_row(trained: tuple[Path, dict[str, Any]], ride
     facts = json.loads((trained[0] / "spec.json").read_text())["fields"][0]["learned"]
     learned = {facts["typical"], facts["low"], facts["high"], *facts["bins"]}
     assert sum(f"{distance}" in text for distance in distances - learned) < len(distances) / 20
+
+
+def test_git_commit_is_that_of_the_folder_and_says_if_files_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    git("init", "--quiet")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "--quiet", "--message", "one")
+    git("tag", "--annotate", "v1", "--message", "one")
+    commit = git("rev-parse", "HEAD")
+    assert git_commit(tmp_path) == commit
+    (tmp_path / "file").write_text("2")
+    assert git_commit(tmp_path) == f"{commit}-dirty"
 
 
 def test_git_commit_is_none_outside_git(tmp_path: Path) -> None:
