@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from model_kit.encoding import FeatureMaker
+from model_kit.encoding import Encoded, FeatureMaker
 from model_kit.spec import Row
 from model_kit.testing import SPEC_OF_RIDES, derive
 
-ENCODE = FeatureMaker(SPEC_OF_RIDES, derive).encode
+
+def encode(rows: Sequence[Row]) -> Encoded:
+    return FeatureMaker(SPEC_OF_RIDES, derive).encode(rows)
 
 
 def test_numbers_stay_levels_become_codes_and_missing_is_nan() -> None:
-    encoded = ENCODE(
+    encoded = encode(
         [
             {"distance": 2.5, "passengers": 3, "zone": "B", "comfort": "1"},
             {"distance": 1, "passengers": None, "zone": None},
@@ -20,21 +24,21 @@ def test_numbers_stay_levels_become_codes_and_missing_is_nan() -> None:
 
 
 def test_level_never_seen_is_minus_one_whether_documented_or_not() -> None:
-    assert ENCODE([{"comfort": "3", "zone": "Q"}])[0, 2:].tolist() == [-1, -1]
+    assert encode([{"comfort": "3", "zone": "Q"}])[0, 2:].tolist() == [-1, -1]
 
 
 def test_spelling_of_null_is_missing_only_where_absence_is_information() -> None:
-    encoded = ENCODE([{"comfort": "NA", "zone": "NA"}])
+    encoded = encode([{"comfort": "NA", "zone": "NA"}])
     assert np.isnan(encoded[0, 3])
     assert encoded[0, 2] == -1
 
 
 def test_numbers_beyond_all_reason_are_taken_as_the_largest() -> None:
-    assert ENCODE([{"distance": 10**300, "passengers": -1e300}])[0, :2].tolist() == [1e12, -1e12]
+    assert encode([{"distance": 10**300, "passengers": -1e300}])[0, :2].tolist() == [1e12, -1e12]
 
 
 def test_no_rows_make_an_empty_matrix() -> None:
-    assert ENCODE([]).shape == (0, 4)
+    assert encode([]).shape == (0, 4)
 
 
 def test_features_are_float32_and_independent_of_their_neighbours() -> None:

@@ -55,3 +55,30 @@ def test_golden_row_is_made_of_medians_and_modes() -> None:
 def test_golden_row_leaves_out_what_is_typically_absent() -> None:
     spec = InputSpec(SPEC_OF_RIDES.fields, {**LEARNED, "comfort": Learned(0.9, None, codes={"1": 1})}, TARGET)
     assert "comfort" not in golden_row(spec)
+
+
+def numbers(n_rows: int, extremes: float, **bounds: float) -> list[float]:
+    """Of a field that training saw between 10 and 110, and half of the time between 10 and 11."""
+    learned = {"x": Learned(0, None, 10, 110, (10.25, 10.5, 10.75, 11))}
+    spec = InputSpec((Field("x", "number", "", required=True, **bounds),), learned, TARGET)  # type: ignore[arg-type]
+    return [row["x"] for row in generate_rows(spec, n_rows, seed=5, extremes=extremes)]
+
+
+def test_extremes_are_the_ends_and_beyond() -> None:
+    assert set(numbers(500, 1.0)) == {10, 110, -90, 210, 0, -1, 1e6, 1e12, -1e12}
+
+
+def test_extremes_keep_within_hard_bounds() -> None:
+    assert set(numbers(500, 1.0, minimum=5)) == {10, 110, 210, 5, 1e6, 1e12}
+    assert set(numbers(500, 1.0, maximum=120)) == {10, 110, -90, 120, 0, -1, -1e12}
+
+
+def test_numbers_are_dense_where_the_data_is_and_everywhere_else_too() -> None:
+    values = numbers(2000, 0.0)
+    assert all(10 <= value <= 110 and value == round(value, 2) for value in values)
+    # Half of them fall into one of five bins, four of which end at 11; of the others one in a hundred.
+    assert 0.36 < sum(value <= 11 for value in values) / 2000 < 0.46
+    assert len({value for value in values if value > 11}) > 1000
+    for low, high in ((10, 10.25), (10.25, 10.5), (10.5, 10.75), (10.75, 11)):
+        assert sum(low < value < high for value in values) > 100
+    assert any(value != round(value, 1) for value in values)

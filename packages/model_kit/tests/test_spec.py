@@ -123,3 +123,51 @@ def test_learned_number_that_is_not_finite_is_not_written() -> None:
 
 def test_required_fields_are_listed_in_order() -> None:
     assert SPEC_OF_RIDES.required == ("distance", "zone")
+
+
+def test_format_of_another_version_is_named() -> None:
+    text = SPEC_OF_RIDES.to_json().replace('"format": 1', '"format": 2')
+    with pytest.raises(SpecError) as caught:
+        InputSpec.from_json(text)
+    assert str(caught.value) == "format 2; this version reads 1"
+
+
+def test_what_is_wrong_with_a_spec_is_told() -> None:
+    with pytest.raises(SpecError, match="not a spec of format 1: KeyError"):
+        InputSpec.from_json("{}")
+
+
+def test_integer_learns_integers() -> None:
+    rows: list[dict[str, Any]] = [{"x": value} for value in (1, 3, 3, 4, 7, 7, 9, 12)]
+    learned = fit_spec([Field("x", "integer", "")], TARGET, rows, n_bins=4).learned["x"]
+    assert learned == Learned(0, 4, 1, 12, (3, 4, 7))
+    assert {type(value) for value in (learned.typical, learned.low, learned.high)} == {int}
+    assert fit_spec([Field("x", "number", "")], TARGET, rows, n_bins=4).learned["x"] == Learned(0, 4, 1, 12, (3, 4, 7))
+
+
+def test_highest_of_few_values_is_no_inner_edge() -> None:
+    rows: list[dict[str, Any]] = [{"x": value} for value in (1, 2, 2)]
+    assert fit_spec([Field("x", "number", "")], TARGET, rows, n_bins=3).learned["x"].bins == (1,)
+    rows = [{"x": value} for value in (1, 2, 3)]
+    assert fit_spec([Field("x", "number", "")], TARGET, rows, n_bins=3).learned["x"].bins == (1, 2)
+
+
+def test_ten_rows_make_a_level_of_its_own() -> None:
+    rows: list[dict[str, Any]] = [{"x": "a"}] * 10 + [{"x": "b"}] * 9
+    assert fit_spec([Field("x", "category", "")], TARGET, rows).learned["x"].codes == {"a": 1, "b": 0}
+
+
+def test_codes_of_ordered_levels_are_listed_in_their_order() -> None:
+    field = Field("x", "category", "", levels=(Level("low", ""), Level("high", "")), ordered=True)
+    codes = fit_spec([field], TARGET, [{"x": "high"}, {"x": "low"}]).learned["x"].codes
+    assert list((codes or {}).items()) == [("low", 1), ("high", 2)]
+
+
+def test_level_as_frequent_as_its_absence_is_typical() -> None:
+    field = Field("x", "category", "", null_means="none")
+    assert fit_spec([field], TARGET, [{"x": "a"}, {}]).learned["x"].typical == "a"
+    assert fit_spec([field], TARGET, [{"x": "a"}, {}, {}]).learned["x"].typical is None
+
+
+def test_category_without_a_value_has_no_typical_one() -> None:
+    assert fit_spec([Field("x", "category", "")], TARGET, [{}]).learned["x"] == Learned(1, None, codes={})

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES
-from model_kit.validation import Validator
-
-VALIDATE = Validator(SPEC_OF_RIDES)
+from model_kit.spec import Field, InputSpec, Learned
+from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES, TARGET
+from model_kit.validation import Validated, Validator, schema_for
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -19,13 +18,17 @@ JSON = st.recursive(
 )
 
 
+def validate(records: list[Any]) -> Validated:
+    return Validator(SPEC_OF_RIDES)(records)
+
+
 def errors(**fields: Any) -> dict[str, list[str]]:
-    return VALIDATE([GOLDEN_ROW | fields]).errors.get(0, {})
+    return validate([GOLDEN_ROW | fields]).errors.get(0, {})
 
 
 @pytest.mark.parametrize("value", [3, 3.0, 1e0])
 def test_integer_takes_any_number_with_an_integral_value(value: float) -> None:
-    validated = VALIDATE([GOLDEN_ROW | {"passengers": value}])
+    validated = validate([GOLDEN_ROW | {"passengers": value}])
     assert validated.errors == {}
     assert validated.rows[0]["passengers"] == value
     assert isinstance(validated.rows[0]["passengers"], int)
@@ -68,7 +71,7 @@ def test_level_never_seen_is_valid(value: str) -> None:
 
 @pytest.mark.parametrize("value", [2, 2.0, "2"])
 def test_code_is_the_same_level_however_it_is_written(value: object) -> None:
-    assert VALIDATE([GOLDEN_ROW | {"comfort": value}]).rows[0]["comfort"] == "2"
+    assert validate([GOLDEN_ROW | {"comfort": value}]).rows[0]["comfort"] == "2"
 
 
 @pytest.mark.parametrize("value", [2.5, True, math.nan, math.inf, 10**400, 1e300, []])
@@ -77,22 +80,22 @@ def test_code_refuses_what_cannot_be_one(value: object) -> None:
 
 
 def test_required_fields_must_be_present_and_not_null() -> None:
-    assert VALIDATE([{}]).errors == {
+    assert validate([{}]).errors == {
         0: {"distance": ["Missing data for required field."], "zone": ["Missing data for required field."]}
     }
     assert errors(zone=None) == {"zone": ["Field may not be null."]}
 
 
 def test_optional_fields_may_be_missing_or_null() -> None:
-    assert VALIDATE([{"distance": 1, "zone": "A"}, {"distance": 1, "zone": "A", "passengers": None}]).errors == {}
+    assert validate([{"distance": 1, "zone": "A"}, {"distance": 1, "zone": "A", "passengers": None}]).errors == {}
 
 
 def test_fields_that_the_model_does_not_use_are_ignored() -> None:
-    assert VALIDATE([GOLDEN_ROW | {"Id": object(), "": 1}]).rows == [GOLDEN_ROW]
+    assert validate([GOLDEN_ROW | {"Id": object(), "": 1}]).rows == [GOLDEN_ROW]
 
 
 def test_every_record_is_judged_in_its_own_place() -> None:
-    validated = VALIDATE([1, GOLDEN_ROW, None, "x", [], {"zone": "A"}, GOLDEN_ROW])
+    validated = validate([1, GOLDEN_ROW, None, "x", [], {"zone": "A"}, GOLDEN_ROW])
     assert validated.positions == [1, 6]
     assert validated.rows == [GOLDEN_ROW, GOLDEN_ROW]
     assert validated.errors == {
@@ -104,7 +107,23 @@ def test_every_record_is_judged_in_its_own_place() -> None:
 @given(st.lists(st.dictionaries(st.sampled_from([*SPEC_OF_RIDES.names, "Id"]), JSON) | JSON, max_size=5))
 def test_any_record_is_either_valid_or_in_error_and_never_changed(records: list[Any]) -> None:
     before = copy.deepcopy(records)
-    validated = VALIDATE(records)
+    validated = validate(records)
     assert sorted([*validated.positions, *validated.errors]) == list(range(len(records)))
     assert len(validated.rows) == len(validated.positions)
     assert repr(records) == repr(before)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "wrong", "right"),
+    [({"minimum": 2}, 1, 10**9), ({"maximum": 2}, 3, -(10**9)), ({"minimum": 1, "maximum": 2}, 0, 2), ({}, "x", -1)],
+)
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_either_bound_may_be_left_open(kind: Any, bounds: dict[str, Any], wrong: Any, right: int) -> None:
+    spec = InputSpec((Field("x", kind, "", **bounds),), {"x": Learned(0, None)}, TARGET)
+    validated = Validator(spec)([{"x": wrong}, {"x": right}])
+    assert list(validated.errors) == [0]
+    assert validated.rows == [{"x": right}]
+
+
+def test_schema_has_a_name() -> None:
+    assert type(schema_for(SPEC_OF_RIDES)).__name__ == "Record"
