@@ -114,3 +114,57 @@ def test_content_that_is_no_json_is_refused_by_name(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", ride_files() | {"golden.json": b"{"})
     with pytest.raises(BundleError, match=r"^golden\.json: not JSON"):
         read_bundle(tmp_path / "bundle").json("golden.json")
+
+
+def test_json_is_written_in_one_way() -> None:
+    assert dump_json({"b": "é", "a": [1]}) == '{\n "a": [\n  1\n ],\n "b": "é"\n}\n'.encode()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dump_json({"a": float("nan")})
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+    write_ride_bundle(tmp_path / "some" / "where" / "bundle")
+    assert read_bundle(tmp_path / "some" / "where" / "bundle").files == ride_files()
+
+
+def test_new_bundle_is_written_beside_the_old_one(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only within one file system does a folder take another's place at once."""
+    places: list[Path] = []
+    rename = Path.rename
+
+    def watched(self: Path, target: Path) -> Path:
+        places.extend([self, target])
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    write_ride_bundle(bundle)
+    assert places == [bundle, places[1], places[2], bundle]
+    assert places[1].parent == places[2].parent
+    assert places[1].parent.parent == bundle.parent
+    assert places[1].parent.name.startswith(".bundle-")
+
+
+def test_damage_is_told(bundle: Path) -> None:
+    (bundle / "model.onnx").write_bytes(b"x")
+    with pytest.raises(BundleError) as caught:
+        read_bundle(bundle)
+    hashes = json.loads((bundle / MANIFEST).read_text())["files"]
+    assert str(caught.value) == (
+        "model.onnx: sha256 is 2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881, "
+        f"manifest.json says {hashes['model.onnx']}; the file is damaged"
+    )
+    (bundle / MANIFEST).write_bytes(b"{}")
+    with pytest.raises(BundleError) as caught:
+        read_bundle(bundle)
+    assert str(caught.value) == ("manifest.json: it does not have the sha256 that it states; the file is damaged")
+
+
+def test_file_that_no_bundle_has_is_refused_though_it_is_listed(bundle: Path) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    del manifest["sha256"]
+    manifest["files"]["extra.bin"] = digest(ride_files())
+    manifest["sha256"] = module._sha256(dump_json(manifest))
+    (bundle / MANIFEST).write_bytes(dump_json(manifest))
+    with pytest.raises(BundleError) as caught:
+        read_bundle(bundle)
+    assert str(caught.value) == "extra.bin: no part of a bundle"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from model_kit import evaluation as module
 from model_kit.definition import Dataset, Floors
 from model_kit.errors import FloorError
 from model_kit.evaluation import cross_validate, fit, require_floors, score
+from model_kit.spec import InputSpec
 from model_kit.testing import ride_definition
 from sklearn.linear_model import LinearRegression
 
@@ -105,3 +107,36 @@ def test_a_score_may_be_the_floor() -> None:
 def test_scores_that_are_no_numbers_are_below_every_floor(metrics: dict[str, float]) -> None:
     with pytest.raises(FloorError):
         require_floors(ride_definition(floors=Floors(r2=0, rmse=1)), metrics)
+
+
+def test_fit_asks_the_definition(rides: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    limits: list[int | None] = []
+
+    def keep(rows: Any, target: Any) -> Any:
+        asked.append((len(rows), target))
+        return np.arange(len(rows)) % 2 == 0
+
+    def make(spec: InputSpec) -> LinearRegression:
+        asked.append(spec)
+        return LinearRegression()
+
+    def limit(threads: int | None) -> Any:
+        limits.append(threads)
+        return nullcontext()
+
+    monkeypatch.setattr(module, "threadpool_limits", limit)
+    # Of half the rows some 75 are in each zone, so neither is common enough.
+    definition = replace(ride_definition(keep_for_training=keep, make_estimator=make), rare_below=200)
+    fitted = fit(definition, rides.rows, rides.target)
+    assert asked[0][0] == 300
+    assert asked[0][1] is rides.target
+    assert asked[1] is fitted.spec
+    assert limits == [1]
+    assert fitted.spec.learned["zone"].codes == {"A": 0, "B": 0}
+
+
+def test_keeping_says_something_of_every_row(rides: Dataset) -> None:
+    definition = ride_definition(keep_for_training=lambda rows, _: np.ones(len(rows) - 1, bool))
+    with pytest.raises((ValueError, IndexError)):
+        fit(definition, rides.rows, rides.target)

@@ -61,6 +61,16 @@ def test_prediction_that_is_not_finite_is_refused(fitted: Fitted, rides: Dataset
         agreement(Fitted(fitted.spec, fitted.features, _Nudged(fitted, np.nan)), content, rides.rows)
 
 
+def test_the_worst_row_is_named(fitted: Fitted, rides: Dataset) -> None:
+    content, _ = to_onnx(fitted, rides.rows)
+    for by, said in ((1.0, "row 7: the graph predicts"), (np.nan, "row 7 is not finite")):
+        wrong = np.zeros(len(rides.rows))
+        wrong[3], wrong[7] = 1e-7, by
+        nudged = Fitted(fitted.spec, fitted.features, _Nudged(fitted, wrong))  # type: ignore[arg-type]
+        with pytest.raises(ExportError, match=said):
+            agreement(nudged, content, rides.rows)
+
+
 def test_bytes_that_are_no_graph_are_refused() -> None:
     with pytest.raises(BundleError, match=r"model\.onnx: ONNX Runtime cannot load it"):
         Graph(b"no graph")

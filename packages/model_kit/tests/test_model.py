@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
-from model_kit.bundle import GOLDEN, SPEC, dump_json, read_bundle, write_bundle
+from model_kit.bundle import CARD, GOLDEN, SPEC, dump_json, read_bundle, write_bundle
 from model_kit.errors import BundleError, NotReadyError
-from model_kit.model import CHUNK, BundleModel
+from model_kit.model import CHUNK, BundleModel, Graph
 from model_kit.protocol import Model
 from model_kit.spec import Row
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, load_rides, ride_files
@@ -86,3 +88,55 @@ def test_file_with_the_wrong_content_is_refused_by_name(tmp_path: Path, name: st
     with pytest.raises(BundleError) as caught:
         load_rides(tmp_path / "bundle")
     assert caught.value.file == name
+
+
+def test_version_is_the_distributions(bundle: Path) -> None:
+    assert load_rides(bundle, "4.5.6").version == "4.5.6"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (SPEC, b"{}", "spec.json: not a spec of format 1: KeyError('format')"),
+        (CARD, b"{}", "card.json: not a card: KeyError('data')"),
+        (GOLDEN, b"{}", "golden.json: it must hold row and prediction"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    write_bundle(tmp_path / "bundle", ride_files() | {name: content})
+    with pytest.raises(BundleError) as caught:
+        load_rides(tmp_path / "bundle")
+    assert str(caught.value) == said
+
+
+def test_graph_has_one_thread_and_the_processor_and_warns_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[Any, ...]] = []
+
+    class Session:
+        def __init__(self, content: bytes, options: Any, *, providers: list[str]) -> None:
+            made.append((content, options, providers))
+
+        def get_inputs(self) -> list[Any]:
+            return [type("Input", (), {"name": "X"})]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    Graph(b"graph")
+    ((content, options, providers),) = made
+    assert (content, providers) == (b"graph", ["CPUExecutionProvider"])
+    assert (options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level) == (1, 1, 3)
+
+
+def test_row_scores_the_same_alone_and_among_others(monkeypatch: pytest.MonkeyPatch, model: BundleModel) -> None:
+    """A row alone goes to ONNX Runtime twice: it adds up one row in another order than several."""
+    seen: list[int] = []
+    score = model._graph._session.run
+
+    class Session:
+        def run(self, names: None, values: dict[str, Any]) -> Any:
+            seen.extend(len(value) for value in values.values())
+            return score(names, values)
+
+    monkeypatch.setattr(model._graph, "_session", Session())
+    assert model.predict([GOLDEN_ROW]).tolist() == [GOLDEN_PREDICTION]
+    assert model.predict([GOLDEN_ROW] * 3).tolist() == [GOLDEN_PREDICTION] * 3
+    assert seen == [2, 3]
