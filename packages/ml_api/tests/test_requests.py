@@ -289,3 +289,48 @@ def test_whatever_is_sent_is_a_document_or_a_bad_request(body: bytes) -> None:
         assert error.code == 400
     else:
         assert document == json.loads(body)
+
+
+@pytest.mark.parametrize(("content", "count"), [(b"[1,1]", 2), (b'["a",",,"]', 2)])
+def test_limit_of_values_is_inclusive(content: bytes, count: int) -> None:
+    requests._check_size(content, count)
+    with pytest.raises(RequestEntityTooLarge):
+        requests._check_size(content, count - 1)
+
+
+def test_end_of_the_body_is_noted() -> None:
+    request = make()
+    read(request)
+    assert request.environ["ml_api.body_ended"] is True
+
+
+@pytest.mark.parametrize("body", [b"[1", b"x" * 101])
+def test_body_that_is_not_read_to_its_end_is_not(body: bytes) -> None:
+    request = make(body)
+    request.environ["CONTENT_LENGTH"] = "101"
+    with pytest.raises(HTTPException):
+        read(request)
+    assert "ml_api.body_ended" not in request.environ
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (make(content_type="application/json; charset=x"), "JSON is taken in UTF-8 only."),
+        (
+            make(Transfer_Encoding="gzip"),
+            "The body must not be compressed: chunked is the only Transfer-Encoding taken.",
+        ),
+        (chunked(Late()), "The body did not arrive in time."),
+        (chunked(Broken()), "The body could not be read to its end."),
+    ],
+)
+def test_refusals_word_for_word(request_: Request, said: str) -> None:
+    with pytest.raises(HTTPException) as caught:
+        read(request_)
+    assert caught.value.description == said
+
+
+def test_parameters_and_encodings_that_say_nothing_are_taken() -> None:
+    assert read(make(content_type="application/json; version=1")) == []
+    assert read(make(Content_Encoding=" ")) == []
