@@ -124,19 +124,3 @@ def test_graph_has_one_thread_and_the_processor_and_warns_of_nothing(monkeypatch
     ((content, options, providers),) = made
     assert (content, providers) == (b"graph", ["CPUExecutionProvider"])
     assert (options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level) == (1, 1, 3)
-
-
-def test_row_scores_the_same_alone_and_among_others(monkeypatch: pytest.MonkeyPatch, model: BundleModel) -> None:
-    """A row alone goes to ONNX Runtime twice: it adds up one row in another order than several."""
-    seen: list[int] = []
-    score = model._graph._session.run
-
-    class Session:
-        def run(self, names: None, values: dict[str, Any]) -> Any:
-            seen.extend(len(value) for value in values.values())
-            return score(names, values)
-
-    monkeypatch.setattr(model._graph, "_session", Session())
-    assert model.predict([GOLDEN_ROW]).tolist() == [GOLDEN_PREDICTION]
-    assert model.predict([GOLDEN_ROW] * 3).tolist() == [GOLDEN_PREDICTION] * 3
-    assert seen == [2, 3]
