@@ -23,9 +23,9 @@ def test_without_variables_there_is_no_index() -> None:
 
 
 def test_url_may_carry_the_credentials_percent_encoded() -> None:
-    index = read(URL="https://me:a%2Fb%40c@index.example:8443/root/simple")
+    index = read(URL="https://me:a%2Fb%40c@index.example:8443/team/simple")
     assert index == PackageIndex(
-        "https://index.example:8443/root/simple/", "https://index.example:8443/root/", "me", "a/b@c"
+        "https://index.example:8443/team/simple/", "https://index.example:8443/team/", "me", "a/b@c"
     )
     assert not index.local
 
