@@ -45,3 +45,12 @@ def test_score_that_is_no_number_is_the_error_of_its_own_row(
     answer = Predictor(model)([GOLDEN_ROW] * 3)
     assert answer.predictions == [1.0, None, None]
     assert answer.errors == dict.fromkeys((1, 2), {"_schema": ["The model gives no finite prediction for this row."]})
+
+
+@pytest.mark.parametrize("n_scores", [1, 3])
+def test_model_that_loses_or_invents_a_row_is_an_error(
+    model: BundleModel, monkeypatch: pytest.MonkeyPatch, n_scores: int
+) -> None:
+    monkeypatch.setattr(model, "predict", lambda _: np.ones(n_scores))
+    with pytest.raises(ValueError, match="zip"):
+        Predictor(model)([GOLDEN_ROW, GOLDEN_ROW])

@@ -171,3 +171,26 @@ def test_level_as_frequent_as_its_absence_is_typical() -> None:
 
 def test_category_without_a_value_has_no_typical_one() -> None:
     assert fit_spec([Field("x", "category", "")], TARGET, [{}]).learned["x"] == Learned(1, None, codes={})
+
+
+def test_json_is_readable_and_keeps_its_letters() -> None:
+    field = Field("café", "category", "")
+    text = InputSpec((field,), {"café": Learned(0, None, codes={})}, TARGET).to_json()
+    assert text.startswith('{\n "format": 1,\n "target": {\n  "name": "price",\n')
+    assert '   "name": "café",\n   "kind": "category",\n   "description": "",\n   "group": "Fields",\n' in text
+
+
+def test_bounds_may_be_one_value() -> None:
+    assert Field("x", "number", "", minimum=1, maximum=1).maximum == 1
+
+
+def test_field_declared_twice_is_refused_in_these_words() -> None:
+    with pytest.raises(SpecError) as caught:
+        InputSpec((category(), category()), {"zone": Learned(0, None)}, TARGET)
+    assert str(caught.value) == "a field is declared twice"
+
+
+def test_kind_that_does_not_exist_is_named() -> None:
+    with pytest.raises(SpecError) as caught:
+        Field("x", "colour", "")  # type: ignore[arg-type]
+    assert str(caught.value) == "x: kind is 'colour', not integer, number or category"
