@@ -41,7 +41,7 @@ def test_shuffled_rows_and_fields_score_the_same(model: BundleModel) -> None:
 def test_score_that_is_no_number_is_the_error_of_its_own_row(
     model: BundleModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model, "predict", lambda rows: np.array([1.0, np.nan, np.inf])[: len(rows)])
+    monkeypatch.setattr(model, "score", lambda encoded: np.array([1.0, np.nan, np.inf])[: len(encoded)])
     answer = Predictor(model)([GOLDEN_ROW] * 3)
     assert answer.predictions == [1.0, None, None]
     assert answer.errors == dict.fromkeys((1, 2), {"_schema": ["The model gives no finite prediction for this row."]})
@@ -51,6 +51,6 @@ def test_score_that_is_no_number_is_the_error_of_its_own_row(
 def test_model_that_loses_or_invents_a_row_is_an_error(
     model: BundleModel, monkeypatch: pytest.MonkeyPatch, n_scores: int
 ) -> None:
-    monkeypatch.setattr(model, "predict", lambda _: np.ones(n_scores))
+    monkeypatch.setattr(model, "score", lambda _: np.ones(n_scores))
     with pytest.raises(ValueError, match="zip"):
         Predictor(model)([GOLDEN_ROW, GOLDEN_ROW])

@@ -299,8 +299,8 @@ def test_real_file_has_every_neighborhood() -> None:
         spec = dataset._UNFITTED
         card: dict[str, Any] = {}
 
-        def predict(self, rows: Any) -> Any:
-            return np.full(len(rows), 180_000.0)
+        def score(self, encoded: Any) -> Any:
+            return np.full(len(encoded), 180_000.0)
 
     with reading(str(AMES / "train.csv"), Constant.spec) as table:
         scored = evaluate.score(table, Constant(), ["Neighborhood", "MSSubClass"])  # type: ignore[arg-type]

@@ -23,16 +23,10 @@ LARGEST = 1e12
 NULL_SPELLING = "NA"
 
 
-class FeatureMaker:
-    """Rows -> encode -> derive -> float32: the only way to a feature matrix.
+class Encoder:
+    """Validated rows -> the encoded matrix; built once per spec."""
 
-    Args:
-        spec: the fitted table of fields.
-        derive: the model package's stateless step.
-    """
-
-    def __init__(self, spec: InputSpec, derive: Derive) -> None:
-        self._derive = derive
+    def __init__(self, spec: InputSpec) -> None:
         self._columns: list[tuple[str, dict[object, float] | None]] = []
         for field in spec.fields:
             codes: dict[object, float] | None = None
@@ -43,7 +37,7 @@ class FeatureMaker:
                 codes |= {level: float(code) for level, code in (spec.learned[field.name].codes or {}).items()}
             self._columns.append((field.name, codes))
 
-    def encode(self, rows: Sequence[Row]) -> Encoded:
+    def __call__(self, rows: Sequence[Row]) -> Encoded:
         """Shape (n_rows, n_fields), float64; NaN = missing, category = its code, -1 = a level never seen."""
         matrix = np.empty((len(rows), len(self._columns)))
         for position, (name, codes) in enumerate(self._columns):
@@ -53,6 +47,23 @@ class FeatureMaker:
                 matrix[:, position] = [codes.get(row.get(name), UNSEEN) for row in rows]
         return np.clip(matrix, -LARGEST, LARGEST, out=matrix)
 
-    def __call__(self, rows: Sequence[Row]) -> Features:
+
+class FeatureMaker:
+    """Rows -> encode -> derive -> float32: the only way to a feature matrix.
+
+    Args:
+        spec: the fitted table of fields.
+        derive: the model package's stateless step.
+    """
+
+    def __init__(self, spec: InputSpec, derive: Derive) -> None:
+        self._derive = derive
+        self.encode = Encoder(spec)
+
+    def derive(self, encoded: Encoded) -> Features:
         """Shape (n_rows, n_features), float32: what the estimator is fitted on and what the graph takes."""
-        return self._derive(self.encode(rows)).astype(np.float32)
+        return self._derive(encoded).astype(np.float32)
+
+    def __call__(self, rows: Sequence[Row]) -> Features:
+        """:attr:`encode`, then :meth:`derive`."""
+        return self.derive(self.encode(rows))

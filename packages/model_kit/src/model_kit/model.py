@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from model_kit.bundle import CARD, GOLDEN, MODEL, RUN, SPEC, Bundle, read_bundle
-from model_kit.encoding import Derive, FeatureMaker, Features
+from model_kit.encoding import Derive, Encoded, FeatureMaker, Features
 from model_kit.errors import BundleError, NotReadyError, SpecError
 from model_kit.spec import InputSpec, Row, Target
 
@@ -94,12 +94,16 @@ class BundleModel:
         """
         return cls(read_bundle(folder), derive, version)
 
+    def score(self, encoded: Encoded) -> NDArray[np.float64]:
+        """Predictions in the target's unit, shape (n_rows,), for encoded rows."""
+        scores = np.empty(len(encoded))
+        for start in range(0, len(encoded), CHUNK):
+            scores[start : start + CHUNK] = self._graph.score(self._features.derive(encoded[start : start + CHUNK]))
+        return to_target_unit(scores, self.spec.target)
+
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), for validated rows."""
-        scores = np.empty(len(rows))
-        for start in range(0, len(rows), CHUNK):
-            scores[start : start + CHUNK] = self._graph.score(self._features(rows[start : start + CHUNK]))
-        return to_target_unit(scores, self.spec.target)
+        return self.score(self._features.encode(rows))
 
     def check(self) -> None:
         """Score the golden row.

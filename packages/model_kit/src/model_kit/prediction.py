@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model_kit.encoding import Encoder
 from model_kit.protocol import Model
 from model_kit.validation import WHOLE_ROW, RowErrors, Validator
 
@@ -32,13 +33,14 @@ class Predictor:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._validate = Validator(model.spec)
+        self._encode = Encoder(model.spec)
 
     def __call__(self, records: Sequence[object]) -> Answer:
         """Validate and score ``records`` (any JSON values); none is dropped, none is changed."""
         validated = self._validate(records)
         predictions: list[float | None] = [None] * len(records)
         if validated.rows:
-            scored = self.model.predict(validated.rows).tolist()
+            scored = self.model.score(self._encode(validated.rows)).tolist()
             for position, prediction in zip(validated.positions, scored, strict=True):
                 if math.isfinite(prediction):
                     predictions[position] = prediction

@@ -6,13 +6,14 @@ the entry point's name is the last part of the URL.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_kit.spec import InputSpec, Row
+from model_kit.encoding import Encoded
+from model_kit.spec import InputSpec
 
 #: Entry-point group under which model packages announce themselves.
 ENTRY_POINT_GROUP = "ml_api.models"
@@ -42,8 +43,12 @@ class Model(Protocol):
     def lineage(self) -> Mapping[str, Any]:
         """What ``/version`` tells: version, data, git commit, artefact sha256, metrics, libraries."""
 
-    def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Predictions in the target's unit, shape (n_rows,), for validated rows."""
+    def score(self, encoded: Encoded) -> NDArray[np.float64]:
+        """Predictions in the target's unit, shape (n_rows,).
+
+        Args:
+            encoded: shape (n_rows, n_fields), made by :class:`~model_kit.encoding.Encoder`.
+        """
 
     def check(self) -> None:
         """Score the golden row.
