@@ -165,10 +165,10 @@ def test_example_of_an_unforeseen_error_is_answered(bundle: Path, document: dict
     model = load_rides(bundle)
     app = create_app(Settings(), {"rides": lambda: model})
 
-    def predict(rows: Any) -> Any:
+    def score(encoded: Any) -> Any:
         raise ValueError
 
-    model.predict = predict  # type: ignore[method-assign]
+    model.score = score  # type: ignore[method-assign]
     response = app.test_client().post(URL, json=GOLDEN_ROW, headers={"X-Request-ID": REQUEST_ID})
     assert (response.status_code, response.get_json()) == (500, shown(document, f"post {URL} 500 internal"))
 

@@ -26,7 +26,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         with turns:
             records = requests.records(body, max_rows=settings.max_rows)
             answer = predictor(records)
-            access.note(model=name, rows=len(records), errors=len(answer.errors))
+            access.note(model=name, rows=len(records), errors=len(answer.errors), fast=answer.n_fast)
             return responses.prediction(answer, predictor.model.version)
 
     return views

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 from flask import Request
+from model_kit import jsontext
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 
 from ml_api import connection
-
-#: Stands for an integer of more digits than Python converts: the validation of a row finds it too large.
-TOO_LARGE = 10**400
 
 #: Values for each record that is allowed: several times what a model has fields. A body may have more bytes than
 #: memory has room for their values: of 32 MiB of ``[]`` Python makes 750 MB.
@@ -36,8 +35,11 @@ def body(request: Request, *, max_bytes: int) -> bytes:
     return read_body(request, max_bytes)
 
 
-def records(body: bytes, *, max_rows: int) -> list[object]:
+def records(body: bytes, *, max_rows: int) -> Sequence[object]:
     """The records that ``body`` holds: the elements of its JSON array, or its one JSON object.
+
+    Returns:
+        What :class:`~model_kit.prediction.Predictor` takes: each record as its value or as its JSON text.
 
     Raises:
         RequestEntityTooLarge: it has more records or more values than allowed.
@@ -45,14 +47,19 @@ def records(body: bytes, *, max_rows: int) -> list[object]:
     """
     # With a floor, so that few rows may still have many fields that no model uses.
     _check_size(body, VALUES_PER_ROW * max(max_rows, 10_000))
-    document = parse(body)
+    texts = jsontext.split(body)
+    found: Sequence[object] = _values(parse(body)) if texts is None else texts
+    if len(found) > max_rows:
+        raise RequestEntityTooLarge(f"The body has {len(found)} records; at most {max_rows} are taken at a time.")
+    return found
+
+
+def _values(document: object) -> Sequence[object]:
     if isinstance(document, dict):
         return [document]
-    if not isinstance(document, list):
-        raise BadRequest("The body must be a JSON array of records or one record, which is a JSON object.")
-    if len(document) > max_rows:
-        raise RequestEntityTooLarge(f"The body has {len(document)} records; at most {max_rows} are taken at a time.")
-    return document
+    if isinstance(document, list):
+        return document
+    raise BadRequest("The body must be a JSON array of records or one record, which is a JSON object.")
 
 
 def _check_media_type(request: Request) -> None:
@@ -105,8 +112,8 @@ def read_body(request: Request, max_bytes: int) -> bytes:
 
 
 def _check_size(body: bytes, max_values: int) -> None:
-    # Every value but the first of a list or object follows one of these.
-    if sum(map(body.count, _SEPARATORS)) <= max_values:
+    # Every value but the first of a list or object follows one of these; at most two of three bytes are one ("[],").
+    if len(body) * 3 <= max_values * 4 or sum(map(body.count, _SEPARATORS)) <= max_values:
         return
     if _count_separators(body) > max_values:
         raise RequestEntityTooLarge(f"The body has more than {max_values} values.")
@@ -139,7 +146,9 @@ def parse(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: invalid byte at offset {error.start}.") from error
     try:
-        return _decode(text)
+        return jsontext.loads(text)
+    except jsontext.ConstantError as error:
+        raise BadRequest(f"The body is not JSON: there is no {error} in JSON.") from error
     except json.JSONDecodeError as error:
         if body.startswith(_BYTE_ORDER_MARK):
             raise BadRequest("The body begins with a byte order mark, which JSON does not have.") from error
@@ -147,28 +156,3 @@ def parse(body: bytes) -> Any:
         raise BadRequest(f"The body is not JSON: {error.msg} at {where}.") from error
     except RecursionError as error:
         raise BadRequest("The body is nested too deeply.") from error
-
-
-def _decode(text: str) -> Any:
-    try:
-        return _DECODER.decode(text)
-    except json.JSONDecodeError:
-        raise
-    except ValueError:
-        # Python refuses to convert an integer of thousands of digits; slower, and never needed otherwise.
-        return _PATIENT_DECODER.decode(text)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise BadRequest(f"The body is not JSON: there is no {name} in JSON.")
-
-
-def _whole_number(digits: str) -> int:
-    try:
-        return int(digits)
-    except ValueError:
-        return TOO_LARGE
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_PATIENT_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_whole_number)

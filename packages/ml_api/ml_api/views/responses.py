@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from flask import Response
 from model_kit.prediction import Answer
 from model_kit.protocol import Model
@@ -48,10 +49,10 @@ def describe_version(
 def prediction(answer: Answer, model_version: str) -> Response:
     """One prediction or ``null`` for each record; 422 if records were sent and none was scored, else 200."""
     n_scored = len(answer.predictions) - len(answer.errors)
-    return json_response(
-        {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version},
-        422 if answer.predictions and not n_scored else 200,
-    )
+    document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
+    # Every number in it is finite, so that there is nothing to refuse.
+    body = msgspec.json.encode(document)
+    return Response(body, 422 if answer.predictions and not n_scored else 200, content_type="application/json")
 
 
 def links(name: str) -> dict[str, str]:

@@ -24,18 +24,22 @@ NULL_SPELLING = "NA"
 
 
 class Encoder:
-    """Validated rows -> the encoded matrix; built once per spec."""
+    """Validated rows -> the encoded matrix; built once per spec.
+
+    Attributes:
+        codes: name of a category -> code of each level, NaN for what counts as missing; no entry for other levels.
+    """
 
     def __init__(self, spec: InputSpec) -> None:
-        self._columns: list[tuple[str, dict[object, float] | None]] = []
+        self.codes: dict[str, dict[object, float]] = {}
         for field in spec.fields:
-            codes: dict[object, float] | None = None
             if field.kind == "category":
-                codes = {None: np.nan}
+                codes: dict[object, float] = {None: np.nan}
                 if field.null_means is not None:
                     codes[NULL_SPELLING] = np.nan
                 codes |= {level: float(code) for level, code in (spec.learned[field.name].codes or {}).items()}
-            self._columns.append((field.name, codes))
+                self.codes[field.name] = codes
+        self._columns = [(name, self.codes.get(name)) for name in spec.names]
 
     def __call__(self, rows: Sequence[Row]) -> Encoded:
         """Shape (n_rows, n_fields), float64; NaN = missing, category = its code, -1 = a level never seen."""
