@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from ml_api import connection
-from ml_api.logs import LOGGER
+from ml_api.logs import log_request
 from ml_api.request_id import HEADER, request_id
 
 #: Methods that are logged by name; any other is a word of the caller's own.
@@ -51,21 +51,16 @@ def _after(response: Response) -> Response:
     access: _Access = g.access
     environ, rule = request.environ, request.url_rule
     response.headers[HEADER] = access.request_id
-    length = environ.get("CONTENT_LENGTH")
-    LOGGER.info(
-        "request",
-        extra={
-            "fields": {
-                "request_id": access.request_id,
-                "method": environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in METHODS else None,
-                "route": rule.rule if rule else None,
-                "status": response.status_code,
-                "duration_ms": round((time.perf_counter() - access.started) * 1000, 3),
-                "request_bytes": int(length) if length and length.isdecimal() else None,
-                "response_bytes": response.content_length,
-                **access.facts,
-            }
-        },
+    method, length = environ["REQUEST_METHOD"], environ.get("CONTENT_LENGTH")
+    log_request(
+        request_id=access.request_id,
+        method=method if method in METHODS else None,
+        route=rule.rule if rule else None,
+        status=response.status_code,
+        duration_ms=round((time.perf_counter() - access.started) * 1000, 3),
+        request_bytes=int(length) if length and length.isdecimal() else None,
+        response_bytes=response.content_length,
+        **access.facts,
     )
     connection.finish(environ)
     return response

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 from flask import Flask
 
@@ -17,7 +18,11 @@ from ml_api.views import problems
 
 
 class API(Flask):
-    """Flask with one difference: the log of an exception holds nothing that a caller sent."""
+    """Flask, but the log of an exception holds nothing that a caller sent, and no function is asynchronous."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """``func``, which need not be asked at each request what it is."""
+        return func
 
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         """Log the types and stacks of what a view raised, with the request's id."""

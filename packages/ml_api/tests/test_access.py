@@ -30,6 +30,7 @@ def test_one_line_for_a_prediction(client: FlaskClient, log: list[dict[str, Any]
         "model": "rides",
         "rows": 3,
         "errors": 1,
+        "fast": 2,
     }
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import StringIO
@@ -10,7 +12,14 @@ from typing import Any
 
 import pytest
 
-from ml_api.logs import LOGGER, MAX_CAUSES, JSONFormatter, configure, describe
+from ml_api.logs import LOGGER, MAX_CAUSES, JSONFormatter, configure, describe, log_request
+
+
+class Full(StringIO):
+    """A disk without space."""
+
+    def write(self, text: str, /) -> int:
+        raise OSError(28, "No space left on device")
 
 
 def line_for(**attributes: Any) -> dict[str, Any]:
@@ -98,14 +107,46 @@ def test_configured_log_goes_to_stdout_once(capsys: pytest.CaptureFixture[str]) 
 def test_log_that_cannot_be_written_is_no_error_of_the_request(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(StringIO):
-        def write(self, text: str, /) -> int:
-            raise OSError(28, "No space left on device")
-
     LOGGER.handlers[:] = []
     configure("info")
     monkeypatch.setattr(sys, "stdout", Full())
     LOGGER.info("hello")
+    assert "No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("restored_logger")
+def test_line_of_a_request_is_as_the_formatter_writes_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"request_id": "r1", "route": "/v1/<n\u00e4me>", "rows": None, "duration_ms": 0.25}
+    monkeypatch.setattr(time, "time", lambda: 1.5)
+    LOGGER.handlers[:] = []
+    configure("info")
+    log_request(**fields)
+    LOGGER.addHandler(logging.NullHandler())
+    log_request(**fields)
+    monkeypatch.setattr(LOGGER, "disabled", True)
+    log_request(**fields)
+    quick, plain = capsys.readouterr().out.splitlines()
+    assert list(json.loads(quick).items()) == [
+        ("time", "1970-01-01T00:00:01.500+00:00"),
+        ("level", "info"),
+        ("logger", "ml_api"),
+        ("pid", os.getpid()),
+        ("message", "request"),
+        *fields.items(),
+    ]
+    assert list(json.loads(plain)) == list(json.loads(quick))
+
+
+@pytest.mark.usefixtures("restored_logger")
+def test_line_of_a_request_that_cannot_be_written_is_no_error_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LOGGER.handlers[:] = []
+    configure("info")
+    monkeypatch.setattr(sys, "stdout", Full())
+    log_request(status=200)
     assert "No space left on device" in capsys.readouterr().err
 
 

@@ -20,10 +20,10 @@ def failing(bundle: Path) -> API:
     model = load_rides(bundle)
     app = create_app(Settings(), {"rides": lambda: model})
 
-    def predict(rows: Any) -> Any:
-        raise ValueError(f"cannot score {rows}")
+    def score(encoded: Any) -> Any:
+        raise ValueError(f"cannot score {encoded.tolist()}")
 
-    model.predict = predict  # type: ignore[method-assign]
+    model.score = score  # type: ignore[method-assign]
     return app
 
 
@@ -81,7 +81,7 @@ def test_unforeseen_error_shows_no_internals(failing: API, log: list[dict[str, A
     trace, line = log
     assert (trace["level"], trace["message"], trace["request_id"]) == ("error", "unhandled exception", "r1")
     assert trace["exceptions"][0]["type"] == "ValueError"
-    assert trace["exceptions"][0]["stack"][-1].endswith("in predict")
+    assert trace["exceptions"][0]["stack"][-1].endswith("in score")
     assert (line["message"], line["status"], line["request_id"]) == ("request", 500, "r1")
     assert "77.25" not in json.dumps(log)
     assert "secret" not in json.dumps(log)
@@ -90,8 +90,8 @@ def test_unforeseen_error_shows_no_internals(failing: API, log: list[dict[str, A
 def test_prediction_that_json_cannot_say_is_the_error_of_its_own_row(bundle: Path) -> None:
     model = load_rides(bundle)
     app = create_app(Settings(), {"rides": lambda: model})
-    score = model.predict
-    model.predict = lambda rows: score(rows) * float("nan")  # type: ignore[method-assign]
+    score = model.score
+    model.score = lambda encoded: score(encoded) * float("nan")  # type: ignore[method-assign]
     response = app.test_client().post(URL, json=[{"distance": 1, "zone": "A"}])
     assert response.status_code == 422
     message = "The model gives no finite prediction for this row."

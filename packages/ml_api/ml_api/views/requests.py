@@ -9,6 +9,7 @@ from typing import Any
 from flask import Request
 from model_kit import jsontext
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
+from werkzeug.sansio.utils import get_content_length
 
 from ml_api import connection
 
@@ -63,16 +64,17 @@ def _values(document: object) -> Sequence[object]:
 
 
 def _check_media_type(request: Request) -> None:
+    environ = request.environ
     # The usual spelling needs no parsing.
-    if request.content_type != "application/json":
+    if environ.get("CONTENT_TYPE") != "application/json":
         if request.mimetype != "application/json":
             raise UnsupportedMediaType("The body must be JSON, with the header Content-Type: application/json.")
         if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
             raise UnsupportedMediaType("JSON is taken in UTF-8 only.")
-    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType("The body must not be compressed: no Content-Encoding is taken.")
     # Servers undo the chunks and hand on whatever else was done to the body.
-    if request.headers.get("Transfer-Encoding", "chunked").strip().lower() not in ("", "chunked"):
+    if environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() not in ("", "chunked"):
         raise UnsupportedMediaType("The body must not be compressed: chunked is the only Transfer-Encoding taken.")
 
 
@@ -84,14 +86,15 @@ def read_body(request: Request, max_bytes: int) -> bytes:
         BadRequest: it ends before the announced length, or its chunks are malformed.
         RequestTimeout: it did not arrive in the time that the server gives.
     """
-    length = request.content_length
-    if length is None and not request.environ.get("wsgi.input_terminated"):
+    environ = request.environ
+    length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING"))
+    if length is None and not environ.get("wsgi.input_terminated"):
         length = 0  # nothing says where the body ends, so by HTTP there is none
     wanted = max_bytes + 1 if length is None else length
     if length is not None and length > max_bytes:
         raise _too_long(max_bytes)
     pieces: list[bytes] = []
-    stream = request.environ["wsgi.input"]
+    stream = environ["wsgi.input"]
     try:
         while wanted > 0 and (piece := stream.read(min(wanted, _PIECE))):
             pieces.append(piece)
@@ -107,7 +110,7 @@ def read_body(request: Request, max_bytes: int) -> bytes:
     if length is not None and wanted > 0:
         connection.close()
         raise BadRequest("The body is shorter than its Content-Length.")
-    request.environ[connection.ENDED] = True
+    environ[connection.ENDED] = True
     return b"".join(pieces)
 
 

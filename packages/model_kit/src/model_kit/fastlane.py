@@ -72,7 +72,7 @@ class FastLane:
                 values = astuple(read)
                 rows.append([*map(getitem, self._codes, values), *values[n_codes:]])
                 positions.append(position)
-            except (msgspec.MsgspecError, RecursionError):
+            except (msgspec.MsgspecError, UnicodeError, RecursionError):
                 declined.append(position)
         # None becomes NaN.
         encoded = np.array(rows, np.float64).reshape(len(rows), len(self._columns))[:, self._columns]

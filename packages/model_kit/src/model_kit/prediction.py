@@ -51,6 +51,8 @@ class Predictor:
         Args:
             records: any JSON values, or JSON texts as :func:`model_kit.jsontext.split` gives them.
         """
+        if len(records) <= CHUNK:
+            return self._answer(records)
         predictions: list[float | None] = []
         errors: dict[int, RowErrors] = {}
         n_fast = 0
