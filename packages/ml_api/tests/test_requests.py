@@ -346,3 +346,4 @@ def test_refusals_word_for_word(request_: Request, said: str) -> None:
 def test_parameters_and_encodings_that_say_nothing_are_taken() -> None:
     assert read(make(content_type="application/json; version=1")) == []
     assert read(make(Content_Encoding=" ")) == []
+    assert read(make(Transfer_Encoding="")) == []

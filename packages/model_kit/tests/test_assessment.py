@@ -71,6 +71,8 @@ def test_thirds_are_cut_by_the_true_value() -> None:
         "high, 7,000 to 9,000",
     ]
     assert [round(group.scores.bias, 4) for group in assessment.thirds] == [0.0953, 0.0, -0.1054]
+    twelve = np.arange(1.0, 13.0)
+    assert [group.scores.n for group in assess(twelve, twelve, LOG).thirds] == [4, 4, 4]
 
 
 def test_third_without_rows_is_left_out() -> None:
@@ -95,6 +97,7 @@ def test_document_has_every_group_beside_its_scores() -> None:
     assert document["by"] == {"kind": [{"name": "a", "few": True, **document["overall"]}]}
     assert len(document["thirds"]) == 1
     assert isinstance(assessment.by["kind"][0], Group)
+    assert assess(np.ones(2), np.ones(2), LOG).to_dict()["core"] == document["overall"]
 
 
 def test_many_groups_take_no_quadratic_time() -> None:

@@ -67,9 +67,11 @@ def test_target_of_identity_scale_is_not_transformed(rides: Dataset) -> None:
     np.testing.assert_allclose(fitted.predict(rides.rows), plain.predict(fitted.features(rides.rows)), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("progress", "disabled"), [(True, None), (False, True)])
-def test_progress_is_shown_in_folds(
-    rides: Dataset, monkeypatch: pytest.MonkeyPatch, progress: bool, disabled: bool | None
+@pytest.mark.parametrize(
+    ("wanted", "disabled"), [({}, None), ({"progress": True}, None), ({"progress": False}, True)]
+)
+def test_progress_is_shown_in_folds_unless_unwanted(
+    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, bool], disabled: bool | None
 ) -> None:
     """``None`` leaves it to tqdm, which shows a bar to a terminal only."""
     shown: list[dict[str, Any]] = []
@@ -79,7 +81,7 @@ def test_progress_is_shown_in_folds(
         return results
 
     monkeypatch.setattr(module, "tqdm", tqdm)
-    cross_validate(ride_definition(), rides, n_splits=3, n_repeats=2, n_jobs=1, progress=progress)
+    cross_validate(ride_definition(), rides, n_splits=3, n_repeats=2, n_jobs=1, **wanted)
     assert shown == [{"total": 6, "desc": "Cross-validation", "unit": "fold", "disable": disabled}]
 
 

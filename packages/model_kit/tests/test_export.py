@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import pytest
 from model_kit.definition import Dataset
-from model_kit.encoding import Features
+from model_kit.encoding import FeatureMaker, Features
 from model_kit.errors import BundleError, ExportError
 from model_kit.evaluation import Fitted, fit
 from model_kit.export import TARGET_OPSET, agreement, to_onnx
+from model_kit.generation import NEVER_SEEN
 from model_kit.model import Graph
+from model_kit.spec import Row
 from model_kit.testing import ride_definition
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor
@@ -37,6 +41,25 @@ def test_trees_agree_too(rides: Dataset) -> None:
     _, difference = to_onnx(fit(definition, rides.rows, rides.target), rides.rows)
     assert difference["train"] <= 5e-6
     assert difference["generated"] <= 5e-6
+
+
+def test_graph_is_compared_on_five_thousand_odd_rows_too_the_same_each_time(fitted: Fitted, rides: Dataset) -> None:
+    first, second = _Listening(fitted.features), _Listening(fitted.features)
+    for features in (first, second):
+        to_onnx(Fitted(fitted.spec, features, fitted.estimator), rides.rows)
+    assert first.rows[-5000:] == second.rows[-5000:]
+    shares = {
+        "null": [row["comfort"] is None for row in first.rows[-5000:]],
+        "unseen": [row["zone"] == NEVER_SEEN for row in first.rows[-5000:]],
+        # Half of what is extreme lies above the range of training.
+        "extreme": [float(row["distance"] or 0) > 12 for row in first.rows[-5000:]],
+    }
+    found = {name: sum(column) / 5000 for name, column in shares.items()}
+    assert found == {
+        "null": pytest.approx(0.1, abs=0.02),
+        "unseen": pytest.approx(0.1, abs=0.02),
+        "extreme": pytest.approx(0.033, abs=0.01),
+    }
 
 
 def test_graph_of_another_model_is_refused_and_the_row_named(fitted: Fitted, rides: Dataset) -> None:
@@ -74,6 +97,18 @@ def test_the_worst_row_is_named(fitted: Fitted, rides: Dataset) -> None:
 def test_bytes_that_are_no_graph_are_refused() -> None:
     with pytest.raises(BundleError, match=r"model\.onnx: ONNX Runtime cannot load it"):
         Graph(b"no graph")
+
+
+class _Listening(FeatureMaker):
+    """Makes features, and keeps the rows in the order in which they came."""
+
+    def __init__(self, features: FeatureMaker) -> None:
+        self._features = features
+        self.rows: list[Row] = []
+
+    def __call__(self, rows: Sequence[Row]) -> Features:
+        self.rows += rows
+        return self._features(rows)
 
 
 class _Nudged:

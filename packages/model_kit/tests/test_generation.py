@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from model_kit.generation import NEVER_SEEN, generate_rows, golden_row
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.testing import GOLDEN_ROW, LEARNED, SPEC_OF_RIDES, TARGET
@@ -82,3 +83,27 @@ def test_numbers_are_dense_where_the_data_is_and_everywhere_else_too() -> None:
     for low, high in ((10, 10.25), (10.25, 10.5), (10.5, 10.75), (10.75, 11)):
         assert sum(low < value < high for value in values) > 100
     assert any(value != round(value, 1) for value in values)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"minimum": 0.0012, "maximum": 0.0049}])
+def test_small_numbers_are_not_rounded_away(bounds: dict[str, float]) -> None:
+    learned = {"x": Learned(0, None, 0.0012, 0.0049, (0.002,))}
+    spec = InputSpec((Field("x", "number", "", required=True, **bounds),), learned, TARGET)  # type: ignore[arg-type]
+    rows = generate_rows(spec, 300, seed=5)
+    assert Validator(spec)(rows).errors == {}
+    assert all(0.0012 <= row["x"] <= 0.0049 for row in rows)
+    assert len({row["x"] for row in rows}) > 100
+
+
+@pytest.mark.parametrize("value", [0.00123456, -4e-7, 0.0, 12.3456])
+def test_number_that_never_varied_keeps_its_value(value: float) -> None:
+    field = Field("x", "number", "", required=True, minimum=value, maximum=value)
+    spec = InputSpec((field,), {"x": Learned(0, value, value, value)}, TARGET)
+    assert generate_rows(spec, 5, seed=5) == [{"x": value}] * 5
+
+
+def test_integers_keep_within_bounds_that_are_none() -> None:
+    spec = InputSpec((Field("x", "integer", "", minimum=0.5, maximum=3.5),), {"x": Learned(0, 1, 1, 3)}, TARGET)
+    rows = generate_rows(spec, 200, seed=5, extremes=0.5)
+    assert {row["x"] for row in rows} == {1, 2, 3}
+    assert {type(row["x"]) for row in rows} == {int}

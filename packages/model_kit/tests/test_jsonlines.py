@@ -66,6 +66,8 @@ def test_line_that_cannot_be_read_keeps_its_place_with_the_reason(line: bytes, f
     ("content", "reason"),
     [
         (b"<html>\n", "an HTML or XML page, not JSON Lines"),
+        (b"  <html>\n", "an HTML or XML page, not JSON Lines"),
+        (b' [{"a": 1}]\n', "a JSON array, not JSON Lines; write one object a line"),
         (b"[\n  {\n", "a JSON array, not JSON Lines; write one object a line"),
         (b'[{"a": 1}]\n', "a JSON array, not JSON Lines; write one object a line"),
         (b"PAR1\n", "a Parquet file, not JSON Lines"),
@@ -89,10 +91,13 @@ def test_rows_are_written_one_a_line_and_readable() -> None:
 
 
 def test_what_json_cannot_spell_is_null_or_text() -> None:
-    row = {"a": float("nan"), "b": [float("inf"), {"c": 1.5}], "d": date(2026, 1, 2)}
-    assert written(row) == '{"a": null, "b": [null, {"c": 1.5}], "d": "2026-01-02"}\n'
+    row = {"a": float("nan"), "b": [float("inf"), {"c": 1.5}], "d": date(2026, 1, 2), "e": "é"}
+    assert written(row) == '{"a": null, "b": [null, {"c": 1.5}], "d": "2026-01-02", "e": "é"}\n'
+    assert written({"d": date(2026, 1, 2)}) == '{"d": "2026-01-02"}\n'
 
 
 def test_half_of_a_surrogate_pair_is_written_as_it_was_spelled() -> None:
     [entry] = entries(b'{"a": "\\ud800"}\n')
     assert written(dict(entry.original)) == '{"a": "\\ud800"}\n'
+    row = {"a": "\ud800", "b": float("nan"), "c": date(2026, 1, 2)}
+    assert written(row) == '{"a": "\\ud800", "b": null, "c": "2026-01-02"}\n'

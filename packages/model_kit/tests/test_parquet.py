@@ -77,24 +77,40 @@ def test_missing_required_column_is_refused(columns: dict[str, Any], reason: str
     assert str(caught.value) == reason
 
 
-def test_column_twice_is_refused() -> None:
+def test_columns_twice_are_refused() -> None:
     file = io.BytesIO()
-    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["zone", "zone"]), file)
-    with pytest.raises(DataError, match="has a column more than once: zone"):
+    names = ["zone", "zone", "id", "note", "id"]
+    pq.write_table(pa.Table.from_arrays([pa.array([1])] * 5, names=names), file)
+    with pytest.raises(DataError, match="^rides.parquet: has a column more than once: id, zone$"):
         ParquetRows(file, SPEC_OF_RIDES, "rides.parquet")
 
 
 @pytest.mark.parametrize("content", [b"", b"distance,zone\n1,A\n", b"PAR1" + bytes(40) + b"PAR1"])
 def test_what_is_no_parquet_is_refused(content: bytes) -> None:
-    with pytest.raises(DataError, match=r"^rides\.parquet: not a Parquet file: .+$"):
+    with pytest.raises((pa.ArrowException, OSError)) as reason:
+        pq.ParquetFile(io.BytesIO(content))
+    with pytest.raises(DataError) as caught:
         ParquetRows(io.BytesIO(content), SPEC_OF_RIDES, "rides.parquet")
+    assert str(caught.value) == f"rides.parquet: not a Parquet file: {str(reason.value).splitlines()[0]}"
+
+
+class Broken(io.BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError
+
+
+def test_error_without_words_is_called_by_its_kind() -> None:
+    with pytest.raises(DataError, match="^rides.parquet: not a Parquet file: OSError$"):
+        ParquetRows(Broken(b"PAR1" * 10), SPEC_OF_RIDES, "rides.parquet")
 
 
 def test_damage_in_the_middle_is_one_sentence() -> None:
     content = bytearray(parquet_file({"distance": [float(x) for x in range(9000)], "zone": ["A"] * 9000}).getvalue())
     content[4:3000] = bytes(2996)
-    with pytest.raises(DataError, match=r"^rides\.parquet, after row 0: damaged: .+$"):
+    with pytest.raises(DataError) as caught:
         list(ParquetRows(io.BytesIO(bytes(content)), SPEC_OF_RIDES, "rides.parquet"))
+    cause = caught.value.__cause__
+    assert str(caught.value) == f"rides.parquet, after row 0: damaged: {str(cause).splitlines()[0]}"
 
 
 def written(rows: list[dict[str, Any]], columns: tuple[str, ...], schema: Any = None) -> Any:
@@ -138,6 +154,7 @@ def test_rows_are_written_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     content = pq.ParquetFile(file)
     assert [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)] == [20, 20, 5]
     assert content.read().column("id").to_pylist() == [str(number) for number in range(45)]
+    assert content.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
 def test_without_pyarrow_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

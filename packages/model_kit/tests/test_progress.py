@@ -51,6 +51,12 @@ def test_nothing_done_yet_is_no_division() -> None:
     assert stream.getvalue() == "\r\x1b[KPredicting   0% [........................] 0 rows"
 
 
+def test_more_done_than_there_was_is_all_of_it() -> None:
+    stream = Terminal()
+    Progress("Predicting", 400, stream).show(500, "5 rows")
+    assert stream.getvalue() == f"\r\x1b[KPredicting 100% [{'#' * 24}] 5 rows, 0 s left"
+
+
 def test_drawings_are_apart(clock: list[float]) -> None:
     clock[:] = [100.0, 100.5, 100.55, 100.7]
     stream = Terminal()

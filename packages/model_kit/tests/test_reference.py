@@ -25,6 +25,10 @@ def test_rare_bins_are_merged_with_a_neighbour() -> None:
     assert refer([1] * 3 + [2] * 11 + [3] * 12, bins=(1, 2)) == {"missing": 0, "edges": [2], "counts": [14, 12]}
     assert refer([1] * 10 + [2] * 11 + [3] * 2, bins=(1, 2)) == {"missing": 0, "edges": [1], "counts": [10, 13]}
     assert refer([1, 2, 3] * 4, bins=(1, 2)) == {"missing": 0, "edges": [], "counts": [12]}
+    # After one that is full, and where one merging is not enough.
+    assert refer([1] * 12 + [2] * 3 + [3] * 12, bins=(1, 2)) == {"missing": 0, "edges": [1], "counts": [12, 15]}
+    values = [1] * 12 + [2] * 3 + [3] * 4 + [4] * 5 + [5] * 12
+    assert refer(values, bins=(1, 2, 3, 4)) == {"missing": 0, "edges": [1, 4], "counts": [12, 12, 12]}
 
 
 def test_rare_levels_are_merged_into_other() -> None:

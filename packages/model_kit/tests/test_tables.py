@@ -32,6 +32,10 @@ def test_name_says_the_format(path: str, found: str) -> None:
     assert format_of(path, "jsonl") == found
 
 
+def test_without_a_telling_name_it_is_csv() -> None:
+    assert format_of("rides") == format_of(STANDARD) == "csv"
+
+
 def test_name_of_a_table() -> None:
     assert (name_of("-"), name_of("folder/a.csv")) == ("standard input", "a.csv")
 
@@ -104,6 +108,15 @@ def test_key_that_is_going_to_be_added_is_refused_where_it_occurs(tmp_path: Path
         assert next(table.entries).number == 1
         with pytest.raises(DataError, match="^rides.jsonl, line 2: has a key error already$"):
             next(table.entries)
+
+
+def test_columns_that_are_going_to_be_added_are_refused(tmp_path: Path) -> None:
+    source = tmp_path / "rides.csv"
+    source.write_text("distance,error,zone,prediction\n")
+    with reading(str(source), SPEC_OF_RIDES) as table:
+        table.refuse(["price", "errors"])
+        with pytest.raises(DataError, match="^rides.csv: has a column prediction and error already$"):
+            table.refuse(["prediction", "error"])
 
 
 def test_parquet_goes_through_pipes(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

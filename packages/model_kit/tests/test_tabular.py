@@ -196,6 +196,23 @@ def test_file_of_another_kind_is_named_by_its_first_bytes(content: bytes, reason
     assert str(caught.value) == f"input: {reason}"
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04"])
+def test_bytes_far_down_do_not_make_it_a_file_of_another_kind(content: bytes) -> None:
+    """A text file is decoded in pieces of 8 KiB; this one's second begins like a workbook."""
+    content = (b"distance,zone\n" + b"1,A\n" * 5000)[: 8192 - 1] + b"\n" + content + b"\xff\n"
+    file = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+    with pytest.raises(DataError, match="^input: not UTF-8 text; export it as CSV UTF-8$"):
+        for _ in read_records(file, SPEC_OF_RIDES):
+            pass
+
+
+def test_header_of_several_lines_may_not_be_utf_8_either() -> None:
+    content = b'distance,zone,"note\n' + b"x" * 20_000 + b'\xe9"\n1,A,\n'
+    file = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+    with pytest.raises(DataError, match="^input: not UTF-8 text; export it as CSV UTF-8$"):
+        read_records(file, SPEC_OF_RIDES)
+
+
 def test_cell_longer_than_any_is_refused() -> None:
     assert refusal("distance,zone\n1," + "A" * 200_000 + "\n").startswith("input, line 2: not CSV: field larger than")
     assert refusal("distance," + "z" * 200_000 + "\n").startswith("input, line 1: not CSV: field larger than")
@@ -239,6 +256,9 @@ def test_line_is_where_a_row_begins() -> None:
             ),
         ),
         ("distance;passengers\n1;2\n", "input: the header lacks the required columns zone"),
+        # Cells may hold other marks; a column alone may be all that there is.
+        ("distance|km,note\n", "input: the header lacks the required columns distance, zone"),
+        ("passengers\n", "input: the header lacks the required columns distance, zone"),
         ("distance,zone,,\n1,A,,\n", "input: the header has 2 columns without a name"),
         ("distance;zone\n1;A;7\n", "input, line 2: 3 cells where the header has 2"),
         ("distance,zone,distance\n1,A,2\n", "input: the header has a column more than once: distance"),

@@ -5,6 +5,7 @@ import os
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,16 @@ def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]
     for seconds in (run["fit_seconds"], run["cv_seconds"]):
         assert 0 <= seconds < 60
         assert seconds == round(seconds, 3)
+
+
+def test_durations_are_told_in_milliseconds(
+    tmp_path: Path, rides: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, times in (("training", [10.0, 11.23456]), ("evaluation", [100.0, 107.98765])):
+        clock = SimpleNamespace(perf_counter=iter(times).__next__)
+        monkeypatch.setattr(f"model_kit.{module}.time", clock)
+    run = train(ride_definition(), rides, tmp_path / "bundle", source=SOURCE)["run"]
+    assert (run["fit_seconds"], run["cv_seconds"]) == (1.235, 7.988)
 
 
 def test_reference_is_of_the_training_rows(trained: tuple[Path, dict[str, Any]], rides: Dataset) -> None:

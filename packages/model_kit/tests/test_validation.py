@@ -79,6 +79,14 @@ def test_code_refuses_what_cannot_be_one(value: object) -> None:
     assert errors(comfort=value) == {"comfort": ["Not a valid string or whole number."]}
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_code_has_no_more_digits_than_a_float_holds(sign: int) -> None:
+    assert validate([GOLDEN_ROW | {"comfort": sign * 10**15}]).rows[0]["comfort"] == str(sign * 10**15)
+    assert validate([GOLDEN_ROW | {"comfort": sign * 1e15}]).rows[0]["comfort"] == str(sign * 10**15)
+    for value in (sign * (10**15 + 1), sign * 1.1e15):
+        assert errors(comfort=value) == {"comfort": ["Not a valid string or whole number."]}
+
+
 def test_required_fields_must_be_present_and_not_null() -> None:
     assert validate([{}]).errors == {
         0: {"distance": ["Missing data for required field."], "zone": ["Missing data for required field."]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,12 @@ def _numbers(field: Field, learned: Learned, n_rows: int, extremes: float, rando
     values = np.where(random.random(n_rows) < 0.5, dense, low + (high - low) * random.random(n_rows))
     ends = np.array([low, high, low - (high - low), high + (high - low), *FAR])
     values = np.where(random.random(n_rows) < extremes, ends[random.integers(len(ends), size=n_rows)], values)
-    values = values.clip(
-        -np.inf if field.minimum is None else field.minimum, np.inf if field.maximum is None else field.maximum
-    )
-    return [round(value) if field.kind == "integer" else round(value, 2) for value in values.tolist()]
+    lowest = -np.inf if field.minimum is None else field.minimum
+    highest = np.inf if field.maximum is None else field.maximum
+    if field.kind == "integer":
+        return [round(value) for value in values.clip(np.ceil(lowest), np.floor(highest)).tolist()]
+    if high > low:
+        # Two decimals, and more where the whole range is small.
+        decimals = 2 - math.floor(math.log10(min(high - low, 1.0)))
+        values = np.array([round(value, decimals) for value in values.tolist()])
+    return [*values.clip(lowest, highest).tolist()]

@@ -48,7 +48,8 @@ class JsonLinesWriter:
         try:
             line = json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)
         except ValueError:
-            line = json.dumps(_without_special(dict(row)), ensure_ascii=False, default=str)
+            row = _without_special(dict(row))
+            line = json.dumps(row, ensure_ascii=False, default=str)
         try:
             line.encode()
         except UnicodeEncodeError:
