@@ -67,3 +67,30 @@ def test_survivors_are_named_and_too_many_are_red(
         "mutants",
         "50.0%",
     ]
+
+
+def test_modules_are_chosen_by_name(started: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.argv", ["mutate.py", "views", "--modules", "requests,examples"])
+    mutate.main()
+    parser = configparser.ConfigParser()
+    parser.read(tmp_path / "views" / "setup.cfg")
+    assert parser["mutmut"]["only_mutate"].split() == ["ml_api/views/requests.py", "ml_api/views/openapi/examples.py"]
+    assert len(started) == 2
+
+
+def test_module_that_is_not_there_is_refused(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["mutate.py", "model_kit", "--modules", "spec,boats"])
+    with pytest.raises(SystemExit, match="^model_kit: boats is no module of the code to change$"):
+        mutate.main()
+    assert started == []
+
+
+def test_context_managers_are_changed_too(started: list[list[str]], tmp_path: Path) -> None:
+    """mutmut leaves decorated functions alone."""
+    mutate.run("model_kit", mutate.TARGETS["model_kit"], 1)
+    code = (tmp_path / "model_kit" / "src" / "model_kit" / "tables.py").read_text()
+    assert "@contextmanager\n" not in code
+    assert "\n\n\ndef reading(path: str" in code
+    assert code.index("\nreading = contextmanager(reading)\n") > code.index("def _binary_output")
+    assert mutate.bare("x = 1\n") == "x = 1\n"
+    assert started

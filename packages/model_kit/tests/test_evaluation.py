@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -23,12 +24,14 @@ def test_every_row_is_predicted_out_of_fold_in_its_own_place(rides: Dataset) -> 
     assert not np.array_equal(evaluation.out_of_fold[0], evaluation.out_of_fold[1])
 
 
-def test_number_of_processes_does_not_change_the_result(rides: Dataset) -> None:
+def test_number_of_processes_does_not_change_the_result_and_none_is_left(rides: Dataset) -> None:
     one, two = (
         cross_validate(ride_definition(), rides, n_splits=3, n_repeats=1, n_jobs=n_jobs, progress=False)
         for n_jobs in (1, 2)
     )
     np.testing.assert_array_equal(one.out_of_fold, two.out_of_fold)
+    # Joblib's processes are there as long as the thread that looks after them.
+    assert not [thread for thread in threading.enumerate() if "Executor" in type(thread).__name__]
 
 
 def test_permuted_target_cannot_be_learned(rides: Dataset) -> None:
@@ -67,9 +70,7 @@ def test_target_of_identity_scale_is_not_transformed(rides: Dataset) -> None:
     np.testing.assert_allclose(fitted.predict(rides.rows), plain.predict(fitted.features(rides.rows)), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "disabled"), [({}, None), ({"progress": True}, None), ({"progress": False}, True)]
-)
+@pytest.mark.parametrize(("wanted", "disabled"), [({}, None), ({"progress": True}, None), ({"progress": False}, True)])
 def test_progress_is_shown_in_folds_unless_unwanted(
     rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, bool], disabled: bool | None
 ) -> None:

@@ -47,6 +47,11 @@ def test_field_that_training_never_saw_a_value_of_is_generated_too() -> None:
     rows = generate_rows(spec, 50, seed=0)
     assert {row["y"] for row in rows} == {None, NEVER_SEEN}
     assert all(row["x"] is None or 3 <= row["x"] <= 4 for row in rows)
+    assert len({row["x"] for row in rows}) > 10
+    spec = InputSpec((Field("x", "number", "", required=True),), {"x": Learned(1, None)}, TARGET)
+    values = [row["x"] for row in generate_rows(spec, 50, seed=0)]
+    assert all(0 <= value <= 1 for value in values)
+    assert len(set(values)) > 10
 
 
 def test_golden_row_is_made_of_medians_and_modes() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from model_kit.source import source_digest
@@ -19,3 +20,11 @@ def test_digest_changes_with_code_and_names_and_with_nothing_else(tmp_path: Path
     assert changed != before
     (package / "a.py").rename(package / "c.py")
     assert source_digest(package) not in (before, changed)
+
+
+def test_files_come_in_the_order_of_their_names_on_every_system(tmp_path: Path) -> None:
+    """As text, where "-" comes before "/"; by their parts, as paths compare, "a" would come before "a-b"."""
+    for name in ("a/x.py", "a-b/x.py"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("1")
+    assert source_digest(tmp_path) == hashlib.sha256(b"a-b/x.py\0001\0001a/x.py\0001\0001").hexdigest()

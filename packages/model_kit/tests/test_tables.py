@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from model_kit import tabular
 from model_kit.errors import DataError
 from model_kit.tables import STANDARD, format_of, name_of, reading, writing
 from model_kit.testing import SPEC_OF_RIDES
@@ -46,6 +47,65 @@ def test_position_reaches_the_total(tmp_path: Path) -> None:
     with reading(str(path), SPEC_OF_RIDES) as table:
         assert [entry.number for entry in table.entries] == [2, 3]
         assert table.position() == table.total == len(RIDES)
+
+
+def test_table_tells_what_it_is(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pq = pytest.importorskip("pyarrow.parquet")
+    line = '{"distance": 8, "zone": "A"}\n'
+    (tmp_path / "rides.csv").write_text("distance,zone\n8,A\n")
+    (tmp_path / "rides.jsonl").write_text(line)
+    pq.write_table(pa.table({"distance": [8], "zone": ["A"]}), tmp_path / "rides.parquet")
+    columns = ("distance", "zone")
+    expected = {"csv": (columns, 18), "jsonl": (None, len(line)), "parquet": (columns, 1)}
+    for kind, (names, total) in expected.items():
+        with reading(str(tmp_path / f"rides.{kind}"), SPEC_OF_RIDES) as table:
+            assert (table.name, table.format, table.columns, table.total) == (f"rides.{kind}", kind, names, total)
+            assert [entry.record for entry in table.entries] == [{"distance": 8, "zone": "A"}]
+            assert table.position() == total
+
+
+def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    pq = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(tabular, "LONGEST_LINE", 20)
+    (tmp_path / "a.csv").write_text("distance,zone,a-very-long-note\n")
+    (tmp_path / "a.jsonl").write_text("[\n")
+    pq.write_table(pa.table({"zone": ["A"]}), tmp_path / "a.parquet")
+    for name, reason in {
+        "a.csv": ", line 1: longer than 20 characters: no row of a table",
+        "a.jsonl": ": a JSON array, not JSON Lines; write one object a line",
+        "a.parquet": ": lacks the required columns distance",
+    }.items():
+        with pytest.raises(DataError) as caught, reading(str(tmp_path / name), SPEC_OF_RIDES) as table:
+            list(table.entries)
+        assert str(caught.value) == name + reason
+
+
+SPREADSHEET = '\ufeffdistance;zone;note\r\n8;A;"é\r\nü; x"\r\n'.encode()
+
+
+def test_csv_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    source, target = tmp_path / "rides.csv", tmp_path / "out.csv"
+    source.write_bytes(SPREADSHEET)
+    with reading(str(source), SPEC_OF_RIDES) as table, writing(str(target), table, "csv") as writer:
+        for entry in table.entries:
+            writer.write(table.row(entry, "csv"))
+    assert target.read_bytes() == SPREADSHEET
+
+
+def test_standard_output_is_utf_8_with_its_own_line_ends_whatever_the_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = tmp_path / "rides.csv", io.BytesIO()
+    source.write_bytes(SPREADSHEET)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding="ascii", errors="replace", newline="\r"))
+    with reading(str(source), SPEC_OF_RIDES) as table, writing(STANDARD, table, "csv") as writer:
+        for entry in table.entries:
+            writer.write(table.row(entry, "csv"))
+        with pytest.raises(UnicodeEncodeError):
+            writer.write({"distance": "\ud800", "zone": "A", "note": ""})
+    assert output.getvalue() == SPREADSHEET
 
 
 def test_pipe_has_no_total(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,9 +86,7 @@ def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]
         assert seconds == round(seconds, 3)
 
 
-def test_durations_are_told_in_milliseconds(
-    tmp_path: Path, rides: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_durations_are_told_in_milliseconds(tmp_path: Path, rides: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, times in (("training", [10.0, 11.23456]), ("evaluation", [100.0, 107.98765])):
         clock = SimpleNamespace(perf_counter=iter(times).__next__)
         monkeypatch.setattr(f"model_kit.{module}.time", clock)

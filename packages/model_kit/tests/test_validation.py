@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES, TARGET
-from model_kit.validation import Validated, Validator, schema_for
+from model_kit.validation import Validated, Validator, in_words, schema_for
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -131,6 +131,14 @@ def test_either_bound_may_be_left_open(kind: Any, bounds: dict[str, Any], wrong:
     validated = Validator(spec)([{"x": wrong}, {"x": right}])
     assert list(validated.errors) == [0]
     assert validated.rows == [{"x": right}]
+
+
+def test_errors_in_words() -> None:
+    assert (
+        in_words({"distance": ["No.", "Not at all."], "_schema": ["Why?"]})
+        == "distance: No. Not at all.; _schema: Why?"
+    )
+    assert in_words({}) == ""
 
 
 def test_schema_has_a_name() -> None:
