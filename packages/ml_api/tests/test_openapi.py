@@ -19,6 +19,7 @@ from documented import Documented
 from ml_api.app import API, create_app
 from ml_api.settings import Settings
 from ml_api.views.openapi.examples import REQUEST_ID, Predictions
+from ml_api.views.openapi.parts import identifier
 from ml_api.views.openapi.record import describe
 
 URL = "/v1/predict/rides"
@@ -100,6 +101,10 @@ def test_document_says_what_it_is_of(document: dict[str, Any]) -> None:
     identities = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     assert len(set(identities)) == len(identities)
     assert "predict_rides" in identities
+
+
+def test_identifiers_keep_all_that_may_be_in_one() -> None:
+    assert identifier("Rides-2_b é/") == "Rides-2_b___"
 
 
 def test_every_route_and_method_is_in_the_document(app: API, document: dict[str, Any]) -> None:
