@@ -18,6 +18,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from ml_api import connection
 from ml_api.logs import JSONFormatter
 from ml_api.settings import Settings, SettingsError
+from ml_api.shares import Shares
 from ml_api.worker import Worker
 
 try:
@@ -43,6 +44,8 @@ bind = settings.bind
 # gunicorn's threads, with an end to waiting for a client: see ml_api/worker.py.
 worker_class = "ml_api.worker.Worker"
 Worker.patience = settings.request_timeout
+# Connections are shared out evenly: see ml_api/shares.py. Made here, in the master, so that all workers see it.
+Worker.shares = Shares(settings.workers)
 # Processes are what uses the cores: scoring a row is Python half of the time.
 workers = settings.workers
 # A connection whose request is under way has a thread; an idle one has none. Those that stall must not use them up.
@@ -72,6 +75,9 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 # Nobody steers these processes through a socket in a home folder, which need not exist or be writable.
 control_socket_disable = True
 
+# The C parser, where somebody has installed it, is no faster here and takes a folded header for another mistake.
+http_parser = "python"
+
 # One line a request is written by the application, which knows more (request id, rows); errors go to stderr.
 accesslog = None
 errorlog = "-"
@@ -83,6 +89,11 @@ logger_class = JSONLogger
 def pre_request(worker: Any, req: Any) -> None:  # noqa: ARG001  gunicorn passes both by position
     """Give the application the means to close a connection whose body it will not read to the end."""
     connection.serving(req.force_close)
+
+
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001  gunicorn passes both by position
+    """Nobody leaves connections to a worker that is gone."""
+    worker.share.leave()
 
 
 def post_worker_init(worker: Any) -> None:  # noqa: ARG001  gunicorn passes it by position

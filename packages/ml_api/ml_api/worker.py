@@ -13,22 +13,38 @@ import errno
 import json
 import select
 import socket
+import threading
 import time
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 from gunicorn.http import errors  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.http.body import LengthReader  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
+    DEFAULT_WORKER_DATA_TIMEOUT,
+    TConn,
+    ThreadWorker,
+)
 
 from ml_api.connection import MAX_DISCARDED
 from ml_api.logs import LOGGER
 from ml_api.request_id import HEADER
+from ml_api.shares import NOBODY, Shares
+from ml_api.turns import Turns
 
 #: Bytes a second that buy a client more time: who sends 32 MiB at 2 Mbit/s is not stalling.
 SLOWEST = 256 * 1024
 #: Seconds in which a client may go on sending what nobody reads, or close its end.
 LINGER = 2.0
+#: Seconds for which a thread waits for the next request of the connection that it has just served.
+STAY = 0.1
+#: Seconds for which a request waits while another is worked on: so many, and so many for each connection.
+TURN, TURN_EACH = 0.005, 0.0005
+#: Bytes of a request from which on it counts as long work, for which nobody waits.
+LONG = 65536
+#: Seconds in which others may take a connection, and for which they are not asked again if they did not.
+LEAVE, INSIST = 0.01, 0.05
 #: gunicorn reads a request's head in pieces of this size, and with it the beginning of the body.
 HEAD_PIECE = 8192
 
@@ -49,35 +65,85 @@ TOO_SLOW = (408, "Request Timeout", "The request did not arrive in time.")
 class Client(socket.socket):
     """A client's socket that waits for it only so long.
 
-    gunicorn ignores errors of the kinds that are raised here: to it the client has gone.
+    The system's socket never blocks: what is there is read at once, and only for what is not there does this wait, by
+    its own clock. gunicorn ignores errors of the kinds that are raised here: to it the client has gone.
     """
+
+    #: Held while a request is worked on, and never while its client is waited for.
+    turn: threading.Lock | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        super().setblocking(False)
 
     def begin(self, patience: float) -> None:
         """Give the client ``patience`` seconds, and more as it sends, for the next request."""
         self.patience = patience
         self.deadline = time.monotonic() + patience
         self.late = self.answered = False
+        self.received = 0
+        self.held = b""
+
+    def setblocking(self, flag: bool, /) -> None:
+        """Nothing: gunicorn asks for it several times a request, and each would be a call of the system."""
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Nothing: see :attr:`deadline`."""
+
+    def wait(self, event: int, seconds: float) -> bool:
+        """Whether the socket is ready for ``event`` (of :mod:`select`) within so many seconds."""
+        self.end_turn()
+        poller = select.poll()
+        poller.register(self, event)
+        return bool(poller.poll(max(seconds, 0) * 1000))
+
+    def end_turn(self) -> None:
+        """Let others work on their requests."""
+        turn, self.turn = self.turn, None
+        if turn is not None:
+            turn.release()
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        left = self.deadline - time.monotonic()
-        try:
-            if left <= 0:
-                raise TimeoutError
-            self.settimeout(left)
-            piece = super().recv(bufsize, flags)
-        except TimeoutError:
-            self.late = True
-            raise TimeoutError(errno.ECONNRESET, "the client is too slow in sending") from None
-        self.deadline += len(piece) / SLOWEST
-        return piece
+        while True:
+            try:
+                piece = super().recv(bufsize, flags)
+            except BlockingIOError:
+                if not self.wait(select.POLLIN, self.deadline - time.monotonic()):
+                    self.late = True
+                    raise TimeoutError(errno.ECONNRESET, "the client is too slow in sending") from None
+                continue
+            self.deadline += len(piece) / SLOWEST
+            self.received += len(piece)
+            if self.received > LONG:
+                self.end_turn()
+            return piece
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """All of ``data``: gunicorn sends its "100 Continue" so and does not look at how much went."""
+        left = memoryview(data)
+        until = None
+        while left:
+            try:
+                left = left[super().send(left, flags) :]
+            except BlockingIOError:
+                until = until or time.monotonic() + self.patience + left.nbytes / SLOWEST
+                if not self.wait(select.POLLOUT, until - time.monotonic()):
+                    raise TimeoutError(errno.EPIPE, "the client is too slow in reading") from None
+        return len(data)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        self.answered = True
-        self.settimeout(self.patience + memoryview(data).nbytes / SLOWEST)
-        try:
-            super().sendall(data, flags)
-        except TimeoutError:
-            raise TimeoutError(errno.EPIPE, "the client is too slow in reading") from None
+        """Send ``data``; the first piece of an answer, its head, goes with the second or with :meth:`flush`."""
+        if not self.answered:
+            self.answered = True
+            self.held = bytes(data)
+            return
+        self.send(self.held + data if self.held else data, flags)
+        self.held = b""
+
+    def flush(self) -> None:
+        """Send what was held back."""
+        held, self.held = self.held, b""
+        self.send(held)
 
     def linger(self) -> None:
         """End the connection so that the client gets what was sent, though it may be sending still.
@@ -87,6 +153,7 @@ class Client(socket.socket):
         self.deadline = time.monotonic() + LINGER
         left = MAX_DISCARDED - HEAD_PIECE
         with suppress(OSError):
+            self.flush()
             self.shutdown(socket.SHUT_WR)
             while left > 0 and (piece := self.recv(min(left, 65536))):
                 left -= len(piece)
@@ -98,11 +165,14 @@ class Connection(TConn):  # type: ignore[misc]
 
     data_ready: bool
 
+    def arrives(self) -> bool:
+        """Whether the first bytes of a new connection come soon."""
+        client: Client = self.sock
+        self.data_ready = self.data_ready or client.wait(select.POLLIN, DEFAULT_WORKER_DATA_TIMEOUT)
+        return self.data_ready
+
     def wait_for_data(self, timeout: float) -> bool:
-        """Whether the first bytes came within ``timeout`` seconds."""
-        poller = select.poll()
-        poller.register(self.sock, select.POLLIN)
-        self.data_ready = self.data_ready or bool(poller.poll(timeout * 1000))
+        """Whether the first bytes have come; the waiting was done in :meth:`arrives`."""
         return self.data_ready
 
     def close(self, graceful: bool = False) -> None:
@@ -111,39 +181,115 @@ class Connection(TConn):  # type: ignore[misc]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Many threads that mostly wait. ``patience`` is set by ``gunicorn.conf.py``."""
+    """Many threads that mostly wait. ``patience`` and ``shares`` are set by ``gunicorn.conf.py``."""
 
     patience = 20.0
+    shares = Shares(1)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take a place among the workers; gunicorn calls this before it forks."""
+        super().__init__(*args, **kwargs)
+        self.share = self.shares.take()
+        self.turns = Turns()
+        self.busy: set[Connection] = set()
+        #: Since when new connections are left to others (0: they are not), and until when they are taken nevertheless.
+        self.left_at = self.insists_until = 0.0
+
+    def tell(self) -> None:
+        """Tell the other workers how much there is to do here: a request that is worked on counts like a connection."""
+        self.share.tell(self.nr_conns + len(self.busy) if self.alive else NOBODY)
 
     def accept(self, listener: Any) -> None:
-        """Accept a connection and give it to a thread."""
-        try:
-            sock, address = listener.accept()
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
-                raise
+        """Accept the connections that wait and give each to a thread, or leave them to a worker with less to do."""
+        while self.nr_conns < self.worker_connections:
+            self.tell()
+            now = time.monotonic()
+            if now > self.insists_until and self.share.is_large():
+                self.left_at = now
+                self.set_accept_enabled(False)
+                return
+            try:
+                sock, address = listener.accept()
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
+                    raise
+                return
+            self.nr_conns += 1
+            client = Client(fileno=sock.detach())
+            self.enqueue_req(Connection(self.cfg, client, address, listener.getsockname()))
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Look out for new connections, unless they are left to others."""
+        super().set_accept_enabled(enabled and not self.left_at)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Do what there is to do; then look whether others have taken what was left to them."""
+        self.tell()
+        super().wait_for_and_dispatch_events(min(timeout, LEAVE / 10) if self.left_at else timeout)
+        if not self.left_at:
             return
-        self.nr_conns += 1
-        client = Client(fileno=sock.detach())
-        self.enqueue_req(Connection(self.cfg, client, address, listener.getsockname()))
+        now = time.monotonic()
+        if not self._somebody_waits() or not self.share.is_large():
+            self.left_at = 0.0
+        elif now > self.left_at + LEAVE:
+            self.left_at, self.insists_until = 0.0, now + INSIST
+
+    def _somebody_waits(self) -> bool:
+        """Whether there are connections to accept."""
+        poller = select.poll()
+        for listener in self.sockets:
+            poller.register(listener, select.POLLIN)
+        return bool(poller.poll(0))
 
     def handle(self, conn: Any) -> Any:
-        """Answer one request; what is returned says whether the connection is kept."""
+        """Answer the connection's requests as long as they follow each other; what is returned says whether it is kept.
+
+        To hand the connection back to the loop and to get it from there again costs as much as a small answer.
+        """
         client: Client = conn.sock
-        client.begin(self.patience)
-        kept = super().handle(conn)
+        kept: Any = conn.initialized or conn.arrives()
+        while True:
+            client.begin(self.patience)
+            if kept:
+                client.turn = self.turns.take(TURN + TURN_EACH * self.nr_conns)
+            self.busy.add(conn)
+            self.tell()
+            try:
+                kept = super().handle(conn)
+            finally:
+                client.end_turn()
+                self.busy.discard(conn)
+                self.tell()
+            if kept is not True or not self._follows(conn):
+                break
         if not kept:
             if client.late and not client.answered:
                 self._refuse(client, *TOO_SLOW)
             client.linger()
         return kept
 
+    def _follows(self, conn: Any) -> bool:
+        """Whether another request comes so soon that the thread should wait for it; as long as threads abound."""
+        if not self.alive or self.nr_conns > self.cfg.threads // 2:
+            return False
+        return bool(conn.parser.unreader.buf.getvalue()) or conn.sock.wait(select.POLLIN, STAY)
+
     def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
         """Read what is left of a body that the application did not want; it has seen to it that this is not much."""
+        client: Client = conn.sock
+        client.flush()
         if not keepalive:
             return False
-        conn.sock.deadline = deadline = time.monotonic() + LINGER
-        return bool(conn.parser.finish_body(deadline=deadline, max_bytes=MAX_DISCARDED + 1))
+        client.deadline = deadline = time.monotonic() + LINGER
+        reader = conn.parser.mesg.body.reader
+        if not isinstance(reader, LengthReader):
+            return bool(conn.parser.finish_body(deadline=deadline, max_bytes=MAX_DISCARDED + 1))
+        if reader.length > MAX_DISCARDED:
+            return False
+        # In larger pieces than gunicorn's.
+        while reader.length and reader.read(HEAD_PIECE):
+            pass
+        return not reader.length
 
     def handle_error(self, req: Any, client: Client, addr: Any, exc: Exception) -> None:
         """Answer what the application never saw or could not finish, without a word of it in the log."""
@@ -165,5 +311,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             f"Content-Length: {len(body)}",
             f"{HEADER}: {name}",
         )
+        client.answered = True
         with suppress(OSError):
-            client.sendall("\r\n".join((*head, "", body)).encode())
+            client.send("\r\n".join((*head, "", body)).encode())

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -256,6 +257,76 @@ def test_request_under_way_is_finished_before_the_end(serve: Serve) -> None:
     thread.join()
     ((status, document),) = answers
     assert (status, document["errors"], len(document["predictions"])) == (200, None, 1)
+
+
+def pids(server: Server, connections: list[http.client.HTTPConnection]) -> list[int]:
+    """Processes that answer on the connections."""
+    answers = [exchange(connection, "GET", "/health") for connection in connections]
+    return [server.line_of(answer.headers["X-Request-ID"])["pid"] for answer in answers]
+
+
+@pytest.mark.parametrize(("count", "least"), [(2, 1), (16, 6)])
+def test_connections_are_shared_out_evenly(serve: Serve, count: int, least: int) -> None:
+    server = serve(WEB_CONCURRENCY="2")
+    connections = [server.connect() for _ in range(count)]
+    for connection in connections:
+        connection.connect()
+    found = pids(server, connections)
+    assert pids(server, connections) == found
+    assert len(set(found)) == 2
+    assert min(map(found.count, found)) >= least
+    for connection in connections:
+        connection.close()
+
+
+def test_busy_worker_leaves_connections_to_the_idle_one(serve: Serve) -> None:
+    server = serve(entry_points="[ml_api.models]\nnaps = rides_package:load_naps\n", WEB_CONCURRENCY="2")
+    connections = [server.connect() for _ in range(6)]
+    connections[0].request("POST", "/v1/predict/naps", json.dumps([{**GOLDEN_ROW, "passengers": 8}]), JSON)
+    found = []
+    for connection in connections[1:]:
+        time.sleep(0.1)
+        found += pids(server, [connection])
+        connection.close()
+    answer = connections[0].getresponse()
+    answer.read()
+    connections[0].close()
+    assert len(set(found)) == 1
+    assert server.line_of(answer.headers["X-Request-ID"])["pid"] not in found
+
+
+def test_connections_of_a_worker_that_died_count_no_longer(serve: Serve) -> None:
+    server = serve(WEB_CONCURRENCY="2")
+    connections = [server.connect() for _ in range(8)]
+    dead = pids(server, connections)[0]
+    os.kill(dead, signal.SIGKILL)
+    give_up = time.monotonic() + 20
+    while len({line["pid"] for line in server.lines if line["message"] == "model loaded"}) < 3:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    time.sleep(0.5)
+    more = [server.connect() for _ in range(4)]
+    found = pids(server, more)
+    assert dead not in found
+    # The survivor has four from before; of the four that come, its young colleague gets most.
+    assert max(map(found.count, found)) >= 3
+    for connection in connections + more:
+        connection.close()
+    server.process.terminate()
+    assert server.process.wait(10) == 0
+
+
+def test_worker_that_hangs_keeps_no_connection_waiting(serve: Serve) -> None:
+    server = serve(WEB_CONCURRENCY="2")
+    connections = [server.connect() for _ in range(6)]
+    (hanging,) = pids(server, connections[:1])
+    os.kill(hanging, signal.SIGSTOP)
+    try:
+        assert hanging not in pids(server, connections[1:])
+    finally:
+        os.kill(hanging, signal.SIGCONT)
+    for connection in connections:
+        connection.close()
 
 
 def test_damaged_model_is_named_while_the_process_lives(serve: Serve, bundle: Path, tmp_path: Path) -> None:

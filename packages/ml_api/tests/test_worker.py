@@ -15,6 +15,7 @@ from gunicorn.http import errors  # type: ignore[import-untyped]
 
 from ml_api import worker
 from ml_api.connection import MAX_DISCARDED
+from ml_api.shares import Shares
 from ml_api.worker import Client, Connection, Worker
 
 #: The application says what is logged.
@@ -64,9 +65,31 @@ def test_large_pieces_do(ends: tuple[Client, socket.socket], monkeypatch: pytest
 def test_client_that_does_not_read_is_gone(ends: tuple[Client, socket.socket]) -> None:
     client, _ = ends
     with pytest.raises(TimeoutError) as caught:
-        client.sendall(b"x" * 500_000)
+        client.send(b"x" * 500_000)
     assert caught.value.errno == errno.EPIPE
+
+
+def test_head_of_an_answer_goes_with_its_body(ends: tuple[Client, socket.socket]) -> None:
+    client, theirs = ends
+    theirs.setblocking(False)
+    client.sendall(b"head")
     assert client.answered
+    with pytest.raises(BlockingIOError):
+        theirs.recv(10)
+    client.sendall(b"body")
+    assert theirs.recv(10) == b"headbody"
+    client.sendall(b"more")
+    assert theirs.recv(10) == b"more"
+
+
+def test_head_without_a_body_goes_in_the_end(ends: tuple[Client, socket.socket]) -> None:
+    client, theirs = ends
+    client.sendall(b"head")
+    client.flush()
+    client.flush()
+    client.linger()
+    assert theirs.recv(10) == b"head"
+    assert theirs.recv(10) == b""
 
 
 def test_linger_reads_no_more_than_a_mebibyte(ends: tuple[Client, socket.socket]) -> None:
@@ -84,7 +107,7 @@ def test_linger_reads_no_more_than_a_mebibyte(ends: tuple[Client, socket.socket]
 
     thread = threading.Thread(target=send)
     thread.start()
-    client.sendall(b"answer")
+    client.send(b"answer")
     client.linger()
     thread.join(5)
     assert MAX_DISCARDED // 2 < sent <= MAX_DISCARDED + 8192
@@ -108,12 +131,14 @@ def test_linger_has_an_end(ends: tuple[Client, socket.socket], monkeypatch: pyte
     assert 0.09 < time.monotonic() - started < 1
 
 
-def test_waiting_for_the_first_byte(ends: tuple[Client, socket.socket]) -> None:
+def test_waiting_for_the_first_byte(ends: tuple[Client, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "DEFAULT_WORKER_DATA_TIMEOUT", 0.01)
     client, theirs = ends
     connection = Connection(None, client, ("", 0), ("", 0))
-    assert not connection.wait_for_data(0.01)
+    assert not connection.arrives()
+    assert not connection.wait_for_data(1)
     theirs.sendall(b"G")
-    assert connection.wait_for_data(1)
+    assert connection.arrives()
     assert connection.wait_for_data(0)
     connection.close(graceful=True)
     assert client.fileno() == -1
@@ -128,9 +153,12 @@ class Listener:
 
 
 def test_connection_that_is_gone_before_it_is_accepted() -> None:
-    Worker.accept(object.__new__(Worker), Listener(errno.ECONNABORTED))
+    server = object.__new__(Worker)
+    server.share, server.busy, server.alive = Shares(1).take(), set(), True
+    server.nr_conns, server.worker_connections, server.insists_until = 0, 1, 0
+    server.accept(Listener(errno.ECONNABORTED))
     with pytest.raises(OSError, match="no"):
-        Worker.accept(object.__new__(Worker), Listener(errno.EMFILE))
+        server.accept(Listener(errno.EMFILE))
 
 
 @pytest.mark.parametrize(
