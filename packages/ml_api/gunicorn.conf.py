@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import os
 import resource
 import sys
@@ -60,8 +61,10 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 # ONNX Runtime's threads and locks do not survive a fork, so each worker loads its own models, and takes its first
-# connection only then.
+# connection only then. What starts no thread is imported once, here, after the variables above are set: the workers
+# share its memory and need not import it, both at once.
 preload_app = False
+importlib.import_module("ml_api.app")
 # A worker that shows no sign of life for so long is replaced; loading the models is one stretch without a sign.
 timeout = 60
 # The platform kills what is left 30 s after SIGTERM; requests under way get most of that.
@@ -84,6 +87,11 @@ errorlog = "-"
 # Its debugging quotes requests.
 loglevel = "info" if settings.log_level == "debug" else settings.log_level
 logger_class = JSONLogger
+
+
+def when_ready(server: Any) -> None:  # noqa: ARG001  gunicorn passes it by position
+    """Keep the garbage collector of the workers from writing to the memory that they share."""
+    gc.freeze()
 
 
 def pre_request(worker: Any, req: Any) -> None:  # noqa: ARG001  gunicorn passes both by position

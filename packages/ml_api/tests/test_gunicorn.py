@@ -265,9 +265,22 @@ def pids(server: Server, connections: list[http.client.HTTPConnection]) -> list[
     return [server.line_of(answer.headers["X-Request-ID"])["pid"] for answer in answers]
 
 
+def settled(server: Server) -> Server:
+    """``server``, as soon as both its workers take connections; they have loaded the models a moment before."""
+    for _ in range(200):
+        connections = [server.connect(), server.connect()]
+        found = set(pids(server, connections))
+        for connection in connections:
+            connection.close()
+        time.sleep(0.05)
+        if len(found) == 2:
+            return server
+    raise AssertionError("one worker takes no connection")
+
+
 @pytest.mark.parametrize(("count", "least"), [(2, 1), (16, 6)])
 def test_connections_are_shared_out_evenly(serve: Serve, count: int, least: int) -> None:
-    server = serve(WEB_CONCURRENCY="2")
+    server = settled(serve(WEB_CONCURRENCY="2"))
     connections = [server.connect() for _ in range(count)]
     for connection in connections:
         connection.connect()
@@ -281,6 +294,7 @@ def test_connections_are_shared_out_evenly(serve: Serve, count: int, least: int)
 
 def test_busy_worker_leaves_connections_to_the_idle_one(serve: Serve) -> None:
     server = serve(entry_points="[ml_api.models]\nnaps = rides_package:load_naps\n", WEB_CONCURRENCY="2")
+    settled(server)
     connections = [server.connect() for _ in range(6)]
     connections[0].request("POST", "/v1/predict/naps", json.dumps([{**GOLDEN_ROW, "passengers": 8}]), JSON)
     found = []
@@ -296,7 +310,7 @@ def test_busy_worker_leaves_connections_to_the_idle_one(serve: Serve) -> None:
 
 
 def test_connections_of_a_worker_that_died_count_no_longer(serve: Serve) -> None:
-    server = serve(WEB_CONCURRENCY="2")
+    server = settled(serve(WEB_CONCURRENCY="2"))
     connections = [server.connect() for _ in range(8)]
     dead = pids(server, connections)[0]
     os.kill(dead, signal.SIGKILL)
@@ -304,7 +318,7 @@ def test_connections_of_a_worker_that_died_count_no_longer(serve: Serve) -> None
     while len({line["pid"] for line in server.lines if line["message"] == "model loaded"}) < 3:
         assert time.monotonic() < give_up
         time.sleep(0.05)
-    time.sleep(0.5)
+    time.sleep(1)
     more = [server.connect() for _ in range(4)]
     found = pids(server, more)
     assert dead not in found
@@ -317,7 +331,7 @@ def test_connections_of_a_worker_that_died_count_no_longer(serve: Serve) -> None
 
 
 def test_worker_that_hangs_keeps_no_connection_waiting(serve: Serve) -> None:
-    server = serve(WEB_CONCURRENCY="2")
+    server = settled(serve(WEB_CONCURRENCY="2"))
     connections = [server.connect() for _ in range(6)]
     (hanging,) = pids(server, connections[:1])
     os.kill(hanging, signal.SIGSTOP)

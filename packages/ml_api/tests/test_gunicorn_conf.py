@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from ml_api.connection import MAX_DISCARDED, _nothing, finish, serving
+from ml_api.shares import Shares
 from ml_api.worker import Worker
 
 CONF = Path(__file__).parents[1] / "gunicorn.conf.py"
@@ -26,6 +30,7 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("WEB_CONCURRENCY", "3")
     monkeypatch.setenv("REQUEST_TIMEOUT", "7")
     monkeypatch.setattr(Worker, "patience", 0)
+    monkeypatch.setattr(Worker, "shares", Worker.shares)
     monkeypatch.setenv("LOG_LEVEL", "warning")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
@@ -75,6 +80,41 @@ def test_bad_port_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_loaded_is_frozen(conf: dict[str, Any]) -> None:
     conf["post_worker_init"](None)
     assert gc.get_freeze_count() > 0
+
+
+@pytest.mark.usefixtures("unfrozen")
+def test_what_the_workers_share_is_frozen(conf: dict[str, Any]) -> None:
+    conf["when_ready"](None)
+    assert gc.get_freeze_count() > 0
+
+
+def test_master_imports_nothing_that_starts_a_thread() -> None:
+    """ONNX Runtime does, and its threads would not survive the fork."""
+    script = """
+import os, runpy, sys
+runpy.run_path("gunicorn.conf.py")
+assert "ml_api.app" in sys.modules and "numpy" in sys.modules
+assert "onnxruntime" not in sys.modules
+if sys.platform == "linux":
+    assert len(os.listdir("/proc/self/task")) == 1
+"""
+    environ = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    path = os.pathsep.join(filter(None, sys.path))
+    subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, env={**environ, "PYTHONPATH": path}, check=True)
+
+
+def test_place_of_a_worker_that_is_gone_is_free(conf: dict[str, Any]) -> None:
+    shares = Shares(1)
+
+    class Gone:
+        share = shares.take()
+
+    Gone.share.tell(0)
+    other = shares.take()
+    other.tell(1)
+    assert other.is_large()
+    conf["child_exit"](None, Gone)
+    assert not other.is_large()
 
 
 @pytest.mark.usefixtures("unfrozen")
