@@ -5,7 +5,6 @@ Run from this folder: ``gunicorn``.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import os
@@ -18,6 +17,7 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from ml_api import connection
 from ml_api.logs import JSONFormatter
+from ml_api.memory import trim
 from ml_api.settings import Settings, SettingsError
 from ml_api.shares import Shares
 from ml_api.worker import Worker
@@ -108,7 +108,5 @@ def post_worker_init(worker: Any) -> None:  # noqa: ARG001  gunicorn passes it b
     """Take what was loaded out of the garbage collector's sight: going over it again would halt the odd request."""
     gc.collect()
     gc.freeze()
-    # What loading freed goes back to the system (1 MB), where the C library can do that.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    # What loading freed: 1 MB.
+    trim()

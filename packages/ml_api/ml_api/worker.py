@@ -29,6 +29,7 @@ from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
 
 from ml_api.connection import MAX_DISCARDED
 from ml_api.logs import LOGGER
+from ml_api.memory import trim
 from ml_api.request_id import HEADER
 from ml_api.shares import NOBODY, Shares
 from ml_api.turns import Turns
@@ -43,6 +44,9 @@ STAY = 0.1
 TURN, TURN_EACH = 0.005, 0.0005
 #: Bytes of a request from which on it counts as long work, for which nobody waits.
 LONG = 65536
+#: Bytes of a request from which on what it took is given back to the system at once. That takes milliseconds; a worker
+#: that had answered bodies of 10,000 rows, eight at a time, kept 250 MB without it and has 90 with it.
+HUGE = 1024 * 1024
 #: Seconds in which others may take a connection, and for which they are not asked again if they did not.
 LEAVE, INSIST = 0.01, 0.05
 #: gunicorn reads a request's head in pieces of this size, and with it the beginning of the body.
@@ -260,6 +264,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 client.end_turn()
                 self.busy.discard(conn)
                 self.tell()
+                if client.received > HUGE:
+                    trim()
             if kept is not True or not self._follows(conn):
                 break
         if not kept:

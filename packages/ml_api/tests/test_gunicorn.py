@@ -343,6 +343,33 @@ def test_worker_that_hangs_keeps_no_connection_waiting(serve: Serve) -> None:
         connection.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_large_bodies_goes_back_to_the_system(serve: Serve) -> None:
+    server = serve(WEB_CONCURRENCY="1")
+    (worker,) = {line["pid"] for line in server.lines if line["message"] == "model loaded"}
+
+    def held() -> int:
+        (line,) = [line for line in Path(f"/proc/{worker}/status").read_text().splitlines() if line.startswith("VmRSS")]
+        return int(line.split()[1]) // 1024
+
+    row = {**GOLDEN_ROW, **{f"other {n}": float(n) for n in range(80)}}
+    body = json.dumps([row] * 5_000).encode()
+    before = held()
+
+    def send() -> None:
+        connection = server.connect()
+        assert exchange(connection, "POST", URL, body, JSON).status == 200
+        connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    server.request("GET", "/health")
+    assert held() < before + 25
+
+
 def test_damaged_model_is_named_while_the_process_lives(serve: Serve, bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "rides")
     content = bytearray((tmp_path / "rides" / "model.onnx").read_bytes())
