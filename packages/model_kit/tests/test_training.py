@@ -19,6 +19,7 @@ from model_kit.source import source_digest
 from model_kit.spec import InputSpec
 from model_kit.testing import load_rides, ride_definition
 from model_kit.training import git_commit, train
+from sklearn.svm import SVR
 
 SOURCE = Path(__file__).parent
 
@@ -71,8 +72,10 @@ def test_card_tells_data_scores_and_libraries(trained: tuple[Path, dict[str, Any
 def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]) -> None:
     card = trained[1]
     assert set(card) == {
-        *("format", "model", "version", "data", "evaluated", "metrics", "agreement", "code_sha256", "libraries", "run"),
+        *("format", "model", "version", "data", "evaluated", "metrics", "agreement", "graph"),
+        *("code_sha256", "libraries", "run"),
     }
+    assert card["graph"] == {"folded": True, "nodes": 3, "reason": None}
     assert (card["format"], card["model"], card["version"]) == (1, "rides", "1.2.3")
     assert card["code_sha256"] == source_digest(SOURCE)
     run = card["run"]
@@ -106,8 +109,16 @@ def test_each_step_is_told(tmp_path: Path, rides: Dataset) -> None:
     assert said == [
         "Fitting on all 300 rows",
         "Exporting, and comparing the graph with scikit-learn",
+        "The graph has 3 nodes",
         f"Wrote {tmp_path / 'bundle'} (artefact {read_bundle(tmp_path / 'bundle').artifact_sha256[:12]})",
     ]
+
+
+def test_why_a_graph_is_not_folded_is_told(tmp_path: Path, rides: Dataset) -> None:
+    said: list[str] = []
+    definition = ride_definition(make_estimator=lambda _: SVR(C=0.1))
+    card = train(definition, rides, tmp_path / "bundle", source=SOURCE, cv=False, say=said.append)
+    assert f"The graph has {card['graph']['nodes']} nodes; it could not be folded: no rule for SVR" in said
 
 
 def test_training_twice_gives_the_same_artefact(

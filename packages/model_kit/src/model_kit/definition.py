@@ -71,6 +71,8 @@ class ModelDefinition:
         repair: makes the identities between fields hold in a row of typical values.
         register_converters: registers ONNX converters of the package's own estimators.
         floors: below them nothing is exported.
+        register_folding: teaches :mod:`model_kit.folding` the package's own estimators; what it does not know is
+            exported node by node, which is slower to score.
         not_core: identifiers left out of the average of the core score, and of nothing else.
         rare_below: levels of a nominal category seen in fewer rows share a code.
     """
@@ -85,5 +87,6 @@ class ModelDefinition:
     repair: Callable[[Row], dict[str, Any]]
     register_converters: Callable[[], None]
     floors: Floors
+    register_folding: Callable[[], None] = lambda: None
     not_core: frozenset[str] = frozenset()
     rare_below: int = 10

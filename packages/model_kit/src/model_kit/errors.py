@@ -7,6 +7,7 @@ ModelKitError
 ├── MissingLibraryError something needs an optional library that is not installed
 ├── NotReadyError       a loaded model does not score its golden row
 ├── ExportError         the exported graph disagrees with the estimator
+├── CannotFoldError     an estimator has a part that folding has no rule for
 └── FloorError          a model scores below the package's absolute floors
 """
 
@@ -47,6 +48,10 @@ class NotReadyError(ModelKitError):
 
 class ExportError(ModelKitError):
     """The exported graph disagrees with the fitted estimator, so nothing was exported."""
+
+
+class CannotFoldError(ModelKitError):
+    """An estimator has a part that folding has no rule for; the plain export may still write it."""
 
 
 class FloorError(ModelKitError):

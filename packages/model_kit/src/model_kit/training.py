@@ -14,7 +14,7 @@ from typing import Any
 from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, RUN, SPEC, dump_json, write_bundle
 from model_kit.definition import Dataset, ModelDefinition
 from model_kit.evaluation import Evaluation, cross_validate, fit, require_floors
-from model_kit.export import to_onnx
+from model_kit.export import Export, to_onnx
 from model_kit.generation import golden_row
 from model_kit.reference import reference
 from model_kit.source import source_digest
@@ -61,8 +61,10 @@ def train(
     golden = definition.repair(golden_row(fitted.spec))
     golden_prediction = float(fitted.predict([golden])[0])
     say("Exporting, and comparing the graph with scikit-learn")
+    definition.register_folding()
     definition.register_converters()
-    graph, difference = to_onnx(fitted, dataset.rows)
+    export = to_onnx(fitted, dataset.rows)
+    say(_about_graph(export))
     card = {
         "format": CARD_FORMAT,
         "model": definition.name,
@@ -75,7 +77,8 @@ def train(
         },
         "evaluated": evaluation is not None,
         "metrics": evaluation and evaluation.metrics,
-        "agreement": difference,
+        "agreement": export.agreement,
+        "graph": export.graph,
         "code_sha256": source_digest(source),
         "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         RUN: {
@@ -86,7 +89,7 @@ def train(
         },
     }
     files = {
-        MODEL: graph,
+        MODEL: export.content,
         SPEC: fitted.spec.to_json().encode(),
         CARD: dump_json(card),
         GOLDEN: dump_json({"row": golden, "prediction": golden_prediction}),
@@ -95,6 +98,11 @@ def train(
     artifact = write_bundle(bundle, files)
     say(f"Wrote {bundle} (artefact {artifact[:12]})")
     return card
+
+
+def _about_graph(export: Export) -> str:
+    nodes, reason = export.graph["nodes"], export.graph["reason"]
+    return f"The graph has {nodes} nodes" + (f"; it could not be folded: {reason}" if reason else "")
 
 
 def git_commit(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""How this package's estimators are written as ONNX.
+"""How this package's estimators are written as ONNX: folded, and node by node should folding not be possible.
 
 skl2onnx knows nothing of the package's own estimators. And sums of float32 depend on the machine: processors with and
 without fused multiply-add gave prices 1.2e-7 apart. So whatever adds up many terms, the linear part, the quadratic part
@@ -8,9 +8,12 @@ What works element by element stays float32, and so do the trees, which are the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from model_kit.folding import fold_regressor, fold_transformer
+from model_kit.folding_terms import Column, Terms
 from onnx import TensorProto
 from skl2onnx import update_registered_converter
 from skl2onnx._supported_operators import sklearn_operator_name_map
@@ -36,6 +39,27 @@ def register_converters() -> None:
     ):
         alias = f"RegressionModel{estimator.__name__}"
         update_registered_converter(estimator, alias, shape, convert, overwrite=True)
+
+
+def register_folding() -> None:
+    """Tell model_kit how to fold this package's estimators; calling it again changes nothing."""
+    fold_transformer.register(MedianImputer, _fold_median_imputer)
+    fold_transformer.register(RangeScaler, _fold_range_scaler)
+    fold_regressor.register(QuadraticSVR, _fold_quadratic)
+
+
+def _fold_median_imputer(fitted: MedianImputer, columns: Sequence[Column]) -> list[Column]:
+    return [column.impute(median) for column, median in zip(columns, fitted.medians_.tolist(), strict=True)]
+
+
+def _fold_range_scaler(fitted: RangeScaler, columns: Sequence[Column]) -> list[Column]:
+    ranges = zip(columns, fitted.low_.tolist(), fitted.high_.tolist(), fitted.scale_.tolist(), strict=True)
+    return [column.clip(low, high).affine(scale, -low * scale) for column, low, high, scale in ranges]
+
+
+def _fold_quadratic(fitted: QuadraticSVR, columns: Sequence[Column], share: float, terms: Terms) -> None:
+    terms.add_quadratic(columns, share * fitted.quadratic_)
+    terms.add_linear(columns, share * fitted.linear_, share * fitted.intercept_)
 
 
 def _same_width(operator: Any) -> None:

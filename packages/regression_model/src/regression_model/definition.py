@@ -6,7 +6,7 @@ from model_kit.definition import Floors, ModelDefinition
 
 from regression_model import __version__
 from regression_model.derive import derive
-from regression_model.estimator import keep_for_training, make_estimator, register_converters
+from regression_model.estimator import keep_for_training, make_estimator, register_converters, register_folding
 from regression_model.fields import FIELDS, NOT_CORE, TARGET
 from regression_model.identities import repair
 
@@ -24,6 +24,7 @@ DEFINITION = ModelDefinition(
     keep_for_training=keep_for_training,
     repair=repair,
     register_converters=register_converters,
+    register_folding=register_folding,
     floors=FLOORS,
     not_core=NOT_CORE,
 )

@@ -20,12 +20,12 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
-from regression_model.converters import register_converters
+from regression_model.converters import register_converters, register_folding
 from regression_model.derive import column_names
 from regression_model.preprocessing import MedianImputer, RangeScaler
 from regression_model.quadratic import QuadraticSVR
 
-__all__ = ["keep_for_training", "make_estimator", "register_converters"]
+__all__ = ["keep_for_training", "make_estimator", "register_converters", "register_folding"]
 
 # Measured on the real data, RepeatedKFold 10 x 2, seed 20240: RMSE of log price over all rows / over the core rows.
 #   the mean .1173 / .1046; the Lasso alone .1199 / .1080, the quadratic .1228 / .1083, the trees .1252 / .1159

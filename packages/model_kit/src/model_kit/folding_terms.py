@@ -1,0 +1,277 @@
+"""What a fitted estimator is made of once its preprocessing is seen through: columns of one raw column each, and sums.
+
+Preprocessing works column by column, so that whatever an estimator sees is a function of *one* raw column: a number
+that is clipped and scaled (:class:`Number`), a constant between edges (:class:`Steps`), or a value for each code
+(:class:`Table`). Each of these is in turn a sum of **bases** with coefficients, and a linear or quadratic function of
+such columns is one of the bases.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from model_kit.errors import CannotFoldError
+
+
+class Clipped(NamedTuple):
+    """Base: a raw column, clipped."""
+
+    source: int
+    low: float
+    high: float
+
+
+class Step(NamedTuple):
+    """Base: 1 where a raw column is at least ``edge``, else 0."""
+
+    source: int
+    edge: float
+
+
+class Level(NamedTuple):
+    """Base: 1 where a raw column is ``code``, else 0."""
+
+    source: int
+    code: int
+
+
+Base: TypeAlias = Clipped | Step | Level
+#: Coefficients of bases, and a constant.
+Combination: TypeAlias = tuple[dict[Base, float], float]
+
+
+@dataclass(frozen=True)
+class Number:
+    """``scale * clip(x, low, high) + shift`` of the raw column x = ``source``, with ``fill`` for a missing x.
+
+    ``fill`` is NaN where nothing is imputed.
+    """
+
+    source: int
+    fill: float = math.nan
+    low: float = -math.inf
+    high: float = math.inf
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def raw(self) -> bool:
+        """Nothing but imputation was done to it."""
+        return self == Number(self.source, self.fill)
+
+    def affine(self, scale: float, shift: float) -> Number:
+        """``scale`` times the column, plus ``shift``."""
+        return replace(self, scale=self.scale * scale, shift=self.shift * scale + shift)
+
+    def clip(self, low: float, high: float) -> Column:
+        """The column with values below ``low`` taken as ``low``, and above ``high`` as ``high``."""
+        if self.scale == 0:
+            return replace(self, shift=min(max(self.shift, low), high))
+        low, high = sorted(((low - self.shift) / self.scale, (high - self.shift) / self.scale))
+        return replace(self, low=min(max(self.low, low), high), high=min(max(self.high, low), high))
+
+    def impute(self, fill: float) -> Column:
+        """The column with ``fill`` for what is missing; it stays as it is if that was done before."""
+        if not self.raw:
+            raise CannotFoldError("imputation behind another transformer")
+        return self if not math.isnan(self.fill) else replace(self, fill=float(np.float32(fill)))
+
+    def lookup(self, values: Mapping[float, float], other: float) -> Column:
+        """``values`` of the column's value, ``other`` where it has none; the raw column is taken for whole numbers."""
+        if not self.raw:
+            raise CannotFoldError("categories of a column that was scaled before")
+        if not all(float(value).is_integer() for value in values):
+            raise CannotFoldError("categories that are no whole numbers")
+        if not math.isnan(self.fill) and not self.fill.is_integer():
+            raise CannotFoldError(f"categories that are imputed with {self.fill}")
+        return Table(self.source, self.fill, {int(value): float(result) for value, result in values.items()}, other)
+
+    def cut(self, edges: Sequence[float]) -> Column:
+        """How many of the ascending ``edges`` are at or below the column's value."""
+        if not self.raw:
+            raise CannotFoldError("bins of a column that was scaled before")
+        return Steps(self.source, self.fill, tuple(edges), tuple(range(len(edges) + 1)))
+
+    def combination(self) -> Combination:
+        """The column as a sum of bases."""
+        return {Clipped(self.source, self.low, self.high): self.scale}, self.shift
+
+
+class _Discrete:
+    """What columns of finitely many values have in common: any function of one is one."""
+
+    def map(self, function: Callable[[float], float]) -> Column:
+        raise NotImplementedError
+
+    def affine(self, scale: float, shift: float) -> Column:
+        return self.map(lambda value: value * scale + shift)
+
+    def clip(self, low: float, high: float) -> Column:
+        return self.map(lambda value: min(max(value, low), high))
+
+    def impute(self, fill: float) -> Column:
+        return self.map(lambda value: fill if math.isnan(value) else value)
+
+    def lookup(self, values: Mapping[float, float], other: float) -> Column:
+        return self.map(lambda value: values.get(value, other))
+
+    def cut(self, edges: Sequence[float]) -> Column:
+        return self.map(lambda value: bisect_right(edges, value))
+
+
+@dataclass(frozen=True)
+class Steps(_Discrete):
+    """``values[k]`` where k of the ascending ``edges`` are at or below the raw column ``source``."""
+
+    source: int
+    fill: float
+    edges: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def map(self, function: Callable[[float], float]) -> Steps:
+        """A function of the column."""
+        return replace(self, values=tuple(function(value) for value in self.values))
+
+    def combination(self) -> Combination:
+        """The column as a sum of bases."""
+        steps = np.diff(self.values).tolist()
+        return {Step(self.source, edge): step for edge, step in zip(self.edges, steps, strict=True)}, self.values[0]
+
+
+@dataclass(frozen=True)
+class Table(_Discrete):
+    """``values`` of the code in the raw column ``source``; ``other`` for a code that has none."""
+
+    source: int
+    fill: float
+    values: Mapping[int, float]
+    other: float
+
+    def map(self, function: Callable[[float], float]) -> Table:
+        """A function of the column."""
+        values = {code: function(value) for code, value in self.values.items()}
+        return replace(self, values=values, other=function(self.other))
+
+    def combination(self) -> Combination:
+        """The column as a sum of bases."""
+        return {Level(self.source, code): value - self.other for code, value in self.values.items()}, self.other
+
+
+Column: TypeAlias = Number | Steps | Table
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A regression tree: at node k it goes left where column ``columns[k]`` is at most ``thresholds[k]``.
+
+    Attributes:
+        columns: the column that a node looks at; ``None`` for a leaf.
+        thresholds: compared in float64 with the column in float32.
+        left, right: positions of the nodes below.
+        missing_left: whether a missing value goes left.
+        values: of the leaves.
+    """
+
+    columns: tuple[Column | None, ...]
+    thresholds: NDArray[np.float64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    missing_left: NDArray[np.bool_]
+    values: NDArray[np.float64]
+
+
+@dataclass
+class Terms:
+    """A sum of a constant, linear and quadratic functions of bases, and trees; parts of the estimator add to it.
+
+    Attributes:
+        constant: the constant.
+        linear: coefficients.
+        quadratics: bases b and a matrix A each, for b'Ab.
+        trees: their leaves' values weighted as the sum needs it.
+        fills: raw column -> what is imputed there; NaN for nothing.
+    """
+
+    constant: float = 0.0
+    linear: dict[Base, float] = field(default_factory=dict)
+    quadratics: list[tuple[list[Base], NDArray[np.float64]]] = field(default_factory=list)
+    trees: list[Tree] = field(default_factory=list)
+    fills: dict[int, float] = field(default_factory=dict)
+
+    def add_linear(self, columns: Sequence[Column], coefficients: ArrayLike, constant: float) -> None:
+        """Add ``coefficients @ columns + constant``.
+
+        Args:
+            columns: what the coefficients belong to.
+            coefficients: shape (n_columns,).
+            constant: added once.
+        """
+        self.constant += constant
+        for column, coefficient in zip(columns, np.asarray(coefficients, np.float64).tolist(), strict=True):
+            if coefficient == 0:
+                continue
+            self._fill(column)
+            bases, shift = column.combination()
+            self.constant += coefficient * shift
+            for base, factor in bases.items():
+                self.linear[base] = self.linear.get(base, 0.0) + coefficient * factor
+
+    def add_quadratic(self, columns: Sequence[Column], matrix: NDArray[np.float64]) -> None:
+        """Add x'Ax of the columns x; A = ``matrix``, shape (n_columns, n_columns)."""
+        combinations = [column.combination() for column in columns]
+        for column in columns:
+            self._fill(column)
+        position: dict[Base, int] = {}
+        for bases, _ in combinations:
+            for base in bases:
+                position.setdefault(base, len(position))
+        # The columns are T b + s, so x'Ax = b'(T'AT)b + s'(A + A')T b + s'As.
+        transform = np.zeros((len(columns), len(position)))
+        for row, (bases, _) in enumerate(combinations):
+            for base, factor in bases.items():
+                transform[row, position[base]] = factor
+        shift = np.array([constant for _, constant in combinations])
+        both = matrix + matrix.T
+        self.quadratics.append((list(position), transform.T @ matrix @ transform))
+        for base, coefficient in zip(position, (shift @ both @ transform).tolist(), strict=True):
+            self.linear[base] = self.linear.get(base, 0.0) + coefficient
+        self.constant += float(shift @ matrix @ shift)
+
+    def add_tree(self, tree: Tree) -> None:
+        """Add a tree.
+
+        Raises:
+            CannotFoldError: it looks at a column whose thresholds would have to be rounded.
+        """
+        for column in tree.columns:
+            if isinstance(column, Steps) or (isinstance(column, Number) and not column.raw):
+                raise CannotFoldError("trees behind a scaler or bins")
+            if column is not None:
+                self._fill(column)
+        self.trees.append(tree)
+
+    def quadratic(self) -> tuple[list[Base], NDArray[np.float64]]:
+        """All quadratic functions as one: bases b and a symmetric matrix A, for b'Ab."""
+        bases = sorted({base for some, _ in self.quadratics for base in some}, key=_order)
+        position = {base: index for index, base in enumerate(bases)}
+        total = np.zeros((len(bases), len(bases)))
+        for some, matrix in self.quadratics:
+            where = np.array([position[base] for base in some])
+            total[np.ix_(where, where)] += (matrix + matrix.T) / 2
+        return bases, total
+
+    def _fill(self, column: Column) -> None:
+        known = self.fills.setdefault(column.source, column.fill)
+        if known != column.fill and not (math.isnan(known) and math.isnan(column.fill)):
+            raise CannotFoldError(f"column {column.source} is imputed in two ways")
+
+
+def _order(base: Base) -> tuple[str, int, float, float]:
+    return (type(base).__name__, base.source, float(base[1]), float(base[-1]))
