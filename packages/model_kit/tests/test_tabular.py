@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_kit import tabular
 from model_kit.errors import DataError
 from model_kit.spec import Field, Value
 from model_kit.tabular import CsvWriter, Dialect, parse_cell, parse_number, read_records, replacing
@@ -216,12 +215,6 @@ def test_header_of_several_lines_may_not_be_utf_8_either() -> None:
 def test_cell_longer_than_any_is_refused() -> None:
     assert refusal("distance,zone\n1," + "A" * 200_000 + "\n").startswith("input, line 2: not CSV: field larger than")
     assert refusal("distance," + "z" * 200_000 + "\n").startswith("input, line 1: not CSV: field larger than")
-
-
-def test_line_without_an_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tabular, "LONGEST_LINE", 20)
-    with pytest.raises(DataError, match="^x.csv, line 2: longer than 20 characters: no row of a table$"):
-        list(tabular.lines_of(io.StringIO("short\n" + "x" * 30), "x.csv"))
 
 
 def test_header_alone_is_a_file_of_no_rows() -> None:

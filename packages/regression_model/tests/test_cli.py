@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,12 +21,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from model_kit import blocks, bulk
 from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, read_bundle, write_bundle
 from model_kit.definition import Dataset
 from model_kit.errors import BundleError, FloorError
 from model_kit.model import BundleModel
 from model_kit.prediction import Answer, Predictor
 from model_kit.spec import fit_spec
+from model_kit.tabular import parse_cell
 from model_kit.testing import derive as derive_rides
 from model_kit.testing import load_rides, write_ride_bundle
 from onnx import TensorProto, helper, numpy_helper
@@ -136,24 +140,62 @@ def test_predict_through_pipes(monkeypatch: pytest.MonkeyPatch, capsysbinary: py
     assert capsysbinary.readouterr().out.decode() == PRICED.replace("x", "é")
 
 
-def test_predict_streams_in_chunks(
-    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_predict_reads_and_writes_block_by_block(
+    suffix: str, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(blocks, "SIZE", 1000)
+    monkeypatch.setattr(blocks, "_PIECE", 500)
     sizes: list[int] = []
-    ask = Predictor.__call__
+    parts = bulk.parts
 
-    def count(self: Predictor, records: list[object]) -> Answer:
-        sizes.append(len(records))
-        return ask(self, records)
+    def count(*arguments: Any, **options: Any) -> Iterator[bulk.Part]:
+        for part in parts(*arguments, **options):
+            sizes.append(part.size)
+            yield part
 
-    monkeypatch.setattr(Predictor, "__call__", count)
-    source = tmp_path / "many.csv"
-    source.write_text("distance,zone,id\n" + "".join(f"8,A,{number}\n" for number in range(2500)))
-    assert cli.main(["predict", str(source), "-o", str(target)]) == 0
-    assert sizes == [1000, 1000, 500]
-    rows = rows_of(target)
-    assert [row["id"] for row in rows] == [str(number) for number in range(2500)]
+    def counted(*arguments: Any, **options: Any) -> Any:
+        return (part for part in count(*arguments, **options))
+
+    monkeypatch.setattr(bulk, "parts", counted)
+    source = tmp_path / f"many.{suffix}"
+    rows = [f"8,A,{number}" for number in range(2500)]
+    if suffix == "jsonl":
+        rows = [json.dumps({"distance": 8, "zone": "A", "id": str(number)}) for number in range(2500)]
+    header = "" if suffix == "jsonl" else "distance,zone,id\n"
+    source.write_text(header + "".join(f"{row}\n" for row in rows))
+    output = target.with_suffix(f".{suffix}")
+    assert cli.main(["predict", str(source), "-o", str(output), "--workers", "1"]) == 0
+    assert sum(sizes) == len(source.read_bytes()) - len(header)
+    assert max(sizes) < 2100
+    written = rows_of(output) if suffix == "csv" else [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["id"] for row in written] == [str(number) for number in range(2500)]
+    assert len({row["prediction"] for row in written}) == 1
     assert "2500 rows scored, 0 failed" in capsys.readouterr().err
+
+
+def test_predict_keeps_rows_with_a_wrong_number_of_cells_in_place(
+    source: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source.write_text('distance,zone,note\n8,A\n8,A,x\n8,A,x,"y, z",7\n16,B,NA\n')
+    fare, other = float(np.exp(2.5 + 8 / 8 + 1 / 16)), float(np.exp(2.5 + 16 / 8 + 1 / 16 - 1 / 4))
+    assert cli.main(["predict", str(source), "-o", str(target), "--strict"]) == 1
+    assert target.read_text() == (
+        "distance,zone,note,prediction,error\n"
+        "8,A,,,2 cells where the header has 3\n"
+        f"8,A,x,{fare!r},\n"
+        '8,A,x,,"5 cells where the header has 3; beyond them: ""y, z"",7"\n'
+        f"16,B,NA,{other!r},\n"
+    )
+    assert capsys.readouterr().err.splitlines()[-1] == "2 rows scored, 2 failed"
+    converted = target.with_suffix(".jsonl")
+    assert cli.main(["predict", str(source), "-o", str(converted)]) == 0
+    assert [json.loads(line)["error"] for line in converted.read_text().splitlines()] == [
+        "2 cells where the header has 3",
+        None,
+        '5 cells where the header has 3; beyond them: "y, z",7',
+        None,
+    ]
 
 
 def test_predict_shows_progress_on_a_terminal_only(
@@ -432,11 +474,175 @@ def test_predict_ended_by_control_c_leaves_no_half_file(target: Path) -> None:
     assert os.listdir(target.parent) == [target.name]
 
 
+# predict, with other processes
+
+
+PROGRAM = (
+    # A shell that runs the tests in the background has its children ignore Ctrl-C.
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    f"import sys; sys.path[:] = {sys.path!r}\n"
+    "from model_kit import bulk; bulk.PATIENCE = -1.0\n"
+    "from regression_model import cli\n"
+    "sys.exit(cli.main())\n"
+)
+
+
+@pytest.fixture
+def houses(house_folder: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, pricing houses that come through a pipe, with two processes that help; some have been priced."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "priced.csv").write_text("before")
+    header, rows = sample.csv_bytes(100).split(b"\n", 1)
+    arguments = ["predict", "-", "-o", str(tmp_path / "out" / "priced.csv"), "--workers", "2"]
+    # Measuring coverage takes a lock that an interrupt may leave locked for ever.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments, "--bundle", str(house_folder)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ,
+        process_group=0,
+    )
+    assert process.stdin is not None
+    process.stdin.write(header + b"\n" + rows * 40)
+    process.stdin.flush()
+    while len(children(process.pid)) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    with process:
+        yield process
+        if process.poll() is None:
+            process.kill()
+
+
+def children(number: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+
+
+def assert_gone(numbers: list[int]) -> None:
+    for _ in range(200):
+        alive = [number for number in numbers if Path(f"/proc/{number}/stat").exists()]
+        if not alive:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"still there: {alive}")
+
+
+def complaint(process: subprocess.Popen[bytes]) -> str:
+    assert process.stderr is not None
+    complaints = process.stderr.read().decode()
+    assert "Traceback" not in complaints
+    return complaints.splitlines()[-1]
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are listed elsewhere here")
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("number", "status", "words"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "ended by SIGTERM"),
+        (signal.SIGHUP, 129, "ended by SIGHUP"),
+    ],
+)
+def test_predict_that_is_ended_leaves_no_half_file_and_no_process(
+    number: signal.Signals, status: int, words: str, houses: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    workers = children(houses.pid)
+    # As a terminal does: to the whole group.
+    os.killpg(houses.pid, number)
+    assert houses.wait(20) == status
+    assert complaint(houses) == f"regression-model: {words}"
+    assert (tmp_path / "out" / "priced.csv").read_text() == "before"
+    assert os.listdir(tmp_path / "out") == ["priced.csv"]
+    assert_gone(workers)
+
+
+@needs_proc
+def test_predict_whose_process_is_killed_says_so_and_leaves_no_half_file(
+    houses: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    workers = children(houses.pid)
+    os.kill(workers[0], signal.SIGKILL)
+    assert houses.stdin is not None
+    with suppress(BrokenPipeError):
+        houses.stdin.write(sample.csv_bytes(2000).split(b"\n", 1)[1])
+        houses.stdin.close()
+    assert houses.wait(20) == 1
+    assert complaint(houses) == ("regression-model: a worker process was ended by SIGKILL, perhaps for want of memory")
+    assert (tmp_path / "out" / "priced.csv").read_text() == "before"
+    assert os.listdir(tmp_path / "out") == ["priced.csv"]
+    assert_gone(workers)
+
+
+@needs_proc
+def test_predict_that_is_killed_leaves_no_process(houses: subprocess.Popen[bytes]) -> None:
+    workers = children(houses.pid)
+    houses.kill()
+    assert houses.wait(20) == -signal.SIGKILL
+    assert_gone(workers)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_predict_with_other_processes_writes_the_same_bytes(
+    suffix: str, house_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "SIZE", 20_000)
+    sample.write(tmp_path / "houses.csv", 600)
+    source = tmp_path / f"houses.{suffix}"
+    if suffix == "jsonl":
+        rows = [
+            {name: parse_cell(field, row[name]) for name, field in {field.name: field for field in FIELDS}.items()}
+            for row in rows_of(tmp_path / "houses.csv")
+        ]
+        source.write_text(
+            "".join(json.dumps({**row, "1stFlrSF": [None, 1000, "x"][n % 3]}) + "\n" for n, row in enumerate(rows))
+        )
+    else:
+        text = source.read_text().replace(",TA,", ",,", 50).replace(",CBlock,", ',"C, Block",', 50)
+        source.write_text(text.replace(",Pave,", ",", 20))
+    results = []
+    for workers, patience in (("1", 0.0), ("2", -1.0)):
+        monkeypatch.setattr(bulk, "PATIENCE", patience)
+        output = tmp_path / f"priced-{workers}.{suffix}"
+        arguments = ["predict", str(source), "-o", str(output), "--workers", workers, "--bundle", str(house_folder)]
+        assert cli.main(arguments) == 0
+        results.append((output.read_bytes(), capsys.readouterr().err))
+    assert results[0] == results[1]
+    assert len(results[0][0].splitlines()) == 600 + (suffix == "csv")
+    assert (
+        results[0][1].splitlines()[-1]
+        == f"{'580' if suffix == 'csv' else '400'} rows scored, {'20' if suffix == 'csv' else '200'} failed"
+    )
+
+
+@pytest.mark.parametrize("number", ["0", "257", "many"])
+def test_number_of_processes_is_checked(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["predict", "x.csv", "-o", "y.csv", "--workers", number])
+    assert ended.value.code == 2
+    assert "--workers" in capsys.readouterr().err
+
+
+def test_signals_are_as_they_were_after_a_command(source: Path, target: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["predict", str(source), "-o", str(target)]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_predict_works_in_a_thread(source: Path, target: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(cli.main, ["predict", str(source), "-o", str(target)]).result() == 0
+    assert target.read_text() == PRICED
+
+
 # real rows, with the declared fields and a graph of one weight
 
 
 @pytest.fixture(scope="session")
-def house_model(tmp_path_factory: pytest.TempPathFactory) -> BundleModel:
+def house_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """log price = 5 + log(1 + living area), over the 79 fields as learned from the synthetic sample."""
     folder = tmp_path_factory.mktemp("houses") / "bundle"
     spec = fit_spec(FIELDS, TARGET, dataset.synthetic().rows).with_offset(5.0)
@@ -461,7 +667,12 @@ def house_model(tmp_path_factory: pytest.TempPathFactory) -> BundleModel:
         REFERENCE: dump_json({}),
     }
     write_bundle(folder, files)
-    return BundleModel(read_bundle(folder), derive, "1.0.0")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def house_model(house_folder: Path) -> BundleModel:
+    return BundleModel(read_bundle(house_folder), derive, "1.0.0")
 
 
 def test_predict_prices_the_synthetic_sample(

@@ -5,6 +5,7 @@ ModelKitError
 ├── DataError           a training or input file cannot be used
 ├── BundleError         a bundle is missing, damaged or of another format
 ├── MissingLibraryError something needs an optional library that is not installed
+├── WorkerError         a process that shares the work failed or was ended
 ├── NotReadyError       a loaded model does not score its golden row
 ├── ExportError         the exported graph disagrees with the estimator
 ├── CannotFoldError     an estimator has a part that folding has no rule for
@@ -40,6 +41,10 @@ class BundleError(ModelKitError):
 
 class MissingLibraryError(ModelKitError):
     """Something needs an optional library that is not installed; the text names both."""
+
+
+class WorkerError(ModelKitError):
+    """A process that shares the work failed or was ended; the text says how."""
 
 
 class NotReadyError(ModelKitError):

@@ -15,17 +15,18 @@ from model_kit.tabular import LONGEST_LINE, binary_kind
 INPUT: Final = "input"
 
 
-def read_lines(file: BinaryIO, name: str) -> Iterator[Entry]:
+def read_lines(file: BinaryIO, name: str, first: int = 1) -> Iterator[Entry]:
     """The rows of a file, in order; blank lines and a byte-order mark are passed over.
 
     Args:
         file: UTF-8 text.
         name: what errors call the file.
+        first: number of the first line.
 
     Raises:
         DataError: the file is of another kind, or has a line longer than ``LONGEST_LINE``.
     """
-    number = 0
+    number = first - 1
     while content := file.readline(LONGEST_LINE):
         number += 1
         if number == 1:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from model_kit.errors import DataError
 
 
 class Entry(NamedTuple):
@@ -20,3 +22,16 @@ class Entry(NamedTuple):
     number: int
     record: object
     fault: str = ""
+
+
+def refusing(entries: Iterator[Entry], name: str, columns: Sequence[str]) -> Iterator[Entry]:
+    """The same entries, none of which has a key that is going to be added.
+
+    Raises:
+        DataError: one has; the text names file, line and key.
+    """
+    for entry in entries:
+        for column in columns:
+            if column in entry.original:
+                raise DataError(f"{name}, line {entry.number}: has a key {column} already")
+        yield entry

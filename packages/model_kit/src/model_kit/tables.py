@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, Protocol, TextIO, TypeAlias, cast, get_args
 
+from model_kit.blocks import Block, Lines
 from model_kit.errors import DataError
 from model_kit.jsonlines import JsonLinesWriter, read_lines
 from model_kit.parquet import ParquetRows, ParquetWriter
-from model_kit.rows import Entry
+from model_kit.rows import Entry, refusing
 from model_kit.spec import InputSpec
-from model_kit.tabular import CsvWriter, Dialect, Records, lines_of, read_records, replacing, replacing_binary
+from model_kit.tabular import CsvWriter, Dialect, Records, read_records, replacing, replacing_binary
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
@@ -48,6 +49,7 @@ class Table:
         columns: its columns in order; ``None`` where each row has its own keys.
         total: how much there is to read, in the unit of ``position``; ``None`` if that is not known.
         position: how much has been read.
+        blocks: instead of ``entries``: what comes after the header, cut into blocks; ``None`` of a Parquet file.
         csv: the rows of a CSV file, for what only those have.
         schema: the Arrow schema of a Parquet file.
     """
@@ -58,6 +60,7 @@ class Table:
     columns: tuple[str, ...] | None
     total: int | None
     position: Callable[[], int]
+    blocks: Iterator[Block] | None = None
     csv: Records | None = None
     schema: Any = None
 
@@ -74,7 +77,7 @@ class Table:
             DataError: one is; of a table whose rows have their own keys, when such a row is read.
         """
         if self.columns is None:
-            self.entries = _refusing(self.entries, self.name, columns)
+            self.entries = refusing(self.entries, self.name, columns)
             return
         clashes = [column for column in columns if column in self.columns]
         if clashes:
@@ -122,15 +125,14 @@ def reading(path: str, spec: InputSpec, as_format: Format | None = None) -> Gene
         # A pipe has no size; neither does a device.
         total = os.fstat(file.fileno()).st_size or None if path != STANDARD else None
         position = file.tell if total else _nothing
+        lines = Lines(file, name_of(path))
         if as_format == "jsonl":
-            yield Table(name_of(path), as_format, read_lines(file, name_of(path)), None, total, position)
+            entries, blocks = read_lines(file, name_of(path)), lines.line_blocks()
+            yield Table(name_of(path), as_format, entries, None, total, position, blocks)
             return
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        try:
-            records = read_records(lines_of(text, name_of(path)), spec, name_of(path))
-            yield Table(records.name, as_format, _csv_entries(records), records.columns, total, position, csv=records)
-        finally:
-            text.detach()
+        records = read_records(lines, spec, name_of(path))
+        blocks = lines.csv_blocks(records.dialect.delimiter)
+        yield Table(records.name, as_format, records.entries(), records.columns, total, position, blocks, csv=records)
 
 
 @contextmanager
@@ -175,6 +177,23 @@ def writing(
         writer.close()
 
 
+@contextmanager
+def writing_parts(
+    path: str, table: Table, *, numbers: tuple[str, ...] = (), texts: tuple[str, ...] = ()
+) -> Generator[BinaryIO, None, None]:
+    """As :func:`writing`, in the format of ``table``, for rows that are bytes already; a header has been written.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with _binary_output(path) as file:
+        if table.csv:
+            header = io.StringIO(newline="")
+            CsvWriter(header, (*table.csv.columns, *numbers, *texts), table.csv.dialect)
+            file.write(header.getvalue().encode())
+        yield file
+
+
 class _Counter(Iterator[Entry]):
     """Rows, counted."""
 
@@ -195,23 +214,10 @@ def _nothing() -> int:
     return 0
 
 
-def _csv_entries(records: Records) -> Iterator[Entry]:
-    for cells, record in records:
-        yield Entry(cells, records.line, record)
-
-
-def _refusing(entries: Iterator[Entry], name: str, columns: Sequence[str]) -> Iterator[Entry]:
-    for entry in entries:
-        for column in columns:
-            if column in entry.original:
-                raise DataError(f"{name}, line {entry.number}: has a key {column} already")
-        yield entry
-
-
 @contextmanager
-def _open(path: str) -> Generator[BinaryIO, None, None]:
+def _open(path: str) -> Generator[io.BufferedReader, None, None]:
     if path == STANDARD:
-        yield cast("BinaryIO", sys.stdin.buffer)
+        yield cast("io.BufferedReader", sys.stdin.buffer)
         return
     try:
         file = Path(path).open("rb")  # noqa: SIM115 - what is read later is not to be called unreadable
@@ -249,11 +255,8 @@ def _text_output(path: str) -> Generator[TextIO, None, None]:
 @contextmanager
 def _binary_output(path: str) -> Generator[BinaryIO, None, None]:
     if path == STANDARD:
-        with tempfile.TemporaryFile() as copy:
-            yield cast("BinaryIO", copy)
-            copy.seek(0)
-            shutil.copyfileobj(copy, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
         return
     with replacing_binary(Path(path)) as file:
         yield file

@@ -11,15 +11,16 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, NoReturn, TextIO, TypeAlias
 
 from model_kit.errors import DataError
+from model_kit.rows import Entry
 from model_kit.spec import Field, InputSpec, Value
 
 #: What files write for a missing value. "None" and "nan" are not among them: they can be levels.
@@ -39,7 +40,9 @@ LONGEST_LINE: Final = 4_000_000
 _INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DECIMAL_COMMA: Final = re.compile(r"\s*[+-]?\d[\d.]*,\d+\s*", re.ASCII)
-_SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+_SEPARATOR_LINE: Final = re.compile(r'"?sep=([^"\r\n])"?\s*', re.IGNORECASE)
+#: What makes a writer look closer, besides the delimiter.
+_QUOTED: Final = re.compile(r'["\r\n]')
 #: First bytes of files that are no text -> what they are.
 _MAGIC: Final[Mapping[bytes, str]] = {
     b"PK\x03\x04": "a workbook (.xlsx) or zip archive, not CSV text; export the sheet as CSV UTF-8",
@@ -105,6 +108,66 @@ def parse_cell(field: Field, text: str) -> Value:
     return text
 
 
+class RecordMaker:
+    """Cells -> records.
+
+    Args:
+        spec: says how to read its fields.
+        columns: names of the cells, in order.
+
+    Attributes:
+        decimal_commas: numbers so far that will be refused because they are written like 12,5.
+    """
+
+    def __init__(self, spec: InputSpec, columns: Sequence[str]) -> None:
+        self.decimal_commas = 0
+        position = {column: index for index, column in enumerate(columns)}
+        self._parsers = [
+            (field.name, position[field.name], partial(parse_cell, field), field.kind != "category")
+            for field in spec.fields
+            if field.name in position
+        ]
+
+    def __call__(self, cells: Sequence[str]) -> Record:
+        """What the model is asked about a row with as many cells as there are columns."""
+        record = {}
+        for name, index, parse, numeric in self._parsers:
+            value = record[name] = parse(cells[index])
+            if numeric and isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+                self.decimal_commas += 1
+        return record
+
+
+def fitted(cells: Sequence[str], width: int, dialect: Dialect) -> tuple[list[str], str]:
+    """As many cells as the header has of a row that has more or fewer, and what is wrong with it.
+
+    Cells that are missing are empty; what there is beyond the header is repeated in the fault, so that nothing is lost.
+    """
+    fault = _wrong_width(len(cells), width)
+    if any(cells[width:]):
+        fault += f"; beyond them: {csv_text(cells[width:], dialect)}"
+    return [*cells[:width], *[""] * (width - len(cells))], fault
+
+
+def cut_off(name: str, line: int, n_cells: int, width: int) -> DataError:
+    """What to raise where a file ends within a row."""
+    return DataError(f"{name}, line {line}: {_wrong_width(n_cells, width)}; it is the last line: the file is cut off")
+
+
+def not_csv(name: str, line: int, error: csv.Error) -> DataError:
+    """What to raise where a file is no CSV."""
+    return DataError(f"{name}, line {line}: not CSV: {error}")
+
+
+def not_utf8(name: str) -> DataError:
+    """What to raise where a file is no UTF-8 text."""
+    return DataError(f"{name}: not UTF-8 text; export it as CSV UTF-8")
+
+
+def _wrong_width(n_cells: int, width: int) -> str:
+    return f"{n_cells} {'cell' if n_cells == 1 else 'cells'} where the header has {width}"
+
+
 class Records(Iterator[tuple[Cells, Record]]):
     """The rows of a CSV file, one at a time; :func:`read_records` makes it.
 
@@ -113,23 +176,39 @@ class Records(Iterator[tuple[Cells, Record]]):
         columns: the header, in order.
         dialect: how the file is written.
         line: number of the line on which the last row began, from 1.
-        decimal_commas: numbers so far that were refused because they are written like 12,5.
+        record: makes the records.
     """
 
     def __init__(self, file: Iterable[str], spec: InputSpec, name: str) -> None:
         self.name = name
         self.line = 1
-        self.decimal_commas = 0
         self.dialect, lines = self._look_at(iter(file), spec)
-        self._reader = csv.reader(lines, delimiter=self.dialect.delimiter, strict=True)
+        self._last_line = ""
+        self._reader = csv.reader(self._remembered(lines), delimiter=self.dialect.delimiter, strict=True)
         self.columns = tuple(self._header())
         self._refuse_columns(spec.required)
-        position = {column: index for index, column in enumerate(self.columns)}
-        self._parsers = [
-            (field.name, position[field.name], partial(parse_cell, field), field.kind != "category")
-            for field in spec.fields
-            if field.name in position
-        ]
+        self.record = RecordMaker(spec, self.columns)
+
+    @property
+    def decimal_commas(self) -> int:
+        """Numbers so far that will be refused because they are written like 12,5."""
+        return self.record.decimal_commas
+
+    def entries(self) -> Iterator[Entry]:
+        """The rows; one with a cell too many or too few is a row at fault, see :func:`fitted`.
+
+        Raises:
+            DataError: a line is no CSV, or the file ends within one; the text names it.
+        """
+        width = len(self.columns)
+        while (cells := self._read()) is not None:
+            if len(cells) == width:
+                yield Entry(dict(zip(self.columns, cells, strict=True)), self.line, self.record(cells))
+                continue
+            if len(cells) < width and not self._last_line.endswith(("\n", "\r")):
+                raise cut_off(self.name, self.line, len(cells), width)
+            kept, fault = fitted(cells, width, self.dialect)
+            yield Entry(dict(zip(self.columns, kept, strict=True)), self.line, {}, fault)
 
     def __next__(self) -> tuple[Cells, Record]:
         """The next row.
@@ -142,12 +221,12 @@ class Records(Iterator[tuple[Cells, Record]]):
             raise StopIteration
         if len(cells) != len(self.columns):
             self._refuse_row(len(cells))
-        record = {}
-        for name, index, parse, numeric in self._parsers:
-            value = record[name] = parse(cells[index])
-            if numeric and isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
-                self.decimal_commas += 1
-        return dict(zip(self.columns, cells, strict=True)), record
+        return dict(zip(self.columns, cells, strict=True)), self.record(cells)
+
+    def _remembered(self, lines: Iterator[str]) -> Iterator[str]:
+        for line in lines:
+            self._last_line = line
+            yield line
 
     def _look_at(self, lines: Iterator[str], spec: InputSpec) -> tuple[Dialect, Iterator[str]]:
         """How the file is written, found in its first line that is not blank; and all its lines, without a mark."""
@@ -207,20 +286,19 @@ class Records(Iterator[tuple[Cells, Record]]):
                 if cells is None or cells:
                     return cells
         except csv.Error as error:
-            raise DataError(f"{self.name}, line {self.line}: not CSV: {error}") from error
+            raise not_csv(self.name, self.line, error) from error
         except UnicodeDecodeError as error:
             self._refuse_encoding(error)
 
     def _refuse_encoding(self, error: UnicodeDecodeError) -> NoReturn:
         kind = binary_kind(error.object) if self.line == 1 else None
-        raise DataError(f"{self.name}: {kind or 'not UTF-8 text; export it as CSV UTF-8'}") from error
+        raise (DataError(f"{self.name}: {kind}") if kind else not_utf8(self.name)) from error
 
     def _refuse_row(self, n_cells: int) -> NoReturn:
         line, width = self.line, len(self.columns)
-        text = f"{self.name}, line {line}: {n_cells} {'cell' if n_cells == 1 else 'cells'} where the header has {width}"
         if n_cells < width and self._read() is None:
-            text += "; it is the last line: the file is cut off"
-        raise DataError(text)
+            raise cut_off(self.name, line, n_cells, width)
+        raise DataError(f"{self.name}, line {line}: {_wrong_width(n_cells, width)}")
 
 
 def read_records(file: Iterable[str], spec: InputSpec, name: str = "input") -> Records:
@@ -240,6 +318,17 @@ def read_records(file: Iterable[str], spec: InputSpec, name: str = "input") -> R
         DataError: no header, a required column missing, a column twice, or not CSV.
     """
     return Records(file, spec, name)
+
+
+def csv_text(cells: Sequence[str], dialect: Dialect) -> str:
+    """Some cells of a row as :class:`CsvWriter` writes them."""
+    text = dialect.delimiter.join(cells)
+    if text.count(dialect.delimiter) == len(cells) - 1 and not _QUOTED.search(text):
+        return text
+    file = StringIO(newline="")
+    # One cell more, as a row that is nothing but an empty cell is written in another way.
+    csv.writer(file, delimiter=dialect.delimiter, lineterminator=dialect.line_end).writerow([*cells, ""])
+    return file.getvalue().removesuffix(dialect.delimiter + dialect.line_end)
 
 
 class CsvWriter:
@@ -300,20 +389,6 @@ def replacing(path: Path) -> Generator[TextIO, None, None]:
             yield text
         finally:
             text.detach()
-
-
-def lines_of(file: TextIO, name: str) -> Iterator[str]:
-    """The lines of a text file, one at a time.
-
-    Raises:
-        DataError: a line is longer than ``LONGEST_LINE``.
-    """
-    number = 0
-    while line := file.readline(LONGEST_LINE):
-        number += 1
-        if len(line) == LONGEST_LINE:
-            raise DataError(f"{name}, line {number}: longer than {LONGEST_LINE:,} characters: no row of a table")
-        yield line
 
 
 def _delimiter(header: str, spec: InputSpec) -> str:

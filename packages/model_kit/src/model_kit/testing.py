@@ -17,10 +17,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from model_kit.bulk import Answerer, Job, answerer
 from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, write_bundle
 from model_kit.definition import Estimator, Floors, ModelDefinition
 from model_kit.encoding import Encoded
 from model_kit.model import BundleModel
+from model_kit.prediction import Predictor
 from model_kit.spec import Field, InputSpec, Learned, Level, Target, Value
 
 if TYPE_CHECKING:
@@ -174,3 +176,8 @@ def _linear_regression(_: InputSpec) -> Estimator:
 def load_rides(folder: Path, version: str = "1.2.3") -> BundleModel:
     """Load the bundle of rides from ``folder``."""
     return BundleModel.load(folder, derive, version)
+
+
+def rides_answerer(folder: Path, job: Job) -> Answerer:
+    """What answers blocks with the bundle of rides in ``folder``; other processes find it by its name."""
+    return answerer(Predictor(load_rides(folder)), job)

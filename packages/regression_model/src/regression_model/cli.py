@@ -6,18 +6,36 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
+from model_kit import bulk
+from model_kit.blocks import Block
 from model_kit.errors import BundleError, DataError, MissingLibraryError, ModelKitError
 from model_kit.model import CHUNK, BundleModel
+from model_kit.pool import MOST, n_processors
 from model_kit.prediction import Predictor
 from model_kit.progress import Progress
-from model_kit.tables import FORMATS, STANDARD, Format, Table, Writer, format_of, name_of, reading, writing
-from model_kit.validation import in_words
+from model_kit.tables import (
+    FORMATS,
+    STANDARD,
+    Format,
+    Table,
+    Writer,
+    format_of,
+    name_of,
+    reading,
+    writing,
+    writing_parts,
+)
+from model_kit.tabular import Dialect
 
 from regression_model import dataset, predict, sample, serving
 from regression_model.derive import derive
@@ -122,6 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(arguments)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
+    except _EndedError as error:
+        return _complain(f"ended by {error.signal.name}", 128 + error.signal)
     except DataError as error:
         return _complain(str(error), UNUSABLE)
     except MissingLibraryError as error:
@@ -200,6 +220,12 @@ def _parser() -> argparse.ArgumentParser:
         "--output-format", choices=FORMATS, help="of the output (default: by its name, else as the input)"
     )
     score.add_argument("--strict", action="store_true", help="exit with 1 if a row could not be scored")
+    score.add_argument(
+        "--workers",
+        type=_processes,
+        metavar="N",
+        help=f"processes that share a long file (default: one per processor, at most {MOST})",
+    )
     score.set_defaults(run=_predict)
 
     judge = commands.add_parser(
@@ -264,14 +290,46 @@ def _data(arguments: argparse.Namespace) -> int:
     return OK
 
 
+class _EndedError(BaseException):
+    """A signal asks this process to end; like Ctrl-C it is no error that anybody handles on the way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    raise _EndedError(number)
+
+
+@contextmanager
+def _ending_cleanly() -> Generator[None, None, None]:
+    """Signals that end a process end it as Ctrl-C does: no half file, no process left behind."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # Python handles signals in the main thread; and one that is ignored (nohup) stays ignored.
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _predict(arguments: argparse.Namespace) -> int:
-    predictor = Predictor(_model(arguments)) if arguments.bundle else predict.predictor()
-    with reading(arguments.input, predictor.model.spec, arguments.format) as table:
+    predictor = _predictor(arguments.bundle)
+    with _ending_cleanly(), reading(arguments.input, predictor.model.spec, arguments.format) as table:
         table.refuse((PREDICTION, ERROR))
         _note_absent(table, predictor.model.spec.names)
         as_format = arguments.output_format or format_of(arguments.output, table.format)
-        with writing(arguments.output, table, as_format, numbers=(PREDICTION,), texts=(ERROR,)) as writer:
-            scored, failed = _price(table, predictor, writer, as_format)
+        if table.blocks and as_format == table.format:
+            scored, failed = _price_blocks(table, table.blocks, predictor, arguments)
+        else:
+            with writing(arguments.output, table, as_format, numbers=(PREDICTION,), texts=(ERROR,)) as writer:
+                scored, failed = _price(table, predictor, writer, as_format)
         _note_decimal_commas(table)
     if predictor.model.card["data"]["synthetic"]:
         _note(SYNTHETIC)
@@ -279,16 +337,50 @@ def _predict(arguments: argparse.Namespace) -> int:
     return FAILED if failed and arguments.strict else OK
 
 
+def _predictor(bundle: Path | None) -> Predictor:
+    return Predictor(BundleModel.load(bundle, derive, serving.version())) if bundle else predict.predictor()
+
+
+def _answerer(bundle: Path | None, job: bulk.Job) -> bulk.Answerer:
+    """What another process calls."""
+    return bulk.answerer(_predictor(bundle), job)
+
+
+def _price_blocks(
+    table: Table, blocks: Iterator[Block], predictor: Predictor, arguments: argparse.Namespace
+) -> tuple[int, int]:
+    """As :func:`_price`, by blocks, with other processes if that pays."""
+    job = bulk.Job(table.name, PREDICTION, ERROR, table.columns, table.csv.dialect if table.csv else Dialect())
+    parts = bulk.parts(
+        blocks,
+        bulk.answerer(predictor, job),
+        partial(_answerer, arguments.bundle, job),
+        total=table.total,
+        n_processes=arguments.workers or n_processors(),
+    )
+    scored = failed = 0
+    with (
+        writing_parts(arguments.output, table, numbers=(PREDICTION,), texts=(ERROR,)) as file,
+        Progress("Predicting", table.total) as progress,
+        closing(parts),
+    ):
+        for part in parts:
+            file.write(part.content)
+            scored += part.scored
+            failed += part.failed
+            if table.csv:
+                table.csv.record.decimal_commas += part.decimal_commas
+            progress.show(table.position(), f"{scored + failed:,} rows")
+    return scored, failed
+
+
 def _price(table: Table, predictor: Predictor, writer: Writer, as_format: Format) -> tuple[int, int]:
     """Write every row with its prediction or its error; returns how many were scored and how many not."""
     scored = failed = 0
     with Progress("Predicting", table.total) as progress:
         while chunk := list(islice(table.entries, CHUNK)):
-            answer = predictor([entry.record for entry in chunk])
-            for position, (entry, prediction) in enumerate(zip(chunk, answer.predictions, strict=True)):
-                error = entry.fault or in_words(answer.errors.get(position, {}))
-                added = {PREDICTION: None if error else prediction, ERROR: error or None}
-                writer.write({**table.row(entry, as_format), **added})
+            for entry, (prediction, error) in zip(chunk, bulk.answers(predictor, chunk), strict=True):
+                writer.write({**table.row(entry, as_format), PREDICTION: prediction, ERROR: error or None})
                 failed += bool(error)
             scored += len(chunk)
             progress.show(table.position(), f"{scored:,} rows")
@@ -418,6 +510,13 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 3600:
         raise argparse.ArgumentTypeError("from above 0 to 3600 seconds")
     return seconds
+
+
+def _processes(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 256:
+        raise argparse.ArgumentTypeError("from 1 to 256 processes")
+    return number
 
 
 def _sha256(text: str) -> str:

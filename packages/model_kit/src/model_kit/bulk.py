@@ -1,0 +1,270 @@
+"""Blocks of a file in, the same rows with their predictions out: what a process does that shares the work on a file."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from io import BytesIO, StringIO
+from itertools import islice
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+
+from model_kit.blocks import Block
+from model_kit.cells import CellEncoder, Certain
+from model_kit.encoding import Encoded
+from model_kit.jsonlines import JsonLinesWriter, read_lines
+from model_kit.model import CHUNK
+from model_kit.pool import in_order
+from model_kit.prediction import Predictor
+from model_kit.rows import Entry, refusing
+from model_kit.tabular import Dialect, RecordMaker, csv_text, cut_off, fitted, not_csv, not_utf8
+from model_kit.validation import in_words
+
+#: Seconds of work that starting processes must save: they take one to begin with.
+PATIENCE: Final = 1.0
+#: Delimiters that the text of a number may hold, so that it would have to be quoted.
+_NUMERIC: Final = frozenset("0123456789.+-e")
+#: What stands between the cells and rows that have been read from quoted text: control characters made for that.
+_CELL_END: Final = "\x1f"
+_ROW_END: Final = "\x1e"
+
+
+class Job(NamedTuple):
+    """What has to be known of a file to answer a block of it.
+
+    Attributes:
+        name: what errors call it.
+        prediction, error: what the values are called that are added to each row.
+        columns: its columns, in order; none of JSON Lines.
+        dialect: how it is written, if it is CSV.
+    """
+
+    name: str
+    prediction: str
+    error: str
+    columns: tuple[str, ...] | None = None
+    dialect: Dialect = Dialect()
+
+
+class Part(NamedTuple):
+    """What became of a block.
+
+    Attributes:
+        content: its rows as they are written.
+        size: bytes of the block.
+        scored: rows with a prediction.
+        failed: rows with an error.
+        decimal_commas: numbers that were refused because they are written like 12,5.
+    """
+
+    content: bytes
+    size: int
+    scored: int
+    failed: int
+    decimal_commas: int = 0
+
+
+Answerer: TypeAlias = Callable[[Block], Part]
+
+
+def answerer(predictor: Predictor, job: Job) -> Answerer:
+    """What answers the blocks of a file, one after the other."""
+    return JsonLines(predictor, job) if job.columns is None else Csv(predictor, job, job.columns)
+
+
+class JsonLines:
+    """Answers blocks of JSON Lines."""
+
+    def __init__(self, predictor: Predictor, job: Job) -> None:
+        self._ask = predictor
+        self._job = job
+
+    def __call__(self, block: Block) -> Part:
+        """Answer every line.
+
+        Raises:
+            DataError: see :func:`~model_kit.jsonlines.read_lines`, or a row has one of the added keys already.
+        """
+        added = (self._job.prediction, self._job.error)
+        entries = refusing(read_lines(BytesIO(block.content), self._job.name, block.line), self._job.name, added)
+        output = StringIO()
+        writer = JsonLinesWriter(output)
+        scored = failed = 0
+        while chunk := list(islice(entries, CHUNK)):
+            for entry, (prediction, error) in zip(chunk, answers(self._ask, chunk), strict=True):
+                writer.write({**entry.original, added[0]: prediction, added[1]: error or None})
+                failed += bool(error)
+            scored += len(chunk)
+        return Part(output.getvalue().encode(), len(block.content), scored - failed, failed)
+
+
+class _Rows(NamedTuple):
+    """The rows of a block.
+
+    Attributes:
+        lines: as they are written, without what is added.
+        cells: the cells of one of them.
+        last_line: where the last one begins.
+        encoded, certain: see :class:`~model_kit.cells.CellEncoder`.
+    """
+
+    lines: list[str]
+    cells: Callable[[int], list[str]]
+    last_line: int
+    encoded: Encoded
+    certain: Certain
+
+
+class Csv:
+    """Answers blocks of CSV records: in the fast lane what can be, the rest as single rows are answered."""
+
+    def __init__(self, predictor: Predictor, job: Job, columns: tuple[str, ...]) -> None:
+        self._ask = predictor
+        self._name = job.name
+        self._dialect = job.dialect
+        self._width = len(columns)
+        self._record = RecordMaker(predictor.model.spec, columns)
+        self._encode = CellEncoder(predictor.model.spec, columns)
+        self._simple = job.dialect.delimiter.isascii() and job.dialect.delimiter not in _NUMERIC
+
+    def __call__(self, block: Block) -> Part:
+        """Answer every row.
+
+        Raises:
+            DataError: a line is no CSV or not UTF-8, or the file ends within one; the text names it.
+        """
+        rows = self._split(block) or self._read(block)
+        scores = np.full(len(rows.lines), np.nan)
+        scores[rows.certain] = self._ask.model.score(rows.encoded[rows.certain])
+        predictions = scores.tolist()
+        errors: dict[int, str] = {}
+        if not np.isfinite(scores).all():
+            errors = self._answer_singly(np.flatnonzero(~np.isfinite(scores)).tolist(), rows, predictions, block)
+        delimiter, end = self._dialect.delimiter, self._dialect.line_end
+        if self._simple:
+            tails = [f"{delimiter}{prediction!r}{delimiter}{end}" for prediction in predictions]
+        else:
+            tails = [f"{delimiter}{csv_text((repr(score), ''), self._dialect)}{end}" for score in predictions]
+        for index, error in errors.items():
+            tails[index] = f"{delimiter}{csv_text(('', error), self._dialect)}{end}"
+        content = "".join([line + tail for line, tail in zip(rows.lines, tails, strict=True)]).encode()
+        commas, self._record.decimal_commas = self._record.decimal_commas, 0
+        return Part(content, len(block.content), len(predictions) - len(errors), len(errors), commas)
+
+    def _split(self, block: Block) -> _Rows | None:
+        """The rows of a block where nothing is quoted and no line is blank; ``None`` if that takes a CSV reader."""
+        content = block.content
+        if not self._simple or b'"' in content:
+            return None
+        if b"\r" in content:
+            if content.count(b"\r") != content.count(b"\r\n"):
+                return None
+            content = content.replace(b"\r\n", b"\n")
+        if not content.endswith(b"\n"):
+            content += b"\n"
+        if content.startswith(b"\n") or b"\n\n" in content:
+            return None
+        lines = self._text(content).split("\n")
+        lines.pop()
+        if len(max(lines, key=len)) > csv.field_size_limit():
+            return None
+        delimiter = self._dialect.delimiter
+        encoded, certain = self._encode(content, ord(delimiter), ord("\n"))
+        return _Rows(lines, lambda index: lines[index].split(delimiter), block.line + len(lines) - 1, encoded, certain)
+
+    def _read(self, block: Block) -> _Rows:
+        """The rows of any block; in the output only those cells are quoted that have to be."""
+        reader = csv.reader(
+            StringIO(self._text(block.content), newline=""), delimiter=self._dialect.delimiter, strict=True
+        )
+        rows: list[list[str]] = []
+        begin = last_line = block.line
+        try:
+            for cells in reader:
+                if cells:
+                    rows.append(cells)
+                    last_line = begin
+                begin = block.line + reader.line_num
+        except csv.Error as error:
+            raise not_csv(self._name, begin, error) from error
+        text = "".join([f"{_CELL_END.join(cells)}{_ROW_END}" for cells in rows])
+        encoded, certain = self._encode(text.encode(), ord(_CELL_END), ord(_ROW_END))
+        n_cells = sum(map(len, rows))
+        if text.count(_ROW_END) != len(rows) or text.count(_CELL_END) != n_cells - len(rows):
+            # A cell has such a character itself.
+            encoded, certain = np.empty((len(rows), encoded.shape[1])), np.zeros(len(rows), bool)
+        return _Rows([csv_text(cells, self._dialect) for cells in rows], rows.__getitem__, last_line, encoded, certain)
+
+    def _answer_singly(
+        self, places: Sequence[int], rows: _Rows, predictions: list[float], block: Block
+    ) -> dict[int, str]:
+        """Put the predictions of the rows at ``places`` in their places; returns the errors of those without one."""
+        entries = []
+        for place in places:
+            cells, fault = rows.cells(place), ""
+            if len(cells) != self._width:
+                if len(cells) < self._width and place == len(rows.lines) - 1 and _ends_openly(block.content):
+                    raise cut_off(self._name, rows.last_line, len(cells), self._width)
+                cells, fault = fitted(cells, self._width, self._dialect)
+                rows.lines[place] = csv_text(cells, self._dialect)
+            entries.append(Entry({}, 0, {} if fault else self._record(cells), fault))
+        errors = {}
+        for place, (prediction, error) in zip(places, answers(self._ask, entries), strict=True):
+            if prediction is None:
+                errors[place] = error
+            else:
+                predictions[place] = prediction
+        return errors
+
+    def _text(self, content: bytes) -> str:
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise not_utf8(self._name) from error
+
+
+def parts(
+    blocks: Iterator[Block],
+    work: Answerer,
+    prepare: Callable[[], Answerer],
+    *,
+    total: int | None,
+    n_processes: int,
+) -> Generator[Part, None, None]:
+    """The answers to blocks, in their order; other processes help if there is enough to do.
+
+    Args:
+        blocks: taken when there is somebody to answer them.
+        work: answers them in this process.
+        prepare: makes what does the same in another.
+        total: bytes to come; ``None`` if that is not known, and then as much as there was is expected.
+        n_processes: how many may be started; with 1, none is.
+
+    Raises:
+        DataError: the file cannot be used, see :class:`JsonLines` and :class:`Csv`.
+        WorkerError: a process failed or was ended.
+    """
+    busy, done = 0.0, 0
+    for block in blocks:
+        begun = time.perf_counter()
+        part = work(block)
+        busy += time.perf_counter() - begun
+        done += part.size
+        yield part
+        expected = busy * (total - done) / done if total else busy
+        if n_processes > 1 and expected > PATIENCE:
+            yield from in_order(prepare, blocks, n_processes)
+
+
+def answers(ask: Predictor, entries: Sequence[Entry]) -> Iterator[tuple[float | None, str]]:
+    """The prediction of each entry or, where there is none, the reason in words."""
+    answer = ask([entry.record for entry in entries])
+    for position, (entry, prediction) in enumerate(zip(entries, answer.predictions, strict=True)):
+        error = entry.fault or in_words(answer.errors.get(position, {}))
+        yield (None if error else prediction), error
+
+
+def _ends_openly(content: bytes) -> bool:
+    return not content.endswith((b"\n", b"\r"))
