@@ -1,0 +1,80 @@
+"""What is sent: documents that differ from request to request, written to a file before anything is measured."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from model_kit.bundle import SPEC
+from model_kit.generation import generate_rows
+from model_kit.spec import InputSpec
+from model_kit.tabular import read_records
+
+import _scripts  # noqa: F401
+from project import ScriptError
+
+Record: TypeAlias = dict[str, Any]
+
+SEED = 20240
+#: Bytes of a file of bodies, about: wrk keeps it in memory. Few large bodies, many small ones.
+LARGEST = 16_000_000
+#: Different bodies of one record; the processor learns to predict a few that return.
+MOST = 5_000
+
+
+def read_spec(bundle: Path) -> InputSpec:
+    """The fields of a trained model.
+
+    Raises:
+        ScriptError: there is none.
+    """
+    if not (bundle / SPEC).exists():
+        raise ScriptError(f"there is no trained model in {bundle}; `make train DATA=path.csv` makes one")
+    return InputSpec.from_json((bundle / SPEC).read_bytes())
+
+
+def records(spec: InputSpec, count: int, data: str | None = None) -> list[Record]:
+    """Records to ask about: those of the CSV file ``data`` (variable ``BENCH_DATA``), over and over, or made-up ones.
+
+    Every field is there, missing values as null: about 1,600 bytes of JSON each for the house prices.
+    """
+    data = data or os.environ.get("BENCH_DATA")
+    if not data:
+        return generate_rows(spec, count, seed=SEED)
+    try:
+        with Path(data).open(encoding="utf-8-sig", newline="") as file:
+            found = [dict(record) for _, record in read_records(file, spec, data)]
+    except OSError as error:
+        raise ScriptError(f"BENCH_DATA={data} cannot be read: {error.strerror}") from error
+    if not found:
+        raise ScriptError(f"BENCH_DATA={data} has no rows")
+    return list(islice(cycle(found), count))
+
+
+def spoil(record: Record, spec: InputSpec) -> Record:
+    """The record with a text where its first required number should be."""
+    name = next(field.name for field in spec.fields if field.kind != "category" and field.required)
+    return record | {name: "many"}
+
+
+def batches(pool: Sequence[Record], rows: int) -> Iterator[list[Record]]:
+    """Batches of ``rows`` records of the pool, each beginning elsewhere."""
+    size = len(json.dumps(pool[0])) * rows
+    count = max(2, min(MOST, LARGEST // size))
+    step = max(1, len(pool) // count)
+    for number in range(count):
+        start = number * step
+        yield [pool[(start + offset) % len(pool)] for offset in range(rows)]
+
+
+def write(path: Path, documents: Iterator[Any]) -> Path:
+    """One document a line, spelled as ``requests`` sends it, with spaces."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for document in documents:
+            file.write(json.dumps(document) + "\n")
+    return path

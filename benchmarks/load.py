@@ -1,0 +1,108 @@
+"""Rate and latency of servers, started here one after the other, the repeats interleaved (A B A B).
+
+A tool for choosing settings:
+
+  python benchmarks/load.py ours bare --connections 1 16 64
+  python benchmarks/load.py ours ours:THREADS=8 ours:WEB_CONCURRENCY=3 --rows 100 --connections 8
+  nice -n -10 python benchmarks/load.py bare:GUNICORN_CMD_ARGS=--worker-class=sync bare --seconds 5 --repeats 5
+
+`bench.py` does the whole benchmark. The model is the one trained in packages/regression_model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import _scripts  # noqa: F401
+from bodies import batches, read_spec, records, write
+from generator import Load, drive, install
+from processes import stop_on_signals
+from project import Project, ScriptError
+from servers import Server, bare, constant, ours, running
+
+PATH = "/v1/predict/regression"
+
+
+def parse_server(text: str) -> Server:
+    """``ours``, ``bare`` or ``constant``, with variables of its environment after colons.
+
+    Raises:
+        ScriptError: it is none of them.
+    """
+    name, *settings = text.split(":")
+    if any("=" not in setting for setting in settings):
+        raise ScriptError(f"{text!r}: settings are written NAME=VALUE", 2)
+    environ = dict(setting.split("=", 1) for setting in settings)
+    match name:
+        case "ours":
+            return ours(environ)
+        case "bare":
+            return bare(environ)
+        case "constant":
+            return constant()
+    raise ScriptError(f"{text!r} is no server; there are ours, bare and constant", 2)
+
+
+def measure(
+    named: Sequence[tuple[str, Server]], bodies: Path, options: argparse.Namespace, folder: Path
+) -> dict[tuple[str, int], list[Load]]:
+    """Loads by name and number of connections."""
+    found: dict[tuple[str, int], list[Load]] = {}
+    for repeat in range(options.repeats):
+        for name, server in named:
+            print(f"repeat {repeat + 1} of {options.repeats}: {name}", file=sys.stderr)
+            with running(server, folder) as up:
+                drive(up.url(PATH), bodies, connections=8, seconds=1)
+                for connections in options.connections:
+                    load = drive(up.url(PATH), bodies, connections=connections, seconds=options.seconds)
+                    found.setdefault((name, connections), []).append(load)
+    return found
+
+
+def table(found: dict[tuple[str, int], list[Load]], rows: int) -> str:
+    """Medians over the repeats, and the range of the rates."""
+    lines = [f"{'server':40} {'conns':>5} {'req/s':>8} {'range':>15} {'rows/s':>9} {'median ms':>9} {'p99 ms':>8}"]
+    for (name, connections), loads in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
+        rates = [load.rate for load in loads]
+        rate = statistics.median(rates)
+        median, tail = (statistics.median(load.quantile(share) for load in loads) for share in (0.5, 0.99))
+        spread = f"{min(rates):.0f}-{max(rates):.0f}"
+        lines.append(f"{name:40} {connections:5} {rate:8.0f} {spread:>15} {rate * rows:9.0f} {median:9.3f} {tail:8.3f}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        "load.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("servers", nargs="+", metavar="SERVER[:NAME=VALUE...]", help="ours, bare or constant")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16], help="default: 1 16")
+    parser.add_argument("--rows", type=int, default=1, help="records of a request (default: 1)")
+    parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: 3)")
+    parser.add_argument("--repeats", type=int, default=3, help="default: 3")
+    options = parser.parse_args(arguments)
+    try:
+        named = [(text, parse_server(text)) for text in options.servers]
+        install()
+        with stop_on_signals(), tempfile.TemporaryDirectory(prefix="load-") as temporary:
+            spec = read_spec(Project().packages[-1].bundle)
+            pool = records(spec, max(5_000, options.rows))
+            bodies = write(Path(temporary, "bodies"), batches(pool, options.rows))
+            print(table(measure(named, bodies, options, Path(temporary)), options.rows))
+    except ScriptError as error:
+        print(f"load: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("\nload: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
