@@ -122,6 +122,23 @@ def bare(environ: Mapping[str, str] | None = None) -> Server:
     )
 
 
+def naive(pickle: Path, *options: str) -> Server:
+    """Flask, marshmallow, pandas and scikit-learn under gunicorn, which is left as it comes but for its workers."""
+    command = ("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", str(WORKERS), *options, "naive:app")
+    return Server("Flask, marshmallow, pandas", (sys.executable, *command), tutorial(pickle))
+
+
+def modern(pickle: Path) -> Server:
+    """FastAPI, pydantic, pandas and scikit-learn under uvicorn."""
+    command = ("-m", "uvicorn", "--port", "{port}", "--workers", str(WORKERS), "--no-access-log", "modern:app")
+    return Server("FastAPI, pydantic, pandas", (sys.executable, *command), tutorial(pickle))
+
+
+def tutorial(pickle: Path) -> dict[str, str]:
+    """The environment of the servers that load a pickle."""
+    return {"PYTHONPATH": str(CONTESTANTS), "MODEL": str(pickle)}
+
+
 def constant() -> Server:
     """A native server, compiled if it has not been.
 

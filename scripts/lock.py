@@ -21,6 +21,7 @@ LOCKS = (
     ("requirements/serve.in", "requirements.txt"),
     ("requirements/train.in", "requirements/train.txt"),
     ("requirements/dev.in", "requirements/dev.txt"),
+    ("requirements/bench.in", "requirements/bench.txt"),
 )
 LOWEST_PYTHON = "3.11"
 

@@ -1,0 +1,101 @@
+"""What the naive servers serve: the scikit-learn estimator of the trained model, fitted anew and pickled.
+
+A pickle is what those servers load; it is made here, in build/benchmarks, and loaded on this machine alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import joblib
+from model_kit.bundle import CARD, MANIFEST
+from model_kit.definition import Dataset
+from model_kit.evaluation import fit
+from model_kit.spec import Field, InputSpec
+from regression_model import dataset
+from regression_model.definition import DEFINITION
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import _scripts  # noqa: F401
+from project import ROOT, ScriptError
+from servers import BUILD, CONTESTANTS
+
+#: Where the training file may be if DATA does not say so: where `make data` puts it, and where the tests look.
+USUAL = ("data/house_prices.csv", "../shared/data/ames/train.csv")
+
+
+def training_data(card: dict[str, Any], data: str | None = None) -> Dataset:
+    """The very data that the served model was trained on.
+
+    Args:
+        card: of the trained model.
+        data: path of a CSV file; looked for in the usual places unless given.
+
+    Raises:
+        ScriptError: it is not there.
+    """
+    if card["data"]["synthetic"]:
+        return dataset.synthetic()
+    named = data or os.environ.get("DATA")
+    usual = [ROOT / path for path in (os.environ.get("DATA_FILE", USUAL[0]), *USUAL)]
+    for path in [Path(named)] if named else usual:
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == card["data"]["sha256"]:
+            return dataset.load(path)
+    raise ScriptError(
+        f"the naive servers need what the model was trained on, {card['data']['name']} (sha256 "
+        f"{card['data']['sha256'][:12]}...); {named or 'the usual places'}: not there. Name it: make bench DATA=path.csv"
+    )
+
+
+def pickle_pipeline(bundle: Path, data: str | None = None) -> Path:
+    """The path of the pickle for the model in ``bundle``, made if it has not been.
+
+    Raises:
+        ScriptError: the training data cannot be found.
+    """
+    digest = hashlib.sha256((bundle / MANIFEST).read_bytes() + (CONTESTANTS / "levels.py").read_bytes()).hexdigest()
+    path = BUILD / f"pipeline-{digest[:12]}.joblib"
+    if path.exists():
+        return path
+    rows = training_data(json.loads((bundle / CARD).read_bytes()), data)
+    fitted = fit(DEFINITION, rows.rows, rows.target)
+    sys.path.append(str(CONTESTANTS))
+    from levels import Codes, Levels  # noqa: PLC0415 - by the name that the servers know it by
+
+    pipeline = Pipeline(
+        [
+            ("levels", Levels({field.name: Codes(codes_of(field, fitted.spec)) for field in categories(fitted.spec)})),
+            ("features", FunctionTransformer(fitted.features.derive)),
+            ("estimator", fitted.estimator),
+        ]
+    )
+    fields = {field.name: (type_of(field), field.required) for field in fitted.spec.fields}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    joblib.dump({"pipeline": pipeline, "offset": fitted.spec.target.offset, "fields": fields}, unfinished)
+    unfinished.replace(path)
+    return path
+
+
+def categories(spec: InputSpec) -> list[Field]:
+    """The fields that have levels."""
+    return [field for field in spec.fields if field.kind == "category"]
+
+
+def codes_of(field: Field, spec: InputSpec) -> dict[Any, int]:
+    """Level -> code; levels that are whole numbers as such."""
+    codes = spec.learned[field.name].codes or {}
+    return {int(level): code for level, code in codes.items()} if field.numeric_codes else dict(codes)
+
+
+def type_of(field: Field) -> str:
+    """What a schema calls the field's values."""
+    if field.kind == "category":
+        return "integer" if field.numeric_codes else "text"
+    return field.kind
