@@ -49,7 +49,8 @@ def training_data(card: dict[str, Any], data: str | None = None) -> Dataset:
             return dataset.load(path)
     raise ScriptError(
         f"the naive servers need what the model was trained on, {card['data']['name']} (sha256 "
-        f"{card['data']['sha256'][:12]}...); {named or 'the usual places'}: not there. Name it: make bench DATA=path.csv"
+        f"{card['data']['sha256'][:12]}...), which is not at {named or ' or '.join(USUAL)}. "
+        "Name it: make bench DATA=path.csv"
     )
 
 

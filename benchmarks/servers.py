@@ -122,9 +122,12 @@ def bare(environ: Mapping[str, str] | None = None) -> Server:
     )
 
 
-def naive(pickle: Path, *options: str) -> Server:
-    """Flask, marshmallow, pandas and scikit-learn under gunicorn, which is left as it comes but for its workers."""
-    command = ("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", str(WORKERS), *options, "naive:app")
+def naive(pickle: Path) -> Server:
+    """Flask, marshmallow, pandas and scikit-learn under gunicorn: as it comes, but for workers and threads.
+
+    Threads keep connections alive: alone, a request takes 25 ms where it takes 40 without.
+    """
+    command = ("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", str(WORKERS), "--threads", "4", "naive:app")
     return Server("Flask, marshmallow, pandas", (sys.executable, *command), tutorial(pickle))
 
 
@@ -132,6 +135,15 @@ def modern(pickle: Path) -> Server:
     """FastAPI, pydantic, pandas and scikit-learn under uvicorn."""
     command = ("-m", "uvicorn", "--port", "{port}", "--workers", str(WORKERS), "--no-access-log", "modern:app")
     return Server("FastAPI, pydantic, pandas", (sys.executable, *command), tutorial(pickle))
+
+
+def under_granian() -> Server:
+    """ml_api's sources in this environment, under granian instead of gunicorn."""
+    command = ("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}")
+    command += ("--workers", str(WORKERS), "--no-access-log", "ml_api.wsgi:app")
+    return Server(
+        "ml_api under granian", (sys.executable, *command), {"PYTHONPATH": str(ML_API)}, ready="/health/ready"
+    )
 
 
 def tutorial(pickle: Path) -> dict[str, str]:

@@ -1,0 +1,75 @@
+"""From a body's bytes to its prices inside one process: no HTTP, no Flask. Prints microseconds a call.
+
+  PYTHONPATH=packages/ml_api build/serving/bin/python benchmarks/in_process.py BODIES
+
+BODIES has one JSON document a line; each call gets the next one, because a record that returns is one whose branches
+the processor has learned to predict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from model_kit.prediction import Predictor
+
+from ml_api.models.registry import Registry, installed_models
+from ml_api.settings import Settings
+from ml_api.views import requests
+
+#: What is measured: bytes in, prices out.
+Price: TypeAlias = Callable[[bytes], Any]
+
+#: Calls that are timed together.
+CALLS = 200
+
+
+def pricer(predictor: Predictor) -> Price:
+    """What the predict controller does between reading the body and writing the response, and nothing else."""
+    most = Settings().max_rows
+
+    def price(body: bytes) -> Any:
+        return predictor(requests.records(body, max_rows=most))
+
+    return price
+
+
+def measure(price: Price, bodies: Sequence[bytes], seconds: float) -> list[float]:
+    """Mean microseconds of a call, in groups of ``CALLS``."""
+    found = []
+    turn = cycle(bodies)
+    for body in bodies[:CALLS]:
+        price(body)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        group = [next(turn) for _ in range(CALLS)]
+        start = time.perf_counter()
+        for body in group:
+            price(body)
+        found.append((time.perf_counter() - start) / CALLS * 1e6)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        "in_process.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("bodies", type=Path, help="a file with one body a line")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--model", default="regression", help="default: regression")
+    options = parser.parse_args(arguments)
+    price = pricer(Registry(installed_models()).predictor(options.model))
+    found = measure(price, options.bodies.read_bytes().splitlines(), options.seconds)
+    print(f"{statistics.median(found):.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
