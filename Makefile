@@ -23,6 +23,7 @@ export PORT DATA_URL DATA_SHA256 DATA_FILE
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 bin := .venv/bin
+bench := build/benchmarks/venv/bin
 set_up := "$(or $(PYTHON),python3)" scripts/environment.py
 editable := --editable packages/model_kit --editable packages/regression_model
 
@@ -33,10 +34,11 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train publish release \
-	install lock clean tools tools-dev serving
+	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch instructions instructions-record \
+	tools-bench served
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@printf '\nvariables: PORT=%s (run, dev)  DATA=path.csv (train)  DATA_URL=url-or-path (data)  PYTHON=%s  PYTEST="-k name" (test)\n' \
 		'$(PORT)' '$(or $(PYTHON),none from 3.11 to 3.13 was found)'
 	@printf 'The package index: docs/publishing.md. Without settings, one on this machine is started and stopped.\n'
@@ -47,7 +49,8 @@ run: tools serving ## Serve the model on PORT; the first time set up, and train 
 dev: tools-dev ## Serve the sources on PORT, reloading when they change
 	@exec $(bin)/python scripts/run.py --development
 
-test: lint typecheck imports tracked ## Check style and types, run all tests with coverage on the current Python
+# With options for pytest somebody looks at something else.
+test: lint typecheck imports tracked $(if $(PYTEST),,instructions) ## Check style, types and what a prediction costs, run all tests with coverage
 	@$(bin)/python -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST)
 
 test-all: tools-dev ## Run the tests on every Python from 3.11 to 3.13 that is here
@@ -70,7 +73,7 @@ format: tools-dev ## Put style right where a machine can
 typecheck: tools-dev ## Check types, strictly
 	@# Two runs: packages/ml_api/tests and tests would both be called tests.
 	@$(bin)/python -m mypy packages
-	@$(bin)/python -m mypy scripts tests conftest.py
+	@$(bin)/python -m mypy scripts tests benchmarks conftest.py
 
 imports: tools-dev # which package may import which
 	@PYTHONPATH=packages/ml_api $(bin)/lint-imports --no-cache
@@ -93,6 +96,24 @@ release: tools ## Build the wheels and publish them as X.Y.Z, once
 install: tools serving ## Install what was published last into build/serving
 	@exec $(bin)/python scripts/install_models.py
 
+bench: served ## Compare with other servers on this machine (10 minutes): DATA=path.csv BENCH_DATA=path.csv
+	@$(bench)/python benchmarks/bench.py
+
+bench-quick: served ## The same in one short round, to look at
+	@$(bench)/python benchmarks/bench.py --quick --command "make bench-quick"
+
+bench-memory: served ## Memory after REQUESTS=200000, every hundredth of 10,000 rows
+	@$(bench)/python benchmarks/memory.py
+
+bench-batch: served ## Price a CSV of ROWS=1000000
+	@$(bench)/python benchmarks/batch.py
+
+instructions: tools-dev ## Count a prediction's instructions and hold them to the recorded figures
+	@$(bin)/python benchmarks/instructions.py
+
+instructions-record: tools-dev ## Record the figures anew
+	@$(bin)/python benchmarks/instructions.py --record
+
 lock: tools-dev ## Write the locks anew, with the newest versions
 	@$(bin)/python scripts/lock.py
 
@@ -109,3 +130,11 @@ tools-dev:
 # Without a pip of its own and without the packages' tests: what serves installs nothing and tests nothing.
 serving: tools
 	@$(set_up) build/serving --lock requirements.txt --pip $(bin)/python --without-tests
+
+tools-bench:
+	@$(set_up) build/benchmarks/venv --lock requirements/bench.txt $(editable)
+
+# What was trained last, installed as it is for production.
+served: tools tools-bench serving
+	@$(bin)/python scripts/publish.py
+	@$(bin)/python scripts/install_models.py

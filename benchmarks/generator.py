@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ import _scripts  # noqa: F401
 from project import ScriptError
 
 SCRIPT = Path(__file__).with_name("load.lua")
+#: Command -> Debian's packages: what sends the requests, and what compiles the constant server.
+PACKAGES = {"wrk": ("wrk",), "cc": ("gcc", "libc6-dev")}
 #: Seconds after which wrk counts an answer as an error.
 PATIENCE = 60
 
@@ -59,19 +61,23 @@ class Load:
         raise VoidError("there was no answer")
 
 
-def install() -> None:
-    """Install wrk from Debian's packages, if it is missing.
+def install(needs: Mapping[str, Sequence[str]] = PACKAGES) -> None:
+    """Install from Debian's packages what is missing.
+
+    Args:
+        needs: command -> packages that bring it.
 
     Raises:
         ScriptError: it cannot be installed; the text says how to do it.
     """
-    if shutil.which("wrk"):
+    missing = [package for command, packages in needs.items() if not shutil.which(command) for package in packages]
+    if not missing:
         return
-    by_hand = "install wrk, which sends the requests: apt-get install wrk (Debian, Ubuntu), brew install wrk (macOS)"
+    by_hand = f"the benchmark needs {' and '.join(missing)}; on Debian: apt-get install {' '.join(missing)}"
     as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if not shutil.which("apt-get") or (as_root and not shutil.which("sudo")):
         raise ScriptError(by_hand)
-    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "wrk"]):
+    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
         if subprocess.run([*as_root, "apt-get", *command], check=False, stdout=subprocess.DEVNULL).returncode:
             raise ScriptError(f"apt-get {command[0]} failed, the reason is above; {by_hand}")
 

@@ -21,7 +21,7 @@ from servers import BUILD
 from workloads import BARS, OURS, TITLES, WORKLOADS, Results, rows_per_second, values
 
 RESULTS = "results.json"
-#: What `make bench-memory` and `make bench-batch` write beside it.
+#: What `make bench-memory` and `make bench-batch` write beside it; shown if they ran at full length.
 OTHERS = ("memory", "batch")
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 
@@ -47,8 +47,10 @@ def read(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise ScriptError(f"nothing has been measured ({error}); `make bench` does") from error
     for name in OTHERS:
-        if (folder / f"{name}.json").exists():
-            results[name] = json.loads((folder / f"{name}.json").read_text("utf-8"))
+        path = folder / f"{name}.json"
+        found = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        if found.get("full"):
+            results[name] = found
     return results
 
 

@@ -48,7 +48,7 @@ class Server:
 
     title: str
     command: tuple[str, ...]
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: dict[str, str] = field(default_factory=dict)
     folder: Path = ROOT
     ready: str = "/health"
     logs: bool = False
@@ -139,8 +139,8 @@ def modern(pickle: Path) -> Server:
 
 def under_granian() -> Server:
     """ml_api's sources in this environment, under granian instead of gunicorn."""
-    command = ("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}")
-    command += ("--workers", str(WORKERS), "--no-access-log", "ml_api.wsgi:app")
+    options = ("--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}", "--workers", str(WORKERS))
+    command = ("-m", "granian", *options, "--no-access-log", "ml_api.wsgi:app")
     return Server(
         "ml_api under granian", (sys.executable, *command), {"PYTHONPATH": str(ML_API)}, ready="/health/ready"
     )
@@ -163,7 +163,7 @@ def constant() -> Server:
         try:
             subprocess.run(["cc", "-O2", "-o", str(program), str(source)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
-            raise ScriptError(f"{source.name} needs a C compiler ({error}): apt-get install gcc libc6-dev") from error
+            raise ScriptError(f"{source.name} cannot be compiled: {error}") from error
     return Server("a constant in C", (str(program), "{port}"))
 
 

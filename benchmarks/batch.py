@@ -1,0 +1,118 @@
+"""How fast a file is priced, and in how much memory: `regression-model predict` on a CSV of 1,000,000 rows.
+
+  make bench-batch                  1,000,000 rows, about 310 MB
+  make bench-batch ROWS=50000       fewer, to see whether it works
+
+The rows are made from the model's spec: 10,000 different ones, over and over. Validation and output are included; the
+peak is the sum over all processes of the command of what is resident, looked at ten times a second: pages that
+processes share are counted in each. Writes build/benchmarks/batch.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import _scripts  # noqa: F401
+from bodies import Record, read_spec, records
+from processes import child, stop_on_signals
+from project import Project, ScriptError, write_atomically
+from servers import BUILD, PAGE, group, shipped
+
+ROWS = 1_000_000
+DIFFERENT = 10_000
+#: Seconds between looks at the memory.
+LOOK = 0.1
+
+
+def write_csv(path: Path, pool: Sequence[Record], rows: int) -> None:
+    """A CSV file with an identifier and the records of the pool, over and over."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerows([["NA" if value is None else value for value in record.values()] for record in pool])
+    cells = lines.getvalue().splitlines()
+    with path.open("w", encoding="utf-8") as file:
+        file.write(",".join(["Id", *pool[0]]) + "\n")
+        file.writelines(f"{number + 1},{cells[number % len(cells)]}\n" for number in range(rows))
+
+
+def peak_while(process: subprocess.Popen[bytes]) -> float:
+    """The most MB that the processes of a group held at a time, until its leader ends."""
+    most = 0
+    while process.poll() is None:
+        most = max(most, sum(pages for _, pages in group(process.pid).values()))
+        time.sleep(LOOK)
+    return most * PAGE / 1e6
+
+
+def measure(command: Sequence[str], table: Path, output: Path, rows: int) -> dict[str, Any]:
+    """Price ``table``.
+
+    Raises:
+        ScriptError: the command fails, or writes another number of lines.
+    """
+    start = time.monotonic()
+    with child([*command, "predict", str(table), "-o", str(output)], env=os.environ | shipped()) as process:
+        peak = peak_while(process)
+        seconds = time.monotonic() - start
+        if process.returncode:
+            raise ScriptError(f"regression-model predict ended with status {process.returncode}")
+    with output.open("rb") as file:
+        lines = sum(1 for _ in file)
+    if lines != rows + 1:
+        raise ScriptError(f"{lines} lines were written for {rows} rows and a header")
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rows": rows,
+        "full": rows >= ROWS,
+        "bytes": table.stat().st_size,
+        "seconds": seconds,
+        "rows_per_second": rows / seconds,
+        "peak": peak,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        "batch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=int(os.environ.get("ROWS") or ROWS))
+    options = parser.parse_args(arguments)
+    folder = BUILD / "batch"
+    folder.mkdir(parents=True, exist_ok=True)
+    table, output = folder / "table.csv", folder / "priced.csv"
+    try:
+        spec = read_spec(Project().packages[-1].bundle)
+        write_csv(table, records(spec, min(DIFFERENT, options.rows)), options.rows)
+        with stop_on_signals():
+            found = measure(["/usr/bin/env", "regression-model"], table, output, options.rows)
+        write_atomically(BUILD / "batch.json", json.dumps(found, indent=1) + "\n")
+        print(
+            f"batch: {found['rows']:,} rows, {found['bytes'] / 1e6:.0f} MB: {found['rows_per_second']:,.0f} rows/s "
+            f"in {found['seconds']:.0f} s, peak {found['peak']:.0f} MB"
+        )
+    except ScriptError as error:
+        print(f"batch: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("\nbatch: stopped", file=sys.stderr)
+        return 130
+    finally:
+        table.unlink(missing_ok=True)
+        output.unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
