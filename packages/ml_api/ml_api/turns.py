@@ -1,8 +1,8 @@
 """One request after the other, as long as each is quick.
 
 Threads that compute at the same time share one interpreter: each call of the system hands it to another thread, and who
-gets it back when is a matter of luck. With 8 connections that costs a tenth of the requests, with 128 half of them
-and most of the 99th percentile (``benchmarks/settings.md``).
+gets it back when is a matter of luck. With 128 connections a worker that costs a quarter of the answers, and makes the
+99th percentile more than three times as long (``benchmarks/settings.md``).
 """
 
 from __future__ import annotations
