@@ -27,6 +27,10 @@ class VoidError(ScriptError):
     """A measurement that means nothing; the text says why."""
 
 
+class TooShortError(VoidError):
+    """No request was answered before the time was over."""
+
+
 @dataclass(frozen=True)
 class Load:
     """What came back.
@@ -93,7 +97,8 @@ def drive(url: str, bodies: Path, *, connections: int, seconds: int, expected: i
         expected: status that every answer must have.
 
     Raises:
-        VoidError: an answer had another status, a connection failed, or nothing was answered.
+        TooShortError: nothing was answered in that time.
+        VoidError: an answer had another status, or a connection failed.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{PATIENCE}s", "-s", str(SCRIPT)]
     done = subprocess.run([*command, url, "--", str(bodies)], capture_output=True, text=True, check=False)
@@ -106,6 +111,7 @@ def read(report: str, connections: int, expected: int = 200) -> Load:
     """What ``load.lua`` printed.
 
     Raises:
+        TooShortError: nothing was answered.
         VoidError: not every request was answered as expected.
     """
     numbers: dict[str, int] = {}
@@ -122,7 +128,9 @@ def read(report: str, connections: int, expected: int = 200) -> Load:
     requests, duration = numbers.get("@requests", 0), numbers.get("@microseconds", 0)
     if failed:
         raise VoidError(f"connections failed: {failed}")
-    if not requests or set(found["status"]) != {expected}:
+    if not requests:
+        raise TooShortError("nothing was answered before the time was over")
+    if set(found["status"]) != {expected}:
         raise VoidError(f"every answer must be {expected}; wrk saw {found['status'] or 'none'} in {requests}")
     latencies = found["latency"]
     if requests >= connections:
