@@ -30,6 +30,7 @@ class Settings:
         max_body_bytes: ``MAX_BODY_BYTES``, size of one request's body.
         log_level: ``LOG_LEVEL``; above ``info`` the line for each request goes too.
         default_model: ``DEFAULT_MODEL``, whose version ``/version`` gives as ``model_version``.
+        git_commit: ``GIT_COMMIT``, else what a platform says; what the API was built from, for ``/version``.
     """
 
     host: str = "0.0.0.0"  # noqa: S104  a container's or dyno's router comes from outside
@@ -41,6 +42,7 @@ class Settings:
     max_body_bytes: int = 32 * 1024 * 1024
     log_level: str = "info"
     default_model: str = "regression"
+    git_commit: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -59,6 +61,7 @@ class Settings:
             max_body_bytes=_whole(environ, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 1024**3),
             log_level=_one_of(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             default_model=_word(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),
+            git_commit=_commit(environ),
         )
 
     @property
@@ -79,6 +82,14 @@ def _word(environ: Mapping[str, str], variable: str, default: str, pattern: str,
     if not re.fullmatch(pattern, text):
         raise SettingsError(f"{variable} is {text!r}; it must be {allowed}")
     return text
+
+
+def _commit(environ: Mapping[str, str]) -> str | None:
+    # Ours; Heroku's while it builds; Heroku's while it runs. A platform may set its own to nothing.
+    for variable in ("GIT_COMMIT", "SOURCE_VERSION", "HEROKU_SLUG_COMMIT"):
+        if environ.get(variable):
+            return _word(environ, variable, "", r"[0-9A-Za-z._/+-]{1,100}", "a commit, such as 97be0ea")
+    return None
 
 
 def _one_of(environ: Mapping[str, str], variable: str, default: str, allowed: tuple[str, ...]) -> str:

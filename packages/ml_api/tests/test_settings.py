@@ -17,6 +17,7 @@ VARIABLES = {
     "MAX_BODY_BYTES": ("1000", "max_body_bytes", 1000),
     "LOG_LEVEL": ("WARNING", "log_level", "warning"),
     "DEFAULT_MODEL": ("rides", "default_model", "rides"),
+    "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
 }
 
 
@@ -31,6 +32,7 @@ def test_defaults() -> None:
         max_body_bytes=33_554_432,
         log_level="info",
         default_model="regression",
+        git_commit=None,
     )
 
 
@@ -65,12 +67,26 @@ def test_bad_port_is_refused_by_name(text: str) -> None:
         ("MAX_BODY_BYTES", "32M", "a whole number from 1 to 1073741824"),
         ("LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
         ("DEFAULT_MODEL", "a/b", "the name of a model"),
+        ("GIT_COMMIT", "<script>", "a commit, such as 97be0ea"),
     ],
 )
 def test_bad_value_is_refused_by_name(variable: str, text: str, allowed: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ({variable: text})
     assert str(caught.value) == f"{variable} is {text!r}; it must be {allowed}"
+
+
+@pytest.mark.parametrize(
+    ("environ", "commit"),
+    [
+        ({"HEROKU_SLUG_COMMIT": "c"}, "c"),
+        ({"SOURCE_VERSION": "b", "HEROKU_SLUG_COMMIT": "c"}, "b"),
+        ({"GIT_COMMIT": "a", "SOURCE_VERSION": "b", "HEROKU_SLUG_COMMIT": "c"}, "a"),
+        ({"GIT_COMMIT": "", "SOURCE_VERSION": "", "HEROKU_SLUG_COMMIT": ""}, None),
+    ],
+)
+def test_commit_is_ours_or_the_platforms(environ: dict[str, str], commit: str | None) -> None:
+    assert Settings.from_environ(environ).git_commit == commit
 
 
 def test_settings_are_frozen() -> None:
@@ -86,4 +102,5 @@ def test_bind(host: str, bind: str) -> None:
 def test_readme_lists_every_variable_with_its_default() -> None:
     readme = Path(__file__).parents[1].joinpath("README.md").read_text()
     for variable, (_, name, _) in VARIABLES.items():
-        assert f"| `{variable}` | `{getattr(Settings(), name)}` |" in readme
+        default = getattr(Settings(), name)
+        assert f"| `{variable}` | {'' if default is None else f'`{default}` '}|" in readme

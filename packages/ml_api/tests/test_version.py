@@ -18,6 +18,7 @@ def test_version_tells_where_each_model_comes_from(client: FlaskClient, bundle: 
     assert response.json == {
         "model_version": "1.2.3",
         "api_version": ml_api.__version__,
+        "git_commit": None,
         "models": {
             "rides": {
                 "version": "1.2.3",
@@ -51,4 +52,15 @@ def test_default_model_is_a_setting(bundle: Path) -> None:
 
 def test_without_a_model_the_version_is_null() -> None:
     document = create_app(Settings(), {}).test_client().get("/version").get_json()
-    assert document == {"model_version": None, "api_version": ml_api.__version__, "models": {}}
+    assert document == {
+        "model_version": None,
+        "api_version": ml_api.__version__,
+        "git_commit": None,
+        "models": {},
+    }
+
+
+def test_version_tells_the_commit_that_the_api_was_built_from() -> None:
+    settings = Settings.from_environ({"GIT_COMMIT": "97be0ea"})
+    document = create_app(settings, {}).test_client().get("/version").get_json()
+    assert document["git_commit"] == "97be0ea"

@@ -21,7 +21,10 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
     @cache  # built when it is asked for first: no start waits for it
     def document() -> cached.Content:
         version = responses.describe_version(
-            registry.default_version(settings.default_model), __version__, registry.lineages()
+            registry.default_version(settings.default_model),
+            __version__,
+            settings.git_commit,
+            registry.lineages(),
         )
         found = build(registry.models(), registry.broken, version, max_rows=settings.max_rows)
         return cached.Content(responses.encode(found), "application/json")

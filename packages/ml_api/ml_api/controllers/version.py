@@ -18,7 +18,10 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
     def version() -> Response:
         return responses.json_response(
             responses.describe_version(
-                registry.default_version(settings.default_model), __version__, registry.lineages()
+                registry.default_version(settings.default_model),
+                __version__,
+                settings.git_commit,
+                registry.lineages(),
             )
         )
 

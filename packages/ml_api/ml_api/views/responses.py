@@ -40,10 +40,15 @@ def status(word: str) -> Response:
 
 
 def describe_version(
-    model_version: str | None, api_version: str, models: Mapping[str, Mapping[str, Any]]
+    model_version: str | None, api_version: str, git_commit: str | None, models: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """What is running, and where it comes from."""
-    return {"model_version": model_version, "api_version": api_version, "models": dict(models)}
+    return {
+        "model_version": model_version,
+        "api_version": api_version,
+        "git_commit": git_commit,
+        "models": dict(models),
+    }
 
 
 def prediction(answer: Answer, model_version: str) -> Response:

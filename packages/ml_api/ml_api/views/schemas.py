@@ -40,6 +40,9 @@ class VersionSchema(ClosedSchema):
         required=True, allow_none=True, metadata=_says("Version of the default model, null without one")
     )
     api_version = fields.String(required=True, metadata=_says("Version of this API"))
+    git_commit = fields.String(
+        required=True, allow_none=True, metadata=_says("What this API was built from, null where nobody said")
+    )
     models = fields.Dict(
         required=True,
         keys=fields.String(),
