@@ -35,7 +35,7 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train publish release \
 	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch instructions instructions-record \
-	tools-bench served
+	tools-bench served image run-image test-image
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,9 +62,12 @@ schemathesis: tools-dev ## Hold the service to its OpenAPI document with EXAMPLE
 mutate: tools-dev ## Change the code in small ways and see whether the tests notice: MUTATE="model_kit views"
 	@$(bin)/python scripts/mutate.py $(MUTATE)
 
-lint: tools-dev ## Check style
+lint: tools-dev ## Check style, the Dockerfile and the shell scripts
 	@$(bin)/python -m ruff check .
 	@$(bin)/python -m ruff format --check .
+	@$(bin)/hadolint Dockerfile
+	@if command -v shellcheck >/dev/null; then shellcheck $$(git -c safe.directory='$(CURDIR)' grep -l --untracked -E '^#!.*[/ ](ba)?sh$$'); \
+	else echo 'lint: shellcheck is not installed; the shell scripts are NOT checked (Debian: apt-get install shellcheck)'; fi
 
 format: tools-dev ## Put style right where a machine can
 	@$(bin)/python -m ruff check --fix .
@@ -113,6 +116,15 @@ instructions: tools-dev ## Count a prediction's instructions and hold them to th
 
 instructions-record: tools-dev ## Record the figures anew
 	@$(bin)/python benchmarks/instructions.py --record
+
+image: tools ## Build the container image IMAGE=ml-api of what was published last
+	@exec $(bin)/python scripts/image.py build
+
+run-image: tools ## Serve the image on PORT, with the model in it or the bundle in MODEL_DIR=folder
+	@exec $(bin)/python scripts/image.py run
+
+test-image: tools-dev ## Build and try the image with a real Docker engine, set up if there is none (as root, minutes)
+	@TEST_IMAGE=1 $(bin)/python scripts/engine.py $(bin)/python -m pytest tests/image $(PYTEST)
 
 lock: tools-dev ## Write the locks anew, with the newest versions
 	@$(bin)/python scripts/lock.py

@@ -1,0 +1,243 @@
+"""Build the service's image from the wheels that were published last, or run it.
+
+`build` publishes first if nothing was published yet. `run` starts the image as production should: a root file system
+that cannot be written, no capabilities, no new privileges, and 30 s to finish what is under way when it is stopped.
+
+exit status: 0 done, 1 something failed (the text says what to do), 2 a setting makes no sense; of `run`, that of the
+container.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from build_wheels import read_trained
+from local_index import open_index
+from package_index import HELP, PackageIndex
+from processes import stop_on_signals
+from project import Package, Project, Say, ScriptError
+from publish import IndexClient, publish, sha256
+from run import parse_port, train_if_missing
+
+IMAGE = "ml-api"
+DEFAULT_PORT = "5000"
+#: Where a model from outside is mounted.
+MOUNTED = "/model"
+#: Seconds from SIGTERM to SIGKILL: more than gunicorn's graceful_timeout. Docker alone gives 10.
+STOP_TIMEOUT = 30
+#: Settings of pip that say where packages are; all others stay out of the build.
+_PIP_SETTINGS = frozenset(
+    {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries"}
+)
+VARIABLES = f"""\
+other variables: IMAGE ({IMAGE}) name of the image; DOCKER (docker) the client; DOCKER_OPTIONS more options for
+`docker build` or `docker run`; GIT_COMMIT where there is no git; PORT and MODEL_DIR (a bundle's folder) for `run`
+"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an image says of itself, in labels and at ``/version``.
+
+    Attributes:
+        model_version: version of the model's wheel.
+        artifact_sha256: digest of the bundle in that wheel.
+        git_commit: of the sources, with ``-dirty`` if tracked files differ from it; empty if nobody knows.
+    """
+
+    model_version: str
+    artifact_sha256: str
+    git_commit: str
+
+    def __str__(self) -> str:
+        commit = self.git_commit or "unknown"
+        return f"model {self.model_version}, artefact {self.artifact_sha256[:12]}, commit {commit}"
+
+
+def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> Identity:
+    """Build the image ``IMAGE`` of what ``build/published.txt`` names.
+
+    Raises:
+        ScriptError: there is no Docker, the index lacks a wheel, or the build failed; its reason is above.
+    """
+    model = project.packages[-1]
+    version, artifact = published_model(project.published, model, index)
+    identity = Identity(version, artifact, environ.get("GIT_COMMIT") or commit(project.root))
+    # By environment from here to Docker's client, and from there to one RUN: never an argument, never a layer.
+    secrets = {
+        "PACKAGE_INDEX_URL": index.url,
+        "PACKAGE_INDEX_USER": index.user,
+        "PACKAGE_INDEX_TOKEN": index.token,
+        "pip_conf": pip_configuration(),
+    }
+    given = {name: f"IMAGE_SECRET_{name}" for name, value in secrets.items() if value}
+    command = [*docker(environ), "build", "--tag", environ.get("IMAGE") or IMAGE]
+    for name, variable in given.items():
+        command += ["--secret", f"id={name},env={variable}"]
+    certificates = environ.get("PIP_CERT", "")
+    if certificates and Path(certificates).is_file():
+        command += ["--secret", f"id=pip_cert,src={certificates}"]
+    if index.local:
+        command += ["--network", "host"]
+    for name, value in vars(identity).items():
+        command += ["--build-arg", f"{name.upper()}={value}"]
+    command += [*shlex.split(environ.get("DOCKER_OPTIONS", "")), str(project.root)]
+    variables = {name: value for name, value in environ.items() if not name.startswith("PACKAGE_INDEX_")}
+    variables |= {"DOCKER_BUILDKIT": "1"} | {variable: secrets[name] for name, variable in given.items()}
+    if start(command, variables):
+        raise ScriptError("the image was not built; the reason is above")
+    return identity
+
+
+def published_model(published: Path, model: Package, index: PackageIndex) -> tuple[str, str]:
+    """Version of the published model, and the digest of the artefact in its wheel, which the index has.
+
+    Raises:
+        ScriptError: nothing was published, or the index does not have that very wheel.
+    """
+    try:
+        lines = published.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise ScriptError(f"{published}: {error.strerror}; `make publish` writes it") from error
+    pins = dict(line.split(" --hash=sha256:") for line in lines if not line.startswith("#"))
+    (pin,) = (pin for pin in pins if pin.startswith(f"{model.name}=="))
+    version = pin.partition("==")[2]
+    client = IndexClient(index)
+    name = f"{model.source.name}-{version}-py3-none-any.whl"
+    listed = client.files(model.name).get(name)
+    with tempfile.TemporaryDirectory(prefix="image-") as temporary:
+        wheel = client.download(listed, Path(temporary)) if listed else None
+        if wheel is None or sha256(wheel) != pins[pin]:
+            raise ScriptError(f"{index.host} does not have {pin} as {published} names it; `make publish` sends it")
+        with zipfile.ZipFile(wheel) as archive:
+            manifest = json.loads(archive.read(f"{model.source.name}/bundle/manifest.json"))
+    return version, str(manifest["artifact_sha256"])
+
+
+def commit(root: Path) -> str:
+    """The commit of the sources, with ``-dirty`` if tracked files differ from it; empty outside of git."""
+    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "describe"]
+    command += ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def pip_configuration() -> str:
+    """Where this machine's pip finds third-party packages, as a configuration file; without folders of this machine."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    settings = {}
+    # In the order of pip's own precedence, each line as section.key='value'.
+    for line in done.stdout.splitlines():
+        key, _, quoted = line.partition("=")
+        name = key.rpartition(".")[2]
+        if name in _PIP_SETTINGS:
+            words = [word for word in "".join(shlex.split(quoted)).split() if not word.startswith(("file:", "/"))]
+            settings[name] = " ".join(words)
+    lines = [f"{name} = {value}" for name, value in settings.items() if value]
+    return "\n".join(["[global]", *lines, ""]) if lines else ""
+
+
+def docker(environ: Mapping[str, str]) -> list[str]:
+    """The client, with the options that ``DOCKER`` may carry."""
+    return shlex.split(environ.get("DOCKER") or "docker")
+
+
+def start(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run Docker's client; returns its exit status.
+
+    Raises:
+        ScriptError: there is none.
+    """
+    try:
+        return subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, check=False).returncode
+    except FileNotFoundError as error:
+        raise ScriptError(
+            f"{command[0]}: not found; install Docker, or name its client: make image DOCKER=..."
+        ) from error
+
+
+def run_command(environ: Mapping[str, str]) -> list[str]:
+    """What starts the image as production should.
+
+    Raises:
+        ScriptError: ``PORT`` is no port, or ``MODEL_DIR`` no folder.
+    """
+    port = str(parse_port(environ.get("PORT") or DEFAULT_PORT))
+    command = [*docker(environ), "run", "--rm", "--read-only", "--cap-drop", "ALL"]
+    command += ["--security-opt", "no-new-privileges", "--stop-timeout", str(STOP_TIMEOUT)]
+    command += ["--env", f"PORT={port}", "--publish", f"{port}:{port}"]
+    folder = environ.get("MODEL_DIR")
+    if folder:
+        if not Path(folder).is_dir():
+            raise ScriptError(f"MODEL_DIR={folder} is no folder", 2)
+        source = Path(folder).resolve()
+        command += ["--mount", f"type=bind,source={source},target={MOUNTED},readonly", "--env", f"MODEL_DIR={MOUNTED}"]
+    return [*command, *shlex.split(environ.get("DOCKER_OPTIONS", "")), environ.get("IMAGE") or IMAGE]
+
+
+def make_image(project: Project, environ: Mapping[str, str], say: Say) -> None:
+    """Train and publish if nothing was published yet, and build.
+
+    Raises:
+        ScriptError: something failed; the text says what to do.
+    """
+    model = project.packages[-1]
+    with open_index(project, environ) as index:
+        if not project.published.exists():
+            train_if_missing(model, say)
+            publish(project, index, say=say)
+        identity = build(project, index, environ)
+    if model.bundle.is_dir() and read_trained(model).artifact_sha256 != identity.artifact_sha256:
+        say("The model trained last is another one, not yet published: `make publish`, then `make image` again.")
+    say(f"Built {environ.get('IMAGE') or IMAGE}: {identity}. `make run-image` starts it.")
+
+
+def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        "image.py",
+        description=__doc__,
+        epilog=HELP + VARIABLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", choices=("build", "run"))
+    options = parser.parse_args(arguments)
+    try:
+        with stop_on_signals():
+            if options.what == "build":
+                make_image(project or Project(), os.environ, say)
+                return 0
+            command = run_command(os.environ)
+        # No process of ours in between: signals are the client's, which passes them on.
+        os.execvp(command[0], command)  # noqa: S606  what it runs is named above
+    except FileNotFoundError as error:
+        print(f"image: {error.filename}: not found; install Docker, or name its client by DOCKER", file=sys.stderr)
+        return 1
+    except ScriptError as error:
+        print(f"image: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("image: stopped", file=sys.stderr)
+        return 130
+
+
+def say(text: str) -> None:
+    """Tell at once, even when the output is a pipe."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,333 @@
+"""The Dockerfile held to its rules, and the scripts around it; tests/image tries the image with a real engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import healthcheck
+import image as command
+from package_index import PackageIndex
+from project import ROOT, Package, Project, ScriptError
+from publish import publish
+from small_project import TOKEN, train
+
+#: Writes down how it was called, and with which of our variables.
+DOCKER = """\
+#!{python}
+import json, os, sys
+given = {{name: value for name, value in os.environ.items() if "PACKAGE_INDEX" in name or "pip_conf" in name}}
+with open({calls!r}, "a") as stream:
+    stream.write(json.dumps([sys.argv[1:], given]) + "\\n")
+sys.exit({status})
+"""
+
+
+def dockerfile() -> str:
+    """Its instructions, each on one line, without comments."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    return text.replace("\\\n", "")
+
+
+def instructions(name: str) -> list[str]:
+    return re.findall(rf"^{name} (.+)$", dockerfile(), re.MULTILINE)
+
+
+def test_base_image_is_the_python_of_the_project_in_an_exact_version() -> None:
+    version = (ROOT / ".python-version").read_text().strip()
+    outside = [line for line in instructions("FROM") if line.split()[0] not in re.findall(r" AS (\S+)", dockerfile())]
+    assert len(outside) == 1
+    assert re.fullmatch(rf"python:{re.escape(version)}\.\d+-slim-[a-z]+ AS base", outside[0])
+    # site-packages is named, and nothing else of the version.
+    assert set(re.findall(r"python3\.\d+", dockerfile())) == {f"python{version}"}
+
+
+def test_what_may_enter_the_build_is_what_the_dockerfile_copies() -> None:
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*"
+    allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    assert set(lines) - {f"!{name}" for name in allowed} == {"*", "**/__pycache__"}
+    copied: set[str] = set()
+    for line in instructions("COPY"):
+        if not line.startswith("--from"):
+            copied.update(line.split()[:-1])
+    assert allowed == copied
+    assert instructions("ADD") == []
+    assert all((ROOT / name).exists() for name in copied - {"build/published.txt"})
+
+
+def test_secrets_are_mounted_and_never_arguments() -> None:
+    text = dockerfile()
+    assert "# syntax=" not in (ROOT / "Dockerfile").read_text()
+    assert {line.partition("=")[0] for line in instructions("ARG")} == {
+        "ARTIFACT_SHA256",
+        "GIT_COMMIT",
+        "MODEL_VERSION",
+    }
+    for variable in ("PACKAGE_INDEX_URL", "PACKAGE_INDEX_USER", "PACKAGE_INDEX_TOKEN"):
+        assert f"--mount=type=secret,id={variable}" in text
+    assert not re.search(r"^ENV .*(TOKEN|INDEX|PASSWORD)", text, re.MULTILINE)
+
+
+def test_it_ends_as_a_number_that_starts_run_sh_and_is_asked_for_its_health() -> None:
+    last = dockerfile().split("\nFROM ")[-1]
+    assert re.findall(r"^USER (.+)$", last, re.MULTILINE) == ["10001:10001"]
+    assert json.loads(re.findall(r"^CMD (.+)$", last, re.MULTILINE)[0]) == ["./run.sh"]
+    assert "HEALTHCHECK" in last
+    assert "curl" not in dockerfile()
+    timeout = re.search(r"--timeout=(\d+)s", last)
+    assert timeout is not None
+    assert int(timeout.group(1)) > healthcheck.PATIENCE
+    assert not re.search(r"apt-get|\bgcc\b|build-essential", dockerfile())
+
+
+class Answers(BaseHTTPRequestHandler):
+    status, body = 200, b"{}"
+    asked: list[str] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that the base class gave it
+        pass
+
+
+@pytest.fixture
+def port() -> Generator[int]:
+    """The port of a server that answers as :class:`Answers` is told to."""
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, 0), (503, 1), (404, 1)])
+def test_health_is_what_the_service_says_on_its_port(
+    port: int, status: int, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Answers, "status", status)
+    monkeypatch.setattr(Answers, "body", b'{"detail": "the reason"}')
+    monkeypatch.setattr(Answers, "asked", [])
+    monkeypatch.setenv("PORT", str(port))
+    monkeypatch.delenv("HOST", raising=False)
+    assert healthcheck.main() == expected
+    assert Answers.asked == ["/health/ready"]
+    assert "the reason" in capsys.readouterr().out
+
+
+def test_health_without_an_answer_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PORT", "1")
+    monkeypatch.setenv("HOST", "127.0.0.1")
+    assert healthcheck.main() == 1
+    assert capsys.readouterr().out.startswith("no answer: ")
+
+
+def test_health_is_asked_with_little_of_python() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import healthcheck; print(len(sys.modules))"
+    script = str(ROOT / "scripts")
+    done = subprocess.run([sys.executable, "-IS", "-c", code, script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 120
+    # It runs without the site-packages of the environment.
+    path = ROOT / "scripts/healthcheck.py"
+    environ = os.environ | {"PORT": "1"}
+    assert subprocess.run([sys.executable, "-IS", path], env=environ, capture_output=True, check=False).returncode == 1
+
+
+class Client:
+    """A stand-in for Docker's client, which writes down how it is called."""
+
+    def __init__(self, folder: Path, status: int = 0) -> None:
+        self._calls, self.path = folder / "calls", folder / "docker"
+        self.path.write_text(DOCKER.format(python=sys.executable, calls=str(self._calls), status=status))
+        self.path.chmod(self.path.stat().st_mode | stat.S_IXUSR)
+
+    @property
+    def call(self) -> tuple[list[str], dict[str, str]]:
+        """Arguments and variables of its one call."""
+        (line,) = self._calls.read_text().splitlines()
+        found: list[Any] = json.loads(line)
+        return found[0], found[1]
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Client:
+    return Client(tmp_path)
+
+
+def build_arguments(arguments: list[str]) -> dict[str, str]:
+    given = [arguments[place + 1] for place, word in enumerate(arguments) if word == "--build-arg"]
+    return dict(word.split("=", 1) for word in given)
+
+
+def test_build_names_the_published_model_and_keeps_the_token_out_of_the_arguments(
+    project: Project, model: Package, index: PackageIndex, client: Client
+) -> None:
+    publish(project, index)
+    # What was trained since is not what the image will hold.
+    published = json.loads((model.bundle / "manifest.json").read_text())["artifact_sha256"]
+    train(model, evaluated=False)
+    environ = os.environ | {"DOCKER": str(client.path), "GIT_COMMIT": "97be0ea", "IMAGE": "registry.example/rides:1"}
+    identity = command.build(project, index, environ)
+    assert identity == command.Identity(f"0.3.0+{published[:12]}", published, "97be0ea")
+    arguments, variables = client.call
+    assert arguments[0] == "build"
+    assert arguments[-1] == str(project.root)
+    assert build_arguments(arguments) == {
+        "MODEL_VERSION": identity.model_version,
+        "ARTIFACT_SHA256": published,
+        "GIT_COMMIT": "97be0ea",
+    }
+    assert arguments[arguments.index("--tag") + 1] == "registry.example/rides:1"
+    # The index is on this machine, which a container reaches by its network only.
+    assert arguments[arguments.index("--network") + 1] == "host"
+    assert TOKEN not in " ".join(arguments)
+    assert variables["IMAGE_SECRET_PACKAGE_INDEX_TOKEN"] == TOKEN
+    assert "id=PACKAGE_INDEX_TOKEN,env=IMAGE_SECRET_PACKAGE_INDEX_TOKEN" in arguments
+    assert not any(name.startswith("PACKAGE_INDEX") for name in variables)
+
+
+def test_certificates_and_further_options_reach_the_build(
+    project: Project, index: PackageIndex, client: Client, tmp_path: Path
+) -> None:
+    publish(project, index)
+    certificates = tmp_path / "ca.pem"
+    certificates.write_text("-----BEGIN CERTIFICATE-----\n")
+    environ = {"DOCKER": str(client.path), "PIP_CERT": str(certificates), "DOCKER_OPTIONS": "--platform 'linux/amd64'"}
+    command.build(project, index, os.environ | environ)
+    arguments, _ = client.call
+    assert f"id=pip_cert,src={certificates}" in arguments
+    assert arguments[-3:-1] == ["--platform", "linux/amd64"]
+
+
+def test_a_failed_build_is_told(project: Project, index: PackageIndex, tmp_path: Path) -> None:
+    publish(project, index)
+    failing = Client(tmp_path, status=3)
+    with pytest.raises(ScriptError, match="the image was not built"):
+        command.build(project, index, os.environ | {"DOCKER": str(failing.path)})
+    with pytest.raises(ScriptError, match="/no/docker: not found; install Docker"):
+        command.build(project, index, os.environ | {"DOCKER": "/no/docker"})
+
+
+def test_what_was_not_published_or_is_another_wheel_is_refused(project: Project, index: PackageIndex) -> None:
+    model = project.packages[-1]
+    with pytest.raises(ScriptError, match=r"published\.txt: No such file or directory; `make publish` writes it"):
+        command.published_model(project.published, model, index)
+    text = publish(project, index).read_text()
+    project.published.write_text(re.sub("sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", text))
+    with pytest.raises(ScriptError, match="does not have regression-model==.* as .* names it"):
+        command.published_model(project.published, model, index)
+    project.published.write_text(re.sub("regression-model==[^ ]+", "regression-model==7", text))
+    with pytest.raises(ScriptError, match="does not have regression-model==7"):
+        command.published_model(project.published, model, index)
+
+
+def test_pip_s_places_go_along_but_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = https://mirror.example/simple/\nextra-index-url = file:///opt/x https://more.example/\n"
+        "find-links = /opt/wheels\ncert = /etc/ca.pem\ntarget = /elsewhere\ntimeout = 7\n"
+    )
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    monkeypatch.setenv("PIP_TIMEOUT", "9")
+    lines = command.pip_configuration().splitlines()
+    assert lines[0] == "[global]"
+    found = dict(line.split(" = ", 1) for line in lines[1:])
+    assert found["index-url"] == "https://mirror.example/simple/"
+    assert found["extra-index-url"] == "https://more.example/"
+    assert found["timeout"] == "9"
+    assert set(found) <= {"index-url", "extra-index-url", "timeout"}
+    monkeypatch.setattr(command, "_PIP_SETTINGS", frozenset())
+    assert command.pip_configuration() == ""
+
+
+def test_commit_of_a_clone_says_whether_files_differ(tmp_path: Path) -> None:
+    assert command.commit(tmp_path) == ""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (tmp_path / "file").write_text("1")
+    subprocess.run([*git, "add", "file"], check=True)
+    subprocess.run([*git, "commit", "-qm", "one"], check=True)
+    assert re.fullmatch("[0-9a-f]{40}", command.commit(tmp_path))
+    (tmp_path / "file").write_text("2")
+    assert re.fullmatch("[0-9a-f]{40}-dirty", command.commit(tmp_path))
+
+
+def test_make_image_publishes_first_and_tells_of_a_newer_model(
+    project: Project,
+    model: Package,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DOCKER", str(client.path))
+    assert command.main(["build"], project) == 0
+    out = capsys.readouterr().out
+    assert "Published regression_model-0.3.0" in out
+    assert "Built ml-api: model 0.3.0+" in out
+    assert "another one" not in out
+    train(model, evaluated=False)
+    assert command.main(["build"], project) == 0
+    assert "`make publish`, then `make image` again" in capsys.readouterr().out
+    shutil.rmtree(model.bundle)
+    assert command.main(["build"], project) == 0
+
+
+def test_run_is_hardened_and_has_time_to_finish(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    environ = {"DOCKER": "sudo docker", "PORT": "8080", "MODEL_DIR": str(tmp_path / "bundle"), "IMAGE": "x:1"}
+    found = command.run_command(environ | {"DOCKER_OPTIONS": "--memory 256m"})
+    text = " ".join(found)
+    assert text.startswith("sudo docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges ")
+    assert "--env PORT=8080 --publish 8080:8080 " in text
+    assert f"--mount type=bind,source={tmp_path}/bundle,target=/model,readonly --env MODEL_DIR=/model" in text
+    assert found[-3:] == ["--memory", "256m", "x:1"]
+    graceful = re.search(
+        r"^graceful_timeout = (\d+)$", (ROOT / "packages/ml_api/gunicorn.conf.py").read_text(), re.MULTILINE
+    )
+    assert graceful is not None
+    assert int(found[found.index("--stop-timeout") + 1]) > int(graceful.group(1))
+    assert command.run_command({})[-1] == "ml-api"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("PORT", "many"), ("MODEL_DIR", "/no/folder"), ("DOCKER", "/no/docker")]
+)
+def test_run_refuses_by_name_what_cannot_be(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert command.main(["run"]) == (1 if variable == "DOCKER" else 2)
+    assert variable in capsys.readouterr().err
+
+
+def test_a_stop_while_building_is_told(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "make_image", stop)
+    assert command.main(["build"], project) == 130
+    assert capsys.readouterr().err == "image: stopped\n"
