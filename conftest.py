@@ -14,6 +14,7 @@ import pytest
 _guard = {"on": False}
 _HOST_EVENTS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 _ADDRESS_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+_SETTINGS = {"PORT", "NETRC", "MODEL_DIR", "GIT_COMMIT", "SOURCE_VERSION", "HEROKU_SLUG_COMMIT"}
 
 
 class NetworkRefusedError(RuntimeError):
@@ -61,7 +62,7 @@ def no_user_settings() -> Generator[None]:
     """Nothing of the user's pip, index, proxy or server settings; proxies that lead nowhere."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("PIP_", "PACKAGE_INDEX_", "TWINE_", "UV_", "GUNICORN_")) or name in {"PORT", "NETRC"}:
+            if name.startswith(("PIP_", "PACKAGE_INDEX_", "TWINE_", "UV_", "GUNICORN_")) or name in _SETTINGS:
                 patch.delenv(name)
         patch.setenv("PIP_CONFIG_FILE", os.devnull)
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):

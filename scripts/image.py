@@ -73,20 +73,20 @@ def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> 
     model = project.packages[-1]
     version, artifact = published_model(project.published, model, index)
     identity = Identity(version, artifact, environ.get("GIT_COMMIT") or commit(project.root))
+    settings = pip_settings()
     # By environment from here to Docker's client, and from there to one RUN: never an argument, never a layer.
     secrets = {
         "PACKAGE_INDEX_URL": index.url,
         "PACKAGE_INDEX_USER": index.user,
         "PACKAGE_INDEX_TOKEN": index.token,
-        "pip_conf": pip_configuration(),
+        "pip_conf": pip_configuration(settings),
     }
     given = {name: f"IMAGE_SECRET_{name}" for name, value in secrets.items() if value}
     command = [*docker(environ), "build", "--tag", environ.get("IMAGE") or IMAGE]
     for name, variable in given.items():
         command += ["--secret", f"id={name},env={variable}"]
-    certificates = environ.get("PIP_CERT", "")
-    if certificates and Path(certificates).is_file():
-        command += ["--secret", f"id=pip_cert,src={certificates}"]
+    if Path(settings.get("cert", "")).is_file():
+        command += ["--secret", f"id=pip_cert,src={settings['cert']}"]
     if index.local:
         command += ["--network", "host"]
     for name, value in vars(identity).items():
@@ -134,19 +134,25 @@ def commit(root: Path) -> str:
         return ""
 
 
-def pip_configuration() -> str:
-    """Where this machine's pip finds third-party packages, as a configuration file; without folders of this machine."""
+def pip_settings() -> dict[str, str]:
+    """What this machine's pip is told by its files and variables, those that count more last."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     settings = {}
-    # In the order of pip's own precedence, each line as section.key='value'.
+    # Each line is section.key='value'.
     for line in done.stdout.splitlines():
         key, _, quoted = line.partition("=")
-        name = key.rpartition(".")[2]
-        if name in _PIP_SETTINGS:
-            words = [word for word in "".join(shlex.split(quoted)).split() if not word.startswith(("file:", "/"))]
-            settings[name] = " ".join(words)
-    lines = [f"{name} = {value}" for name, value in settings.items() if value]
+        settings[key.rpartition(".")[2]] = "".join(shlex.split(quoted))
+    return settings
+
+
+def pip_configuration(settings: Mapping[str, str]) -> str:
+    """A configuration file that says where pip finds third-party packages; without folders of this machine."""
+    lines = []
+    for name in sorted(_PIP_SETTINGS & set(settings)):
+        words = [word for word in settings[name].split() if not word.startswith(("file:", "/"))]
+        if words:
+            lines.append(f"{name} = {' '.join(words)}")
     return "\n".join(["[global]", *lines, ""]) if lines else ""
 
 

@@ -207,12 +207,13 @@ def test_build_names_the_published_model_and_keeps_the_token_out_of_the_argument
 
 
 def test_certificates_and_further_options_reach_the_build(
-    project: Project, index: PackageIndex, client: Client, tmp_path: Path
+    project: Project, index: PackageIndex, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(project, index)
     certificates = tmp_path / "ca.pem"
+    monkeypatch.setenv("PIP_CERT", str(certificates))
     certificates.write_text("-----BEGIN CERTIFICATE-----\n")
-    environ = {"DOCKER": str(client.path), "PIP_CERT": str(certificates), "DOCKER_OPTIONS": "--platform 'linux/amd64'"}
+    environ = {"DOCKER": str(client.path), "DOCKER_OPTIONS": "--platform 'linux/amd64'"}
     command.build(project, index, os.environ | environ)
     arguments, _ = client.call
     assert f"id=pip_cert,src={certificates}" in arguments
@@ -251,15 +252,14 @@ def test_pip_s_places_go_along_but_no_folder_of_this_machine(monkeypatch: pytest
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     monkeypatch.setenv("PIP_TIMEOUT", "9")
-    lines = command.pip_configuration().splitlines()
+    lines = command.pip_configuration(command.pip_settings()).splitlines()
     assert lines[0] == "[global]"
     found = dict(line.split(" = ", 1) for line in lines[1:])
     assert found["index-url"] == "https://mirror.example/simple/"
     assert found["extra-index-url"] == "https://more.example/"
     assert found["timeout"] == "9"
     assert set(found) <= {"index-url", "extra-index-url", "timeout"}
-    monkeypatch.setattr(command, "_PIP_SETTINGS", frozenset())
-    assert command.pip_configuration() == ""
+    assert command.pip_configuration({"find-links": "/opt/wheels", "extra-index-url": "file:///opt/x"}) == ""
 
 
 def test_commit_of_a_clone_says_whether_files_differ(tmp_path: Path) -> None:
