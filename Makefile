@@ -66,7 +66,7 @@ lint: tools-dev ## Check style, the Dockerfile and the shell scripts
 	@$(bin)/python -m ruff check .
 	@$(bin)/python -m ruff format --check .
 	@$(bin)/hadolint Dockerfile
-	@if command -v shellcheck >/dev/null; then shellcheck $$(git -c safe.directory='$(CURDIR)' grep -l --untracked -E '^#!.*[/ ](ba)?sh$$'); \
+	@if command -v shellcheck >/dev/null; then shellcheck $$(git -c safe.directory='$(CURDIR)' grep -l --untracked -E '^#!.*[/ ](ba)?sh$$' ':!*.py'); \
 	else echo 'lint: shellcheck is not installed; the shell scripts are NOT checked (Debian: apt-get install shellcheck)'; fi
 
 format: tools-dev ## Put style right where a machine can

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from processes import child, stop_on_signals
@@ -49,7 +49,8 @@ def engine(environ: Mapping[str, str]) -> Generator[dict[str, str]]:
         return
     install_engine()
     with (
-        tempfile.TemporaryDirectory(prefix="engine-", ignore_cleanup_errors=True) as temporary,
+        tempfile.TemporaryDirectory(prefix="engine-") as temporary,
+        unmounted(Path(temporary)),
         own_engine(Path(temporary), environ) as found,
     ):
         yield found
@@ -126,9 +127,22 @@ def own_engine(folder: Path, environ: Mapping[str, str]) -> Generator[dict[str, 
         try:
             yield own
         finally:
-            running = _ask([own["DOCKER"], "ps", "--all", "--quiet"], own).split()
-            if running:
-                _ask([own["DOCKER"], "rm", "--force", *running], own)
+            # Unless it has ended by itself.
+            with suppress(subprocess.SubprocessError):
+                for container in _ask([own["DOCKER"], "ps", "--all", "--quiet"], own).split():
+                    _ask([own["DOCKER"], "rm", "--force", container], own)
+
+
+@contextmanager
+def unmounted(folder: Path) -> Generator[None]:
+    """Afterwards nothing is mounted in ``folder``: an engine leaves the network namespace of its containers there."""
+    try:
+        yield
+    finally:
+        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
+        for mount in reversed(mounts):
+            if Path(mount).is_relative_to(folder.resolve()):
+                subprocess.run(["umount", mount], check=True)
 
 
 def base_image(project: Project) -> str:

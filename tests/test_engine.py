@@ -96,6 +96,23 @@ def test_an_engine_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pyt
         pass
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_what_an_engine_leaves_mounted_is_unmounted(tmp_path: Path) -> None:
+    inner, outer = tmp_path / "engine/exec/netns", tmp_path / "other"
+    inner.mkdir(parents=True)
+    outer.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "none", outer], capture_output=True, check=False).returncode:
+        pytest.skip("root may not mount here")
+    try:
+        with engine.unmounted(tmp_path / "engine"):
+            subprocess.run(["mount", "-t", "tmpfs", "none", inner], check=True)
+            assert inner.is_mount()
+        assert not inner.is_mount()
+        assert outer.is_mount()
+    finally:
+        subprocess.run(["umount", outer], check=True)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Project:
     (tmp_path / "Dockerfile").write_text("# made for a test\nFROM python:3.12.9-slim-trixie AS base\n")
