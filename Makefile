@@ -19,6 +19,7 @@ EXAMPLES ?= 1000
 # What to mutate, all if nothing is named: make mutate MUTATE=views
 MUTATE ?=
 
+
 export PORT DATA_URL DATA_SHA256 DATA_FILE
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
@@ -35,13 +36,15 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train publish release \
 	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch instructions instructions-record \
-	tools-bench served image run-image test-image
+	tools-bench served image run-image test-image \
+	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@printf '\nvariables: PORT=%s (run, dev)  DATA=path.csv (train)  DATA_URL=url-or-path (data)  PYTHON=%s  PYTEST="-k name" (test)\n' \
+	@printf '\nvariables: PORT=%s (run, dev)  DATA=path.csv (train, plan)  DATA_URL=url-or-path (data)  PYTHON=%s  PYTEST="-k name" (test)\n' \
 		'$(PORT)' '$(or $(PYTHON),none from 3.11 to 3.13 was found)'
 	@printf 'The package index: docs/publishing.md. Without settings, one on this machine is started and stopped.\n'
+	@printf 'Heroku: APP=app  FROM=app (promote)  RELEASE=v12 (rollback)  LIMIT=seconds  IMAGE=name; docs/deploy.md.\n'
 
 run: tools serving ## Serve the model on PORT; the first time set up, and train on the sample if there is no model
 	@exec $(bin)/python scripts/run.py
@@ -93,8 +96,42 @@ train: tools ## Train on DATA=path.csv, or on the synthetic sample
 publish: tools ## Build the wheels and publish them as X.Y.Z+digest on the package index
 	@exec $(bin)/python scripts/publish.py
 
-release: tools ## Build the wheels and publish them as X.Y.Z, once
+release: tools ## Publish the wheels of `make wheels`; without them, build and publish as X.Y.Z, once
 	@exec $(bin)/python scripts/publish.py --release
+
+plan: tools ## Decide: train, or use the released model again; fail if it changed without a new version
+	@exec $(bin)/python scripts/plan.py --data "$(or $(DATA),$(DATA_FILE))" $(if $(RETRAIN),--retrain)
+
+model: tools ## Train on DATA=path.csv (default: DATA_FILE) if the plan says so
+	@decision=$$($(bin)/python scripts/plan.py --show) && \
+	if [ "$$decision" = train ]; then exec $(bin)/regression-model train --data "$(or $(DATA),$(DATA_FILE))"; fi
+
+wheels: tools ## Make the wheels of a release in build/wheels, once: fetched if released already, else built
+	@exec $(bin)/python scripts/wheels.py
+
+test-wheel: tools serving ## Install the very wheels of build/wheels by hash, serve them, ask them everything
+	@exec $(bin)/python scripts/check_wheels.py
+
+deploy: tools ## Push the tested wheels' release commit to Heroku's APP, verify it, go back if it is not right
+	@exec $(bin)/python scripts/deploy.py git
+
+deploy-container: tools ## Release the tested IMAGE on Heroku's APP, verify it, go back if it is not right
+	@exec $(bin)/python scripts/deploy.py container
+
+promote: tools ## Release on APP what FROM runs, verify it, go back if it is not right
+	@exec $(bin)/python scripts/deploy.py promote
+
+verify: tools ## Hold what APP serves to the tested wheels
+	@exec $(bin)/python scripts/deploy.py verify
+
+rollback: tools ## Release on APP what it ran before, or RELEASE=v12
+	@exec $(bin)/python scripts/deploy.py rollback
+
+configure-app: tools ## Tell Heroku's APP where its pip finds our wheels, from PACKAGE_INDEX_URL and its like
+	@exec $(bin)/python scripts/deploy.py configure
+
+rehearse-deploy: tools-dev ## Deploy, break, go back and promote against stand-ins, with the real service
+	@exec $(bin)/python tests/standins/rehearse.py $(if $(DATA),--data "$(DATA)")
 
 install: tools serving ## Install what was published last into build/serving
 	@exec $(bin)/python scripts/install_models.py

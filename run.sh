@@ -9,5 +9,12 @@ fi
 # glibc keeps what a large body took, in an arena for each thread: a worker had 115 MB after six bodies of 1,459 rows,
 # and has 102 with these.
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}" MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-131072}"
+# A release commit (scripts/release_commit.py) brings the tested one with it, for /version.
+if [ -f COMMIT ]; then
+    read -r GIT_COMMIT <COMMIT
+    export GIT_COMMIT
+fi
+# A platform that needs the index's credentials to build hands them to whoever serves as well, who has no use for them.
+unset PIP_EXTRA_INDEX_URL
 cd packages/ml_api
 exec python -m gunicorn --config gunicorn.conf.py ml_api.wsgi:app

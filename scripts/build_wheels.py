@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from model_kit.bundle import CARD, CONTENT, MANIFEST, Bundle, read_bundle
 from model_kit.errors import ModelKitError
@@ -70,28 +72,42 @@ def release_version(package: Package) -> str:
     if not package.trained:
         return version
     card = read_trained(package).json(CARD)
-    faults = [
-        fault
-        for fault, present in (
-            ("was not evaluated; train it with cross-validation", card.get("evaluated") is not True),
-            (
-                "was trained on the synthetic sample; `make train DATA=path.csv` trains on real data",
-                card.get("data", {}).get("synthetic") is not False,
-            ),
-            (
-                f"was trained by other code than {package.source} has now; `make train` trains it anew",
-                card.get("code_sha256") != source_digest(package.source),
-            ),
-        )
-        if present
-    ]
-    if faults:
-        raise ScriptError(f"{package.name} {version} is not released, because its bundle\n  - " + "\n  - ".join(faults))
+    others = f"was trained by other code than {package.source} has now; `make train` trains it anew"
+    require_releasable(
+        package.name, version, card, [others] if card.get("code_sha256") != source_digest(package.source) else []
+    )
     return version
 
 
-def build_wheel(package: Package, version: str, folder: Path) -> Path:
+def require_releasable(name: str, version: str, card: Mapping[str, Any], faults: Sequence[str] = ()) -> None:
+    """Hold a model to what a release must be: evaluated, on real data.
+
+    Args:
+        name: the package.
+        version: what it would be released as.
+        card: the bundle's card.
+        faults: what else is wrong with it.
+
+    Raises:
+        ScriptError: it may not be released; the text names every reason.
+    """
+    found = []
+    if card.get("evaluated") is not True:
+        found.append("was not evaluated; train it with cross-validation")
+    if card.get("data", {}).get("synthetic") is not False:
+        found.append("was trained on the synthetic sample; `make train DATA=path.csv` trains on real data")
+    if found := [*found, *faults]:
+        raise ScriptError(f"{name} {version} is not released, because its bundle\n  - " + "\n  - ".join(found))
+
+
+def build_wheel(package: Package, version: str, folder: Path, *, bundle: Path | None = None) -> Path:
     """Build the wheel of ``package`` as ``version`` into ``folder``; nothing is written to the sources.
+
+    Args:
+        package: what to build.
+        version: what the wheel says it is.
+        folder: where it goes.
+        bundle: carried in place of the package's own.
 
     Raises:
         ScriptError: building failed, or the wheel would carry what doesn't belong in it.
@@ -102,6 +118,9 @@ def build_wheel(package: Package, version: str, folder: Path) -> Path:
         shutil.copy(package.folder / "pyproject.toml", staged)
         source = staged / package.source.relative_to(package.folder)
         shutil.copytree(package.source, source, ignore=shutil.ignore_patterns("__pycache__", "*.py[co]", ".*"))
+        if bundle is not None:
+            shutil.rmtree(source / package.bundle.name, ignore_errors=True)
+            shutil.copytree(bundle, source / package.bundle.name)
         stated = find_version(source / "__init__.py")
         text = f"{stated.string[: stated.start(1)]}{version}{stated.string[stated.end(1) :]}"
         (source / "__init__.py").write_text(text, "utf-8")

@@ -84,6 +84,21 @@ class Project:
         return self.build / "published.txt"
 
     @property
+    def plan(self) -> Path:
+        """What `make plan` decided."""
+        return self.build / "plan.json"
+
+    @property
+    def wheels(self) -> Path:
+        """The wheels of a release, built or fetched once, and their manifest."""
+        return self.build / "wheels"
+
+    @property
+    def train_lock(self) -> Path:
+        """The lock that a model is trained with."""
+        return self.root / "requirements/train.txt"
+
+    @property
     def index(self) -> Path:
         """The wheels of the embedded index."""
         return self.build / "index"

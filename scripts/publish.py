@@ -2,7 +2,8 @@
 
 Development (default): versions are X.Y.Z+<digest of what is inside>; what the index has already is not sent again.
 Release (--release):   versions are X.Y.Z; the model must be evaluated, trained on real data and by the code that is
-                       there; a version that the index has already is refused.
+                       there; a version that the index has already is refused. If there are wheels that
+                       scripts/wheels.py made, these very files are published, and nothing is built.
 
 Writes the exact versions with their sha256 to build/published.txt, which scripts/install_models.py installs.
 """
@@ -10,107 +11,21 @@ Writes the exact versions with their sha256 to build/published.txt, which script
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-import requests
-
-from build_wheels import build_wheel, development_version, identity, release_version
+from build_wheels import build_wheel, development_version, identity, release_version, require_releasable
+from index_client import IndexClient, Listed, sha256
 from local_index import open_index
-from package_index import HELP, TOKEN, UPLOAD_URL, URL, USER, PackageIndex
+from package_index import HELP, UPLOAD_URL, URL, PackageIndex
+from plan import card_of
 from processes import stop_on_signals
 from project import Project, Say, ScriptError, write_atomically
-
-#: Seconds for the index to answer.
-TIMEOUT = 60
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A file as an index lists it."""
-
-    url: str
-    sha256: str | None
-
-
-class _Links(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
-
-
-class IndexClient:
-    """Asks an index what it has."""
-
-    def __init__(self, index: PackageIndex) -> None:
-        self.index = index
-        self._session = requests.Session()
-        self._session.auth = (index.user, index.token)
-        # A proxy of the surroundings can't reach a server on this machine.
-        self._session.trust_env = not index.local
-
-    def files(self, project: str) -> dict[str, Listed]:
-        """File name -> file, for a project; empty if the index doesn't know it.
-
-        Raises:
-            ScriptError: the index doesn't answer, or not to this user.
-        """
-        response = self._get(urljoin(self.index.url, f"{project}/"))
-        if response.status_code == requests.codes.not_found:
-            return {}
-        self._require(response)
-        links = _Links()
-        links.feed(response.text)
-        files = {}
-        for link in links.found:
-            url, fragment = urldefrag(urljoin(response.url, link))
-            algorithm, _, value = fragment.partition("=")
-            files[unquote(urlsplit(url).path.rpartition("/")[2])] = Listed(
-                url, value if algorithm == "sha256" else None
-            )
-        return files
-
-    def download(self, file: Listed, folder: Path) -> Path:
-        """Fetch a file and hold it to the sha256 that the index states.
-
-        Raises:
-            ScriptError: the index doesn't answer, or what it sends has another sha256.
-        """
-        response = self._get(file.url)
-        self._require(response)
-        name = unquote(urlsplit(file.url).path.rpartition("/")[2])
-        if file.sha256 not in {None, hashlib.sha256(response.content).hexdigest()}:
-            raise ScriptError(f"{self.index.host} sends {name} with another sha256 than it lists")
-        path = folder / name
-        path.write_bytes(response.content)
-        return path
-
-    def _get(self, url: str) -> requests.Response:
-        try:
-            return self._session.get(url, headers={"Accept": "text/html, */*"}, timeout=TIMEOUT)
-        except requests.RequestException as error:
-            reason = self.index.scrub(str(error))
-            raise ScriptError(f"the package index {self.index.url} ({URL}) does not answer: {reason}") from error
-
-    def _require(self, response: requests.Response) -> None:
-        if response.status_code in {requests.codes.unauthorized, requests.codes.forbidden}:
-            raise ScriptError(
-                f"the package index {self.index.url} refuses user {self.index.user!r} ({response.status_code}); "
-                f"check {USER} and {TOKEN}"
-            )
-        if not response.ok:
-            raise ScriptError(f"the package index answered {response.status_code} for {response.url}; check {URL}")
+from wheels import read_manifest
 
 
 def publish(project: Project, index: PackageIndex, *, release: bool = False, say: Say = print) -> Path:
@@ -145,19 +60,56 @@ def publish(project: Project, index: PackageIndex, *, release: bool = False, say
                 + "\nraise __version__ in the package's __init__.py to release again"
             )
         for wheel in new:
-            _upload(index, wheel)
-            listed = client.files(wheel.name.split("-")[0].replace("_", "-")).get(wheel.name)
-            if listed is None or listed.sha256 not in {None, sha256(wheel)}:
-                raise ScriptError(f"{wheel.name} was sent, but {index.url} ({URL}) doesn't list it")
-            say(f"Published {wheel.name} on {index.host}")
+            _send(client, wheel, say)
     lines = [f"{name}=={version} --hash=sha256:{hashes[name]}\n" for name, version in versions.items()]
-    write_atomically(project.published, "# What scripts/publish.py published last.\n" + "".join(lines))
+    return _write_down(project, "".join(lines))
+
+
+def publish_made(project: Project, index: PackageIndex, *, say: Say = print) -> Path:
+    """Publish the very wheels of ``build/wheels`` that the index doesn't have, and write down what to install.
+
+    Returns:
+        The requirements file: one exact version with its sha256 a line.
+
+    Raises:
+        ScriptError: the wheels are not what was made, may not be released, or the index has another file.
+    """
+    manifest = read_manifest(project)
+    model = project.packages[-1]
+    card = card_of(project.wheels / manifest.model.file, model)
+    require_releasable(model.name, manifest.model.version, card)
+    client = IndexClient(index)
+    new: list[Path] = []
+    for wheel in manifest.wheels:
+        listed = client.files(wheel.name).get(wheel.file)
+        path = project.wheels / wheel.file
+        if listed is None:
+            new.append(path)
+            continue
+        with tempfile.TemporaryDirectory(prefix="listed-") as temporary:
+            theirs = listed.sha256 or sha256(client.download(listed, Path(temporary)))
+        if theirs != wheel.sha256:
+            raise ScriptError(
+                f"{index.host} has another {wheel.file} than the one in {project.wheels}, and a release is never "
+                "replaced; `make wheels` fetches it, or raise __version__"
+            )
+        say(f"{wheel.name} {wheel.version} is released already, as this very file")
+    for path in new:
+        _send(client, path, say)
+    return _write_down(project, manifest.pins())
+
+
+def _send(client: IndexClient, wheel: Path, say: Say) -> None:
+    _upload(client.index, wheel)
+    listed = client.files(wheel.name.split("-")[0].replace("_", "-")).get(wheel.name)
+    if listed is None or listed.sha256 not in {None, sha256(wheel)}:
+        raise ScriptError(f"{wheel.name} was sent, but {client.index.url} ({URL}) doesn't list it")
+    say(f"Published {wheel.name} on {client.index.host}")
+
+
+def _write_down(project: Project, pins: str) -> Path:
+    write_atomically(project.published, "# What scripts/publish.py published last.\n" + pins)
     return project.published
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _same_as_listed(client: IndexClient, listed: Listed, wheel: Path, folder: Path, *, release: bool) -> str:
@@ -205,7 +157,10 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     project = project or Project()
     try:
         with stop_on_signals(), open_index(project, os.environ) as index:
-            publish(project, index, release=options.release)
+            if options.release and project.wheels.is_dir():
+                publish_made(project, index)
+            else:
+                publish(project, index, release=options.release)
     except ScriptError as error:
         print(f"publish: {error}", file=sys.stderr)
         return error.status

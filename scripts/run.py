@@ -84,7 +84,7 @@ def train_if_missing(package: Package, say: Say) -> None:
 
 def quiet_environment() -> dict[str, str]:
     """The environment for what has no business with the index, nor with modules from elsewhere."""
-    hidden = ("PACKAGE_INDEX_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME")
+    hidden = ("PACKAGE_INDEX_", "HEROKU_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME")
     return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
 
 

@@ -6,7 +6,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import requests
 from model_kit.bundle import CONTENT, MANIFEST
 
 import publish as command
@@ -170,47 +169,6 @@ def test_an_index_that_does_not_answer_is_named(
     assert "s3cret" not in error
     monkeypatch.setenv("PACKAGE_INDEX_URL", "nonsense")
     assert command.main([], project) == 2
-
-
-class Answers:
-    """A session that gives one answer to everything."""
-
-    def __init__(self, status: int, text: str = "") -> None:
-        self.response = requests.Response()
-        self.response.status_code = status
-        self.response._content = text.encode()
-        self.response.url = "https://index.example/simple/rides/"
-
-    def get(self, *_: object, **__: object) -> requests.Response:
-        return self.response
-
-
-def client(answers: Answers) -> command.IndexClient:
-    asking = command.IndexClient(PackageIndex("https://index.example/simple/", "https://index.example/", "me", "x"))
-    asking._session = answers  # type: ignore[assignment]
-    return asking
-
-
-def test_files_of_an_index_are_read_from_its_simple_page() -> None:
-    page = '<a href="../../f/rides-1.0%2Babc.whl#sha256=12">r</a> <a href="rides-1.0.tar.gz#md5=3">r</a> <a>x</a>'
-    assert client(Answers(200, page)).files("rides") == {
-        "rides-1.0+abc.whl": command.Listed("https://index.example/f/rides-1.0%2Babc.whl", "12"),
-        "rides-1.0.tar.gz": command.Listed("https://index.example/simple/rides/rides-1.0.tar.gz", None),
-    }
-    assert client(Answers(404)).files("rides") == {}
-
-
-def test_an_index_in_trouble_is_told_with_its_status() -> None:
-    with pytest.raises(ScriptError, match=r"answered 502 for .*; check PACKAGE_INDEX_URL"):
-        client(Answers(502)).files("rides")
-
-
-def test_a_download_is_held_to_the_sha256_that_is_listed(tmp_path: Path) -> None:
-    listed = command.Listed("https://index.example/rides-1.0-py3-none-any.whl", "0" * 64)
-    with pytest.raises(ScriptError, match="another sha256 than it lists"):
-        client(Answers(200, "content")).download(listed, tmp_path)
-    unlisted = command.Listed(listed.url, None)
-    assert client(Answers(200, "content")).download(unlisted, tmp_path).read_text() == "content"
 
 
 def test_the_command_publishes_on_the_embedded_index(project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+import model_kit
 from model_kit.source import source_digest
 from model_kit.testing import write_ride_bundle
 
@@ -58,7 +59,8 @@ def make_project(root: Path) -> Project:
 def train(model: Package, **card: Any) -> str:
     """Write the bundle of rides into the model's package; returns its artefact's sha256."""
     real = {"name": "rides by hand", "sha256": "0" * 64, "rows": 100, "synthetic": False}
-    return write_ride_bundle(model.bundle, **{"code_sha256": source_digest(model.source), "data": real} | card)
+    code = {"code_sha256": source_digest(model.source), "kit_sha256": source_digest(Path(model_kit.__file__).parent)}
+    return write_ride_bundle(model.bundle, **code | {"data": real} | card)
 
 
 def make_environment(folder: Path) -> None:
@@ -70,6 +72,7 @@ def add_third_party(folder: Path) -> None:
     """Give an environment what requirements.txt names, and nothing else, without a network."""
     site = Path(sysconfig.get_path("purelib"))
     target = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    target.mkdir(parents=True, exist_ok=True)
     lock = (ROOT / "requirements.txt").read_text()
     names = {line.split("==")[0] for line in lock.splitlines() if "==" in line}
     for name in names:

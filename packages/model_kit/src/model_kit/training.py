@@ -80,6 +80,7 @@ def train(
         "agreement": export.agreement,
         "graph": export.graph,
         "code_sha256": source_digest(source),
+        "kit_sha256": source_digest(Path(__file__).parent),
         "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         RUN: {
             "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),

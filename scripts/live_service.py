@@ -1,0 +1,207 @@
+"""Asks a running service whether it is what was meant, and whether it keeps its contract."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+import requests
+from model_kit.model import GOLDEN_TOLERANCE
+
+from package_index import is_loopback
+from project import Say, ScriptError
+
+#: Seconds for one answer: the platform's router gives up after 30.
+TIMEOUT = 35
+#: Rounds without a fault before a service counts as right: several workers and dynos answer, and all must be the same.
+ROUNDS = 5
+#: Seconds between two rounds.
+PAUSE = 0.5
+_PROBLEM = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a service is meant to be.
+
+    Attributes:
+        model: the last part of the model's URL.
+        model_version: as ``/version`` has it.
+        artifact_sha256: of the model.
+        git_commit: what the API was built from; ``None`` if that does not matter.
+        golden: a ``row`` and its ``prediction``.
+    """
+
+    model: str
+    model_version: str
+    artifact_sha256: str
+    git_commit: str | None
+    golden: Mapping[str, Any]
+
+
+class Service:
+    """A service at a URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url if url.endswith("/") else url + "/"
+        self._local = is_loopback(urlsplit(url).hostname or "")
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> requests.Response:
+        """One answer, on a connection of its own.
+
+        Raises:
+            requests.RequestException: there is none.
+        """
+        with requests.Session() as session:
+            session.trust_env = not self._local  # a proxy of the surroundings can't reach this machine
+            return session.request(
+                method,
+                urljoin(self.url, path),
+                data=body,
+                headers={"Content-Type": "application/json"} if body is not None else {},
+                timeout=TIMEOUT,
+                allow_redirects=False,
+            )
+
+    def version(self) -> dict[str, Any] | None:
+        """What ``/version`` says; ``None`` if nothing usable."""
+        try:
+            answer = self.ask("GET", "version")
+            found = answer.json() if answer.ok else None
+        except requests.RequestException:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def predict(self, model: str, records: Any) -> requests.Response:
+        """The answer to records."""
+        return self.ask("POST", f"v1/predict/{quote(model, safe='')}", json.dumps(records).encode())
+
+
+def faults(service: Service, expected: Expected) -> list[str]:
+    """In what a service is not what was meant: readiness, versions, the golden row's prediction."""
+    try:
+        ready = service.ask("GET", "health/ready")
+        if not ready.ok:
+            return [f"/health/ready answers {ready.status_code}: {_words(ready)}"]
+        found = service.version()
+        if found is None:
+            return ["/version does not answer"]
+        lineage = found.get("models", {}).get(expected.model) or {}
+        compared = [
+            ("model_version", found.get("model_version"), expected.model_version),
+            ("artifact_sha256", lineage.get("artifact_sha256"), expected.artifact_sha256),
+        ]
+        if expected.git_commit is not None:
+            compared.append(("git_commit", found.get("git_commit"), expected.git_commit))
+        wrong = [
+            f"/version has {name} {seen!r} where {meant!r} was meant" for name, seen, meant in compared if seen != meant
+        ]
+        return wrong + _golden_faults(service, expected)
+    except requests.RequestException as error:
+        return [f"no answer: {type(error).__name__}"]
+
+
+def _golden_faults(service: Service, expected: Expected) -> list[str]:
+    answer = service.predict(expected.model, [expected.golden["row"]])
+    meant = float(expected.golden["prediction"])
+    try:
+        (seen,) = answer.json()["predictions"]
+        if abs(seen - meant) <= GOLDEN_TOLERANCE * abs(meant):
+            return []
+    except (ValueError, KeyError, TypeError):
+        pass
+    return [f"the golden row is answered with {answer.status_code} {_words(answer)} where {meant!r} was meant"]
+
+
+def wait_until_right(service: Service, expected: Expected, limit: float, say: Say = print) -> None:
+    """Ask until the service is what was meant several times in a row.
+
+    Args:
+        service: whom to ask.
+        expected: what was meant.
+        limit: seconds until it must be.
+        say: told what is seen, when that changes.
+
+    Raises:
+        ScriptError: it is not, in time; the text says what was seen last.
+    """
+    deadline, told, right = time.monotonic() + limit, [""], 0
+    while True:
+        found = faults(service, expected)
+        right = 0 if found else right + 1
+        if right == ROUNDS:
+            return
+        if found and found != told:
+            say(f"  waiting: {'; '.join(found)}")
+            told = found
+        if found and time.monotonic() > deadline:
+            seen = "\n".join(f"  - {fault}" for fault in found)
+            raise ScriptError(f"{service.url} is not what was meant after {limit:.0f} s; seen last:\n{seen}")
+        time.sleep(PAUSE)
+
+
+def wait_until_back(service: Service, known: Mapping[str, Any], limit: float) -> None:
+    """Ask until the service is ready and its ``/version`` is what it was before, several times in a row.
+
+    Raises:
+        ScriptError: it is not, in time; the text says what it is.
+    """
+    deadline, right = time.monotonic() + limit, 0
+    while right < ROUNDS:
+        try:
+            ready = service.ask("GET", "health/ready").ok
+        except requests.RequestException:
+            ready = False
+        found = service.version()
+        right = right + 1 if ready and found == known else 0
+        if not right and time.monotonic() > deadline:
+            raise ScriptError(f"{service.url} is {'ready' if ready else 'not ready'}, and its /version is {found}")
+        time.sleep(PAUSE)
+
+
+def contract_faults(service: Service, expected: Expected) -> list[str]:
+    """Where a service breaks the HTTP contract, tried with a request for each of its promises."""
+    golden = expected.golden["row"]
+    path = f"v1/predict/{quote(expected.model, safe='')}"
+
+    def problem(answer: requests.Response, status: int) -> bool:
+        told = answer.headers.get("Content-Type") == _PROBLEM and answer.json()["status"] == status
+        return answer.status_code == status and told and "X-Request-ID" in answer.headers
+
+    def one_of_two() -> bool:
+        answer = service.predict(expected.model, [golden, 5])
+        found = answer.json()
+        first, second = found["predictions"]
+        return answer.ok and first is not None and second is None and list(found["errors"]) == ["1"]
+
+    def nothing() -> bool:
+        answer = service.predict(expected.model, [])
+        return answer.ok and answer.json()["predictions"] == [] and answer.json()["errors"] is None
+
+    promises: dict[str, Callable[[], bool]] = {
+        "GET /health is 200": lambda: service.ask("GET", "health").json() == {"status": "ok"},
+        "a wrong record is null and has its error, a right one beside it is scored": one_of_two,
+        "no records are no error": nothing,
+        "only wrong records are 422": lambda: service.predict(expected.model, [5]).status_code == 422,
+        "malformed JSON is 400": lambda: problem(service.ask("POST", path, b"{"), 400),
+        "an unknown path is 404": lambda: problem(service.ask("GET", "no/such/path"), 404),
+        "GET of a prediction is 405": lambda: problem(service.ask("GET", path), 405),
+        "the API document has the model": lambda: f"/{path}" in service.ask("GET", "openapi.json").json()["paths"],
+    }
+    broken = []
+    for promise, kept in promises.items():
+        try:
+            if not kept():
+                broken.append(promise)
+        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+            broken.append(f"{promise} ({type(error).__name__})")
+    return broken
+
+
+def _words(answer: requests.Response) -> str:
+    text = answer.text.strip()
+    return text if len(text) <= 300 else text[:300] + "..."

@@ -1,0 +1,61 @@
+"""The commit that is pushed to the platform: the tested one, and what pins our wheels.
+
+Its only parent is the tested commit. Its tree is the tested tree but for two files: requirements.txt, to which the
+exact version and sha256 of each of our wheels are added, and COMMIT, which holds the tested commit for run.sh to hand
+on to /version. Nothing in it depends on who makes it or when, so that the same wheels and commit give the same id.
+Neither the working tree nor a branch is touched.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from project import Project, ScriptError
+from repository import git
+from wheels import Manifest
+
+REQUIREMENTS, COMMIT = "requirements.txt", "COMMIT"
+#: Whom git names as the author of what a script made.
+_WHO = {"NAME": "release", "EMAIL": "release@localhost"}
+
+
+def release_commit(project: Project, manifest: Manifest) -> str:
+    """Make the commit in the repository's store of objects; returns its id.
+
+    Raises:
+        ScriptError: what was tested is no commit, or git fails.
+    """
+    tested = manifest.commit
+    if tested is None or tested.endswith("-dirty"):
+        raise ScriptError(
+            "what was tested is no commit: "
+            + ("there is no repository" if tested is None else "files were changed")
+            + "; commit, and make the wheels again"
+        )
+    root = project.root
+    if git(root, "rev-parse", "--is-shallow-repository").strip() == b"true":
+        raise ScriptError("this clone is shallow and can't be pushed; `git fetch --unshallow`")
+    lock = git(root, "show", f"{tested}:{REQUIREMENTS}")
+    if lock and not lock.endswith(b"\n"):
+        lock += b"\n"
+    ours = f"# Our own wheels, as they were tested at {tested}.\n{manifest.pins()}"
+    files = {REQUIREMENTS: lock + ours.encode(), COMMIT: f"{tested}\n".encode()}
+    with tempfile.TemporaryDirectory(prefix="release-") as temporary:
+        index = {"GIT_INDEX_FILE": str(Path(temporary, "index"))}
+        git(root, "read-tree", tested, environ=index)
+        for name, content in files.items():
+            blob = git(root, "hash-object", "-w", "--stdin", stdin=content).decode().strip()
+            git(root, "update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", environ=index)
+        tree = git(root, "write-tree", environ=index).decode().strip()
+    date = git(root, "show", "--no-patch", "--format=%ct +0000", tested).decode().strip()
+    who = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in _WHO.items()}
+    when = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    message = (
+        "Release " + ", ".join(f"{wheel.name} {wheel.version}" for wheel in manifest.wheels) + f"\n\nof {tested}\n"
+    )
+    made = git(
+        root, "-c", "i18n.commitEncoding=UTF-8", "commit-tree", "--no-gpg-sign", "-p", tested, tree,
+        environ=who | when, stdin=message.encode(),
+    )  # fmt: skip
+    return made.decode().strip()

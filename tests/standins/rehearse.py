@@ -1,0 +1,224 @@
+"""Deploy, break, go back and promote, with the commands that people run, in a clean clone: `make rehearse-deploy`.
+
+The clone is of what is committed here. The service, pip, git and gunicorn are the real ones; Heroku and the package
+index are stand-ins on this machine. Needs real training data (DATA=path, else what `make data` loads) and minutes.
+
+exit status: 0 everything went as it should, 1 something did not; the last words of the command are above.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path[:0] = [
+    str(Path(__file__).resolve().parents[1] / "helpers"),
+    str(Path(__file__).resolve().parents[2] / "scripts"),
+]
+
+from heroku_standin import Heroku, heroku
+
+from deployable import GIT, asking
+from live_service import Service
+from local_index import serve_index
+from processes import stop_on_signals
+from project import ROOT, Project, find_version
+
+#: Rewrites the bundle so that its model misses its golden value, and says that it is of the code that is there.
+BREAK = """
+import json
+from model_kit.bundle import CARD, GOLDEN, dump_json, read_bundle, write_bundle
+from model_kit.source import source_digest
+from project import Project
+model = Project().packages[-1]
+files = dict(read_bundle(model.bundle).files)
+golden = json.loads(files[GOLDEN])
+files[GOLDEN] = dump_json(golden | {"prediction": golden["prediction"] * 2})
+files[CARD] = dump_json(json.loads(files[CARD]) | {"code_sha256": source_digest(model.source)})
+print(write_bundle(model.bundle, files))
+"""
+
+
+class RehearsalError(Exception):
+    """Something did not go as it should."""
+
+
+def require(condition: object, text: str) -> None:
+    """Hold what must be so."""
+    if not condition:
+        raise RehearsalError(text)
+    say(f"        {text}")
+
+
+def say(text: str) -> None:
+    """Tell at once."""
+    print(text, flush=True)
+
+
+class Clone:
+    """A clean clone, and the commands that are run in it."""
+
+    def __init__(self, root: Path, environ: dict[str, str]) -> None:
+        self.root, self.environ, self.project = root, environ, Project(root)
+        subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(root)], check=True)
+
+    def make(self, *arguments: str, fails: bool = False) -> str:
+        """Run make; returns what it said."""
+        started = time.monotonic()
+        command = ["make", "--no-print-directory", *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        say(f"{time.monotonic() - started:5.0f} s  make {' '.join(arguments)}")
+        if bool(done.returncode) != fails:
+            raise RehearsalError(f"status {done.returncode}:\n{done.stdout}")
+        return done.stdout
+
+    def python(self, code: str) -> str:
+        """Run code with the clone's tools."""
+        environ = self.environ | {"PYTHONPATH": str(self.root / "scripts")}
+        done = subprocess.run(
+            [self.root / ".venv/bin/python", "-c", code], env=environ, check=True, stdout=subprocess.PIPE, text=True
+        )
+        return done.stdout.strip()
+
+    def git(self, *arguments: str) -> str:
+        """Run git."""
+        command = ["git", "-C", str(self.root), "-c", "commit.gpgSign=false", *arguments]
+        return subprocess.run(
+            command, env=os.environ | GIT, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.strip()
+
+    def commit(self, message: str) -> str:
+        """Commit what has changed; returns the commit."""
+        self.git("commit", "--quiet", "--all", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def manifest(self) -> Any:
+        """What `make wheels` wrote."""
+        return json.loads((self.project.wheels / "manifest.json").read_text("utf-8"))
+
+
+def rehearse(clone: Clone, platform: Heroku, data: Path) -> None:
+    """The three deployments.
+
+    Raises:
+        RehearsalError: one did not go as it should.
+    """
+    staging, production = (Service(platform.apps[name].router.url) for name in ("houses-staging", "houses"))
+
+    def served(service: Service) -> tuple[Any, Any]:
+        found = service.version() or {}
+        return found.get("models", {}).get("regression", {}).get("artifact_sha256"), found.get("git_commit")
+
+    say("\nA new model, from training to production")
+    plan = clone.make("plan", f"DATA={data}")
+    require("is not released yet: it is trained" in plan, "the plan: train")
+    for step in ("model", "wheels", "test-wheel", "release"):
+        clone.make(step, f"DATA={data}")
+    for app in platform.apps:
+        clone.make("configure-app", f"APP={app}")
+    clone.make("deploy", "APP=houses-staging", "LIMIT=120")
+    clone.make("promote", "FROM=houses-staging", "APP=houses", "LIMIT=120")
+    good = clone.manifest()
+    first = clone.git("rev-parse", "HEAD")
+    require(served(production) == (good["artifact_sha256"], first), "production serves the tested artefact and commit")
+
+    say("\nA release that is not well")
+    path = clone.project.packages[-1].source / "__init__.py"
+    stated = find_version(path)
+    version = re.sub(r"[0-9]+$", lambda number: str(int(number.group()) + 1), stated.group(1))
+    path.write_text(stated.string.replace(stated.group(1), version), "utf-8")
+    broken = clone.python(BREAK)
+    clone.commit("A model that misses its golden value")
+    clone.make("wheels")
+    require("not what was meant" in clone.make("test-wheel", fails=True), "the test of the wheel stops it")
+    clone.make("release")
+    output = clone.make("deploy", "APP=houses-staging", "LIMIT=30", fails=True)
+    require("ROLLED BACK houses-staging" in output, "deployed all the same, it is rolled back")
+    say("          " + "\n          ".join(line for line in output.splitlines() if "ROLLED" in line or "  - " in line))
+    require(
+        broken != good["artifact_sha256"] and served(staging)[0] == good["artifact_sha256"], "the old one is served"
+    )
+
+    say("\nThe API alone, while a client keeps asking")
+    clone.git("reset", "--quiet", "--hard", first)
+    readme = clone.root / "packages/ml_api/ml_api/__init__.py"
+    readme.write_text(readme.read_text("utf-8") + "# A change.\n", "utf-8")
+    second = clone.commit("A change of the API")
+    plan = clone.make("plan", f"DATA={data}")
+    require("its wheel is used as it is" in plan, "the plan: use it again")
+    for step in ("model", "wheels", "test-wheel", "release"):
+        clone.make(step, f"DATA={data}")
+    require([wheel["origin"] for wheel in clone.manifest()["wheels"]] == ["index"] * 2, "nothing was trained or built")
+    row = {"OverallQual": 5, "GrLivArea": 1500, "YearBuilt": 1975, "Neighborhood": "NAmes"}
+    with asking(staging.url + "v1/predict/regression", row) as client:
+        clone.make("deploy", "APP=houses-staging", "LIMIT=120")
+    require(not client.failures, f"{client.asked} requests in the meantime, and none failed: {client.failures[:3]}")
+    require(served(staging) == (good["artifact_sha256"], second), "staging serves the same artefact, of the new commit")
+    clone.make("promote", "FROM=houses-staging", "APP=houses", "LIMIT=120")
+    clone.make("verify", "APP=houses")
+    clone.make("rollback", "APP=houses")
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        "rehearse.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="real training data")
+    parser.add_argument(
+        "--delay", type=float, default=8.0, help="seconds from a bound port to the switch (%(default)s)"
+    )
+    options = parser.parse_args()
+    here = {name: value for name, value in os.environ.items() if not name.startswith(("PACKAGE_INDEX_", "HEROKU_"))}
+    pip = {name: value for name, value in here.items() if name.startswith("PIP_") or name.lower().endswith("_proxy")}
+    pip.pop("PIP_EXTRA_INDEX_URL", None)
+    started = time.monotonic()
+    with (
+        stop_on_signals(),
+        tempfile.TemporaryDirectory(prefix="rehearsal-") as temporary,
+        serve_index(Path(temporary, "index")) as index,
+        heroku(Path(temporary, "heroku"), pip_environ=pip, delay=options.delay) as platform,
+    ):
+        for name in ("houses-staging", "houses"):
+            platform.create(name, WEB_CONCURRENCY="1", HOST="127.0.0.1")
+        settings = {
+            "PACKAGE_INDEX_URL": index.url,
+            "PACKAGE_INDEX_USER": index.user,
+            "PACKAGE_INDEX_TOKEN": index.token,
+        }
+        for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+            here.pop(variable, None)
+        clone = Clone(Path(temporary, "clone"), here | settings | platform.environ)
+        try:
+            data = options.data.resolve() if options.data else clone.root / "data/house_prices.csv"
+            if options.data is None:
+                clone.make("data")
+            rehearse(clone, platform, data)
+        except RehearsalError as error:
+            say(f"\nNOT as it should be: {error}")
+            for log in Path(temporary, "heroku").glob("*/v*.log"):
+                say(f"{log.parent.name}/{log.name}: {log.read_text('utf-8', 'replace')[-500:]}")
+            return 1
+    say(f"\nEverything went as it should, in {time.monotonic() - started:.0f} s.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

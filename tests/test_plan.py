@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import plan as command
+from deployable import commit, git
+from package_index import PackageIndex
+from plan import make_plan
+from project import ROOT, Package, Project, ScriptError
+from publish import publish
+from small_project import TOKEN, train
+
+LOCK = """\
+numpy==2.4.6 ; python_full_version < '3.12' \\
+    --hash=sha256:00
+numpy==2.5.5 ; python_full_version >= '3.12' \\
+    --hash=sha256:00
+twine==7.0.0 \\
+    --hash=sha256:00
+"""
+LIBRARIES = {"python": "3.11.7", "numpy": "2.4.6"}
+
+
+@pytest.fixture
+def data(project: Project) -> Path:
+    """Training data, and a lock to train with."""
+    path = project.root / "rides.csv"
+    path.write_text("distance,fare\n1,2\n")
+    project.train_lock.parent.mkdir()
+    project.train_lock.write_text(LOCK)
+    return path
+
+
+def train_on(model: Package, data: Path) -> str:
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    facts = {"name": data.name, "sha256": digest, "rows": 1, "synthetic": False}
+    return train(model, data=facts, libraries=LIBRARIES)
+
+
+def own_kit(project: Project) -> Path:
+    """A copy of model-kit that may be changed."""
+    kit = project.root / "packages/model_kit"
+    kit.unlink()
+    shutil.copytree(ROOT / "packages/model_kit", kit, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    return kit / "src/model_kit"
+
+
+def test_a_new_version_is_trained_and_needs_no_data_to_be_decided(project: Project, index: PackageIndex) -> None:
+    plan = make_plan(project, index, Path("nowhere.csv"))
+    assert plan.decision == "train"
+    assert plan.sentence == "regression-model 0.3.0 is not released yet: it is trained."
+    assert plan.versions["regression-model"] == "0.3.0"
+
+
+def test_what_is_unchanged_is_used_again_and_each_change_needs_a_new_version(
+    project: Project, model: Package, index: PackageIndex, data: Path
+) -> None:
+    train_on(model, data)
+    kit = own_kit(project)
+    publish(project, index, release=True)
+    # The model itself need not be here, and a tool that trains nothing may be another.
+    shutil.rmtree(model.bundle)
+    project.train_lock.write_text(LOCK.replace("twine==7.0.0", "twine==7.0.1"))
+    plan = make_plan(project, index, data)
+    assert (plan.decision, plan.versions["regression-model"]) == ("reuse", "0.3.0")
+    assert plan.sentence == "Code, data and lock are those of regression-model 0.3.0: its wheel is used as it is."
+
+    serving = model.source / "serving.py"
+    project.train_lock.write_text(LOCK.replace("numpy==2.4.6", "numpy==2.4.7"))
+    data.write_text("distance,fare\n1,3\n")
+    serving.write_text(serving.read_text() + "\n")
+    (model.source / "extra.py").write_text("x = 1\n")
+    (kit / "errors.py").write_text((kit / "errors.py").read_text() + "\n")
+    with pytest.raises(ScriptError) as caught:
+        make_plan(project, index, data)
+    first, second = str(caught.value).splitlines()
+    version = project.packages[0].base_version()
+    assert first == (
+        f"model-kit has changed (code: errors.py) since model-kit {version} was released; "
+        "raise __version__ in packages/model_kit/src/model_kit/__init__.py"
+    )
+    assert second == (
+        "the model has changed (code: extra.py, serving.py; code of model-kit; lock: numpy 2.4.6 -> 2.4.7; data) "
+        "since regression-model 0.3.0 was released; "
+        "raise __version__ in packages/regression_model/src/regression_model/__init__.py"
+    )
+    (model.source / "__init__.py").write_text('__version__ = "0.4.0"\n')
+    (kit / "errors.py").write_text((kit / "errors.py").read_text().removesuffix("\n"))
+    assert make_plan(project, index, data).decision == "train"
+
+
+def test_newer_data_are_a_fault_in_a_push_and_a_new_training_on_a_schedule(
+    project: Project, model: Package, index: PackageIndex, data: Path
+) -> None:
+    train_on(model, data)
+    publish(project, index, release=True)
+    assert make_plan(project, index, data, retrain=True).decision == "reuse"
+    data.write_text("distance,fare\n1,3\n")
+    with pytest.raises(ScriptError, match=r"the model has changed \(data\) since regression-model 0\.3\.0"):
+        make_plan(project, index, data)
+    plan = make_plan(project, index, data, retrain=True)
+    assert (plan.decision, plan.versions["regression-model"]) == ("train", "0.3.0.post1")
+    assert command.next_training("0.3.0.post1") == "0.3.0.post2"
+    project.train_lock.write_text("")
+    with pytest.raises(ScriptError, match=r"lock: numpy 2\.4\.6 -> none; data"):
+        make_plan(project, index, data, retrain=True)
+
+
+def test_what_cannot_be_compared_is_named(project: Project, model: Package, index: PackageIndex, data: Path) -> None:
+    train_on(model, data)
+    publish(project, index, release=True)
+    with pytest.raises(ScriptError, match=r"nowhere\.csv: no data here; `make data` loads them"):
+        make_plan(project, index, Path("nowhere.csv"))
+    project.train_lock.unlink()
+    with pytest.raises(ScriptError, match=r"train\.txt: No such file .*`make lock` writes it"):
+        make_plan(project, index, data)
+
+
+def test_the_command_writes_the_plan_and_tells_it_again_for_this_commit_only(
+    project: Project,
+    index: PackageIndex,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main(["--show"], project) == 1
+    assert "`make plan` writes it" in capsys.readouterr().err
+    git(project, "init", "--quiet")
+    here = commit(project)
+    assert command.main([], project) == 0
+    assert json.loads(project.plan.read_text())["commit"] == here
+    capsys.readouterr()
+    assert command.main(["--show"], project) == 0
+    assert capsys.readouterr().out == "train\n"
+    commit(project)
+    assert command.main(["--show"], project) == 1
+    assert "is about commit " + here in capsys.readouterr().err
+
+    # A plan that failed leaves none behind.
+    monkeypatch.setenv("PACKAGE_INDEX_URL", index.url)
+    assert command.main([], project) == 2
+    monkeypatch.setenv("PACKAGE_INDEX_USER", index.user)
+    monkeypatch.setenv("PACKAGE_INDEX_TOKEN", TOKEN + "x")
+    assert command.main([], project) == 1
+    assert not project.plan.exists()
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "make_plan", interrupted)
+    assert command.main([], project) == 130

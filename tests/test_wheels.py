@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import check_wheels
+import publish as publishing
+import wheels as command
+from check_wheels import check
+from package_index import PackageIndex
+from plan import Plan
+from project import Package, Project, ScriptError
+from publish import publish_made
+from small_project import add_third_party, make_environment, train
+from wheels import make_wheels, read_manifest
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.whl")}
+
+
+def test_what_was_made_is_what_is_published_and_what_is_fetched_afterwards(
+    project: Project, model: Package, index: PackageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    artifact = train(model)
+    manifest = make_wheels(project, index, say=told.append)
+    assert [line.rpartition(" ")[2] for line in told] == ["built", "built"]
+    assert manifest.artifact_sha256 == artifact
+    assert files(project.wheels) == {wheel.file: wheel.sha256 for wheel in manifest.wheels}
+    assert (project.wheels / "requirements.txt").read_text() == manifest.pins()
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("nothing is built again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "build_wheel", never)
+        pins = publish_made(project, index, say=told.append).read_text()
+        assert pins.splitlines()[1:] == manifest.pins().splitlines()
+        assert files(project.index) == files(project.wheels)
+        # Again: there is nothing to do, and that is no fault.
+        told.clear()
+        publish_made(project, index, say=told.append)
+        assert all(line.endswith("is released already, as this very file") for line in told)
+
+    # On another machine, without the model: the released files, whatever they were compressed with.
+    shutil.rmtree(model.bundle)
+    shutil.rmtree(project.wheels)
+    fetched = make_wheels(project, index, say=told.append)
+    assert [wheel.origin for wheel in fetched.wheels] == ["index", "index"]
+    assert fetched.pins() == manifest.pins()
+    assert fetched.artifact_sha256 == artifact
+
+
+def test_a_released_version_that_is_something_else_here_is_refused(
+    project: Project, model: Package, index: PackageIndex
+) -> None:
+    make_wheels(project, index)
+    publish_made(project, index)
+    made = files(project.wheels)
+    train(model, metrics={"r2": 0.8})
+    with pytest.raises(ScriptError, match=r"0\.3\.0 is released, and is something else \(another model is trained"):
+        make_wheels(project, index)
+    (model.source / "extra.py").write_text("x = 1\n")
+    with pytest.raises(ScriptError, match=r"something else \(code: extra\.py; another model"):
+        make_wheels(project, index)
+    assert files(project.wheels) == made, "what was made before is still there"
+
+
+def test_the_plan_says_which_version_is_made_and_lets_a_model_that_lies_about_alone(
+    project: Project, model: Package, index: PackageIndex
+) -> None:
+    artifact = train(model)
+    make_wheels(project, index)
+    publish_made(project, index)
+    versions = {package.name: package.base_version() for package in project.packages}
+    project.plan.write_text(json.dumps(Plan("reuse", "", None, versions).__dict__))
+    train(model, metrics={"r2": 0.8})
+    assert make_wheels(project, index).artifact_sha256 == artifact
+
+    project.plan.write_text(
+        json.dumps(Plan("train", "", None, versions | {"regression-model": "0.3.0.post1"}).__dict__)
+    )
+    manifest = make_wheels(project, index)
+    assert manifest.model.version == "0.3.0.post1"
+    assert manifest.model.origin == "built"
+    assert manifest.wheels[0].origin == "index"
+    publish_made(project, index)
+    project.plan.write_text(json.dumps(Plan("reuse", "", "another", versions).__dict__))
+    with pytest.raises(ScriptError, match="is about commit another"):
+        make_wheels(project, index)
+    project.plan.unlink()
+    assert make_wheels(project, index).model.version == "0.3.0.post1", "the highest of the version"
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [({"evaluated": False}, "was not evaluated"), ({"data": {"synthetic": True}}, "synthetic sample")],
+)
+def test_a_model_that_is_unevaluated_or_of_the_sample_is_no_release(
+    project: Project, model: Package, index: PackageIndex, card: dict[str, object], words: str
+) -> None:
+    train(model, **card)
+    with pytest.raises(ScriptError, match=words):
+        make_wheels(project, index)
+    assert not project.wheels.exists()
+
+
+def test_wheels_that_are_not_what_was_made_are_not_published(
+    project: Project, model: Package, index: PackageIndex
+) -> None:
+    manifest = make_wheels(project, index)
+    path = project.wheels / "manifest.json"
+    path.write_text(path.read_text().replace('"commit": null', '"commit": "another"'))
+    with pytest.raises(ScriptError, match="is about commit another, and None is here"):
+        publish_made(project, index)
+    path.write_text(path.read_text().replace('"commit": "another"', '"commit": null'))
+    wheel = project.wheels / manifest.model.file
+    content = wheel.read_bytes()
+    wheel.write_bytes(content + b" ")
+    with pytest.raises(ScriptError, match=r"is not the file that manifest\.json is about"):
+        publish_made(project, index)
+    assert not files(project.index)
+    # Somebody has released the same version in the meantime, as another file.
+    wheel.write_bytes(content)
+    (project.index / wheel.name).write_bytes(content + b" ")
+    with pytest.raises(ScriptError, match=r"has another regression_model-0\.3\.0-.* than the one in"):
+        publish_made(project, index)
+    shutil.rmtree(project.wheels)
+    with pytest.raises(ScriptError, match="`make wheels` makes it"):
+        read_manifest(project)
+
+
+def test_the_very_wheels_are_installed_served_and_asked(
+    project: Project, model: Package, index: PackageIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ScriptError, match="is not here; `make wheels` makes it"):
+        check(project, project.serving)
+    manifest = make_wheels(project, index)
+    with pytest.raises(ScriptError, match="`make test-wheel` makes it"):
+        check(project, project.serving)
+    make_environment(project.serving)
+    add_third_party(project.serving)
+    assert check_wheels.main([], project) == 0
+    assert f"serves: artefact {manifest.artifact_sha256[:12]}" in capsys.readouterr().out
+    site = next(project.serving.glob("lib/python*/site-packages"))
+    assert (site / "regression_model-0.3.0.dist-info").is_dir()
+
+    # One that does not serve is told with what was seen.
+    wrong = replace(manifest, artifact_sha256="0" * 64)
+    path = project.wheels / "manifest.json"
+    path.write_text(path.read_text().replace(manifest.artifact_sha256, wrong.artifact_sha256))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check_wheels, "LIMIT", 4.0)
+        assert check_wheels.main([], project) == 1
+    assert f"where '{'0' * 64}' was meant" in capsys.readouterr().err
+
+
+def test_the_commands_end_in_order(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main([], project) == 0
+    assert capsys.readouterr().out.count("--hash=sha256:") == 2
+    monkeypatch.setenv("PACKAGE_INDEX_URL", "nonsense")
+    assert command.main([], project) == 2
+    monkeypatch.delenv("PACKAGE_INDEX_URL")
+    assert publishing.main(["--release"], project) == 0, "published as they are"
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "make_wheels", interrupted)
+    assert command.main([], project) == 130
+    monkeypatch.setattr(check_wheels, "check", interrupted)
+    assert check_wheels.main([], project) == 130
