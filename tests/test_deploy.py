@@ -101,7 +101,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Generator[Scene]:
             folder / "heroku",
             pip_environ={"PIP_INDEX_URL": public.url, "PYTHONDONTWRITEBYTECODE": "1"},
             cache=cache,
-            delay=2.0,
+            delay=1.0,
         ) as platform,
     ):
         settings = {"WEB_CONCURRENCY": "1", "HOST": "127.0.0.1"}
@@ -182,7 +182,7 @@ def broken(scene: Scene, second: tuple[Manifest, Client]) -> tuple[Manifest, int
     write_bundle(model.bundle, files)
     commit(scene.project)
     manifest = scene.make()
-    return manifest, scene.deploy("git", "--limit", "6")
+    return manifest, scene.deploy("git", "--limit", "8")
 
 
 def test_what_is_pushed_is_the_tested_commit_with_our_wheels_pinned(scene: Scene, first: Manifest) -> None:
@@ -254,7 +254,7 @@ def test_what_was_released_before_is_released_again_though_git_has_nothing_to_pu
 ) -> None:
     # The broken release's commit is what the app's repository has; it is released again, and rolled back again.
     before = scene.newest
-    assert scene.deploy("git", "--limit", "4") == 1
+    assert scene.deploy("git", "--limit", "15") == 1
     output = told()
     assert "is released again" in output
     assert re.search(r"/health/ready answers 503: .*golden row scores", output)
