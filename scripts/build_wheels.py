@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import model_kit
 from model_kit.bundle import CARD, CONTENT, MANIFEST, Bundle, read_bundle
 from model_kit.errors import ModelKitError
 from model_kit.source import source_digest
@@ -72,10 +73,13 @@ def release_version(package: Package) -> str:
     if not package.trained:
         return version
     card = read_trained(package).json(CARD)
-    others = f"was trained by other code than {package.source} has now; `make train` trains it anew"
-    require_releasable(
-        package.name, version, card, [others] if card.get("code_sha256") != source_digest(package.source) else []
-    )
+    trained_by = {"code_sha256": package.source, "kit_sha256": Path(model_kit.__file__).parent}
+    faults = [
+        f"was trained by other code than {source} has now; `make train` trains it anew"
+        for digest, source in trained_by.items()
+        if card.get(digest) != source_digest(source)
+    ]
+    require_releasable(package.name, version, card, faults)
     return version
 
 

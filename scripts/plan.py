@@ -50,12 +50,14 @@ class Plan:
         sentence: why, for people.
         commit: what was looked at.
         versions: package -> the version to build, or to fetch.
+        data_sha256: of the training data, if they are there.
     """
 
     decision: str
     sentence: str
     commit: str | None
     versions: Mapping[str, str]
+    data_sha256: str | None = None
 
 
 def make_plan(project: Project, index: PackageIndex, data: Path, *, retrain: bool = False) -> Plan:
@@ -108,7 +110,7 @@ def make_plan(project: Project, index: PackageIndex, data: Path, *, retrain: boo
                 sentence = f"Code, data and lock are those of {package.name} {version}: its wheel is used as it is."
     if faults:
         raise ScriptError("\n".join(faults))
-    return Plan(decision, sentence, commit_of(project.root), versions)
+    return Plan(decision, sentence, commit_of(project.root), versions, data_sha256(data) if data.is_file() else None)
 
 
 def code_changes(package: Package, wheel: Path, version: str) -> list[str]:

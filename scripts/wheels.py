@@ -110,7 +110,12 @@ def make_wheels(project: Project, index: PackageIndex, *, say: Say = print) -> M
             say(f"{path.name} {'built' if origin == BUILT else f'fetched from {index.host}'}")
         model = project.packages[-1]
         bundle = read_bundle(extract_bundle(folder / wheels[-1].file, model, Path(temporary, "bundle")))
-        require_releasable(model.name, wheels[-1].version, bundle.json(CARD))
+        card = bundle.json(CARD)
+        require_releasable(model.name, wheels[-1].version, card)
+        if plan and plan.data_sha256 not in {None, card["data"]["sha256"]}:
+            raise ScriptError(
+                f"{project.plan} is about other data than the model was trained on; `make model` trains it"
+            )
         manifest = Manifest(commit_of(project.root), bundle.artifact_sha256, tuple(wheels))
         (folder / "requirements.txt").write_text(manifest.pins(), "utf-8")
         write_atomically(folder / "manifest.json", json.dumps(asdict(manifest), indent=1) + "\n")

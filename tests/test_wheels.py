@@ -91,6 +91,9 @@ def test_the_plan_says_which_version_is_made_and_lets_a_model_that_lies_about_al
     assert manifest.model.origin == "built"
     assert manifest.wheels[0].origin == "index"
     publish_made(project, index)
+    project.plan.write_text(json.dumps(Plan("reuse", "", None, versions, "1" * 64).__dict__))
+    with pytest.raises(ScriptError, match="other data than the model was trained on; `make model`"):
+        make_wheels(project, index)
     project.plan.write_text(json.dumps(Plan("reuse", "", "another", versions).__dict__))
     with pytest.raises(ScriptError, match="is about commit another"):
         make_wheels(project, index)

@@ -146,6 +146,7 @@ def rehearse(clone: Clone, platform: Heroku, data: Path) -> None:
     path.write_text(stated.string.replace(stated.group(1), version), "utf-8")
     broken = clone.python(BREAK)
     clone.commit("A model that misses its golden value")
+    require("is not released yet" in clone.make("plan", f"DATA={data}"), "the plan: train, for there is a new version")
     clone.make("wheels")
     require("not what was meant" in clone.make("test-wheel", fails=True), "the test of the wheel stops it")
     clone.make("release")
