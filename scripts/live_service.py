@@ -204,4 +204,7 @@ def contract_faults(service: Service, expected: Expected) -> list[str]:
 
 def _words(answer: requests.Response) -> str:
     text = answer.text.strip()
+    # A problem's detail says it; its request id would be another each time.
+    if answer.headers.get("Content-Type") == _PROBLEM:
+        text = str(answer.json().get("detail"))
     return text if len(text) <= 300 else text[:300] + "..."

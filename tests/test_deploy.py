@@ -13,21 +13,25 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from heroku_standin import Heroku, heroku
+from heroku_standin import Heroku as Standin
+from heroku_standin import heroku
 from model_kit.bundle import GOLDEN, dump_json, write_bundle
 from model_kit.source import source_digest
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, ride_files
 
 import deploy
 import live_service
+import push
 from deployable import Client, asking, commit, git, make_deployable, release_version
-from heroku import Release
+from heroku import Heroku, Release, platform_from_environment
 from local_index import serve_index
 from package_index import PackageIndex
 from project import Project, ScriptError
 from public_index import PublicIndex, foreign_wheel, serve_public
 from publish import publish_made
 from release_commit import release_commit
+from repository import commit_of
+from repository import git as git_of
 from small_project import TOKEN, add_third_party, train
 from wheels import Manifest, make_wheels
 
@@ -41,7 +45,7 @@ class Scene:
     project: Project
     index: PackageIndex
     public: PublicIndex
-    platform: Heroku
+    platform: Standin
     patch: pytest.MonkeyPatch
     said: list[str]
     seen: set[str]
@@ -393,3 +397,58 @@ def test_the_release_before_is_not_one_that_was_given_up() -> None:
     for alone in (newest_first[6:], []):
         with pytest.raises(ScriptError, match="RELEASE=v12"):
             deploy.previous(alone)
+
+
+def test_a_way_back_that_is_none_or_fails_is_said(scene: Scene, broken: tuple[Manifest, int]) -> None:
+    api = Heroku(platform_from_environment())
+    now, before = api.releases("rides-staging")[:2]
+    service = live_service.Service(scene.platform.apps["rides-staging"].router.url)
+    known = service.version()
+
+    def back(before: Release | None, known: dict[str, object] | None, now: Release = now) -> str:
+        return deploy._go_back(api, "rides-staging", before, now, known, service, 1.0)
+
+    assert back(None, known).startswith("NOT rolled back: rides-staging has no release before")
+    assert back(Release("1", 1, None), None).startswith("NOT rolled back")
+    assert back(now, known) == f"NOT rolled back: rides-staging had release v{now.version} before, and has it now"
+    assert back(Release("nobody", 99, "slug"), known).startswith("ROLLING BACK rides-staging to release v99 FAILED TOO")
+    assert "which did not answer before either" in back(before, None)
+
+
+def test_what_git_has_but_no_release_has_is_told(
+    scene: Scene, first: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = release_commit(scene.project, first)
+    monkeypatch.setattr(deploy, "live_commit", lambda *_: made)
+    api = Heroku(platform_from_environment())
+    with pytest.raises(ScriptError, match="rides has .* already, but no release of it"):
+        deploy.release_by_git(api, "rides", scene.project, replace(first, commit=first.commit))()
+
+
+def test_git_that_cannot_ask_and_tools_that_are_missing_are_told(
+    scene: Scene, first: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = platform_from_environment()
+    with pytest.raises(ScriptError, match=r"git can't ask .*/git/nobody\.git"):
+        push.live_commit(platform, scene.project.root, "nobody")
+    monkeypatch.setenv("DOCKER", "no-such-docker")
+    with pytest.raises(ScriptError, match="docker is not here; install it"):
+        push.push_image(platform, "rides", "ml-api", print)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ScriptError, match="git is not here; install it"):
+        git_of(scene.project.root, "status")
+    assert commit_of(scene.project.root) is None
+
+
+def test_ctrl_c_ends_the_command_without_a_traceback(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deploy, "run", interrupted)
+    assert scene.deploy("verify") == 130
+
+
+def test_a_shallow_clone_is_refused(scene: Scene, first: Manifest, tmp_path: Path) -> None:
+    git(scene.project, "clone", "--quiet", "--depth=1", scene.project.root.as_uri(), str(tmp_path / "shallow"))
+    with pytest.raises(ScriptError, match="git fetch --unshallow"):
+        release_commit(Project(tmp_path / "shallow"), first)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import model_kit
 import numpy as np
 import pytest
 from model_kit.bundle import read_bundle
@@ -73,11 +74,12 @@ def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]
     card = trained[1]
     assert set(card) == {
         *("format", "model", "version", "data", "evaluated", "metrics", "agreement", "graph"),
-        *("code_sha256", "libraries", "run"),
+        *("code_sha256", "kit_sha256", "libraries", "run"),
     }
     assert card["graph"] == {"folded": True, "nodes": 3, "reason": None}
     assert (card["format"], card["model"], card["version"]) == (1, "rides", "1.2.3")
     assert card["code_sha256"] == source_digest(SOURCE)
+    assert card["kit_sha256"] == source_digest(Path(model_kit.__file__).parent)
     run = card["run"]
     assert set(run) == {"trained_at", "git_commit", "fit_seconds", "cv_seconds"}
     trained_at = datetime.fromisoformat(run["trained_at"])
