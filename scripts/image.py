@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build_wheels import read_trained
+from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
 from processes import stop_on_signals
 from project import Package, Project, Say, ScriptError
-from publish import IndexClient, publish, sha256
+from publish import publish
 from run import parse_port, train_if_missing
 
 IMAGE = "ml-api"
