@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from model_kit.encoding import Encoded, FeatureMaker
+from model_kit.encoding import FEW, Derivation, Encoded, FeatureMaker
 from model_kit.spec import Row
 from model_kit.testing import SPEC_OF_RIDES, derive
 
@@ -47,3 +47,30 @@ def test_features_are_float32_and_independent_of_their_neighbours() -> None:
     both = features(rows)
     assert both.dtype == np.float32
     np.testing.assert_array_equal(both, np.vstack([features(rows[:1]), features(rows[1:])]))
+
+
+def _derive_row(row: Sequence[float]) -> list[float]:
+    distance, passengers, zone, comfort = row
+    # Marked, to be told from the form for many rows.
+    return [distance, 1e300 if passengers == 8 else -1.0, zone, comfort]
+
+
+def test_a_few_rows_take_the_form_for_single_rows_and_many_do_not() -> None:
+    quick = FeatureMaker(SPEC_OF_RIDES, Derivation(rows=derive, row=_derive_row))
+    rows: list[Row] = [{"distance": number, "passengers": 2, "zone": "B", "comfort": "1"} for number in range(FEW + 1)]
+    for n_rows in (1, FEW):
+        found = quick(rows[:n_rows])
+        assert found.dtype == np.float32
+        assert found.tolist() == [[number, -1, 2, 1] for number in range(n_rows)]
+    np.testing.assert_array_equal(quick(rows), FeatureMaker(SPEC_OF_RIDES, derive)(rows))
+    assert quick([]).shape == (0, 4)
+
+
+def test_what_is_too_large_for_float32_is_infinite_in_either_form() -> None:
+    quick = FeatureMaker(SPEC_OF_RIDES, Derivation(rows=derive, row=_derive_row))
+    assert quick([{"distance": 1, "passengers": 8}])[0, 1] == np.inf
+
+
+def test_features_are_one_row_after_the_other_in_memory_whatever_derive_returns() -> None:
+    features = FeatureMaker(SPEC_OF_RIDES, lambda encoded: np.asfortranarray(derive(encoded)))
+    assert features([{"distance": 1}, {"distance": 2}]).flags.c_contiguous

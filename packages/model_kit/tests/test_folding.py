@@ -91,7 +91,7 @@ def _check(estimator: Any, *, gaps: float = 0.0, tolerance: float = 2e-6) -> onn
     for rows in (matrix, _strange(gaps)):
         expected = estimator.predict(rows)
         found = graph.score(rows)
-        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * float(np.std(target)))
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=float(tolerance * np.std(target)))
         np.testing.assert_allclose([graph.score(row[np.newaxis])[0] for row in rows[:50]], found[:50], rtol=1e-12)
     assert graph.score(matrix[:0]).shape == (0,)
     return model

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
-from model_kit.spec import UNSEEN
+from model_kit.encoding import FEW, FeatureMaker
+from model_kit.generation import generate_rows
+from model_kit.spec import UNSEEN, InputSpec, fit_spec
 from numpy.typing import NDArray
+from regression_model import dataset
 from regression_model.derive import ABSENT, column_names, derive
-from regression_model.fields import FIELDS
+from regression_model.fields import FIELDS, TARGET
 
+AMES = Path(os.environ.get("AMES_DATA", Path(__file__).parents[4] / "shared" / "data" / "ames"))
 NAMES = column_names()
 N_DERIVED = 32
 
@@ -92,6 +98,45 @@ def test_a_sale_before_construction_has_age_zero() -> None:
 def test_extremes_give_no_warning_and_no_infinity(value: float) -> None:
     for row in (np.full((1, len(FIELDS)), value), *(_encoded(**{field.name: value}) for field in FIELDS)):
         assert not np.isinf(derive(row).astype(np.float32)).any()
+
+
+def _same_bits(encoded: NDArray[np.float64]) -> None:
+    """Whatever way a row takes, it becomes the same features."""
+    together = derive.rows(encoded)
+    one_by_one = np.array([derive.row(row) for row in encoded.tolist()])
+    # NaN has many spellings, all of which mean the same.
+    missing = np.isnan(together)
+    np.testing.assert_array_equal(np.isnan(one_by_one), missing)
+    assert np.where(missing, 0, one_by_one).tobytes() == np.where(missing, 0, together).tobytes()
+    features = FeatureMaker(_spec(), derive)
+    many = features.derive(encoded)
+    assert many.flags.c_contiguous
+    for start in range(0, len(encoded), FEW):
+        np.testing.assert_array_equal(features.derive(encoded[start : start + FEW]), many[start : start + FEW])
+
+
+def _spec() -> InputSpec:
+    return fit_spec(FIELDS, TARGET, dataset.synthetic().rows)
+
+
+def test_a_single_row_gives_the_same_bits_as_a_batch_of_houses_with_nulls_unseen_levels_and_extremes() -> None:
+    spec = _spec()
+    encode = FeatureMaker(spec, derive).encode
+    _same_bits(encode(dataset.synthetic().rows))
+    _same_bits(encode(generate_rows(spec, 5000, seed=4, nulls=0.3, unseen=0.3, extremes=0.3)))
+
+
+def test_a_single_row_gives_the_same_bits_as_a_batch_of_any_numbers() -> None:
+    random = np.random.default_rng(2)
+    size = (4000, len(FIELDS))
+    numbers = random.normal(size=size) * 10.0 ** random.integers(-12, 12, size)
+    odd = random.choice([np.nan, -0.0, 0.0, -1.0, 1.0, 1e12, -1e12, 5e-324], size)
+    _same_bits(np.where(random.random(size) < 0.3, odd, numbers))
+
+
+@pytest.mark.skipif(not AMES.is_dir(), reason=f"the real data is not in {AMES}; set AMES_DATA")
+def test_a_single_row_gives_the_same_bits_as_a_batch_of_the_real_houses() -> None:
+    _same_bits(FeatureMaker(_spec(), derive).encode(dataset.load(AMES / "train.csv").rows))
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:

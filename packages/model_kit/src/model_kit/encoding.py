@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +19,29 @@ Derive: TypeAlias = Callable[[Encoded], NDArray[np.float64]]
 #: What the graph takes, float32, shape (n_rows, n_features).
 Features: TypeAlias = NDArray[np.float32]
 
+
+@dataclass(frozen=True)
+class Derivation:
+    """A :data:`Derive` with a quicker form for single rows.
+
+    numpy takes a microsecond for a call, however short the column; plain floats do the arithmetic of a row in a tenth
+    of the time. Both forms must give the same numbers, to the bit.
+
+    Attributes:
+        rows: encoded matrix -> features; both float64, a row each.
+        row: the same for one row, as floats.
+    """
+
+    rows: Derive
+    row: Callable[[Sequence[float]], Sequence[float]]
+
+    def __call__(self, encoded: Encoded) -> NDArray[np.float64]:
+        """Features of any number of rows."""
+        return self.rows(encoded)
+
+
+#: Up to so many rows are quicker one by one. Measured: 8 µs for a row, 75 for a numpy form of any number of rows.
+FEW = 8
 #: Larger numbers are taken as this, so that sums of a few of them stay finite in float32.
 LARGEST = 1e12
 #: The data's own spelling of null, taken for a category whose absence is information.
@@ -57,16 +82,22 @@ class FeatureMaker:
 
     Args:
         spec: the fitted table of fields.
-        derive: the model package's stateless step.
+        derive: the model package's stateless step; if it is a :class:`Derivation`, a few rows take its quicker form.
     """
 
     def __init__(self, spec: InputSpec, derive: Derive) -> None:
         self._derive = derive
+        self._derive_row = derive.row if isinstance(derive, Derivation) else None
         self.encode = Encoder(spec)
 
     def derive(self, encoded: Encoded) -> Features:
         """Shape (n_rows, n_features), float32: what the estimator is fitted on and what the graph takes."""
-        return self._derive(encoded).astype(np.float32)
+        if self._derive_row is not None and 1 <= len(encoded) <= FEW:
+            rows = [self._derive_row(row) for row in encoded.tolist()]
+            # numpy takes twice as long to make an array of a list.
+            packed = b"".join([struct.pack(f"{len(row)}f", *row) for row in rows])
+            return np.ndarray((len(rows), len(rows[0])), np.float32, packed)
+        return self._derive(encoded).astype(np.float32, order="C")
 
     def __call__(self, rows: Sequence[Row]) -> Features:
         """:attr:`encode`, then :meth:`derive`."""
