@@ -1,4 +1,4 @@
-"""The command ``regression-model``: data, train, predict, evaluate, show, sample."""
+"""The command ``regression-model``: data, train, predict, evaluate, compare, show, sample."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from model_kit.tables import (
 )
 from model_kit.tabular import Dialect
 
-from regression_model import dataset, predict, sample, serving
+from regression_model import compare, dataset, predict, sample, serving
 from regression_model.derive import derive
 
 OK: Final = 0
@@ -65,6 +65,7 @@ examples:
   regression-model predict test.csv -o priced.csv    every row of test.csv with its price
   regression-model predict - -o - < test.csv | head  the same in a pipe
   regression-model evaluate --data train.csv --by Neighborhood    errors, group by group
+  regression-model compare latest new.whl            what changes from one version to the next
   regression-model show                              what the model was trained on, and its scores
 
 exit status: 0 done; 1 failed; 2 the input or the command line is unusable; 130 interrupted
@@ -240,6 +241,8 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("--json", action="store_true", help="as JSON, with all groups and all rows that failed")
     judge.add_argument("--strict", action="store_true", help="exit with 1 if a row could not be scored")
     judge.set_defaults(run=_evaluate)
+
+    compare.add_command(commands)
 
     show = commands.add_parser("show", help="show the model's card")
     show.add_argument("--json", action="store_true", help="as JSON")

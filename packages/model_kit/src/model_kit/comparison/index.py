@@ -1,0 +1,212 @@
+"""Reading a private package index (PEP 503) with the standard library: what it has of a project, and one wheel of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from http.client import HTTPException
+from pathlib import Path
+from typing import Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
+from urllib.request import ProxyHandler, Request, build_opener
+
+from model_kit.errors import DataError
+
+URL: Final = "PACKAGE_INDEX_URL"
+USER: Final = "PACKAGE_INDEX_USER"
+TOKEN: Final = "PACKAGE_INDEX_TOKEN"  # noqa: S105 - the name of the variable
+#: Seconds for the index to answer.
+TIMEOUT: Final = 60
+#: Bytes of the largest answer that is read.
+LARGEST: Final = 512 * 1024 * 1024
+_WHEEL: Final = re.compile(r"(?P<project>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
+_RELEASE: Final = re.compile(r"\d+(\.\d+)*")
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index and who asks it; the URL has no credentials and ends in a slash."""
+
+    url: str
+    user: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A wheel as an index lists it.
+
+    Attributes:
+        version: as its name spells it.
+        url: where it is.
+        sha256: what the index says; ``None`` if it says none.
+        yanked: withdrawn: found by its exact version only.
+    """
+
+    version: str
+    url: str
+    sha256: str | None
+    yanked: bool
+
+
+def index_from_environment(environ: Mapping[str, str]) -> Index:
+    """The index that ``PACKAGE_INDEX_URL``, ``..._USER`` and ``..._TOKEN`` name.
+
+    Raises:
+        DataError: something is missing or malformed; the text names the variable, and no secret.
+    """
+    given = {name: environ.get(name, "").strip() for name in (URL, USER, TOKEN)}
+    if not given[URL]:
+        raise DataError(f"a version on the index was asked for, but {URL} is not set")
+    try:
+        parts = urlsplit(given[URL])
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in {"http", "https"}:
+        raise DataError(f"{URL} is no URL of the form https://host/path/")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise DataError(f"{URL} is http: the token would travel in clear; use https")
+    user = given[USER] or unquote(parts.username or "")
+    token = given[TOKEN] or unquote(parts.password or "")
+    if not user or (not token and given[USER]):
+        raise DataError(f"{TOKEN if user else USER} is not set and {URL} carries none")
+    where = f"[{host}]" if ":" in host else host
+    path = parts.path if parts.path.endswith("/") else parts.path + "/"
+    return Index(urlunsplit((parts.scheme, where if port is None else f"{where}:{port}", path, "", "")), user, token)
+
+
+class IndexClient:
+    """Asks an index what it has."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        # A proxy of the surroundings can't reach a server on this machine.
+        proxies = ProxyHandler({} if _is_loopback(urlsplit(index.url).hostname or "") else None)
+        self._opener = build_opener(proxies)
+        credentials = base64.b64encode(f"{index.user}:{index.token}".encode()).decode()
+        self._authorization = f"Basic {credentials}"
+
+    def wheels(self, project: str) -> list[Listed]:
+        """The wheels of a project; empty if the index doesn't know it.
+
+        Raises:
+            DataError: the index doesn't answer, not to this user, or is none.
+        """
+        try:
+            page, base = self._get(urljoin(self.index.url, f"{project}/"))
+        except FileNotFoundError:
+            # A wrong address answers the same: nobody may take that for "no previous version".
+            try:
+                self._get(self.index.url)
+            except FileNotFoundError as error:
+                raise DataError(f"there is no package index at {self.index.url} ({URL}): it answers 404") from error
+            return []
+        links = _Links()
+        links.feed(page.decode("utf-8", "replace"))
+        found = []
+        for href, yanked in links.found:
+            url, fragment = urldefrag(urljoin(base, href))
+            name = _WHEEL.fullmatch(unquote(urlsplit(url).path.rpartition("/")[2]))
+            if name and _same(name["project"], project):
+                algorithm, _, value = fragment.partition("=")
+                found.append(Listed(name["version"], url, value if algorithm == "sha256" else None, yanked))
+        return found
+
+    def download(self, wheel: Listed, folder: Path) -> Path:
+        """Fetch a wheel and hold it to the sha256 that the index states.
+
+        Raises:
+            DataError: the index doesn't answer, or what it sends has another sha256.
+        """
+        name = unquote(urlsplit(wheel.url).path.rpartition("/")[2])
+        try:
+            content, _ = self._get(wheel.url)
+        except FileNotFoundError as error:
+            raise DataError(f"the package index {self.index.url} lists {name}, but answers 404 for it") from error
+        if wheel.sha256 not in {None, hashlib.sha256(content).hexdigest()}:
+            raise DataError(f"the package index {self.index.url} sends {name} with another sha256 than it lists")
+        path = folder / name
+        path.write_bytes(content)
+        return path
+
+    def _get(self, url: str) -> tuple[bytes, str]:
+        """Content, and the URL that it came from; a 404 is a ``FileNotFoundError``."""
+        request = Request(url, headers={"Accept": "text/html, */*", "User-Agent": "model-kit"})  # noqa: S310 - http(s), by index_from_environment
+        if urlsplit(url)[:2] == urlsplit(self.index.url)[:2]:
+            # Neither sent to another host nor to where a redirect leads.
+            request.add_unredirected_header("Authorization", self._authorization)
+        where = f"the package index {self.index.url} ({URL})"
+        try:
+            with self._opener.open(request, timeout=TIMEOUT) as response:
+                content: bytes = response.read(LARGEST + 1)
+                final: str = response.url
+        except HTTPError as error:
+            with error:
+                if error.code == 404:
+                    raise FileNotFoundError(url) from error
+                if error.code in {401, 403}:
+                    raise DataError(
+                        f"{where} refuses user {self.index.user!r} ({error.code}); check {USER} and {TOKEN}"
+                    ) from error
+                raise DataError(f"{where} answers {error.code}") from error
+        except (URLError, OSError, HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, URLError) else error
+            raise DataError(f"{where} does not answer: {reason}") from error
+        if len(content) > LARGEST:
+            raise DataError(f"{where} sends more than {LARGEST:,} bytes")
+        return content, final
+
+
+def newest_release(wheels: list[Listed]) -> Listed | None:
+    """The highest release ``X.Y.Z``: neither a development version, nor a pre-release, nor withdrawn."""
+    releases = [wheel for wheel in wheels if _RELEASE.fullmatch(wheel.version) and not wheel.yanked]
+    return max(releases, key=lambda wheel: _numbers(wheel.version), default=None)
+
+
+def exactly(wheels: list[Listed], version: str) -> Listed | None:
+    """The wheel of a version, however that is spelled (``1.2`` is ``1.2.0``)."""
+    wanted = _normal(version)
+    return next((wheel for wheel in wheels if _normal(wheel.version) == wanted), None)
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, bool]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if tag == "a" and attributes.get("href"):
+            self.found.append((attributes["href"] or "", "data-yanked" in attributes))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _same(project: str, other: str) -> bool:
+    return re.sub(r"[-_.]+", "-", project).lower() == re.sub(r"[-_.]+", "-", other).lower()
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    """The numbers of a release without the zeros at its end."""
+    numbers = [int(part) for part in release.split(".")]
+    while len(numbers) > 1 and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _normal(version: str) -> tuple[object, str]:
+    public, _, local = version.lower().partition("+")
+    release = _numbers(public) if _RELEASE.fullmatch(public) else public
+    return release, re.sub(r"[-_.]+", ".", local)

@@ -1,0 +1,294 @@
+"""How far the predictions of two models are apart: distribution, by field, worst rows, speed. One row at a time, so that
+memory grows by two numbers a row."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_kit.comparison.scorer import Scorer
+from model_kit.generation import NEVER_SEEN
+from model_kit.rows import Entry
+from model_kit.spec import RARE, Field, InputSpec, Learned, Target
+
+#: Rows of the largest difference that are named.
+N_WORST: Final = 10
+#: Fields of such a row that are named.
+N_UNUSUAL: Final = 3
+#: Groups of fewer rows are put together: they say little, and nothing is to be told about a few rows.
+FEWEST: Final = 10
+OTHERS: Final = f"(levels of fewer than {FEWEST} rows)"
+MISSING: Final = "(missing)"
+#: Where predictions may be 0 or below, a difference is no smaller share than of this part of a typical prediction.
+SMALLEST: Final = 0.01
+#: Rows of the large batch that is timed.
+BATCH: Final = 1000
+_ROUNDS: Final = {1: (40, 5), BATCH: (7, 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One row of the table, as each of the two reads it."""
+
+    old: Entry
+    new: Entry
+
+
+@dataclass
+class _Group:
+    n: int = 0
+    absolute: float = 0.0
+    signed: float = 0.0
+
+    def add(self, difference: float) -> None:
+        self.n += 1
+        self.absolute += abs(difference)
+        self.signed += difference
+
+
+@dataclass(order=True, frozen=True, slots=True)
+class _Worst:
+    size: float
+    before: int
+    number: int
+    old: float
+    new: float
+    difference: float
+    record: Mapping[str, Any]
+
+
+class Measure:
+    """What two models say about the same rows.
+
+    Args:
+        spec: of the new model: its bins and levels group the rows.
+        target: of the old model.
+        typical: a typical prediction of the old model.
+        values: whether the values of single rows may be told.
+    """
+
+    def __init__(self, spec: InputSpec, target: Target, typical: float, *, values: bool) -> None:
+        self._spec = spec
+        self._values = values
+        # A price cannot come near 0; a difference of temperatures can.
+        self._floor = 0.0 if target.scale == "log" else SMALLEST * abs(typical)
+        self._old: list[float] = []
+        self._new: list[float] = []
+        self._labels = {field.name: Labels(field, spec.learned[field.name]) for field in spec.fields}
+        self._groups: dict[str, dict[str, _Group]] = {name: {} for name in spec.names}
+        self._worst: list[_Worst] = []
+        #: Rows by what became of them.
+        self.rows = {"total": 0, "compared": 0, "only_old": 0, "only_new": 0, "neither": 0}
+        #: Rows that both score, for timing; each pair has the record as the old and as the new one reads it.
+        self.sample: list[tuple[object, object]] = []
+
+    def add(self, pairs: Sequence[Pair], old: Sequence[float | None], new: Sequence[float | None]) -> None:
+        """Take up rows with the two predictions of each; ``None`` where there is none."""
+        for pair, before, after in zip(pairs, old, new, strict=True):
+            self.rows["total"] += 1
+            if before is None or after is None or pair.new.fault or pair.old.fault:
+                scored = (before is not None and not pair.old.fault, after is not None and not pair.new.fault)
+                self.rows[{(True, False): "only_old", (False, True): "only_new"}.get(scored, "neither")] += 1
+                continue
+            self._add(pair, before, after)
+
+    def _add(self, pair: Pair, before: float, after: float) -> None:
+        difference = self._relative(before, after)
+        self._old.append(before)
+        self._new.append(after)
+        self.rows["compared"] += 1
+        if len(self.sample) < BATCH:
+            self.sample.append((pair.old.record, pair.new.record))
+        record = pair.new.record
+        if not isinstance(record, Mapping):  # what is no record is not scored
+            raise TypeError
+        for name, label_of in self._labels.items():
+            label, groups = label_of(record.get(name)), self._groups[name]
+            group = groups.get(label)
+            if group is None:
+                group = groups[label] = _Group()
+            group.add(difference)
+        worst = _Worst(abs(difference), -self.rows["total"], pair.new.number, before, after, difference, record)
+        (heapq.heappush if len(self._worst) < N_WORST else heapq.heappushpop)(self._worst, worst)
+
+    def _relative(self, before: float, after: float) -> float:
+        if before == after:
+            return 0.0
+        size = max(abs(before), self._floor)
+        return (after - before) / size if size else float(np.copysign(np.inf, after - before))
+
+    @property
+    def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Predictions of the old and of the new model, each of shape (n_compared,)."""
+        return np.array(self._old), np.array(self._new)
+
+    def distribution(self, beyond: float) -> dict[str, float] | None:
+        """The relative differences (new - old) / |old|; ``None`` if no row was scored by both.
+
+        Args:
+            beyond: the share of rows that differ by more than this is told, beside some round sizes.
+        """
+        if not self._old:
+            return None
+        signed = np.array([self._relative(*pair) for pair in zip(self._old, self._new, strict=True)])
+        sizes = np.abs(signed)
+        # Values that occur: nothing is interpolated, and an infinity stays one.
+        median_size, p90, p99 = np.quantile(sizes, [0.5, 0.9, 0.99], method="inverted_cdf").tolist()
+        return {
+            "median": median_size,
+            "p90": p90,
+            "p99": p99,
+            "max": float(sizes.max()),
+            "share": float(np.mean(sizes > beyond)),
+            "signed_median": float(np.median(signed)),
+            "share_beyond_1_percent": float(np.mean(sizes > 0.01)),
+            "share_beyond_5_percent": float(np.mean(sizes > 0.05)),
+            "share_beyond_20_percent": float(np.mean(sizes > 0.20)),
+        }
+
+    def by_field(self) -> list[dict[str, Any]]:
+        """For each field the mean size of the differences by bin or level; the field that explains most comes first.
+
+        ``strength`` is the share of the sizes' variation that lies between the groups of the field.
+        """
+        if not self._old:
+            return []
+        sizes = np.abs([self._relative(*pair) for pair in zip(self._old, self._new, strict=True)])
+        mean, total = float(sizes.mean()), float(((sizes - sizes.mean()) ** 2).sum())
+        found = []
+        for field_name, label_of in self._labels.items():
+            groups = _merged(self._groups[field_name])
+            between = sum(group.n * (group.absolute / group.n - mean) ** 2 for group in groups.values())
+            places = {name: place for place, name in enumerate(label_of.names)}
+            found.append(
+                {
+                    "field": field_name,
+                    "strength": min(between / total, 1.0) if total > 0 and np.isfinite(total) else 0.0,
+                    "groups": [
+                        {"name": name, "rows": g.n, "mean_size": g.absolute / g.n, "mean": g.signed / g.n}
+                        for name, g in sorted(
+                            groups.items(), key=lambda item: (places.get(item[0], len(places)), item[0])
+                        )
+                    ],
+                }
+            )
+        return sorted(found, key=lambda entry: -entry["strength"])
+
+    def worst(self) -> list[dict[str, Any]]:
+        """The rows of the largest differences, largest first, with what is unusual about each."""
+        return [
+            {
+                "row": row.number,
+                "old": row.old,
+                "new": row.new,
+                "difference": row.difference,
+                "unusual": [
+                    {"field": name, "how": how} | ({"value": row.record.get(name)} if self._values else {})
+                    for name, how in unusual(row.record, self._spec)
+                ],
+            }
+            for row in sorted(self._worst, reverse=True)
+            if row.size > 0
+        ]
+
+
+class Labels:
+    """Names the bin or level that a field's valid value belongs to.
+
+    Attributes:
+        names: of the bins or of the levels seen in training, in their order.
+    """
+
+    def __init__(self, field: Field, learned: Learned) -> None:
+        self._bins = learned.bins
+        self._category = field.kind == "category"
+        self._null = "NA" if field.null_means is not None else None
+        self.names = tuple(learned.codes or ()) if self._category else _bin_names(learned.bins)
+        self._levels = frozenset(self.names)
+
+    def __call__(self, value: object) -> str:
+        """The name; in brackets if it is none of ``names``."""
+        if value is None or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
+            return MISSING
+        if not self._category and isinstance(value, int | float):
+            return self.names[bisect_left(self._bins, value)]
+        level = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        if level in self._levels:
+            return level
+        return MISSING if level == self._null else f"({NEVER_SEEN})"
+
+
+def unusual(record: Mapping[str, Any], spec: InputSpec) -> list[tuple[str, str]]:
+    """The fields of a record that are furthest from typical, with how; without a value of the record."""
+    found = []
+    for position, field in enumerate(spec.fields):
+        size, how = _strangeness(record.get(field.name), field, spec.learned[field.name])
+        if size > 0:
+            found.append((-size, position, field.name, how))
+    return [(name, how) for _, _, name, how in sorted(found)[:N_UNUSUAL]]
+
+
+def _strangeness(value: object, field: Field, learned: Learned) -> tuple[float, str]:
+    """How far a value is from typical, in spreads of a number (about half of the rows lie within one), and in words."""
+    label = Labels(field, learned)(value)
+    if label == MISSING:
+        return 2 * (1 - learned.missing), f"missing, as in {learned.missing:.0%} of the training rows"
+    if field.kind == "category":
+        if label.startswith("("):
+            return 4.0, "a level never seen"
+        if (learned.codes or {}).get(label) == RARE and not field.ordered:
+            return 3.0, "a rare level"
+        return (0.0, "typical") if label == str(learned.typical) else (1.0, "not the most frequent level")
+    if not isinstance(value, int | float) or not isinstance(learned.typical, int | float):
+        return 0.0, "typical"
+    if (learned.low is not None and value < learned.low) or (learned.high is not None and value > learned.high):
+        outside = "below" if value < float(learned.low or 0) else "above"
+        return 5.0, f"{outside} all training rows"
+    edges = learned.bins
+    spread = edges[-(len(edges) // 4) - 1] - edges[len(edges) // 4] if len(edges) > 1 else 0.0
+    spread = spread or ((learned.high or 0.0) - (learned.low or 0.0)) / 4 or 1.0
+    distance = (value - learned.typical) / spread
+    return abs(distance), f"{abs(distance):.1f} spreads {'above' if distance > 0 else 'below'} typical"
+
+
+def latency(old: Scorer, new: Scorer, sample: Sequence[tuple[object, object]]) -> dict[str, dict[str, float]] | None:
+    """Median seconds for one row and for 1,000, and their ratio; the two take turns. ``None`` without rows."""
+    if not sample:
+        return None
+    found = {}
+    for n_rows, (rounds, times) in _ROUNDS.items():
+        rows = list(islice(cycle(sample), n_rows))
+        records = {old: [row for row, _ in rows], new: [row for _, row in rows]}
+        seconds: dict[Scorer, list[float]] = {old: [], new: []}
+        for number in range(rounds):
+            for scorer in (old, new) if number % 2 else (new, old):
+                seconds[scorer] += scorer.seconds(records[scorer], times)
+        before, after = median(seconds[old]), median(seconds[new])
+        found["one_row" if n_rows == 1 else "thousand_rows"] = {"old": before, "new": after, "ratio": after / before}
+    return found
+
+
+def _bin_names(bins: tuple[float, ...]) -> tuple[str, ...]:
+    if not bins:
+        return ("all",)
+    between = [f"{low:.10g} to {high:.10g}" for low, high in zip(bins, bins[1:], strict=False)]
+    return (f"up to {bins[0]:.10g}", *between, f"above {bins[-1]:.10g}")
+
+
+def _merged(groups: Mapping[str, _Group]) -> dict[str, _Group]:
+    kept = {name: group for name, group in groups.items() if group.n >= FEWEST}
+    few = [group for name, group in groups.items() if name not in kept]
+    if few:
+        others = _Group(
+            sum(group.n for group in few), sum(group.absolute for group in few), sum(group.signed for group in few)
+        )
+        kept[OTHERS] = others
+    return kept

@@ -1,0 +1,337 @@
+"""From two running models and a table to a judged comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_kit.comparison.contract import additions, breaks
+from model_kit.comparison.gate import BREAKS, DATA_SHA256, FLOOR, METRIC, METRICS_REMOVED, Check, Gate, Name, settle
+from model_kit.comparison.measure import Measure, Pair, latency
+from model_kit.comparison.scorer import Scorer
+from model_kit.definition import Floors
+from model_kit.errors import DataError
+from model_kit.generation import generate_rows
+from model_kit.model import CHUNK
+from model_kit.rows import Entry
+from model_kit.tables import Format, name_of, reading
+
+#: Of the JSON document, see ``docs/comparison.schema.json``.
+FORMAT: Final = 1
+#: Rows made from the new model's spec where no table is given, and what makes them the same each time.
+N_GENERATED: Final = 5000
+SEED: Final = 20240
+
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The table that both models score.
+
+    Attributes:
+        path: a file that can be read twice; ``None``: rows made from the new model's spec.
+        name: what it is called; by default the file's name.
+        format: by default what the file's name says.
+    """
+
+    path: str | None = None
+    name: str | None = None
+    format: Format | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found.
+
+    Attributes:
+        document: all of it but the single predictions, as JSON has it.
+        old, new: the predictions of the rows that both score, each of shape (n_compared,).
+    """
+
+    document: dict[str, Any]
+    old: Points
+    new: Points
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is beyond its threshold."""
+        return bool(self.document["passed"])
+
+
+def compare(
+    old: Scorer | None,
+    new: Scorer,
+    gate: Gate,
+    floors: Floors,
+    data: Data,
+    *,
+    say: Callable[[int], None] = lambda _: None,
+) -> Comparison:
+    """Compare two models and judge what differs.
+
+    Args:
+        old: the model now live; ``None`` if there is none: then the floors alone judge.
+        new: the candidate.
+        gate: thresholds and reviewed entries.
+        floors: of the model package; no entry accepts less.
+        data: what both score.
+        say: told how many rows have been scored.
+
+    Raises:
+        DataError: the two are not versions of one model, the old one is damaged, or the table cannot be used.
+    """
+    checks = _floor_checks(new, floors)
+    notes = _notes(old, new)
+    sides: dict[str, Any] = {"old": old and _side(old), "new": _side(new)}
+    found: dict[str, Any] = dict.fromkeys(("data", "differences", "latency", "metrics", "contract"))
+    found |= {"by_field": [], "worst": []}
+    points = np.empty(0), np.empty(0)
+    if old is not None:
+        if old.card["model"] != new.card["model"]:
+            raise DataError(f"these are two models, not two versions: {old.card['model']} and {new.card['model']}")
+        if old.golden_fault:
+            raise DataError(f"{old.source.name}: {old.golden_fault}; it cannot stand for what is live")
+        values = data.path is None
+        measure = Measure(new.spec, old.spec.target, old.golden_prediction, values=values)
+        _score(old, new, data, measure, say)
+        if not measure.rows["total"]:
+            raise DataError(f"{data.name or data.path}: has no row to compare the models on")
+        points = measure.points
+        beyond = gate.thresholds["difference.beyond"]
+        found |= {
+            "data": {
+                "source": "generated" if data.path is None else "file",
+                "name": data.name or (data.path and name_of(data.path)) or "made from the new model's spec",
+                "seed": SEED if data.path is None else None,
+                "rows": measure.rows,
+            },
+            "differences": _with_beyond(measure.distribution(beyond), beyond),
+            "by_field": measure.by_field(),
+            "worst": measure.worst(),
+            "latency": latency(old, new, measure.sample),
+            "metrics": _metrics(old, new, gate),
+            "contract": {
+                "breaks": [{"id": entry.id, "text": entry.text} for entry in breaks(old.spec, new.spec)],
+                "additions": list(additions(old.spec, new.spec)),
+            },
+        }
+        checks += _checks(old, new, gate, found)
+    checks, stale = settle(checks, gate, old and _name(old), _name(new))
+    passed = all(check.passed for check in checks)
+    target = new.spec.target
+    document = {
+        "format": FORMAT,
+        "passed": passed,
+        "target": {"name": target.name, "unit": target.unit, "scale": target.scale},
+        **sides,
+        **found,
+        "checks": [_check(check) for check in checks],
+        "stale_entries": stale,
+        "notes": notes,
+    }
+    return Comparison(_finite(document), *points)
+
+
+def _score(old: Scorer, new: Scorer, data: Data, measure: Measure, say: Callable[[int], None]) -> None:
+    with _pairs(old, new, data) as pairs:
+        while chunk := list(islice(pairs, CHUNK)):
+            # Both are asked before either is waited for, so that they work at the same time.
+            old.ask([pair.old.record for pair in chunk])
+            new.ask([pair.new.record for pair in chunk])
+            measure.add(chunk, old.predictions(), new.predictions())
+            say(measure.rows["total"])
+
+
+@contextmanager
+def _pairs(old: Scorer, new: Scorer, data: Data) -> Generator[Iterator[Pair]]:
+    """The rows, each as the two models' specs read it; what is made is the same for both."""
+    if data.path is None:
+        rows = generate_rows(new.spec, N_GENERATED, seed=SEED)
+        entries = (Entry(row, number, row) for number, row in enumerate(rows, 1))
+        yield (Pair(entry, entry) for entry in entries)
+        return
+    with reading(data.path, new.spec, data.format) as after, reading(data.path, old.spec, data.format) as before:
+        yield (Pair(first, second) for first, second in zip(before.entries, after.entries, strict=True))
+
+
+def _floor_checks(new: Scorer, floors: Floors) -> list[Check]:
+    metrics = new.card["metrics"] or {}
+    checks = [
+        Check(f"{FLOOR}golden_row", new.golden_fault is None, True, "true", note=new.golden_fault or ""),
+        Check(f"{FLOOR}r2", metrics.get("r2"), floors.r2, "at least"),
+        Check(f"{FLOOR}rmse", metrics.get("rmse"), floors.rmse, "at most"),
+    ]
+    if _is_candidate(new):
+        evaluated = new.card["evaluated"] is True
+        real = new.card["data"]["synthetic"] is False
+        checks += [
+            Check(
+                f"{FLOOR}evaluated", evaluated, True, "true", note="" if evaluated else "train with cross-validation"
+            ),
+            Check(f"{FLOOR}real_data", real, True, "true", note="" if real else "trained on the synthetic sample"),
+        ]
+    elif not metrics:
+        # Of a development version it is said, not judged.
+        checks = checks[:1]
+    return checks
+
+
+def _is_candidate(scorer: Scorer) -> bool:
+    """Whether this could be released as it is: anything but a development version, ``X.Y.Z+digest``."""
+    return scorer.source.kind == "bundle" or "+" not in scorer.version
+
+
+def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> list[Check]:
+    limits = gate.thresholds
+    rows, differences = found["data"]["rows"], found["differences"]
+    total = rows["total"]
+    checks = [
+        Check(f"difference.{name}", differences and differences[name], limits[f"difference.{name}"], "at most")
+        for name in ("median", "p90", "p99", "max", "share")
+    ]
+    checks += [
+        Check("rows.compared", rows["compared"] / total, limits["rows.compared"], "at least"),
+        Check("rows.newly_failing", rows["only_old"] / total, limits["rows.newly_failing"], "at most"),
+    ]
+    for entry in found["metrics"]:
+        rule = gate.metrics.get(entry["name"])
+        # A metric that the old model lacks has nothing to be held to.
+        if rule and entry["old"] is not None:
+            checks.append(Check(f"{METRIC}.{entry['name']}", entry["worse_by"], rule.worse_by, "at most"))
+    removed = tuple(e["name"] for e in found["metrics"] if e["new"] is None and e["old"] is not None)
+    before, after = old.card["data"], new.card["data"]
+    fewest = math.ceil(before["rows"] * limits["data.rows"])
+    checks += [
+        Check(METRICS_REMOVED, removed, (), "none but"),
+        Check(DATA_SHA256, after["sha256"], before["sha256"], "same"),
+        Check("data.rows", after["rows"], fewest, "at least"),
+        Check(BREAKS, tuple(entry["id"] for entry in found["contract"]["breaks"]), (), "none but"),
+        Check("size.bundle", new.source.bundle_bytes / old.source.bundle_bytes, limits["size.bundle"], "at most"),
+    ]
+    if old.source.wheel_bytes and new.source.wheel_bytes:
+        ratio = new.source.wheel_bytes / old.source.wheel_bytes
+        checks.append(Check("size.wheel", ratio, limits["size.wheel"], "at most"))
+    for name, seconds in (found["latency"] or {}).items():
+        checks.append(Check(f"latency.{name}", seconds["ratio"], limits[f"latency.{name}"], "at most"))
+    return checks
+
+
+def _metrics(old: Scorer, new: Scorer, gate: Gate) -> list[dict[str, Any]]:
+    """The figures of both cards side by side, those with a rule first."""
+    before, after = (_figures(side.card["metrics"]) for side in (old, new))
+    names = dict.fromkeys((*gate.metrics, *before, *after))
+    found = []
+    for name in names:
+        if name not in before and name not in after:
+            continue
+        rule = gate.metrics.get(name)
+        first, second = before.get(name), after.get(name)
+        worse = None
+        if rule and first is not None and second is not None:
+            change = (second - first) * (1 if rule.lower_is_better else -1)
+            worse = change / abs(first) if first else (math.copysign(math.inf, change) if change else 0.0)
+        better = None if rule is None else "lower" if rule.lower_is_better else "higher"
+        found.append({"name": name, "old": first, "new": second, "better": better, "worse_by": worse})
+    return found
+
+
+def _figures(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in (metrics or {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _side(scorer: Scorer) -> dict[str, Any]:
+    source, lineage, card = scorer.source, scorer.lineage, scorer.card
+    return {
+        "source": source.kind,
+        "name": source.name,
+        "version": _version(scorer),
+        "artifact_sha256": lineage["artifact_sha256"],
+        "git_commit": lineage["git_commit"],
+        "trained_at": lineage["trained_at"],
+        "data": {key: card["data"][key] for key in ("name", "sha256", "rows", "synthetic")},
+        "evaluated": card["evaluated"],
+        "scored_by": "its own code" if source.paths else "the installed code",
+        "model_kit": scorer.kit,
+        "bundle_bytes": source.bundle_bytes,
+        "wheel_bytes": source.wheel_bytes,
+        "wheel_sha256": source.wheel_sha256,
+    }
+
+
+def _version(scorer: Scorer) -> str:
+    """Version of the wheel; of a bundle folder what its card says, as no distribution has built it yet."""
+    return str(scorer.card["version"]) if scorer.source.kind == "bundle" else scorer.version
+
+
+def _name(scorer: Scorer) -> Name:
+    return Name(_version(scorer), scorer.lineage["artifact_sha256"])
+
+
+def _notes(old: Scorer | None, new: Scorer) -> list[str]:
+    notes = []
+    if old is None:
+        notes.append("There is no previous version on the index: nothing to compare with, the floors alone judge.")
+    elif old.lineage["artifact_sha256"] == new.lineage["artifact_sha256"]:
+        notes.append("Both are the same artefact.")
+    for word, side in (("The old", old), ("The new", new)):
+        if side is None:
+            continue
+        if side.source.kind == "bundle":
+            notes.append(f"{word} model is a bundle folder: it has no code of its own, the installed code scores it.")
+        if side.card["data"]["synthetic"]:
+            notes.append(f"{word} model was trained on synthetic data: its predictions mean nothing.")
+        if side.card["evaluated"] is not True:
+            notes.append(f"{word} model was not evaluated.")
+    return notes
+
+
+def _with_beyond(distribution: dict[str, float] | None, beyond: float) -> dict[str, float] | None:
+    return distribution and distribution | {"beyond": beyond}
+
+
+def _check(check: Check) -> dict[str, Any]:
+    entry = check.accepted
+    return {
+        "name": check.name,
+        "status": "within" if check.within else "accepted" if entry else "beyond",
+        "rule": check.rule,
+        "value": _plain(check.value),
+        "limit": _plain(check.limit),
+        "note": check.note,
+        "accepted": entry
+        and {
+            "from": entry.old,
+            "to": entry.new,
+            "limit": _plain(entry.checks[check.name]),
+            "reason": entry.reason,
+            "by": entry.by,
+            "on": entry.on.isoformat(),
+        },
+    }
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: what is infinite or no number is told as a text."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,133 @@
+"""A model in a process of its own, with its own code: asked for predictions line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from model_kit.comparison.sources import Source
+from model_kit.errors import DataError, SpecError
+from model_kit.spec import InputSpec
+
+_WORKER: Final = Path(__file__).with_name("worker.py")
+#: Seconds for the process to end when there is nothing more to ask.
+_PATIENCE: Final = 10
+#: The last words of a process that failed, in characters.
+_WORDS: Final = 2000
+
+
+class Scorer:
+    """One of the two models, running.
+
+    Args:
+        source: where it comes from.
+
+    Raises:
+        DataError: it cannot be loaded, or its spec is not one that this code reads; the text says which and why.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        job = {
+            "paths": [str(path) for path in source.paths],
+            "loader": source.loader,
+            "arguments": [str(argument) for argument in source.arguments],
+        }
+        # Isolated: neither the folder of the script, nor PYTHONPATH, nor the user's own packages get in between.
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-B", str(_WORKER), json.dumps(job)],
+            env=_without_secrets(os.environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            encoding="utf-8",
+        )
+        try:
+            facts = self._receive()
+            self.spec = InputSpec.from_json(facts["spec"])
+        except (SpecError, DataError) as error:
+            self.close()
+            raise DataError(f"{source.name}: {error}") from error
+        self.version: str = facts["version"]
+        self.card: dict[str, Any] = facts["card"]
+        self.lineage: dict[str, Any] = facts["lineage"]
+        self.golden_prediction: float = facts["golden_prediction"]
+        #: Why the golden row does not score as recorded; ``None`` if it does.
+        self.golden_fault: str | None = facts["golden_fault"]
+        #: Version of the model kit that it runs with.
+        self.kit: str = facts["kit"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin:
+            with suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._errors.close()
+
+    def ask(self, records: Sequence[object]) -> None:
+        """Send records; :meth:`predictions` has the answer, so that two models can work at the same time."""
+        self._send(records)
+
+    def predictions(self) -> list[float | None]:
+        """One for each record asked about, in order; ``None`` where the model gives none."""
+        found: list[float | None] = self._receive()["predictions"]
+        return found
+
+    def seconds(self, records: Sequence[object], times: int) -> list[float]:
+        """How long each of ``times`` predictions of all ``records`` together takes."""
+        self._send({"records": records, "times": times})
+        found: list[float] = self._receive()["seconds"]
+        return found
+
+    def _send(self, message: object) -> None:
+        assert self._process.stdin  # noqa: S101 - it was opened as a pipe
+        try:
+            self._process.stdin.write(json.dumps(message, ensure_ascii=True) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise DataError(f"{self.source.name}: {self._last_words()}") from error
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._process.stdout  # noqa: S101 - it was opened as a pipe
+        line = self._process.stdout.readline()
+        if not line:
+            raise DataError(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise DataError(f"cannot be loaded: {answer['error']}")
+        return answer
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        words = self._errors.read().decode("utf-8", "replace").strip()[-_WORDS:]
+        return f"its process ended; its last words:\n{words}"
+
+
+def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a model's code has no business with is not told to it."""
+    return {name: value for name, value in environ.items() if not name.startswith("PACKAGE_INDEX_")}

@@ -1,0 +1,88 @@
+"""The process that loads one model with its own code and scores with it. A script: ``scorer`` starts it, nobody imports it.
+
+Its argument is a JSON object: ``paths`` (put before all others), ``loader`` (``module:function``), ``arguments`` for the
+function (paths). It answers each JSON line on standard input with one on standard output. It asks of the model and of
+the model kit, which may be older ones, only what has been stable since the first: ``load()``, ``Model``, ``Predictor``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+
+def main() -> None:
+    """Load, then answer until there is nothing more to answer."""
+    # What the model's code prints must not get among the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    job = json.loads(sys.argv[1])
+    sys.path[:0] = job["paths"]
+    try:
+        model = _load(job)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told to whoever asked
+        answer: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+        return
+    from model_kit.prediction import Predictor  # noqa: PLC0415 - that of the paths above
+
+    predictor = Predictor(model)
+    answers.write(json.dumps(_described(model)) + "\n")
+    answers.flush()
+    for line in sys.stdin:
+        records = json.loads(line)
+        if isinstance(records, list):
+            answered = predictor(records)
+            answer = {"predictions": answered.predictions, "n_errors": len(answered.errors)}
+        else:
+            answer = {"seconds": _timed(predictor, records["records"], records["times"])}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _load(job: dict[str, Any]) -> Any:
+    module_name, _, function = job["loader"].partition(":")
+    module = importlib.import_module(module_name)
+    own = [Path(path).resolve() for path in job["paths"]]
+    if own and not any(Path(module.__file__ or "").resolve().is_relative_to(path) for path in own):
+        raise ImportError(f"{module_name} is not the wheel's own but {module.__file__}")
+    return getattr(module, function)(*(Path(argument) for argument in job["arguments"]))
+
+
+def _described(model: Any) -> dict[str, Any]:
+    import model_kit  # noqa: PLC0415 - that of the paths
+
+    try:
+        model.check()
+        golden = None
+    except Exception as error:  # noqa: BLE001 - as above
+        golden = str(error)
+    return {
+        "version": model.version,
+        "spec": model.spec.to_json(),
+        "card": model.card,
+        "lineage": model.lineage,
+        "golden_prediction": model.golden["prediction"],
+        "golden_fault": golden,
+        "kit": model_kit.__version__,
+    }
+
+
+def _timed(predictor: Any, records: list[Any], times: int) -> list[float]:
+    """Seconds of each of ``times`` predictions of all records together."""
+    seconds = []
+    for _ in range(times):
+        start = perf_counter()
+        predictor(records)
+        seconds.append(perf_counter() - start)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The command ``compare``: what changes from one version of the model to the next, and whether it may."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from model_kit.bundle import SPEC
+from model_kit.comparison import html, text
+from model_kit.comparison.gate import read_gate
+from model_kit.comparison.run import Comparison, Data, compare
+from model_kit.comparison.scorer import Scorer
+from model_kit.comparison.sources import LATEST, Package, find, with_kit
+from model_kit.errors import BundleError, DataError, MissingLibraryError
+from model_kit.model import BundleModel
+from model_kit.progress import Progress
+from model_kit.tables import FORMATS, STANDARD, format_of, name_of
+from model_kit.tabular import replacing
+
+from regression_model import serving
+from regression_model.derive import derive
+from regression_model.fields import FIELDS
+
+PASSED: Final = 0
+BEYOND: Final = 1
+#: Thresholds and reviewed entries, in the folder where the command runs: the top of the repository.
+GATE: Final = Path("gate.toml")
+PACKAGE: Final = Package(serving.DISTRIBUTION, "regression_model.compare:load")
+
+EXAMPLES: Final = f"""\
+examples:
+  regression-model compare {LATEST} path/to/bundle            the newest release on the index with what was trained now
+  regression-model compare 1.1.0 1.2.0                   two versions on the index
+  regression-model compare old.whl new.whl --data sold.csv --html report.html
+  regression-model compare {LATEST} new.whl --json | jq .checks
+
+OLD and NEW are each a wheel file, a version on the private index ("1.2.0", "{serving.DISTRIBUTION}==1.2.0", "{LATEST}": the
+newest release), or a bundle folder. The index is that of PACKAGE_INDEX_URL, PACKAGE_INDEX_USER and PACKAGE_INDEX_TOKEN.
+A wheel is scored by its own code, in a process of its own; a bundle folder has none and is scored by the installed code.
+Both score the same rows: those of --data, whatever predict reads, or 5,000 rows made from the spec of NEW.
+
+What may change stands in {GATE}, and so do the changes that were looked at and are wanted. docs/comparison.md has the rest.
+
+exit status: 0 nothing is beyond its threshold; 1 something is; 2 the input or the thresholds are unusable
+"""
+
+
+def add_command(commands: Any) -> argparse.ArgumentParser:
+    """Add the command to those of ``regression-model``."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "compare",
+        help="compare two versions of the model, and judge what changes",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("old", metavar="OLD", help="what is live: wheel, version, latest or bundle folder")
+    parser.add_argument("new", metavar="NEW", help="what shall be live: the same")
+    parser.add_argument("--data", metavar="FILE", help="rows to score, - for standard input (default: 5,000 made rows)")
+    parser.add_argument("--format", choices=FORMATS, help="of the data (default: by its name, else csv)")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--json-to", type=Path, metavar="FILE", help="write the JSON to a file as well")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report to a file as well")
+    parser.add_argument("--gate", type=Path, default=GATE, metavar="FILE", help="the thresholds (default: %(default)s)")
+    for side in ("old", "new"):
+        parser.add_argument(
+            f"--{side}-kit",
+            metavar="KIT",
+            help=f"wheel or version of model-kit for {side.upper()} (default: the installed one)",
+        )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def load(folder: Path) -> BundleModel:
+    """Load a bundle folder with the installed code, in the process that scores it.
+
+    Raises:
+        BundleError: it is damaged, or of other fields than the installed code.
+    """
+    model = BundleModel.load(folder, derive, serving.version())
+    # ``derive`` finds its columns by position.
+    if model.spec.names != tuple(field.name for field in FIELDS):
+        raise BundleError(SPEC, "its fields are not those of the installed code; compare its wheel, which has its own")
+    return model
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare, show, judge; returns the exit status.
+
+    Raises:
+        DataError: OLD, NEW, the data or the thresholds are unusable, or a report cannot be written.
+    """
+    try:
+        comparison = _compare(arguments)
+        _write(comparison, arguments)
+    except MissingLibraryError as error:
+        # 1 would say that something is beyond its threshold.
+        raise DataError(f"{error}: pip install what it needs") from error
+    except OSError as error:
+        raise DataError(f"{error.filename or 'output'}: {error.strerror}") from error
+    return PASSED if comparison.passed else BEYOND
+
+
+def _compare(arguments: argparse.Namespace) -> Comparison:
+    gate = read_gate(arguments.gate)
+    try:
+        from regression_model.definition import FLOORS  # noqa: PLC0415 - what defines a training needs its libraries
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f'the floors are those of training, which needs {error.name}: pip install "{serving.DISTRIBUTION}[train]"'
+        ) from error
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
+        scorers: list[Scorer | None] = []
+        for side in ("old", "new"):
+            named, kit = getattr(arguments, side), getattr(arguments, f"{side}_kit")
+            source = find(named, PACKAGE, folder / side, os.environ)
+            if source is None:
+                if side == "new":
+                    raise DataError("there is no release on the index that could be the new model")
+                scorers.append(None)
+                continue
+            if kit:
+                source = with_kit(source, kit, folder / f"{side}-kit", os.environ)
+            scorers.append(stack.enter_context(Scorer(source)))
+        old, new = scorers
+        if new is None:
+            raise AssertionError
+        data = _data(arguments, folder)
+        with Progress("Comparing", None) as progress:
+            return compare(old, new, gate, FLOORS, data, say=lambda done: progress.show(done, f"{done:,} rows"))
+
+
+def _data(arguments: argparse.Namespace, folder: Path) -> Data:
+    """What to score; standard input is kept, as both models read it."""
+    if arguments.data is None:
+        return Data()
+    as_format = arguments.format or format_of(arguments.data)
+    if arguments.data != STANDARD:
+        return Data(arguments.data, name_of(arguments.data), as_format)
+    kept = folder / "data"
+    with kept.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return Data(str(kept), name_of(STANDARD), as_format)
+
+
+def _write(comparison: Comparison, arguments: argparse.Namespace) -> None:
+    as_json = json.dumps(comparison.document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if arguments.json_to:
+        with replacing(arguments.json_to) as file:
+            file.write(as_json)
+    if arguments.html:
+        with replacing(arguments.html) as file:
+            file.write(html.page(comparison))
+    sys.stdout.write(as_json if arguments.json else text.table(comparison.document))
