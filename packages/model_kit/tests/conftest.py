@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from model_kit.bundle import GOLDEN, SPEC, dump_json, write_bundle
 from model_kit.definition import Dataset
 from model_kit.model import BundleModel
-from model_kit.testing import load_rides, write_ride_bundle
+from model_kit.spec import Field, InputSpec, Learned
+from model_kit.testing import (
+    FIELDS,
+    GOLDEN_PREDICTION,
+    GOLDEN_ROW,
+    LEARNED,
+    TARGET,
+    load_rides,
+    ride_files,
+    write_ride_bundle,
+)
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +52,73 @@ def bundle(tmp_path: Path) -> Path:
 def model(bundle: Path) -> BundleModel:
     """The model of fixed weights."""
     return load_rides(bundle)
+
+
+#: Thresholds that a model of the same predictions, data and fields is within; by which the tests' models go beyond.
+GATE = """
+[difference]
+median = 0.02
+p90 = 0.05
+p99 = 0.10
+max = 0.20
+beyond = 0.05
+share = 0.10
+[rows]
+compared = 0.95
+newly_failing = 0.0
+[metric.r2]
+better = "higher"
+worse_by = 0.01
+[metric.rmse]
+better = "lower"
+worse_by = 0.05
+[data]
+rows = 1.0
+[size]
+bundle = 2.0
+wheel = 2.0
+[latency]
+one_row = 50.0
+thousand_rows = 50.0
+"""
+
+
+@pytest.fixture
+def write_gate(tmp_path: Path) -> Callable[[str], Path]:
+    """A function that writes a thresholds file with some text more, and returns its path."""
+
+    def write(more: str = "") -> Path:
+        path = tmp_path / "gate.toml"
+        path.write_text(GATE + more)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_rides(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that writes a bundle of rides.
+
+    Its fares are ``factor`` times those by hand, its spec has ``fields`` and ``learned``; what else it is given
+    overrides the card, which is by default that of an evaluated model of real data.
+    """
+
+    def write(
+        factor: float = 1.0,
+        fields: tuple[Field, ...] = FIELDS,
+        learned: Mapping[str, Learned] = LEARNED,
+        golden: float = 1.0,
+        **card: Any,
+    ) -> Path:
+        folder = tmp_path_factory.mktemp("rides") / "bundle"
+        facts: dict[str, Any] = {
+            "data": {"name": "rides.csv", "sha256": "a" * 64, "rows": 100, "synthetic": False},
+            "metrics": {"r2": 0.9, "rmse": 0.1},
+        }
+        spec = InputSpec(fields, learned, TARGET).with_offset(TARGET.offset + float(np.log(factor)))
+        expected = {"row": GOLDEN_ROW, "prediction": GOLDEN_PREDICTION * factor * golden}
+        files = ride_files(**facts | card) | {SPEC: spec.to_json().encode(), GOLDEN: dump_json(expected)}
+        write_bundle(folder, files)
+        return folder
+
+    return write

@@ -41,12 +41,12 @@ examples:
   regression-model compare old.whl new.whl --data sold.csv --html report.html
   regression-model compare {LATEST} new.whl --json | jq .checks
 
-OLD and NEW are each a wheel file, a version on the private index ("1.2.0", "{serving.DISTRIBUTION}==1.2.0", "{LATEST}": the
-newest release), or a bundle folder. The index is that of PACKAGE_INDEX_URL, PACKAGE_INDEX_USER and PACKAGE_INDEX_TOKEN.
-A wheel is scored by its own code, in a process of its own; a bundle folder has none and is scored by the installed code.
-Both score the same rows: those of --data, whatever predict reads, or 5,000 rows made from the spec of NEW.
+OLD and NEW are each a wheel file, a version on the private index ("1.2.0", "{serving.DISTRIBUTION}==1.2.0", or
+"{LATEST}", the newest release), or a bundle folder. The index is that of PACKAGE_INDEX_URL, PACKAGE_INDEX_USER and
+PACKAGE_INDEX_TOKEN. A wheel is scored by its own code, in a process of its own; a bundle folder has none and is scored
+by the installed code. Both score the same rows: those of --data, whatever predict reads, or 5,000 made from NEW's spec.
 
-What may change stands in {GATE}, and so do the changes that were looked at and are wanted. docs/comparison.md has the rest.
+What may change stands in {GATE}, and so do the changes that were looked at and are wanted. More: docs/comparison.md
 
 exit status: 0 nothing is beyond its threshold; 1 something is; 2 the input or the thresholds are unusable
 """

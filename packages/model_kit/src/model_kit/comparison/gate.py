@@ -1,7 +1,7 @@
 """What may change between two versions: the thresholds, the changes that a reviewed entry accepts, and the verdict.
 
-Both stand in one TOML file, described in ``docs/comparison.md``. A threshold that is missing or unknown is an error: nothing is
-ever let through because a name was misspelt.
+Both stand in one TOML file, described in ``docs/comparison.md``. A threshold that is missing or unknown is an error:
+nothing is ever let through because a name was misspelt.
 """
 
 from __future__ import annotations
@@ -212,15 +212,15 @@ def _gate(document: Mapping[str, Any]) -> Gate:
         where = f"{METRIC}.{name}"
         rule = _table(table, where)
         _only(rule, ("better", "worse_by"), f"[{where}]")
-        if name == "removed" or rule.get("better") not in {"lower", "higher"}:
+        if name == "removed" or rule.get("better") not in ("lower", "higher"):
             raise _Fault(f'[{where}] must be about a metric and say better = "lower" or "higher"')
         metrics[name] = MetricRule(rule["better"] == "lower", _number(rule.get("worse_by"), f"{where}.worse_by"))
     entries = document.get("accepted", [])
     if not isinstance(entries, list):
         raise _Fault("write [[accepted]] with two brackets: each entry is one of a list")
     checked = (*thresholds, *(f"{METRIC}.{name}" for name in metrics), DATA_SHA256, METRICS_REMOVED, BREAKS)
-    names = frozenset(checked) - _PARAMETERS
-    return Gate(thresholds, metrics, tuple(_entry(entry, place, names) for place, entry in enumerate(entries, 1)))
+    checks = frozenset(checked) - _PARAMETERS
+    return Gate(thresholds, metrics, tuple(_entry(entry, place, checks) for place, entry in enumerate(entries, 1)))
 
 
 def _entry(entry: Any, place: int, names: frozenset[str]) -> Accepted:

@@ -1,4 +1,4 @@
-"""Reading a private package index (PEP 503) with the standard library: what it has of a project, and one wheel of it."""
+"""Reading a private package index (PEP 503) with the standard library: the wheels of a project, and one of them."""
 
 from __future__ import annotations
 

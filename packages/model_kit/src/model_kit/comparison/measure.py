@@ -1,5 +1,7 @@
-"""How far the predictions of two models are apart: distribution, by field, worst rows, speed. One row at a time, so that
-memory grows by two numbers a row."""
+"""How far the predictions of two models are apart: distribution, by field, worst rows, speed.
+
+One row at a time, so that memory grows by two numbers a row.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import heapq
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from statistics import median
 from typing import Any, Final
 
@@ -279,7 +281,7 @@ def latency(old: Scorer, new: Scorer, sample: Sequence[tuple[object, object]]) -
 def _bin_names(bins: tuple[float, ...]) -> tuple[str, ...]:
     if not bins:
         return ("all",)
-    between = [f"{low:.10g} to {high:.10g}" for low, high in zip(bins, bins[1:], strict=False)]
+    between = [f"{low:.10g} to {high:.10g}" for low, high in pairwise(bins)]
     return (f"up to {bins[0]:.10g}", *between, f"above {bins[-1]:.10g}")
 
 

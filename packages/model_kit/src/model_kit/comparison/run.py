@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -124,7 +124,7 @@ def compare(
             },
         }
         checks += _checks(old, new, gate, found)
-    checks, stale = settle(checks, gate, old and _name(old), _name(new))
+    checks, stale = settle(checks, gate, _name(old) if old else None, _name(new))
     passed = all(check.passed for check in checks)
     target = new.spec.target
     document = {

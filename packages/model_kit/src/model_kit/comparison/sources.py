@@ -80,7 +80,7 @@ def find(text: str, package: Package, folder: Path, environ: Mapping[str, str]) 
     path = Path(text)
     if version := _version(text, package.distribution):
         wheel = _fetched(version, package.distribution, folder, environ)
-        return wheel and replace(_unpacked(wheel, package, folder), kind="index")
+        return None if wheel is None else replace(_unpacked(wheel, package, folder), kind="index")
     if path.suffix == ".whl":
         return _unpacked(path, package, folder)
     if path.is_dir():
@@ -128,7 +128,7 @@ def _fetched(version: str, distribution: str, folder: Path, environ: Mapping[str
     found: Listed | None = newest_release(wheels) if version == LATEST else exactly(wheels, version)
     if found is None and version != LATEST:
         raise DataError(f"the package index {client.index.url} has no wheel of {distribution} {version}")
-    return found and client.download(found, folder)
+    return None if found is None else client.download(found, folder)
 
 
 def _unpacked(wheel: Path, package: Package, folder: Path) -> Source:
@@ -138,9 +138,7 @@ def _unpacked(wheel: Path, package: Package, folder: Path) -> Source:
         loader = _loader(archive, wheel, metadata)
         manifests = [PurePosixPath(name) for name in archive.namelist() if PurePosixPath(name).name == MANIFEST]
         if len(manifests) != 1:
-            raise DataError(
-                f"{wheel.name}: carries {len(manifests) or 'no'} bundles" + "; it must be one" * bool(manifests)
-            )
+            raise DataError(f"{wheel.name}: a wheel of a model carries one bundle, this one has {len(manifests)}")
         bundle = manifests[0].parent
         size = sum(info.file_size for info in archive.infolist() if PurePosixPath(info.filename).parent == bundle)
         archive.extractall(code)

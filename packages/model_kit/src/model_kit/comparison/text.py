@@ -200,8 +200,8 @@ def _by_field(fields: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         rows = [("where they differ", "explains", "most, on average", "least")]
         for entry in fields[:_FIELDS]:
             groups = sorted(entry["groups"], key=lambda group: float(group["mean_size"]))
-            cells = (f"{percent(group['mean_size'])} {group['name']}" for group in (groups[-1], groups[0]))
-            rows.append((f"  {entry['field']}", f"{entry['strength']:.0%}", *cells))
+            most, least = (f"{percent(group['mean_size'])} {group['name']}" for group in (groups[-1], groups[0]))
+            rows.append((f"  {entry['field']}", f"{entry['strength']:.0%}", most, least))
         yield from _aligned(rows, right={1})
 
 

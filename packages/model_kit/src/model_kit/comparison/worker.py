@@ -1,7 +1,7 @@
-"""The process that loads one model with its own code and scores with it. A script: ``scorer`` starts it, nobody imports it.
+"""The process that loads one model with its own code and scores with it; a script that ``scorer`` starts.
 
-Its argument is a JSON object: ``paths`` (put before all others), ``loader`` (``module:function``), ``arguments`` for the
-function (paths). It answers each JSON line on standard input with one on standard output. It asks of the model and of
+Its argument is a JSON object: ``paths`` (put before all others), ``loader`` (``module:function``), ``arguments`` for
+the function (paths). It answers each JSON line on standard input with one on standard output. It asks of the model and
 the model kit, which may be older ones, only what has been stable since the first: ``load()``, ``Model``, ``Predictor``.
 """
 
