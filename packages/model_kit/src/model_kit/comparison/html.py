@@ -197,7 +197,7 @@ def _scatter(comparison: Comparison) -> str:
         f'<path class="far" d="{drawing.dots(far)}"/>',
         *(
             f'<circle class="worst" cx="{drawing.across(row["old"])}" cy="{drawing.up(row["new"])}" r="6">'
-            f"<title>row {_e(row['row'])}: {_e(text.number(row['old']))} to {_e(text.number(row['new']))}</title></circle>"
+            f"<title>row {_e(row['row'])}, {_e(text.signed(row['difference']))}</title></circle>"
             for row in document["worst"]
         ),
         f'<text x="{_SIZE / 2}" y="{_SIZE - 6}" text-anchor="middle">old model: {unit}</text>',

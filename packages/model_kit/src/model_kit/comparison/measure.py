@@ -31,6 +31,7 @@ OTHERS: Final = f"(levels of fewer than {FEWEST} rows)"
 MISSING: Final = "(missing)"
 #: Where predictions may be 0 or below, a difference is no smaller share than of this part of a typical prediction.
 SMALLEST: Final = 0.01
+_ROUNDING: Final = 1e-9
 #: Rows of the large batch that is timed.
 BATCH: Final = 1000
 _ROUNDS: Final = {1: (40, 5), BATCH: (7, 1)}
@@ -165,6 +166,8 @@ class Measure:
             return []
         sizes = np.abs([self._relative(*pair) for pair in zip(self._old, self._new, strict=True)])
         mean, total = float(sizes.mean()), float(((sizes - sizes.mean()) ** 2).sum())
+        # Where all differ by the same, what is left of the digits is no variation to explain.
+        varied = np.isfinite(total) and float(np.ptp(sizes)) > _ROUNDING * mean
         found = []
         for field_name, label_of in self._labels.items():
             groups = _merged(self._groups[field_name])
@@ -173,7 +176,7 @@ class Measure:
             found.append(
                 {
                     "field": field_name,
-                    "strength": min(between / total, 1.0) if total > 0 and np.isfinite(total) else 0.0,
+                    "strength": round(min(between / total, 1.0), 9) if varied else 0.0,
                     "groups": [
                         {"name": name, "rows": g.n, "mean_size": g.absolute / g.n, "mean": g.signed / g.n}
                         for name, g in sorted(

@@ -1,0 +1,192 @@
+"""How far the predictions of two models are apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from model_kit.comparison.measure import FEWEST, MISSING, N_WORST, OTHERS, Labels, Measure, Pair, unusual
+from model_kit.rows import Entry
+from model_kit.spec import Field, InputSpec, Learned, Target
+from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES, TARGET
+
+RIDE: dict[str, Any] = {"distance": 3.5, "passengers": 1, "zone": "A", "comfort": "2"}
+
+
+def measured(
+    old: Sequence[float | None],
+    new: Sequence[float | None],
+    records: Sequence[dict[str, Any]] | None = None,
+    target: Target = TARGET,
+    typical: float = 10.0,
+    values: bool = True,
+) -> Measure:
+    measure = Measure(SPEC_OF_RIDES, target, typical, values=values)
+    entries = [Entry(record, number, record) for number, record in enumerate(records or [RIDE] * len(old), 1)]
+    measure.add([Pair(entry, entry) for entry in entries], old, new)
+    return measure
+
+
+def test_the_distribution_is_of_relative_differences() -> None:
+    # 100 rows that differ by 1 %, 2 %, ... 100 %; every second one downwards.
+    signs = [(-1) ** number for number in range(1, 101)]
+    new = [10 * (1 + sign * number / 100) for number, sign in enumerate(signs, 1)]
+    found = measured([10.0] * 100, new).distribution(beyond=0.75)
+    assert found is not None
+    assert {name: round(value, 9) for name, value in found.items()} == {
+        "median": 0.50,
+        "p90": 0.90,
+        "p99": 0.99,
+        "max": 1.0,
+        "share": 0.25,
+        "signed_median": 0.005,
+        "share_beyond_1_percent": 0.99,
+        "share_beyond_5_percent": 0.95,
+        "share_beyond_20_percent": 0.80,
+    }
+
+
+def test_equal_predictions_differ_by_nothing_even_if_they_are_zero() -> None:
+    found = measured([10.0, 0.0], [10.0, 0.0]).distribution(0.1)
+    assert found is not None
+    assert found["max"] == 0.0
+    assert measured([10.0, 0.0], [10.0, 0.0]).worst() == []
+
+
+def test_what_was_zero_and_is_not_differs_infinitely() -> None:
+    found = measured([0.0], [-1.0]).distribution(0.1)
+    assert found is not None
+    assert found["max"] == math.inf
+    assert found["signed_median"] == -math.inf
+
+
+def test_near_zero_a_difference_is_a_share_of_a_typical_prediction() -> None:
+    degrees = Target("temperature", "C", "identity")
+    found = measured([0.001, 20.0], [0.011, 21.0], target=degrees, typical=-10.0).distribution(0.1)
+    assert found is not None
+    assert found["max"] == pytest.approx(0.01 / (0.01 * 10))
+
+
+def test_rows_are_counted_by_who_scores_them() -> None:
+    measure = measured([1.0, None, 1.0, None], [1.0, 1.0, None, None])
+    assert measure.rows == {"total": 4, "compared": 1, "only_old": 1, "only_new": 1, "neither": 1}
+    old, new = measure.points
+    assert (old.tolist(), new.tolist()) == ([1.0], [1.0])
+
+
+def test_a_row_that_could_not_be_read_is_not_compared() -> None:
+    measure = Measure(SPEC_OF_RIDES, TARGET, 10.0, values=True)
+    measure.add([Pair(Entry({}, 1, RIDE), Entry({}, 1, None, "no row"))], [1.0], [1.0])
+    assert measure.rows["only_old"] == 1
+    assert measure.distribution(0.1) is None
+    assert measure.by_field() == []
+    assert measure.sample == []
+
+
+def test_the_field_that_explains_most_comes_first_with_its_groups_in_order() -> None:
+    zones = ["A", "B"] * 50
+    distances = [[0.5, 2.0, 5.0, 20.0][number % 4] for number in range(100)]
+    records = [RIDE | {"zone": zone, "distance": distance} for zone, distance in zip(zones, distances, strict=True)]
+    new = [10.0 * (1.5 if zone == "B" else 0.9) for zone in zones]
+    fields = measured([10.0] * 100, new, records).by_field()
+    assert fields[0]["field"] == "zone"
+    assert fields[0]["strength"] == pytest.approx(1.0)
+    assert [(group["name"], group["rows"]) for group in fields[0]["groups"]] == [("A", 50), ("B", 50)]
+    assert [group["mean"] for group in fields[0]["groups"]] == pytest.approx([-0.1, 0.5])
+    assert [group["mean_size"] for group in fields[0]["groups"]] == pytest.approx([0.1, 0.5])
+    by_name = {entry["field"]: entry for entry in fields}
+    assert [group["name"] for group in by_name["distance"]["groups"]] == ["up to 1", "1 to 3.5", "3.5 to 8", "above 8"]
+    assert by_name["passengers"]["strength"] == 0.0
+
+
+def test_groups_of_few_rows_are_put_together() -> None:
+    records = [RIDE] * FEWEST + [RIDE | {"zone": "B"}] * (FEWEST - 1) + [RIDE | {"zone": "X"}]
+    fields = {entry["field"]: entry for entry in measured([10.0] * 20, [11.0] * 20, records).by_field()}
+    assert [(group["name"], group["rows"]) for group in fields["zone"]["groups"]] == [("A", 10), (OTHERS, 10)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "label"),
+    [
+        ("distance", 1.0, "up to 1"),
+        ("distance", 1.01, "1 to 3.5"),
+        ("distance", 99, "above 8"),
+        ("distance", None, MISSING),
+        ("distance", math.nan, MISSING),
+        ("zone", "B", "B"),
+        ("zone", "Z", "(never seen)"),
+        ("zone", "NA", "(never seen)"),
+        ("comfort", 2, "2"),
+        ("comfort", 2.0, "2"),
+        ("comfort", "2", "2"),
+        ("comfort", "NA", MISSING),
+    ],
+)
+def test_a_value_has_the_name_of_its_bin_or_level(name: str, value: object, label: str) -> None:
+    field = next(field for field in FIELDS if field.name == name)
+    assert Labels(field, LEARNED[name])(value) == label
+
+
+def test_a_number_without_bins_is_one_group() -> None:
+    assert Labels(Field("x", "number", "X"), Learned(0.0, 1.0, 1.0, 1.0))(5) == "all"
+
+
+def test_the_worst_rows_come_largest_first_the_first_of_equals_before_the_others() -> None:
+    new = [10.0 + (5.0 if number in {3, 7} else number / 100) for number in range(20)]
+    worst = measured([10.0] * 20, new).worst()
+    assert len(worst) == N_WORST
+    assert [row["row"] for row in worst[:3]] == [4, 8, 20]
+    assert worst[0]["difference"] == pytest.approx(0.5)
+    assert (worst[0]["old"], worst[0]["new"]) == (10.0, 15.0)
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_what_is_unusual_about_a_row_is_told_with_its_values_only_where_they_may_be(values: bool) -> None:
+    record = {"distance": 40.0, "passengers": None, "zone": "Z", "comfort": "2"}
+    (row,) = measured([10.0], [12.0], [record], values=values).worst()
+    assert [(fact["field"], fact["how"]) for fact in row["unusual"]] == [
+        ("distance", "above all training rows"),
+        ("zone", "a level never seen"),
+        ("passengers", "missing, as in 10% of the training rows"),
+    ]
+    assert ("40.0" in str(row)) is values
+    assert [fact.get("value") for fact in row["unusual"]] == ([40.0, "Z", None] if values else [None] * 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        ({"distance": 10.5}, [("distance", "1.0 spreads above typical")]),
+        ({"distance": 0.5}, [("distance", "0.4 spreads below typical")]),
+        ({"distance": 0.1}, [("distance", "below all training rows")]),
+        ({"zone": "B"}, [("zone", "not the most frequent level")]),
+        ({"comfort": None}, [("comfort", "missing, as in 20% of the training rows")]),
+    ],
+)
+def test_how_far_a_value_is_from_typical_is_told_in_words(changes: dict[str, Any], told: list[tuple[str, str]]) -> None:
+    assert unusual(RIDE | changes, SPEC_OF_RIDES) == told
+
+
+def test_a_rare_level_and_a_number_that_hardly_varied_are_told() -> None:
+    fields = (Field("make", "category", "Make"), Field("doors", "integer", "Doors"), Field("note", "number", "Note"))
+    learned = {
+        "make": Learned(0.0, "Volta", codes={"Volta": 1, "Edel": 0}),
+        "doors": Learned(0.0, 4, 2, 6, (4.0,)),
+        "note": Learned(1.0, None),
+    }
+    spec = InputSpec(fields, learned, TARGET)
+    assert unusual({"make": "Edel", "doors": 5, "note": 3.0}, spec) == [
+        ("make", "a rare level"),
+        ("doors", "1.0 spreads above typical"),
+    ]
+
+
+def test_no_more_rows_are_kept_for_timing_than_are_timed() -> None:
+    n_rows = 1005
+    measure = measured([1.0] * n_rows, [1.0] * n_rows)
+    assert len(measure.sample) == 1000
+    assert np.shape(measure.points) == (2, n_rows)
