@@ -34,7 +34,7 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train publish release \
+.PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train compare publish release \
 	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch instructions instructions-record \
 	tools-bench served image run-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy
@@ -92,6 +92,9 @@ data: tools ## Load the real training file into data/, from OpenML or from DATA_
 
 train: tools ## Train on DATA=path.csv, or on the synthetic sample
 	@exec $(bin)/regression-model train $(if $(DATA),--data "$(DATA)",--sample)
+
+compare: tools ## Judge what changes: OLD=latest on the package index, NEW=the bundle here; COMPARE="--html report.html"
+	@exec $(bin)/python scripts/compare.py $(if $(OLD),--old "$(OLD)") $(if $(NEW),--new "$(NEW)") $(COMPARE)
 
 publish: tools ## Build the wheels and publish them as X.Y.Z+digest on the package index
 	@exec $(bin)/python scripts/publish.py

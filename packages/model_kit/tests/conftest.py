@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,53 @@ def write_rides(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         return folder
 
     return write
+
+
+#: A model package of rides whose fares are ``FACTOR`` times those of its bundle: its own code decides what it says.
+PACKAGE = """
+from pathlib import Path
+
+import numpy as np
+from model_kit.model import BundleModel
+from model_kit.testing import derive
+
+print("a line that must not get among the answers")
+
+
+class Dearer(BundleModel):
+    def score(self, encoded):
+        return super().score(encoded) * FACTOR
+
+    def check(self):
+        pass
+
+
+def load():
+    return Dearer.load(Path(__file__).with_name("bundle"), derive, "VERSION")
+"""
+
+
+@pytest.fixture(scope="session")
+def make_wheel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that makes a wheel of ``rides-model`` from a bundle and its own code."""
+
+    def make(
+        bundle: Path,
+        version: str = "1.2.0",
+        factor: float = 1.0,
+        code: str = PACKAGE,
+        points: str = "[ml_api.models]\nrides = rides_model:load\n",
+        name: str = "rides-model",
+    ) -> Path:
+        path = tmp_path_factory.mktemp("wheel") / f"rides_model-{version}-py3-none-any.whl"
+        metadata = f"rides_model-{version}.dist-info"
+        with zipfile.ZipFile(path, "w") as archive:
+            source = code.replace("FACTOR", repr(factor)).replace("VERSION", version)
+            archive.writestr("rides_model/__init__.py", source)
+            archive.writestr(f"{metadata}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            archive.writestr(f"{metadata}/entry_points.txt", points)
+            for file in sorted(bundle.iterdir()):
+                archive.write(file, f"rides_model/bundle/{file.name}")
+        return path
+
+    return make
