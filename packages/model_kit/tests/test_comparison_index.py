@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.append((self.path, self.headers["Authorization"]))
         if self.path == "/away/rides/":
             self.send_response(302)
-            self.send_header("Location", f"http://localhost:{self.server.server_address[1]}/landed/")
+            self.send_header("Location", f"http://localhost:{self.connection.getsockname()[1]}/landed/")
             self.end_headers()
             return
         pages = {"/simple/": "", "/simple/rides/": PAGE, "/landed/": "", "/simple/broken/": None}

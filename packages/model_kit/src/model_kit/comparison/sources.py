@@ -71,7 +71,7 @@ def find(text: str, package: Package, folder: Path, environ: Mapping[str, str]) 
     Args:
         text: a wheel file, a bundle folder, a version (``1.2.0``, ``regression-model==1.2.0``) or ``latest``.
         package: whose model it is.
-        folder: an empty one, where a wheel is unpacked.
+        folder: a new one, where a wheel is unpacked.
         environ: names the index.
 
     Raises:
@@ -96,7 +96,7 @@ def with_kit(source: Source, text: str, folder: Path, environ: Mapping[str, str]
     Args:
         source: a wheel or a version on the index.
         text: a wheel file or version of model-kit.
-        folder: an empty one, where it is unpacked.
+        folder: a new one, where it is unpacked.
         environ: names the index.
 
     Raises:
@@ -128,6 +128,7 @@ def _fetched(version: str, distribution: str, folder: Path, environ: Mapping[str
     found: Listed | None = newest_release(wheels) if version == LATEST else exactly(wheels, version)
     if found is None and version != LATEST:
         raise DataError(f"the package index {client.index.url} has no wheel of {distribution} {version}")
+    folder.mkdir(parents=True, exist_ok=True)
     return None if found is None else client.download(found, folder)
 
 

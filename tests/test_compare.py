@@ -1,0 +1,197 @@
+"""The gate between versions with a real index, real wheels and real houses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from model_kit.comparison import index as reader
+from model_kit.errors import DataError
+from regression_model import compare as houses_command
+
+import compare as command
+import package_index
+from build_wheels import build_wheel
+from package_index import PackageIndex
+from project import ROOT, Package, Project, ScriptError
+from publish import publish
+from small_project import SERVING, TOKEN, train
+
+#: A card that may be released.
+CARD = {"metrics": {"r2": 0.9, "rmse": 0.1, "rmse_core": 0.1, "mae": 3.0}, "evaluated": True}
+SCHEMA = json.loads((ROOT / "docs/comparison.schema.json").read_text())
+
+
+@pytest.fixture
+def named(index: PackageIndex, project: Project, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
+    """The index, named by the environment, and the thresholds of the repository."""
+    monkeypatch.setenv("PACKAGE_INDEX_URL", index.url)
+    monkeypatch.setenv("PACKAGE_INDEX_USER", index.user)
+    monkeypatch.setenv("PACKAGE_INDEX_TOKEN", TOKEN)
+    shutil.copy(ROOT / "gate.toml", project.root)
+    return index
+
+
+def judged(project: Project, capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and document of a comparison; the document is what its schema says."""
+    status = command.main([*arguments, "--json"], project)
+    output = capfd.readouterr()
+    assert TOKEN not in output.out + output.err
+    assert output.out, output.err
+    document = json.loads(output.out)
+    Draft202012Validator(SCHEMA).validate(document)
+    return status, document
+
+
+def raised(model: Package, version: str) -> None:
+    (model.source / "__init__.py").write_text(f'__version__ = "{version}"\n')
+
+
+def test_a_release_is_held_to_the_newest_one_by_the_code_of_each(
+    named: PackageIndex, project: Project, model: Package, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(model, **CARD)
+    publish(project, named, release=True, say=lambda _: None)
+    # The same artefact, but code that says something else of the same encoded rows.
+    raised(model, "0.4.0")
+    (model.source / "serving.py").write_text(SERVING.replace("distance.clip(0, 100)", "distance.clip(0, 3.5)"))
+    wheel = build_wheel(model, "0.4.0", tmp_path / "built")
+
+    status, document = judged(project, capfd, "--new", str(wheel))
+    assert status == 1
+    assert (document["old"]["version"], document["new"]["version"]) == ("0.3.0", "0.4.0")
+    assert (document["old"]["source"], document["new"]["source"]) == ("index", "wheel")
+    assert document["old"]["artifact_sha256"] == document["new"]["artifact_sha256"]
+    assert document["by_field"][0]["field"] == "distance"
+    assert document["differences"]["median"] > 0.2
+    assert {check["name"] for check in document["checks"] if check["status"] == "beyond"} == {
+        f"difference.{name}" for name in ("median", "p90", "p99", "max", "share")
+    }
+
+    for old in ("0.3.0", "regression-model==0.3.0"):
+        status, document = judged(project, capfd, "--old", old, "--new", old, "--new-kit", str(kit(project)))
+        assert status == 0
+        assert document["differences"]["max"] == 0.0
+        assert document["old"]["wheel_sha256"] == document["new"]["wheel_sha256"]
+
+
+def kit(project: Project) -> Path:
+    return next(project.index.glob("model_kit-*.whl"))
+
+
+def test_a_version_that_the_index_lacks_and_one_that_refuses_are_unusable(
+    named: PackageIndex, project: Project, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command.main(["--old", "9.9.9", "--new", "latest"], project) == 2
+    assert "has no wheel of regression-model 9.9.9" in capfd.readouterr().err
+    assert command.main(["--new", "latest"], project) == 2
+    assert "no release on the index that could be the new model" in capfd.readouterr().err
+    monkeypatch.setenv("PACKAGE_INDEX_TOKEN", "wr0ng")
+    assert command.main([], project) == 2
+    output = capfd.readouterr()
+    assert "refuses user" in output.err
+    assert "wr0ng" not in output.out + output.err
+    monkeypatch.delenv("PACKAGE_INDEX_URL")
+    assert command.main([], project) == 2
+    assert "PACKAGE_INDEX_URL is not set" in capfd.readouterr().err
+
+
+def test_without_a_previous_version_the_bundle_that_is_there_is_held_to_the_floors(
+    project: Project, model: Package, houses: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "gate.toml", project.root)
+    shutil.rmtree(model.bundle)
+    shutil.copytree(houses, model.bundle)
+    status, document = judged(project, capfd)
+    assert status == 1
+    assert document["old"] is None
+    assert document["notes"][0].startswith("There is no previous version on the index")
+    stopped = {check["name"] for check in document["checks"] if check["status"] == "beyond"}
+    assert stopped == {"floor.r2", "floor.rmse", "floor.evaluated", "floor.real_data"}
+
+
+def test_houses_are_scored_by_the_installed_code(
+    houses: Path, tmp_path: Path, project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(ROOT / "gate.toml", project.root)
+    report = tmp_path / "report.html"
+    status, document = judged(project, capfd, "--old", str(houses), "--new", str(houses), "--html", str(report))
+    assert status == 1
+    assert document["differences"]["max"] == 0.0
+    assert document["data"]["rows"]["compared"] == 5000
+    assert len(document["by_field"]) == 79
+    assert "<svg" in report.read_text()
+    houses_command.load(houses).check()
+
+
+def test_both_readers_of_the_settings_understand_the_same() -> None:
+    cases: list[dict[str, str]] = [
+        {"PACKAGE_INDEX_URL": url} | more
+        for url in (
+            "https://index.example/simple",
+            "https://me:a%2Fb@index.example:8443/simple/",
+            "https://token@index.example/",
+            "http://localhost:1/simple/",
+            "http://index.example/simple/",
+            "ftp://index.example/",
+            "https://[x/",
+            "nonsense",
+        )
+        for more in (
+            {},
+            {"PACKAGE_INDEX_USER": "you"},
+            {"PACKAGE_INDEX_TOKEN": "t0ken"},
+            {"PACKAGE_INDEX_USER": " you ", "PACKAGE_INDEX_TOKEN": " t0ken\n"},
+        )
+    ]
+    for environ in cases:
+        found: Any = None
+        try:
+            theirs = package_index.index_from_environment(environ)
+        except ScriptError:
+            with pytest.raises(DataError):
+                found = reader.index_from_environment(environ)
+            continue
+        assert theirs
+        found = reader.index_from_environment(environ)
+        assert (found.url, found.user, found.token) == (theirs.url, theirs.user, theirs.token)
+
+
+def test_make_passes_on_what_it_is_told() -> None:
+    def make(*arguments: str) -> str:
+        done = subprocess.run(
+            ["make", "--no-print-directory", "-n", "compare", *arguments],
+            cwd=ROOT,
+            env=os.environ,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.splitlines()[-1].strip()
+
+    assert re.search(r"scripts/compare\.py\s*$", make())
+    assert make("OLD=1.0.0", "NEW=a b.whl", "COMPARE=--html r.html").endswith(
+        'scripts/compare.py --old "1.0.0" --new "a b.whl" --html r.html'
+    )
+
+
+def test_the_script_teaches_its_use_and_ends_in_order(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/compare.py", "--help"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("usage: compare.py")
+    assert "PACKAGE_INDEX_URL" in done.stdout
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "open_index", interrupted)
+    assert command.main([], project) == 130
