@@ -158,13 +158,14 @@ def make_wheel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         version: str = "1.2.0",
         factor: float = 1.0,
         code: str = PACKAGE,
+        more: str = "",
         points: str = "[ml_api.models]\nrides = rides_model:load\n",
         name: str = "rides-model",
     ) -> Path:
         path = tmp_path_factory.mktemp("wheel") / f"rides_model-{version}-py3-none-any.whl"
         metadata = f"rides_model-{version}.dist-info"
         with zipfile.ZipFile(path, "w") as archive:
-            source = code.replace("FACTOR", repr(factor)).replace("VERSION", version)
+            source = (code + more).replace("FACTOR", repr(factor)).replace("VERSION", version)
             archive.writestr("rides_model/__init__.py", source)
             archive.writestr(f"{metadata}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
             archive.writestr(f"{metadata}/entry_points.txt", points)

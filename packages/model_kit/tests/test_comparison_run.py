@@ -21,7 +21,7 @@ from model_kit.comparison.scorer import Scorer
 from model_kit.comparison.sources import Package, find
 from model_kit.definition import Floors
 from model_kit.errors import DataError
-from model_kit.spec import Learned, Level
+from model_kit.spec import Field, Learned, Level
 from model_kit.testing import FIELDS, LEARNED
 
 Rides = Callable[..., Path]
@@ -420,6 +420,27 @@ def test_the_table_tells_people_what_is_in_the_document(judged: Callable[..., Co
         r"^rows  made from the new model's spec, seed 20240: 5,000 rows, 5,000 scored by both$", told, re.MULTILINE
     )
     assert re.search(r"^  1,000 rows, median +[\d.]+ ms +[\d.]+ ms$", told, re.MULTILINE)
+
+
+def test_what_a_client_gains_is_told_and_what_it_loses_is_cut_short(
+    judged: Callable[..., Comparison], write_rides: Rides, make_wheel: Rides, rides: Data
+) -> None:
+    tip = Field("tip", "number", "Tip")
+    learned = LEARNED | {"tip": Learned(0.0, 1.0, 0.0, 2.0)}
+    many = learned | {"zone": Learned(0.0, "A", codes={"A": 1, "B": 2} | {f"Z{n}": 3 for n in range(25)})}
+    # Whoever has another field has other code as well: this one leaves it alone.
+    more = "\n\nrides = derive\n\n\ndef derive(encoded):\n    return rides(encoded[:, :4])\n"
+    old = make_wheel(write_rides(learned=many, fields=(*FIELDS, tip)), "1.2.0", more=more)
+    new = make_wheel(write_rides(learned=learned, fields=(*FIELDS, tip)), "1.3.0", more=more)
+    told = text.table(judged(new, old=old, data=rides).document)
+    assert "(zone:level:Z19)\n  and 5 more: --json\n" in told
+    assert re.search("contract.breaks +what would break a client +25 +none$", told, re.MULTILINE)
+    comparison = judged(new, data=rides)
+    assert comparison.document["contract"] == {"breaks": [], "additions": ["tip"]}
+    assert "new optional fields: tip" in text.table(comparison.document)
+    page = html.page(comparison)
+    assert "New optional fields: tip" in page
+    assert "Nothing: whatever the old model takes" in page
 
 
 @pytest.mark.parametrize(

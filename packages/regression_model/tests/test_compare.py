@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,16 @@ def test_rows_come_from_a_file_or_from_standard_input(
     assert cli.main(["compare", live, live, "--data", "-", "--format", "jsonl", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)["data"]
     assert (data["name"], data["rows"]["compared"]) == ("standard input", 2)
+
+
+def test_a_pipe_is_read_once_for_both_models(live: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tmp_path / "rides.csv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("distance,zone\n2,A\n8,B\n",))
+    writer.start()
+    assert cli.main(["compare", live, live, "--data", str(pipe), "--json"]) == 0
+    writer.join()
+    assert json.loads(capsys.readouterr().out)["data"]["rows"]["compared"] == 2
 
 
 def test_what_cannot_be_used_is_status_2(

@@ -17,7 +17,7 @@ from model_kit.comparison import html, text
 from model_kit.comparison.gate import read_gate
 from model_kit.comparison.run import Comparison, Data, compare
 from model_kit.comparison.scorer import Scorer
-from model_kit.comparison.sources import LATEST, Package, find, with_kit
+from model_kit.comparison.sources import LATEST, Package, Source, find, with_kit
 from model_kit.errors import BundleError, DataError, MissingLibraryError
 from model_kit.model import BundleModel
 from model_kit.progress import Progress
@@ -102,7 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
         _write(comparison, arguments)
     except MissingLibraryError as error:
         # 1 would say that something is beyond its threshold.
-        raise DataError(f"{error}: pip install what it needs") from error
+        raise DataError(f'{error}: pip install "{serving.DISTRIBUTION}[parquet]"') from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise DataError(f"{error.filename or 'output'}: {error.strerror}") from error
     return PASSED if comparison.passed else BEYOND
@@ -118,37 +120,34 @@ def _compare(arguments: argparse.Namespace) -> Comparison:
         ) from error
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
-        scorers: list[Scorer | None] = []
-        for side in ("old", "new"):
-            named, kit = getattr(arguments, side), getattr(arguments, f"{side}_kit")
-            source = find(named, PACKAGE, folder / side, os.environ)
-            if source is None:
-                if side == "new":
-                    raise DataError("there is no release on the index that could be the new model")
-                scorers.append(None)
-                continue
-            if kit:
-                source = with_kit(source, kit, folder / f"{side}-kit", os.environ)
-            scorers.append(stack.enter_context(Scorer(source)))
-        old, new = scorers
+        old = _found(arguments.old, arguments.old_kit, folder / "old")
+        new = _found(arguments.new, arguments.new_kit, folder / "new")
         if new is None:
-            raise AssertionError
+            raise DataError("there is no release on the index that could be the new model")
+        before = stack.enter_context(Scorer(old)) if old else None
+        after = stack.enter_context(Scorer(new))
         data = _data(arguments, folder)
         with Progress("Comparing", None) as progress:
-            return compare(old, new, gate, FLOORS, data, say=lambda done: progress.show(done, f"{done:,} rows"))
+            return compare(before, after, gate, FLOORS, data, say=lambda done: progress.show(done, f"{done:,} rows"))
+
+
+def _found(named: str, kit: str | None, folder: Path) -> Source | None:
+    source = find(named, PACKAGE, folder / "model", os.environ)
+    return with_kit(source, kit, folder / "kit", os.environ) if source and kit else source
 
 
 def _data(arguments: argparse.Namespace, folder: Path) -> Data:
-    """What to score; standard input is kept, as both models read it."""
-    if arguments.data is None:
+    """What to score; what can be read only once is kept, as both models read it."""
+    path = arguments.data
+    if path is None:
         return Data()
-    as_format = arguments.format or format_of(arguments.data)
-    if arguments.data != STANDARD:
-        return Data(arguments.data, name_of(arguments.data), as_format)
+    as_format, name = arguments.format or format_of(path), name_of(path)
+    if path != STANDARD and not Path(path).is_fifo():
+        return Data(path, name, as_format)
     kept = folder / "data"
-    with kept.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-    return Data(str(kept), name_of(STANDARD), as_format)
+    with sys.stdin.buffer if path == STANDARD else Path(path).open("rb") as source, kept.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    return Data(str(kept), name, as_format)
 
 
 def _write(comparison: Comparison, arguments: argparse.Namespace) -> None:

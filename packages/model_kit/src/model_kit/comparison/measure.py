@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, pairwise
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,9 +110,8 @@ class Measure:
         self.rows["compared"] += 1
         if len(self.sample) < BATCH:
             self.sample.append((pair.old.record, pair.new.record))
-        record = pair.new.record
-        if not isinstance(record, Mapping):  # what is no record is not scored
-            raise TypeError
+        # What is no record is not scored.
+        record = cast("Mapping[str, Any]", pair.new.record)
         for name, label_of in self._labels.items():
             label, groups = label_of(record.get(name)), self._groups[name]
             group = groups.get(label)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-#: Fields and groups that the table shows; JSON has all.
+#: Fields, and promises broken, that the table shows; JSON has all.
 _FIELDS: Final = 6
+_BREAKS: Final = 20
 #: Names of a list that are spelled out.
 _NAMED: Final = 6
 
@@ -178,8 +179,10 @@ def _contract(contract: Mapping[str, Any] | None) -> Iterator[str]:
     if contract and contract["breaks"]:
         yield ""
         yield "what would break a client"
-        for entry in contract["breaks"]:
+        for entry in contract["breaks"][:_BREAKS]:
             yield f"  {entry['text']}    ({entry['id']})"
+        if len(contract["breaks"]) > _BREAKS:
+            yield f"  and {len(contract['breaks']) - _BREAKS} more: --json"
     if contract and contract["additions"]:
         yield f"new optional fields: {', '.join(contract['additions'])}"
 
