@@ -1,0 +1,255 @@
+"""The script that runs the CircleCI config: what it understands means what it means there, the rest ends the run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pipeline
+from pipeline import ConfigError, Job, Trigger, read
+from project import ScriptError
+
+CONFIG = """
+version: 2.1
+parameters:
+  word:
+    type: string
+    default: hello
+executors:
+  python:
+    parameters: {version: {type: string, default: "VERSION"}}
+    docker: [{image: "cimg/python:<< parameters.version >>"}]
+commands:
+  say:
+    parameters: {text: {type: string}}
+    steps: [run: {name: Say, command: "echo << parameters.text >> >> said.txt"}]
+jobs:
+  build:
+    executor: python
+    environment: {COLOUR: blue}
+    steps:
+      - checkout
+      - say: {text: "<< pipeline.parameters.word >> $COLOUR"}
+      - persist_to_workspace: {root: ., paths: [said.txt]}
+  check:
+    parameters: {version: {type: string}}
+    executor: {name: python, version: << parameters.version >>}
+    steps:
+      - checkout
+      - attach_workspace: {at: .}
+      - run: grep "hello blue" said.txt
+      - run: echo << parameters.version >> > result.txt
+      - store_artifacts: {path: result.txt}
+  deploy:
+    executor: python
+    steps:
+      - attach_workspace: {at: .}
+      - run: test "$TOKEN" = secret && cp said.txt ~/deployed.txt
+      - store_artifacts: {path: ~/deployed.txt}
+workflows:
+  main:
+    when: {not: {equal: [scheduled_pipeline, << pipeline.trigger_source >>]}}
+    jobs:
+      - build
+      - check: {matrix: {parameters: {version: ["VERSION"]}}, requires: [build]}
+      - deploy: {requires: [check-VERSION], context: production, filters: {branches: {only: main}}}
+  nightly:
+    when: {equal: [scheduled_pipeline, << pipeline.trigger_source >>]}
+    jobs: [build]
+""".replace("VERSION", f"{sys.version_info.major}.{sys.version_info.minor}")
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+MAIN = Trigger("main", "0" * 40)
+
+
+def git(root: Path, *arguments: str) -> str:
+    settings = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.com", "-c", "init.defaultBranch=main"]
+    done = subprocess.run(["git", *settings, *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def run(tmp_path: Path, config: str = CONFIG, *arguments: str, secret: str = "TOKEN=secret") -> tuple[int, Any, Path]:
+    """Exit status, outcome and folder of a run of ``config``."""
+    root = tmp_path / "repository"
+    (root / ".circleci").mkdir(parents=True)
+    (root / pipeline.CONFIG).write_text(config)
+    (root / "lock.txt").write_text("one")
+    git(root, "init", "--quiet")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "--message", "first")
+    (root / "untracked.txt").write_text("never seen by a job")
+    (tmp_path / "production.env").write_text(f"# of production\n{secret}\n")
+    folder = tmp_path / "kept"
+    command = [*arguments, "--context", f"production={tmp_path}/production.env", "--keep", str(folder)]
+    status = pipeline.main(command, root)
+    outcome = folder / "outcome.json"
+    return status, json.loads(outcome.read_text()) if outcome.exists() else None, folder
+
+
+def statuses(outcome: dict[str, Any]) -> dict[str, str]:
+    return {name: job["status"] for name, job in outcome.items()}
+
+
+def test_main_runs_from_build_to_deployment(tmp_path: Path) -> None:
+    status, outcome, folder = run(tmp_path)
+    assert status == 0
+    assert statuses(outcome) == {"build": "success", f"check-{VERSION}": "success", "deploy": "success"}
+    assert (folder / "artifacts/deploy/deployed.txt").read_text() == "hello blue\n"
+    assert (folder / f"artifacts/check-{VERSION}/result.txt").read_text() == f"{VERSION}\n"
+
+
+def test_branch_stops_before_the_deployment(tmp_path: Path) -> None:
+    status, outcome, _ = run(tmp_path, CONFIG, "--branch", "idea")
+    assert (status, list(outcome)) == (0, ["build", f"check-{VERSION}"])
+
+
+def test_schedule_starts_its_own_workflow(tmp_path: Path) -> None:
+    status, outcome, _ = run(tmp_path, CONFIG, "--scheduled")
+    assert (status, list(outcome)) == (0, ["build"])
+
+
+def test_pipeline_parameter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, outcome, _ = run(tmp_path, CONFIG, "--parameter", "word=bye")
+    assert status == 1
+    assert statuses(outcome) == {"build": "success", f"check-{VERSION}": "failed", "deploy": "not run"}
+    assert "exit status 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("removed", "failed"),
+    [
+        (", requires: [build]}", f"check-{VERSION}"),
+        ("\n      - persist_to_workspace: {root: ., paths: [said.txt]}", f"check-{VERSION}"),
+        (f"requires: [check-{VERSION}], ", "deploy"),
+    ],
+)
+def test_without_what_passes_files_on_it_fails(tmp_path: Path, removed: str, failed: str) -> None:
+    assert removed in CONFIG
+    status, outcome, _ = run(tmp_path, CONFIG.replace(removed, "}" if removed.startswith(",") else ""))
+    assert (status, outcome[failed]["status"]) == (1, "failed")
+
+
+def test_wrong_secret_is_what_the_job_sees(tmp_path: Path) -> None:
+    status, outcome, _ = run(tmp_path, secret="TOKEN=other")
+    assert (status, outcome["deploy"]["status"]) == (1, "failed")
+
+
+def test_job_sees_nothing_of_its_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY", "sings")
+    monkeypatch.setenv("PASSED", "on")
+    look = 'test -z "$CANARY" -a "$PASSED" = on -a "$CIRCLE_BRANCH" = main -a "$(git status -s)" = "?? said.txt"'
+    config = CONFIG.replace('grep "hello blue" said.txt', look)
+    status, _, _ = run(tmp_path, config, "--pass", "PASSED")
+    assert status == 0
+
+
+def test_failed_step_ends_the_job_but_for_what_always_runs(tmp_path: Path) -> None:
+    steps = "\n      - run: {command: echo no > result.txt, when: always}\n      - run: echo never >> result.txt"
+    place = "\n      - store_artifacts: {path: result.txt}"
+    config = CONFIG.replace('grep "hello blue" said.txt', "false | true").replace(place, steps + place)
+    status, outcome, folder = run(tmp_path, config)
+    assert (status, outcome[f"check-{VERSION}"]["status"]) == (1, "failed")
+    assert (folder / f"artifacts/check-{VERSION}/result.txt").read_text() == "no\n"
+
+
+def test_cache_is_found_by_what_its_key_depends_on(tmp_path: Path) -> None:
+    cached = """
+      - checkout
+      - restore_cache: {keys: ['v1-{{ checksum "lock.txt" }}']}
+      - run: test ! -e ~/store/made || cp ~/store/made found.txt
+      - run: mkdir -p ~/store && date +%N > ~/store/made
+      - save_cache: {key: 'v1-{{ checksum "lock.txt" }}', paths: [~/store]}
+      - store_artifacts: {path: found.txt}
+      - say:"""
+    _, _, folder = run(tmp_path, CONFIG.replace("\n      - checkout\n      - say:", cached))
+    root, found = tmp_path / "repository", folder / "artifacts/build/found.txt"
+    command = ["--context", f"production={tmp_path}/production.env", "--keep", str(folder)]
+    assert not found.exists()
+    pipeline.main(command, root)
+    assert found.exists()
+    found.unlink()
+    (root / "lock.txt").write_text("two")
+    git(root, "commit", "--quiet", "--all", "--message", "second")
+    pipeline.main(command, root)
+    assert not found.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("version: 2.1", "version: 2.1\norbs: {x: y/z@1}", "the file: orbs: not understood"),
+        ("version: 2.1", "version: 2", "version: 2, not 2.1"),
+        ("version: 2.1", "version: [2.1", "not YAML"),
+        ("- checkout", "- add_ssh_keys", "job build: step add_ssh_keys is not understood"),
+        ("executor: python\n    env", "working_directory: x\n    executor: python\n    env", "job build: working_directory"),
+        ("requires: [build]", "requires: [biuld]", "there is no job biuld"),
+        ("- build\n", "- build: {requires: [deploy]}\n", "jobs require each other"),
+        ("- build\n", "- build\n      - build\n", "two jobs are called build"),
+        ("- build\n", "- built\n", "there is no such job"),
+        ("only: main", "only: /ma.*/", "a filter of more than one plain branch is not understood"),
+        ("<< pipeline.parameters.word >>", "<< pipeline.parameters.wrod >>", "<< pipeline.parameters.wrod >>"),
+        ('{text: "<<', '{txt: "<<', "job build, say: txt: not understood"),
+        ("{not: {equal: [scheduled_pipeline, << pipeline.trigger_source >>]}}", "{or: []}", "condition"),
+        ("environment: {COLOUR: blue}", "environment: {}\n    environment: {}", "environment is given twice"),
+        ("type: string\n", "type: boolean\n", "type boolean is not understood"),
+        ("run: grep", "run: {shell: sh, command: grep", "shell"),
+        ("matrix: {parameters: {version", "matrix: {exclude: [], parameters: {version", "exclude"),
+        ("name: python, version: << parameters.version >>", "name: pithon", "there is no executor pithon"),
+    ],
+)  # fmt: skip
+def test_what_is_not_understood_ends_the_run_before_a_step(old: str, new: str, where: str) -> None:
+    assert old in CONFIG
+    config = CONFIG.replace(old, new)
+    if "shell" in new:
+        config = config.replace("said.txt\n      - run: echo <<", "said.txt}\n      - run: echo <<")
+    with pytest.raises(ConfigError) as error:
+        read(config, MAIN)
+    assert where in str(error.value)
+    assert error.value.status == 2
+
+
+def test_parameter_without_a_value() -> None:
+    with pytest.raises(ConfigError, match="parameter text has no value"):
+        read(CONFIG.replace('{text: "<< pipeline.parameters.word >> $COLOUR"}', "{}"), MAIN)
+    with pytest.raises(ConfigError, match="parameter version has no value"):
+        read(CONFIG.replace(f'matrix: {{parameters: {{version: ["{VERSION}"]}}}}, ', ""), MAIN)
+
+
+def test_unknown_pipeline_parameter() -> None:
+    with pytest.raises(ScriptError, match="no pipeline parameter wrod"):
+        read(CONFIG, Trigger("main", "0" * 40, parameters={"wrod": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--commit", "nowhere"], "--commit nowhere: no such commit"),
+        (["--context", "staging=/nowhere"], "--context staging=/nowhere: No such file"),
+    ],
+)
+def test_unusable_arguments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str
+) -> None:
+    assert run(tmp_path, CONFIG, *arguments)[0] == 2
+    assert text in capsys.readouterr().err
+
+
+def test_missing_context_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, CONFIG.replace("context: production", "context: [staging]"))[0] == 2
+    assert "job deploy needs the context staging" in capsys.readouterr().err
+
+
+def test_list_says_what_would_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, CONFIG, "--list")[0] == 0
+    assert f"  deploy  after check-{VERSION}" in capsys.readouterr().out.splitlines()
+
+
+def test_missing_python_is_named(tmp_path: Path) -> None:
+    trigger = Trigger("main", "0" * 40)
+    runner = pipeline.Runner(tmp_path, trigger, tmp_path / "kept", {}, {}, lambda _: None)
+    with pytest.raises(ScriptError, match=r"there is no Python 3\.12 here"):
+        runner.run(Job("old", (), "cimg/python:3.12", {}, (), ()))
