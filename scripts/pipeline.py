@@ -235,7 +235,7 @@ def _fill(value: Any, values: Mapping[str, Any], where: str) -> Any:
     return value
 
 
-def _holds(condition: object, where: str) -> bool:
+def _holds(condition: bool | dict[str, Any], where: str) -> bool:
     if condition is True:
         return True
     if isinstance(condition, dict) and len(condition) == 1:
@@ -257,7 +257,7 @@ def _branch_wanted(filters: Mapping[str, Any], branch: str, where: str) -> bool:
     for wanted in (only, ignore):
         if wanted is not None and (not isinstance(wanted, str) or wanted.startswith("/")):
             raise ConfigError(where, "a filter of more than one plain branch is not understood")
-    return (only is None or branch == only) and branch != ignore
+    return only in {None, branch} and branch != ignore
 
 
 def _ordered(jobs: Mapping[Job, bool], where: str) -> list[Job]:

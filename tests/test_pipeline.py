@@ -185,7 +185,7 @@ def test_cache_is_found_by_what_its_key_depends_on(tmp_path: Path) -> None:
         ("version: 2.1", "version: 2", "version: 2, not 2.1"),
         ("version: 2.1", "version: [2.1", "not YAML"),
         ("- checkout", "- add_ssh_keys", "job build: step add_ssh_keys is not understood"),
-        ("executor: python\n    env", "working_directory: x\n    executor: python\n    env", "job build: working_directory"),
+        ("executor: python\n    env", "shell: x\n    executor: python\n    env", "job build: shell"),
         ("requires: [build]", "requires: [biuld]", "there is no job biuld"),
         ("- build\n", "- build: {requires: [deploy]}\n", "jobs require each other"),
         ("- build\n", "- build\n      - build\n", "two jobs are called build"),
