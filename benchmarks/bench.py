@@ -61,6 +61,8 @@ from workloads import BARE, CONSTANT, GRANIAN, MODERN, NAIVE, OURS, TITLES, WORK
 
 PATH = "/v1/predict/regression"
 ROUNDS = 3
+#: What is to be kept of 10 minutes, and the seconds that the curves take of them.
+MINUTES, CURVES = 9.5, 150
 #: Different records that are made up, or taken in turn from a file.
 POOL, QUICK_POOL = 10_000, 2_000
 #: Records whose prices are compared, together and one by one.
@@ -72,7 +74,8 @@ LEAST_LEAD = 2.0
 #: Requests with an id of their own, each of which must be found in exactly one line of the log.
 TRACED = 50
 #: A load is repeated, twice as long, until each connection has had so many answers or it lasts ``LONGEST`` seconds: a
-#: request that is under way at its end does not count, so few answers would be too few.
+#: request that is under way at its end does not count, so few answers would be too few. A quick run and a
+#: point of a curve take one.
 ENOUGH, LONGEST = 3, 30
 
 CURVE_ROWS = (1, 10, 100, 1_000, 10_000)
@@ -122,9 +125,17 @@ class Bench:
             yield up
 
     def load(
-        self, up: Running, *, rows: int, connections: int, seconds: int, bad: str = "none", status: int = 200
+        self,
+        up: Running,
+        *,
+        rows: int,
+        connections: int,
+        seconds: int,
+        bad: str = "none",
+        status: int = 200,
+        enough: int = 1,
     ) -> Load:
-        """Drive a server for that long, or longer until it has answered ``ENOUGH`` times on each connection.
+        """Drive a server for that long, or longer until it has answered ``enough`` times on each connection.
 
         Raises:
             VoidError: an answer or a line was not as it must be.
@@ -140,7 +151,7 @@ class Bench:
             else:
                 if up.server.logs:
                     self.hold_to_log(up, before, found.answers, connections, status)
-                if found.answers >= ENOUGH * connections or seconds >= LONGEST:
+                if found.answers >= enough * connections or seconds >= LONGEST:
                     return found
             wait_until_idle(up.process.pid)
             seconds *= 2
@@ -197,6 +208,7 @@ class Bench:
             seconds=workload_seconds(name, workload, quick=self.quick),
             bad=workload.bad,
             status=workload.status,
+            enough=1 if self.quick else ENOUGH,
         )
         self.runs.setdefault(workload.name, {}).setdefault(name, []).append(summary(found))
 
@@ -445,17 +457,22 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     say(f"all servers give the same prices: at most {difference:.1e} apart, relatively")
     say(f"the constant in C is {lead:.0f} times as fast as a Flask view that returns a constant")
     rounds = 1 if options.quick else options.rounds
-    microseconds = []
+    microseconds: list[float] = []
     for number in range(rounds):
-        say(f"round {number + 1} of {rounds}, {time.monotonic() - started:.0f} s so far")
+        begun = time.monotonic()
+        say(f"round {number + 1} of {rounds}, {begun - started:.0f} s so far")
         bench.round()
         microseconds.append(in_process(bench.bodies(1), 0.5 if options.quick else 2))
+        now = time.monotonic()
+        if number + 1 < rounds and now + (now - begun) + CURVES > started + options.minutes * 60:
+            say(f"no time for another round: the machine is busy, or slow ({now - begun:.0f} s a round)")
+            break
     check_leads(bench.runs)
     results = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": options.command,
         "quick": options.quick,
-        "rounds": rounds,
+        "rounds": len(microseconds),
         "machine": machine.describe(),
         "versions": machine.versions(),
         "commit": machine.commit(ROOT),
@@ -485,6 +502,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--quick", action="store_true", help="one short round, no curves")
     found.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
+    found.add_argument("--minutes", type=float, default=MINUTES, help="begin no round that would take longer")
     found.add_argument("--data", help="CSV file that the model was trained on (variable DATA)")
     found.add_argument("--bench-data", help="CSV file whose rows are asked about (variable BENCH_DATA)")
     found.add_argument("--granian", action="store_true", help="ml_api under granian as well")

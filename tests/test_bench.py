@@ -449,7 +449,10 @@ def test_nothing_to_count_with_is_said_and_is_an_error_in_ci(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
-    monkeypatch.setattr(instructions, "RECORDED", tmp_path / "none.json")
+    monkeypatch.setattr(instructions, "RECORDED", tmp_path / "recorded.json")
+    assert instructions.main([]) == 0
+    assert f"no figure for Python {instructions.PYTHON}" in capsys.readouterr().out
+    (tmp_path / "recorded.json").write_text(json.dumps({instructions.PYTHON: {"instructions": {}}}))
     monkeypatch.setenv("PATH", "")
     assert instructions.main([]) == 0
     assert "not counted: there is no valgrind" in capsys.readouterr().out
