@@ -196,11 +196,13 @@ def plot(results: Results, path: Path) -> None:
 
     measured = results["curves"]
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.5), layout="constrained")
+    colours = {name: f"C{position}" for position, name in enumerate(TITLES)}
     for name, times in measured["milliseconds"].items():
-        axes[0].plot(measured["rows"], times, marker="o", label=TITLES[name])
+        axes[0].plot(measured["rows"], times, marker="o", color=colours[name], label=TITLES[name])
     for name, loads in measured["loads"].items():
         for axis, key in ((axes[1], "rate"), (axes[2], "p99")):
-            axis.plot(measured["connections"], [load[key] for load in loads], marker="o", label=TITLES[name])
+            line = [load[key] for load in loads]
+            axis.plot(measured["connections"], line, marker="o", color=colours[name], label=TITLES[name])
     labels = (
         ("rows of a request", "milliseconds, 1 connection"),
         ("connections, one record each", "requests/s"),

@@ -240,6 +240,19 @@ def test_a_generator_that_is_itself_measured_voids_the_run() -> None:
         bench.check_leads({"one": {CONSTANT: [{"rate": 199.0}], OURS: [{"rate": 10.0}], BARE: [{"rate": 100.0}]}})
 
 
+def test_a_quick_run_measures_every_bar_and_no_more() -> None:
+    asked = {
+        (workload.name, name)
+        for workload in workloads.WORKLOADS
+        for name in workloads.TITLES
+        if bench.takes_part(name, workload, quick=True)
+    }
+    assert {name for workload, name in asked if workload == "one"} >= {OURS, BARE, NAIVE, MODERN, CONSTANT}
+    assert {workload for workload, name in asked if name == OURS} == set(workloads.ROWS_OF)
+    assert {workload for workload, name in asked if name == NAIVE} == {"one", "file"}
+    assert {workload for workload, name in asked if name == CONSTANT} == {"one"}
+
+
 def test_slow_servers_get_longer() -> None:
     whole = next(workload for workload in workloads.WORKLOADS if workload.name == "file")
     assert bench.workload_seconds(NAIVE, whole, quick=False) == 2 * bench.workload_seconds(OURS, whole, quick=False)
