@@ -121,6 +121,14 @@ def test_every_answer_has_the_request_id(document: dict[str, Any]) -> None:
         assert "X-Request-ID" in found["headers"], (path, method, status)
 
 
+def test_whatever_has_a_parameter_may_be_too_long(document: dict[str, Any]) -> None:
+    """Found by Schemathesis, after thousands of cases."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert ("parameters" in operation) == ("414" in operation["responses"]), (path, method)
+    assert "414" in document["paths"]["/v1/models/rides/sample"]["get"]["responses"]
+
+
 def test_every_json_answer_has_an_example(document: dict[str, Any]) -> None:
     lacking = [
         (path, status)
@@ -153,6 +161,7 @@ def test_examples_that_cannot_be_sent_are_these(document: dict[str, Any]) -> Non
         f"{name} refused"
         for name in ("MalformedRequest", "RequestTimeout", "URITooLong", "ExpectationFailed", "HeadersTooLarge")
     }
+    server |= {f"get {path} 414 refused" for path in ("/v1/models/rides/sample", "/docs/assets/{file}")}
     internal = {place for place in places if place.endswith("500 internal")} | {"InternalServerError internal"}
     assert places == own | server | internal
 

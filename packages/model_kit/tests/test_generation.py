@@ -100,6 +100,14 @@ def test_small_numbers_are_not_rounded_away(bounds: dict[str, float]) -> None:
     assert len({row["x"] for row in rows}) > 100
 
 
+@pytest.mark.parametrize("low", [1000.0012, -1000.0049])
+def test_small_differences_of_large_numbers_are_not_rounded_away(low: float) -> None:
+    spec = InputSpec((Field("x", "number", "", required=True),), {"x": Learned(0, low, low, low + 0.0037)}, TARGET)
+    values = {row["x"] for row in generate_rows(spec, 300, seed=5)}
+    assert len(values) > 100
+    assert all(low - 1e-5 < value < low + 0.0038 for value in values)
+
+
 @pytest.mark.parametrize("value", [0.00123456, -4e-7, 0.0, 12.3456])
 def test_number_that_never_varied_keeps_its_value(value: float) -> None:
     field = Field("x", "number", "", required=True, minimum=value, maximum=value)

@@ -65,6 +65,9 @@ def problem(text: str, shown: Examples, *header_names: str) -> dict[str, Any]:
 def operation(tag: str, identity: str, summary: str, answers: Answers, **more: Any) -> dict[str, Any]:
     """An Operation Object: ``answers``, and those that any operation may give."""
     always = {"405": response("MethodNotAllowed"), "500": response("InternalServerError")}
+    if "parameters" in more:
+        # What a client puts into one may be longer than the server takes.
+        always["414"] = response("URITooLong")
     return {
         "tags": [tag],
         "operationId": identity,
