@@ -119,6 +119,9 @@ def test_graph_has_one_thread_and_the_processor_and_warns_of_nothing(monkeypatch
         def get_inputs(self) -> list[Any]:
             return [type("Input", (), {"name": "X"})]
 
+        def get_outputs(self) -> list[Any]:
+            return []
+
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     Graph(b"graph")
     ((content, options, providers),) = made

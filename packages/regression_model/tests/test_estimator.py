@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as rt
 import pandas as pd
 import pytest
 from model_kit.encoding import FeatureMaker
+from model_kit.folding import fold
+from model_kit.folding_graph import to_graph
 from model_kit.generation import generate_rows
+from model_kit.model import Graph
 from model_kit.spec import InputSpec, Row, fit_spec
 from numpy.typing import NDArray
 from regression_model.derive import column_names, derive
-from regression_model.estimator import keep_for_training, make_estimator, register_converters
+from regression_model.estimator import keep_for_training, make_estimator, register_converters, register_folding
 from regression_model.fields import FIELDS, IDENTIFIER, TARGET
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
@@ -91,8 +95,14 @@ def _export(trained: Trained) -> bytes:
     return content
 
 
-def _agreement(trained: Trained, rows: list[dict[str, Any]]) -> float:
-    session = rt.InferenceSession(_export(trained), providers=["CPUExecutionProvider"])
+def _fold(trained: Trained) -> onnx.ModelProto:
+    register_folding()
+    n_features = len(column_names())
+    return to_graph(fold(trained.estimator, n_features), n_features)
+
+
+def _agreement(trained: Trained, rows: list[dict[str, Any]], content: bytes) -> float:
+    session = rt.InferenceSession(content, providers=["CPUExecutionProvider"])
     (scores,) = session.run(None, {"X": trained.features(rows)})
     found, expected = np.exp(trained.offset + scores.ravel().astype(np.float64)), trained.prices(rows)
     assert np.isfinite(expected).all()
@@ -157,8 +167,36 @@ def test_nothing_fitted_has_a_training_row(trained: Trained) -> None:
 
 def test_the_graph_agrees_on_training_rows_and_on_nulls_unseen_levels_and_extremes(trained: Trained) -> None:
     hostile = generate_rows(trained.spec, 2000, seed=1, nulls=0.3, unseen=0.2, extremes=0.3)
-    assert _agreement(trained, trained.rows) < TOLERANCE
-    assert _agreement(trained, hostile) < TOLERANCE
+    for content in (_export(trained), _fold(trained).SerializeToString()):
+        assert _agreement(trained, trained.rows, content) < TOLERANCE
+        assert _agreement(trained, hostile, content) < TOLERANCE
+
+
+def test_folded_it_is_twenty_nodes_and_no_larger_than_the_plain_export(trained: Trained) -> None:
+    model = _fold(trained)
+    assert len(model.graph.node) == 20
+    assert sum(node.op_type == "TreeEnsembleRegressor" for node in model.graph.node) == 1
+    assert len(model.SerializeToString()) < len(_export(trained))
+
+
+def test_sums_of_many_terms_are_float64_in_the_folded_graph(trained: Trained) -> None:
+    constants = {constant.name: constant for constant in _fold(trained).graph.initializer}
+    matrices = [node for node in _fold(trained).graph.node if node.op_type in {"Gemm", "MatMul"}]
+    kinds = [constants[node.input[1]].data_type for node in matrices]
+    # The one of float32 finds the places in the tables, which are whole numbers.
+    assert sorted(kinds) == [onnx.TensorProto.FLOAT, *[onnx.TensorProto.DOUBLE] * 3]
+    (index,) = [node for node, kind in zip(matrices, kinds, strict=True) if kind == onnx.TensorProto.FLOAT]
+    for name in index.input[1:]:
+        values = onnx.numpy_helper.to_array(constants[name])
+        assert np.abs(values).max() < 2**22
+        assert (values == values.round()).all()
+
+
+def test_a_row_scores_the_same_alone_and_among_others(trained: Trained) -> None:
+    graph = Graph(_fold(trained).SerializeToString())
+    features = trained.features(trained.rows)
+    alone = [graph.score(row[np.newaxis])[0] for row in features[:100]]
+    np.testing.assert_allclose(alone, graph.score(features)[:100], rtol=0, atol=1e-13)
 
 
 def test_a_row_of_required_fields_only_has_a_price(trained: Trained) -> None:
@@ -190,8 +228,9 @@ def test_on_the_real_data_it_agrees_with_the_graph_and_prices_every_house() -> N
     held = [row for row, out in zip(rows, hold_out, strict=True) if out]
     error = np.log(trained.prices(held)) - np.log(prices[hold_out])
     assert np.sqrt(np.mean(error**2)) < 0.1  # .0943 was measured
-    assert _agreement(trained, rows) < TOLERANCE
-    assert _agreement(trained, houses) < TOLERANCE
+    content = _fold(trained).SerializeToString()
+    assert _agreement(trained, rows, content) < TOLERANCE
+    assert _agreement(trained, houses, content) < TOLERANCE
     assert len(trained.prices(houses)) == 1459
     assert trained.prices(houses).min() > 10_000
 

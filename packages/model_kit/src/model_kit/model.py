@@ -48,10 +48,11 @@ class Graph:
         except Exception as error:  # ONNX Runtime's own exceptions share no narrower public base
             raise BundleError(MODEL, f"ONNX Runtime cannot load it: {error}") from error
         self._input = self._session.get_inputs()[0].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
 
     def score(self, features: Features) -> NDArray[np.floating[Any]]:
         """Scores on the estimator's scale, shape (n_rows,)."""
-        scores: NDArray[np.floating[Any]] = self._session.run(None, {self._input: features})[0]
+        scores: NDArray[np.floating[Any]] = self._session.run(self._outputs, {self._input: features})[0]
         return scores.reshape(-1)
 
 
