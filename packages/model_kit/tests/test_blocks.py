@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from itertools import islice
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_kit import blocks
-from model_kit.blocks import Block, Lines
+from model_kit.blocks import Block, Lines, enclosing_quotes
 from model_kit.errors import DataError
 
 TEXT = st.text(st.sampled_from('a,"\n\r \u2028é'), max_size=40)
@@ -62,6 +63,49 @@ def test_quotes_within_another_delimiter_are_understood() -> None:
     assert list(lines_of(b'a;"b\nc"\nd;e\n').csv_blocks(";")) == [Block(1, b'a;"b\nc"\n'), Block(3, b"d;e\n")]
 
 
+@pytest.mark.parametrize(
+    ("content", "quotes"),
+    [
+        (b"", []),
+        (b"a,b\n", []),
+        (b'"a","b"\n', [0, 2, 4, 6]),
+        (b'a,"b"\r\n"c",d', [2, 4, 7, 9]),
+        (b'a,"b, c"\n', [2, 7]),
+        (b'"a\nb",c\n', [0, 4]),
+        (b'a,""\n', [2, 3]),
+        (b'a,"open\n', [2]),
+        (b'"a""b"\n', None),
+        (b'5" pipe,a\n', None),
+        (b'5",6"\n', None),
+        (b'a, "b"\n', None),
+        (b'"a" ,b\n', None),
+        (b'a,""""\n', None),
+        (b'",",5"x\n', None),
+    ],
+)
+def test_quotes_that_certainly_enclose_cells_are_found_without_a_reader(
+    content: bytes, quotes: list[int] | None
+) -> None:
+    found = enclosing_quotes(content, ",")
+    assert (found if found is None else found.tolist()) == quotes
+
+
+def test_another_delimiter_encloses_other_cells() -> None:
+    assert enclosing_quotes(b'a,"b",c\n', ";") is None
+    assert enclosing_quotes(b'a;"b";c\n', "é") is None
+
+
+@settings(max_examples=300)
+@given(text=st.text(st.sampled_from('a,"\n'), max_size=24))
+def test_quotes_that_are_certain_are_what_a_reader_makes_of_them(text: str) -> None:
+    quotes = enclosing_quotes(text.encode(), ",")
+    if quotes is not None and len(quotes) % 2 == 0:
+        cells = [cell for row in csv.reader(io.StringIO(text, newline=""), strict=True) for cell in row]
+        assert "".join(cells).count('"') == 0
+        within = [text[i + 1 : j] for i, j in zip(quotes[::2], quotes[1::2], strict=True)]
+        assert [cell for cell in within if set(cell) & set(",\n")] == [cell for cell in cells if set(cell) & set(",\n")]
+
+
 def test_half_of_a_line_end_is_not_one() -> None:
     # The eighth byte is the carriage return.
     assert list(lines_of(b"abc\r\nde\r\nf\r\n").csv_blocks(",")) == [
@@ -77,7 +121,7 @@ def test_broken_quotes_are_refused_with_the_line_of_their_record() -> None:
 
 def test_text_that_is_not_utf_8_is_refused() -> None:
     with pytest.raises(DataError, match="^x.csv: not UTF-8 text; export it as CSV UTF-8$"):
-        list(lines_of(b'"a",b\n"\xe9",d\n"e",f\n').csv_blocks(","))
+        list(lines_of(b'"a""a",b\n"\xe9",d\n"e",f\n').csv_blocks(","))
 
 
 @pytest.mark.parametrize("kind", ["lines", "csv", "quoted csv", "json"])

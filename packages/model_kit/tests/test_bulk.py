@@ -143,6 +143,8 @@ def files(draw: st.DrawFn) -> bytes:
 @settings(deadline=None, max_examples=600)
 @given(content=files(), size=st.sampled_from([1, 7, 40, 1 << 18]))
 @example(content=b'zone,distance\nA,8\n"B",16\n', size=5)
+@example(content=b'zone,distance,n\n"A","8","x, y"\n"A, B",8,""\n"B","16","",\n"A","8","z"\n', size=1000)
+@example(content=b'n;zone;distance\r\n"x;y;z";"A";"8"\r\n"";"A";"1\r\n2"\r\n"";"A";"far"\r\n', size=1000)
 @example(content=b"zone,distance\nA,8\nB", size=5)
 @example(content=b"zone,distance\nA,8\nB\n", size=5)
 @example(content=b'zone,distance,n\nA,8,5" pipe\nB,16,"two\nlines"\nB,1,5" pipe\n', size=5)
@@ -227,6 +229,32 @@ def test_score_that_is_no_number_is_this_rows_error(folder: Path) -> None:
     assert lines[0] == "9,1,A,2,,_schema: The model gives no finite prediction for this row."
     assert all(float(line.split(",")[4]) > 0 for line in lines[1:])
     assert (part.scored, part.failed) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "A,8,x",
+        '"A","8","x"',
+        'A,8,"x, y"',
+        '"A",8,"say ""so"""',
+        'A,8,"two\nlines"',
+        'A,8,5" pipe',
+        'A,8,"a\rb"',
+        "A,8,é",
+    ],
+)
+def test_rows_without_errors_take_the_fast_lane_however_they_are_quoted(
+    row: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = Predictor(load_rides(folder))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("row by row")
+
+    monkeypatch.setattr(Predictor, "__call__", refuse)
+    outcome = by_blocks(predict, f"zone,distance,note\n{row}\n{row}\n".encode(), 1 << 18)
+    assert outcome[1:] == (2, 0, 0)
 
 
 # JSON Lines

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from io import BufferedReader
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model_kit.errors import DataError
 from model_kit.tabular import LONGEST_LINE, not_csv, not_utf8
@@ -14,6 +17,10 @@ from model_kit.tabular import LONGEST_LINE, not_csv, not_utf8
 SIZE: Final = 1 << 18
 #: Bytes asked for at a time where lines are read.
 _PIECE: Final = 1 << 16
+
+#: Places in a text, ascending.
+Places: TypeAlias = NDArray[np.intp]
+NO_QUOTES: Final[Places] = np.empty(0, np.intp)
 
 
 class Block(NamedTuple):
@@ -78,9 +85,9 @@ class Lines(Iterator[str]):
         """
 
         def whole(content: bytes, line: int) -> tuple[int, int]:
-            if b'"' in content or _has_lone_return(content):
-                return self._whole_records(content, line, delimiter)
-            return _whole_lines(content)
+            quotes = None if _has_lone_return(content) else enclosing_quotes(content, delimiter)
+            size, n_lines = (0, 0) if quotes is None else _whole_lines(content, quotes)
+            return (size, n_lines) if size else self._whole_records(content, line, delimiter)
 
         return self._blocks(whole)
 
@@ -90,7 +97,7 @@ class Lines(Iterator[str]):
         Raises:
             DataError: a line is longer than ``LONGEST_LINE``; the text names it.
         """
-        return self._blocks(lambda content, _: _whole_lines(content))
+        return self._blocks(lambda content, _: _whole_lines(content, NO_QUOTES))
 
     def _blocks(self, whole: Callable[[bytes, int], tuple[int, int]]) -> Iterator[Block]:
         rest = b"".join(reversed(self._ready)) + self._rest
@@ -116,7 +123,7 @@ class Lines(Iterator[str]):
     def _whole_records(self, content: bytes, line: int, delimiter: str) -> tuple[int, int]:
         """How many bytes of ``content``, which begins on ``line``, are whole records, and how many lines these have.
 
-        Only a CSV reader knows which quotes are quotes and which line ends end a record.
+        Of all files, a CSV reader knows which quotes are quotes and which line ends end a record.
         """
         lines = content.splitlines(keepends=True)
         if not content.endswith(b"\n"):
@@ -138,9 +145,39 @@ class Lines(Iterator[str]):
         raise DataError(f"{self._name}, line {line}: longer than {LONGEST_LINE:,} bytes: no row of a table")
 
 
-def _whole_lines(content: bytes) -> tuple[int, int]:
-    """How many bytes of ``content`` are whole lines, and how many lines."""
+def enclosing_quotes(content: bytes, delimiter: str) -> Places | None:
+    """Where the quotes are, if it is certain without a CSV reader that each pair of them encloses a cell.
+
+    It is if each that opens stands at the beginning of a cell and each that closes at the end of one. There are none
+    within cells then, be they doubled or stray. The last one may be left open.
+
+    Args:
+        content: text that begins where a record does, and whose lines end with line feeds.
+        delimiter: what stands between cells.
+
+    Returns:
+        Their places, ascending; ``None`` if it is not certain.
+    """
+    if b'"' not in content:
+        return NO_QUOTES
+    if len(delimiter.encode()) > 1:
+        return None
+    # One byte more at each end, for the neighbours of the first and the last.
+    data = np.frombuffer(b"\n%b\n" % content, np.uint8)
+    quotes = np.flatnonzero(data == ord('"'))
+    before, after = data[quotes[::2] - 1], data[quotes[1::2] + 1]
+    opens = (before == ord(delimiter)) | (before == ord("\n"))
+    closes = (after == ord(delimiter)) | (after == ord("\n")) | (after == ord("\r"))
+    return quotes - 1 if opens.all() and closes.all() else None
+
+
+def _whole_lines(content: bytes, quotes: Places) -> tuple[int, int]:
+    """How many bytes of ``content`` are whole lines, but for those that end within quotes, and how many lines."""
     size = content.rfind(b"\n") + 1
+    if quotes.size and size:
+        ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
+        ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+        size = int(ends[-1]) + 1 if ends.size else 0
     return size, content.count(b"\n", 0, size)
 
 

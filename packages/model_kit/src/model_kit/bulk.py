@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
-from model_kit.blocks import Block
+from model_kit.blocks import Block, Places, enclosing_quotes
 from model_kit.cells import CellEncoder, Certain
 from model_kit.encoding import Encoded
 from model_kit.jsonlines import JsonLinesWriter, read_lines
@@ -154,25 +154,39 @@ class Csv:
         return Part(content, len(block.content), len(predictions) - len(errors), len(errors), commas)
 
     def _split(self, block: Block) -> _Rows | None:
-        """The rows of a block where nothing is quoted and no line is blank; ``None`` if that takes a CSV reader."""
+        """The rows of a block where a line is a row and quotes enclose cells; ``None`` if that takes a CSV reader."""
         content = block.content
-        if not self._simple or b'"' in content:
-            return None
         if b"\r" in content:
             if content.count(b"\r") != content.count(b"\r\n"):
                 return None
             content = content.replace(b"\r\n", b"\n")
         if not content.endswith(b"\n"):
             content += b"\n"
+        delimiter = self._dialect.delimiter
+        quotes = enclosing_quotes(content, delimiter) if self._simple else None
+        if quotes is None:
+            return None
+        plain = content
+        if quotes.size:
+            unquoted = _without_idle_quotes(content, ord(delimiter), quotes)
+            if unquoted is None:
+                return None
+            content, plain = unquoted
         if content.startswith(b"\n") or b"\n\n" in content:
+            # Blank lines are no rows.
             return None
         lines = self._text(content).split("\n")
         lines.pop()
         if len(max(lines, key=len)) > csv.field_size_limit():
             return None
-        delimiter = self._dialect.delimiter
-        encoded, certain = self._encode(content, ord(delimiter), ord("\n"))
-        return _Rows(lines, lambda index: lines[index].split(delimiter), block.line + len(lines) - 1, encoded, certain)
+        encoded, certain = self._encode(plain, ord(delimiter), ord("\n"))
+        return _Rows(
+            lines,
+            lambda index: next(csv.reader([lines[index]], delimiter=delimiter)),
+            block.line + len(lines) - 1,
+            encoded,
+            certain,
+        )
 
     def _read(self, block: Block) -> _Rows:
         """The rows of any block; in the output only those cells are quoted that have to be."""
@@ -264,6 +278,27 @@ def answers(ask: Predictor, entries: Sequence[Entry]) -> Iterator[tuple[float | 
     for position, (entry, prediction) in enumerate(zip(entries, answer.predictions, strict=True)):
         error = entry.fault or in_words(answer.errors.get(position, {}))
         yield (None if error else prediction), error
+
+
+def _without_idle_quotes(content: bytes, delimiter: int, quotes: Places) -> tuple[bytes, bytes] | None:
+    """The text without the quotes around cells that need none.
+
+    Returns:
+        It, and the same with something else for the delimiters within the quotes that are left; ``None`` if a line
+        ends within quotes.
+    """
+    text = np.frombuffer(content, np.uint8)
+    marks = np.flatnonzero((text == delimiter) | (text == ord("\n")))
+    n_before = np.searchsorted(quotes, marks)
+    within = n_before % 2 == 1
+    inner, closing = marks[within], n_before[within]
+    if (text[inner] == ord("\n")).any():
+        return None
+    idle = np.ones(len(quotes), bool)
+    idle[closing] = idle[closing - 1] = False
+    plain = text.copy()
+    plain[inner] = ord(_CELL_END)
+    return np.delete(text, quotes[idle]).tobytes(), np.delete(plain, quotes[idle]).tobytes()
 
 
 def _ends_openly(content: bytes) -> bool:

@@ -168,6 +168,9 @@ class _Column:
 
     def judge(self, text: bytes) -> float:
         """The encoded value, as validator and encoder have it; ``_INVALID`` if the validator refuses the text."""
+        if text.startswith(b'"'):
+            # The cell may be what is within the quotes.
+            return _INVALID
         rows = self._validate([{self._field.name: parse_cell(self._field, text.decode())}]).rows
         return float(self._encode(rows)[0, 0]) if rows else _INVALID
 
