@@ -174,7 +174,7 @@ def _image(config: Mapping[str, Any], executor: Any, where: str) -> str:
     declared = _parameters(found, f"executor {name}")
     _only(given, f"{where}, executor", {"name", *declared})
     inside = {f"parameters.{key}": given.get(key, default) for key, default in declared.items()}
-    inner = found["docker"][0] if "docker" in found else found["machine"]
+    (inner,) = found["docker"] if "docker" in found else [found["machine"]]
     _only(inner, f"executor {name}", {"image"})
     image: str = _fill(inner["image"], inside, f"executor {name}")
     return image

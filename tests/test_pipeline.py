@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -253,3 +254,36 @@ def test_missing_python_is_named(tmp_path: Path) -> None:
     runner = pipeline.Runner(tmp_path, trigger, tmp_path / "kept", {}, {}, lambda _: None)
     with pytest.raises(ScriptError, match=r"there is no Python 3\.12 here"):
         runner.run(Job("old", (), "cimg/python:3.12", {}, (), ()))
+
+
+def config_of_the_project() -> str:
+    return (Path(__file__).parents[1] / pipeline.CONFIG).read_text()
+
+
+def test_config_fits_the_schema() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.circle-ci"]
+    done = subprocess.run(
+        [*command, str(Path(__file__).parents[1] / pipeline.CONFIG)], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("source", ["webhook", "scheduled_pipeline"])
+def test_only_main_publishes_and_deploys(source: str) -> None:
+    ((_, main),) = read(config_of_the_project(), Trigger("main", "0" * 40, source)).items()
+    ((_, branch),) = read(config_of_the_project(), Trigger("idea", "0" * 40, source)).items()
+    tests = ["test-3.11", "test-3.12", "test-3.13"]
+    assert [job.name for job in branch] == ["lint", *tests, "plan", "model", "compare"]
+    assert [job.name for job in main] == [*(job.name for job in branch), "publish", "image", "staging", "production"]
+    assert {job.name: set(job.requires) for job in main}["publish"] == {"lint", *tests, "compare"}
+    assert not any("heroku" in job.contexts for job in branch)
+
+
+def test_every_target_of_the_config_exists() -> None:
+    (jobs,) = read(config_of_the_project(), MAIN).values()
+    commands = [options["command"] for job in jobs for kind, options in job.steps if kind == "run"]
+    targets = {word for command in commands for word in re.findall(r"^make ([a-z -]+?)(?= [A-Z]|$)", command)}
+    assert len(targets) > 5
+    known = (Path(__file__).parents[1] / "Makefile").read_text()
+    for target in " ".join(targets).split():
+        assert re.search(rf"^{target}:", known, re.MULTILINE), target
