@@ -310,3 +310,15 @@ def test_real_file_has_every_neighborhood() -> None:
     assert len(assessment.by["Neighborhood"]) == 25
     assert sum(group.scores.n for group in assessment.by["Neighborhood"]) == 1460
     assert {group.name for group in assessment.by["MSSubClass"]} >= {"20", "60", "190"}
+
+
+def test_rows_with_a_wrong_number_of_cells_are_named_and_not_scored(
+    labelled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labelled.write_text(labelled.read_text() + "525,8,A\n526,8,A,9,x,y\n")
+    found = document("--data", str(labelled), capsys=capsys)
+    assert found["data"]["scored"] == 12
+    assert found["failures"][-2:] == [
+        {"number": 18, "id": "525", "reason": "3 cells where the header has 5"},
+        {"number": 19, "id": "526", "reason": "6 cells where the header has 5; beyond them: y"},
+    ]

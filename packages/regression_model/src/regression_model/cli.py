@@ -104,10 +104,12 @@ has no prediction). All rows are kept, in order. Columns that the model does not
 only OverallQual, GrLivArea, YearBuilt and Neighborhood are needed, the rest is imputed.
 
 CSV      with a header; commas, semicolons or tabs; empty cells and NA are missing values; numbers with a point.
-         Written like the input: delimiter, line ends and byte-order mark.
+         Written like the input: delimiter, line ends and byte-order mark. A row with a cell too many or too few is a
+         row in error; "error" repeats the cells beyond the header. A file cut off within a row is unusable.
 JSONL    one object a line. A line that is no object is a row in error; the output repeats it under "input".
 PARQUET  needs the extra: pip install "regression-model[parquet]". Columns keep their types.
 
+Long CSV and JSONL are shared among processes, one for each processor, at most 4, or --workers N.
 The formats follow from the names (.csv .tsv .jsonl .ndjson .parquet .pq); the output's is else the input's.
 
 exit status: 0 done; 1 with --strict, a row could not be scored; 2 the input is unusable; 130 interrupted
