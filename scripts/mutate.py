@@ -46,7 +46,17 @@ class Target:
 
 
 TARGETS = {
-    "model_kit": Target("model_kit", "src", ("src/model_kit/*",), spare=("src/model_kit/testing.py",)),
+    "model_kit": Target(
+        "model_kit",
+        "src",
+        ("src/model_kit/*",),
+        # What runs models in processes of their own, and what only shows what these say.
+        spare=(
+            "src/model_kit/testing.py",
+            *(f"src/model_kit/comparison/{name}.py" for name in ("html", "run", "scorer", "sources", "text", "worker")),
+        ),
+        skip=("test_comparison_run*", "test_comparison_sources*"),
+    ),
     "views": Target(
         "ml_api",
         "ml_api",

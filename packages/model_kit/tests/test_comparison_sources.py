@@ -160,7 +160,7 @@ def test_a_process_that_ends_later_is_told_as_well(write_rides: Rides, tmp_path:
         os.kill(scorer._process.pid, 9)
         scorer._process.wait()
         with pytest.raises(DataError, match="its process ended"):
-            scorer.seconds([GOLDEN_ROW] * 10_000, 1)
+            scorer.ask([GOLDEN_ROW] * 10_000)
 
 
 def test_a_wheel_can_bring_the_model_kit_of_its_time(write_rides: Rides, make_wheel: Rides, tmp_path: Path) -> None:

@@ -125,9 +125,6 @@ def test_a_library_that_is_missing_is_no_verdict(
     (tmp_path / "rides.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "pyarrow" in refused(capsys, live, live, "--data", "rides.parquet")
-    monkeypatch.setitem(sys.modules, "regression_model.definition", None)
-    monkeypatch.delattr("regression_model.definition", raising=False)
-    assert 'pip install "regression-model[train]"' in refused(capsys, live, live)
 
 
 def test_a_bundle_of_other_fields_is_not_scored_by_code_that_finds_them_by_position(tmp_path: Path) -> None:

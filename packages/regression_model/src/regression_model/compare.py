@@ -27,6 +27,7 @@ from model_kit.tabular import replacing
 from regression_model import serving
 from regression_model.derive import derive
 from regression_model.fields import FIELDS
+from regression_model.floors import FLOORS
 
 PASSED: Final = 0
 BEYOND: Final = 1
@@ -112,12 +113,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> Comparison:
     gate = read_gate(arguments.gate)
-    try:
-        from regression_model.definition import FLOORS  # noqa: PLC0415 - what defines a training needs its libraries
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f'the floors are those of training, which needs {error.name}: pip install "{serving.DISTRIBUTION}[train]"'
-        ) from error
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
         old = _found(arguments.old, arguments.old_kit, folder / "old")

@@ -263,7 +263,7 @@ class _Drawing:
 
 def _ticks(low: float, high: float, *, log: bool) -> list[float]:
     """Round values in a range; of a log scale the range is in powers of ten."""
-    if log and high - low > 0.5:
+    if log and high - low > 1:
         steps = [step * 10.0**power for power in range(math.floor(low), math.ceil(high)) for step in (1, 2, 5)]
         return [value for value in steps if low <= math.log10(value) <= high]
     first, last = (10.0**low, 10.0**high) if log else (low, high)

@@ -274,11 +274,13 @@ def latency(old: Scorer, new: Scorer, sample: Sequence[tuple[object, object]]) -
     found = {}
     for n_rows, (rounds, times) in _ROUNDS.items():
         rows = list(islice(cycle(sample), n_rows))
-        records = {old: [row for row, _ in rows], new: [row for _, row in rows]}
+        for scorer, records in ((old, [row for row, _ in rows]), (new, [row for _, row in rows])):
+            scorer.ask(records)
+            scorer.predictions()
         seconds: dict[Scorer, list[float]] = {old: [], new: []}
         for number in range(rounds):
             for scorer in (old, new) if number % 2 else (new, old):
-                seconds[scorer] += scorer.seconds(records[scorer], times)
+                seconds[scorer] += scorer.seconds(times)
         before, after = median(seconds[old]), median(seconds[new])
         ratio = min(seconds[new]) / min(seconds[old])
         found["one_row" if n_rows == 1 else "thousand_rows"] = {"old": before, "new": after, "ratio": ratio}

@@ -238,6 +238,7 @@ def _metrics(old: Scorer, new: Scorer, gate: Gate) -> list[dict[str, Any]]:
         if rule and first is not None and second is not None:
             change = (second - first) * (1 if rule.lower_is_better else -1)
             worse = change / abs(first) if first else (math.copysign(math.inf, change) if change else 0.0)
+            worse += 0.0  # no minus before a zero
         better = None if rule is None else "lower" if rule.lower_is_better else "higher"
         found.append({"name": name, "old": first, "new": second, "better": better, "worse_by": worse})
     return found

@@ -91,16 +91,16 @@ class Scorer:
 
     def ask(self, records: Sequence[object]) -> None:
         """Send records; :meth:`predictions` has the answer, so that two models can work at the same time."""
-        self._send(records)
+        self._send({"records": records})
 
     def predictions(self) -> list[float | None]:
         """One for each record asked about, in order; ``None`` where the model gives none."""
         found: list[float | None] = self._receive()["predictions"]
         return found
 
-    def seconds(self, records: Sequence[object], times: int) -> list[float]:
-        """How long each of ``times`` predictions of all ``records`` together takes."""
-        self._send({"records": records, "times": times})
+    def seconds(self, times: int) -> list[float]:
+        """How long each of ``times`` predictions of all records together takes that were asked about last."""
+        self._send({"times": times})
         found: list[float] = self._receive()["seconds"]
         return found
 

@@ -35,13 +35,14 @@ def main() -> None:
     predictor = Predictor(model)
     answers.write(json.dumps(_described(model)) + "\n")
     answers.flush()
+    kept: list[Any] = []
     for line in sys.stdin:
-        records = json.loads(line)
-        if isinstance(records, list):
-            answered = predictor(records)
-            answer = {"predictions": answered.predictions, "n_errors": len(answered.errors)}
+        asked = json.loads(line)
+        if "times" in asked:
+            answer = {"seconds": _timed(predictor, kept, asked["times"])}
         else:
-            answer = {"seconds": _timed(predictor, records["records"], records["times"])}
+            kept = asked["records"]
+            answer = {"predictions": predictor(kept).predictions}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
