@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model_kit.comparison import run
 from model_kit.comparison.sources import Package
 from model_kit.errors import BundleError
 from model_kit.testing import write_ride_bundle
@@ -30,6 +31,7 @@ def rides(folder: Path, **card: Any) -> str:
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The repository's own thresholds where the command looks for them, and rides in place of houses."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "N_GENERATED", 500)
     monkeypatch.setattr(compare, "PACKAGE", Package("regression-model", "model_kit.testing:load_rides"))
     (tmp_path / "gate.toml").write_text(GATE.read_text())
     return tmp_path / "gate.toml"
