@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from model_kit import tabular
+from model_kit import blocks
 from model_kit.errors import DataError
 from model_kit.tables import STANDARD, format_of, name_of, reading, writing
 from model_kit.testing import SPEC_OF_RIDES
@@ -68,12 +68,12 @@ def test_table_tells_what_it_is(tmp_path: Path) -> None:
 def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     pq = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(tabular, "LONGEST_LINE", 20)
+    monkeypatch.setattr(blocks, "LONGEST_LINE", 20)
     (tmp_path / "a.csv").write_text("distance,zone,a-very-long-note\n")
     (tmp_path / "a.jsonl").write_text("[\n")
     pq.write_table(pa.table({"zone": ["A"]}), tmp_path / "a.parquet")
     for name, reason in {
-        "a.csv": ", line 1: longer than 20 characters: no row of a table",
+        "a.csv": ", line 1: longer than 20 bytes: no row of a table",
         "a.jsonl": ": a JSON array, not JSON Lines; write one object a line",
         "a.parquet": ": lacks the required columns distance",
     }.items():
