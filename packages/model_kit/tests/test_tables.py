@@ -69,7 +69,7 @@ def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     pq = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(blocks, "LONGEST_LINE", 20)
-    (tmp_path / "a.csv").write_text("distance,zone,a-very-long-note\n")
+    (tmp_path / "a.csv").write_text("distance,zone,a-very-long-note")
     (tmp_path / "a.jsonl").write_text("[\n")
     pq.write_table(pa.table({"zone": ["A"]}), tmp_path / "a.parquet")
     for name, reason in {
