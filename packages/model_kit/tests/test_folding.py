@@ -141,6 +141,7 @@ def test_preprocessing_before_a_linear_model(numbers: Any, categories: Any) -> N
         make_pipeline(_one_hot(), _one_hot()),
         KBinsDiscretizer(3, encode="onehot-dense", strategy="uniform"),
         make_pipeline(_one_hot(), SimpleImputer()),
+        make_pipeline(TargetEncoder(cv=KFold(3)), KBinsDiscretizer(3, encode="ordinal")),
     ],
     ids=repr,
 )
@@ -291,6 +292,23 @@ def test_a_rule_of_a_model_package_makes_products_of_all_kinds_of_columns(prepro
     graph = Graph(to_graph(terms, N_COLUMNS).SerializeToString())
     expected = 0.5 * quadratic.predict(preprocessing.transform(rows.astype(np.float64)))
     np.testing.assert_allclose(graph.score(rows), expected, rtol=3e-6, atol=3e-6)
+
+
+def test_products_of_numbers_and_levels_alone_need_no_table() -> None:
+    columns = [Number(0), Number(4).lookup({2: 1.0}, 0.0)]
+    terms = Terms()
+    terms.add_quadratic(columns, np.array([[0, 3.0], [0, 0]]))
+    model = to_graph(terms, N_COLUMNS)
+    assert "Gather" in {node.op_type for node in model.graph.node}
+    rows, _ = _data(50)
+    expected = np.where(rows[:, 4] == 2, 3.0 * rows[:, 0].astype(np.float64), 0)
+    np.testing.assert_allclose(Graph(model.SerializeToString()).score(rows), expected, rtol=1e-12)
+
+
+def test_a_column_of_no_width_is_its_clipped_constant() -> None:
+    bases, constant = Number(0).affine(0.0, 5.0).clip(-1.0, 1.0).combination()
+    assert set(bases.values()) == {0.0}
+    assert constant == 1
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,13 @@ class Derivation:
         return self.rows(encoded)
 
 
-#: Up to so many rows are quicker one by one. Measured: 8 µs for a row, 75 for a numpy form of any number of rows.
+#: Up to so many rows are quicker one by one. Measured: 10 µs for each row, 80 for the numpy form of a few.
 FEW = 8
 #: Larger numbers are taken as this, so that sums of a few of them stay finite in float32.
 LARGEST = 1e12
 #: The data's own spelling of null, taken for a category whose absence is information.
 NULL_SPELLING = "NA"
+_FLOAT32 = np.dtype(np.float32)
 
 
 class Encoder:
@@ -93,10 +94,12 @@ class FeatureMaker:
     def derive(self, encoded: Encoded) -> Features:
         """Shape (n_rows, n_features), float32: what the estimator is fitted on and what the graph takes."""
         if self._derive_row is not None and 1 <= len(encoded) <= FEW:
-            rows = [self._derive_row(row) for row in encoded.tolist()]
+            values: list[float] = []
+            for row in encoded.tolist():
+                values += self._derive_row(row)
             # numpy takes twice as long to make an array of a list.
-            packed = b"".join([struct.pack(f"{len(row)}f", *row) for row in rows])
-            return np.ndarray((len(rows), len(rows[0])), np.float32, packed)
+            packed = struct.pack(f"{len(values)}f", *values)
+            return np.ndarray((len(encoded), len(values) // len(encoded)), _FLOAT32, packed)
         return self._derive(encoded).astype(np.float32, order="C")
 
     def __call__(self, rows: Sequence[Row]) -> Features:

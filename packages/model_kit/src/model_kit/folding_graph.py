@@ -137,7 +137,7 @@ class _Writer:
             matrix, linear = (graph.constant(values, np.float64) for values in (self._among_numbers, self._linear))
             product = graph.node("Mul", graph.node("Gemm", numbers, matrix, linear), numbers)
             doubles.append((product, np.ones(len(self._linear))))
-        elif len(self._linear):
+        elif self._linear.any():
             doubles.append((numbers, self._linear))
         if self._codes:
             sources = sorted(

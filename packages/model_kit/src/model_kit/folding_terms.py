@@ -9,6 +9,7 @@ such columns is one of the bases.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -104,11 +105,12 @@ class Number:
         return {Clipped(self.source, self.low, self.high): self.scale}, self.shift
 
 
-class _Discrete:
+class _Discrete(ABC):
     """What columns of finitely many values have in common: any function of one is one."""
 
+    @abstractmethod
     def map(self, function: Callable[[float], float]) -> Column:
-        raise NotImplementedError
+        """A function of the column."""
 
     def affine(self, scale: float, shift: float) -> Column:
         return self.map(lambda value: value * scale + shift)

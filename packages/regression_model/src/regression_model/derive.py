@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 from model_kit.encoding import Derivation
-from model_kit.spec import UNSEEN, Field
+from model_kit.spec import UNSEEN
 from numpy.typing import NDArray
 
 from regression_model.fields import FIELDS
@@ -36,20 +36,14 @@ _TYPICAL_GRADES: Final = 12.0
 _TYPICAL_CONDITION: Final = 5.0
 
 
-def _of_missing(field: Field) -> float:
-    if not field.ordered:
-        return ABSENT
-    # What is not there ranks below the lowest level, which is 1.
-    return math.nan if field.null_means is None else 0.0
-
-
-#: For each category: its position, what stands for a missing value, and the code that stands for none, NaN if there
-#: is no such code. An unseen level has no place in an order.
-_CATEGORIES: Final = [
-    (position, _of_missing(field), float(UNSEEN) if field.ordered else math.nan)
-    for position, field in enumerate(FIELDS)
-    if field.kind == "category"
+_NOMINAL: Final = [position for position, field in enumerate(FIELDS) if field.kind == "category" and not field.ordered]
+#: Positions of the ordered categories, and what a missing value stands for there: what is not there ranks below the
+#: lowest level, which is 1.
+_ORDERED: Final = [
+    (position, math.nan if field.null_means is None else 0.0) for position, field in enumerate(FIELDS) if field.ordered
 ]
+#: An unseen level has no place in an order.
+_UNSEEN: Final = float(UNSEEN)
 
 
 def _columns(*names: str) -> Callable[[Any], tuple[Any, ...]]:
@@ -136,10 +130,12 @@ def _derived(fields: Any, at_least: Callable[[Any, float], Any], log: Callable[[
 def _derive_rows(encoded: NDArray[np.float64]) -> NDArray[np.float64]:
     # One column after the other in memory.
     fields = encoded.T.copy()
-    positions, missing, unknown = (np.array(values) for values in zip(*_CATEGORIES, strict=True))
-    codes = fields[positions]
-    codes = np.where(np.isnan(codes), missing[:, np.newaxis], codes)
-    fields[positions] = np.where(codes == unknown[:, np.newaxis], np.nan, codes)
+    nominal = fields[_NOMINAL]
+    fields[_NOMINAL] = np.where(np.isnan(nominal), ABSENT, nominal)
+    positions, missing = (list(values) for values in zip(*_ORDERED, strict=True))
+    ordered = fields[positions]
+    ordered = np.where(np.isnan(ordered), np.array(missing)[:, np.newaxis], ordered)
+    fields[positions] = np.where(ordered == _UNSEEN, np.nan, ordered)
     derived = _derived(fields, _at_least, lambda columns: [np.log1p(_at_least(column, 0.0)) for column in columns])
     return np.vstack([fields, *derived.values()]).T
 
@@ -150,11 +146,15 @@ def _at_least(column: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
 
 def _derive_row(encoded: Sequence[float]) -> list[float]:
     fields = list(encoded)
-    for position, missing, unknown in _CATEGORIES:
+    # NaN alone differs from itself.
+    for position in _NOMINAL:
+        if fields[position] != fields[position]:
+            fields[position] = ABSENT
+    for position, missing in _ORDERED:
         code = fields[position]
-        if code != code:  # noqa: PLR0124 - NaN alone differs from itself
+        if code != code:  # noqa: PLR0124
             fields[position] = missing
-        elif code == unknown:
+        elif code == _UNSEEN:
             fields[position] = math.nan
     # max keeps its first argument unless the second is larger, so that NaN stays NaN.
     fields += _derived(fields, max, _log).values()
