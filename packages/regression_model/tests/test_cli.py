@@ -367,6 +367,20 @@ def test_predict_json_through_pipes(
     assert json.loads(capsysbinary.readouterr().out)["prediction"] == LONG_FARE
 
 
+def test_predict_turns_csv_from_a_pipe_into_json_for_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("distance,zone,note\n16,B,é\n".encode())))
+    assert cli.main(["predict", "-", "-o", "-", "--output-format", "jsonl"]) == 0
+    assert json.loads(capsysbinary.readouterr().out) == {
+        "distance": 16,
+        "zone": "B",
+        "note": "é",
+        "prediction": LONG_FARE,
+        "error": None,
+    }
+
+
 def test_predict_json_that_has_a_prediction_is_unusable(
     tmp_path: Path, target: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
