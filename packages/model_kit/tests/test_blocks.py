@@ -135,6 +135,15 @@ def test_line_without_an_end_does_not_fill_the_memory(kind: str, monkeypatch: py
     assert file.tell() < 50
 
 
+def test_line_that_is_too_long_is_refused_though_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "LONGEST_LINE", 20)
+    monkeypatch.setattr(blocks, "_PIECE", 100)
+    lines = lines_of(b"short\n" + b"x" * 18 + b"\n" + b"x" * 19 + b"\n")
+    assert [len(next(lines)), len(next(lines))] == [6, 19]
+    with pytest.raises(DataError, match="^x.csv, line 3: longer than 20 bytes: no row of a table$"):
+        next(lines)
+
+
 def test_pipe_is_read_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "_PIECE", 100)
 

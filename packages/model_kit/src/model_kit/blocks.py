@@ -64,7 +64,10 @@ class Lines(Iterator[str]):
                 raise StopIteration
             self._read()
         self._number += 1
-        return self._ready.pop().decode()
+        line = self._ready.pop()
+        if len(line) >= LONGEST_LINE:
+            self._refuse_length(self._number)
+        return line.decode()
 
     def _read(self) -> None:
         # No more than there is: a pipe may have a line and not a piece.
