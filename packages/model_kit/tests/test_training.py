@@ -87,7 +87,7 @@ def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]
     assert trained_at.microsecond == 0
     assert abs(datetime.now(UTC) - trained_at) < timedelta(minutes=5)
     for seconds in (run["fit_seconds"], run["cv_seconds"]):
-        assert 0 <= seconds < 60
+        assert seconds >= 0
         assert seconds == round(seconds, 3)
 
 
