@@ -73,6 +73,7 @@ class App:
     live: int = 0
     lock: threading.Condition = field(default_factory=threading.Condition)
     starts: queue.SimpleQueue[Release | None] = field(default_factory=queue.SimpleQueue)
+    starter: threading.Thread | None = None
 
 
 class Router(ThreadingHTTPServer):
@@ -186,7 +187,8 @@ class Heroku(ThreadingHTTPServer):
         router = Router()
         app = router.app = self.apps[name] = App(name, folder, router, dict(config))
         threading.Thread(target=router.serve_forever, args=(0.05,), daemon=True).start()
-        threading.Thread(target=self._starter, args=(app,), daemon=True).start()
+        app.starter = threading.Thread(target=self._starter, args=(app,), daemon=True)
+        app.starter.start()
         self.release(app, None, None, "Initial release")
         self.write_settings(app)
         return app
@@ -258,6 +260,9 @@ class Heroku(ThreadingHTTPServer):
         """End everything."""
         for app in self.apps.values():
             app.starts.put(None)
+            # A release that is starting just now would outlive this.
+            if app.starter is not None:
+                app.starter.join()
             app.router.shutdown()
             app.router.server_close()
             if app.dyno is not None:
