@@ -65,7 +65,8 @@ class Number:
     @property
     def raw(self) -> bool:
         """Nothing but imputation was done to it."""
-        return self == Number(self.source, self.fill)
+        # Not by comparing whole columns: ``fill`` may be NaN, which equals nothing.
+        return (self.low, self.high, self.scale, self.shift) == (-math.inf, math.inf, 1.0, 0.0)
 
     def affine(self, scale: float, shift: float) -> Number:
         """``scale`` times the column, plus ``shift``."""
