@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask
 
 from ml_api import access, logs
-from ml_api.controllers import docs, health, predict, version
+from ml_api.controllers import docs, health, pages, predict, version
 from ml_api.controllers import models as model_routes
 from ml_api.models.registry import Load, Registry, installed_models
 from ml_api.settings import Settings
@@ -54,4 +54,5 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Load] | No
     app.register_blueprint(predict.blueprint(registry, settings))
     app.register_blueprint(model_routes.blueprint(registry))
     app.register_blueprint(docs.blueprint(registry, settings))
+    app.register_blueprint(pages.blueprint(registry, settings))
     return app

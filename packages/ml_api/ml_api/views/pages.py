@@ -22,6 +22,18 @@ POLICY = {
 }
 
 
+def _joined(policy: dict[str, str]) -> str:
+    return "; ".join(f"{name} {value}" for name, value in policy.items())
+
+
+#: What every page that keeps to the policy is sent with.
+HEADERS = {
+    "Content-Security-Policy": _joined(POLICY),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
 def docs() -> Response:
     """Swagger UI, which keeps to the policy as it is."""
     return _page("docs.html", POLICY, "no-cache")
@@ -39,8 +51,5 @@ def redoc() -> Response:
 
 def _page(template: str, policy: dict[str, str], cache_control: str, **values: str) -> Response:
     response = Response(render_template(template, url=url, **values), content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = "; ".join(f"{name} {value}" for name, value in policy.items())
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = cache_control
+    response.headers.update(HEADERS | {"Content-Security-Policy": _joined(policy), "Cache-Control": cache_control})
     return response

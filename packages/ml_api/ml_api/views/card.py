@@ -1,0 +1,179 @@
+"""From a model's card to what its page tells; every entry of the card may be absent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from model_kit.protocol import Model
+from model_kit.spec import InputSpec, Target
+
+from ml_api.views import words
+from ml_api.views.form import importance
+from ml_api.views.responses import links
+
+#: Fields whose importance is drawn.
+N_BARS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One figure of the card: what it is called, what it says, its value."""
+
+    name: str
+    text: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One field's share of the importance; ``width`` is relative to the strongest, 0 to 100."""
+
+    name: str
+    label: str
+    share: str
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Histogram of the training targets.
+
+    Attributes:
+        edges: in the target's unit, ascending, one more than ``heights``.
+        heights: 0 to 1, the highest is 1.
+    """
+
+    edges: tuple[float, ...]
+    heights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the pages tell of one model.
+
+    Attributes:
+        name, version: the model's.
+        subject: what one record is, with its article ("a house").
+        noun: the same without it.
+        target: what is predicted; ``title`` is its name in words.
+        synthetic, evaluated: whether the data are made up, whether the scores are known.
+        scores: the card's metrics.
+        coverage: rows of text under ``coverage_columns``; empty if the card has none.
+        importance: strongest first.
+        distribution: of the training targets, if the card has it.
+        facts: heading -> name -> value, the rest of the card and the lineage.
+        spec: the table of fields.
+        links: where the model can be asked.
+        intervals: predictions can come with a range.
+    """
+
+    name: str
+    version: str
+    noun: str
+    subject: str
+    title: str
+    target: Target
+    synthetic: bool
+    evaluated: bool
+    scores: tuple[Score, ...]
+    coverage_columns: tuple[str, ...]
+    coverage: tuple[tuple[str, ...], ...]
+    importance: tuple[Bar, ...]
+    distribution: Distribution | None
+    facts: Mapping[str, Mapping[str, str]]
+    spec: InputSpec
+    links: Mapping[str, str]
+    intervals: bool
+
+
+def describe(name: str, model: Model) -> About:
+    """What the pages tell of ``model``."""
+    spec, card = model.spec, model.card
+    noun = getattr(spec.target, "subject", "record")
+    columns, rows = _coverage(card.get("coverage") or ())
+    return About(
+        name=name,
+        version=model.version,
+        noun=noun,
+        subject=words.article(noun),
+        title=words.title(spec.target.name),
+        target=spec.target,
+        synthetic=bool((card.get("data") or {}).get("synthetic")),
+        evaluated=bool(card.get("evaluated")),
+        scores=tuple(_scores(card.get("metrics") or {}, spec.target)),
+        coverage_columns=columns,
+        coverage=rows,
+        importance=_bars(spec, card),
+        distribution=_distribution(card.get("target_distribution"), spec.target),
+        facts=_facts(model),
+        spec=spec,
+        links=links(name),
+        intervals=bool(card.get("intervals")),
+    )
+
+
+def _scores(metrics: Mapping[str, Any], target: Target) -> Sequence[Score]:
+    scale = f"log {target.name}" if target.scale == "log" else target.name
+    known = {
+        "mae": ("Mean absolute error", f"{target.unit}; how far off a prediction is on average"),
+        "r2": ("R²", f"share of the variance of {scale} that is explained; 1 is perfect"),
+        "rmse": ("RMSE", f"of {scale}; 0 is perfect"),
+        "rmse_core": ("RMSE, core", f"of {scale}, without the few rows known to be unusual"),
+    }
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    order = [name for name in known if name in numbers] + [name for name in numbers if name not in known]
+    return [Score(*known.get(name, (words.title(name), "")), words.number(numbers[name])) for name in order]
+
+
+def _bars(spec: InputSpec, card: Mapping[str, Any]) -> tuple[Bar, ...]:
+    shares = [(name, share) for name, share in importance(spec, card).items() if share > 0][:N_BARS]
+    described = {field.name: field.description for field in spec.fields}
+    return tuple(
+        Bar(name, described[name], words.percent(share, 1), round(100 * share / shares[0][1], 1))
+        for name, share in shares
+    )
+
+
+def _coverage(table: Any) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    return (), ()
+
+
+def _distribution(found: Any, target: Target) -> Distribution | None:
+    if not found:
+        return None
+    edges, counts = found["edges"], found["counts"]
+    highest = max(counts)
+    return Distribution(tuple(edges), tuple(round(count / highest, 4) for count in counts))
+
+
+def _facts(model: Model) -> dict[str, dict[str, str]]:
+    """The card's entries that are plain values, heading by heading; what has its own place on the page is left out."""
+    lineage = dict(model.lineage)
+    data = dict(model.card.get("data") or {})
+    found = {
+        "Data": data,
+        "Lineage": {name: lineage.get(name) for name in ("trained_at", "git_commit", "artifact_sha256")},
+        "Export": {**(model.card.get("agreement") or {}), **(model.card.get("graph") or {})},
+        "Libraries": dict(model.card.get("libraries") or {}),
+    }
+    return {
+        heading: texts
+        for heading, values in found.items()
+        if (texts := {name: _text(value) for name, value in values.items() if _is_plain(value)})
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return words.number(value, 2)
+    return words.number(value) if isinstance(value, int) else str(value)
+

@@ -1,0 +1,140 @@
+"""From a model's spec and card to the form that asks it: the fields that matter most, then the others by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from model_kit.protocol import Model
+from model_kit.spec import Field, InputSpec, Learned
+
+from ml_api.views import words
+
+#: Fields that are shown unfolded, the required ones among them.
+N_FIRST = 10
+#: Categories with more levels than a person looks through are typed, with suggestions.
+MAX_CHOICES = 100
+#: Suggestions that are worth their place on the page.
+MAX_SUGGESTIONS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One level of a category: ``value`` is sent, ``text`` is read."""
+
+    value: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One field as the form asks for it.
+
+    Attributes:
+        id: the element's.
+        field: what is asked for.
+        value: what the typical record has, as text; empty if nothing.
+        hint: what a number may be, and was in training.
+        blank: what leaving it empty says; empty where it must be given.
+        choices: levels of a category.
+        select: the level is chosen; otherwise it is typed.
+    """
+
+    id: str
+    field: Field
+    value: str
+    hint: str
+    blank: str
+    choices: tuple[Choice, ...]
+    select: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Controls under one heading."""
+
+    name: str
+    controls: tuple[Control, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form of one model.
+
+    Attributes:
+        first: the fields that matter most, strongest first.
+        groups: all others, in the spec's order.
+    """
+
+    first: tuple[Control, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def n_fields(self) -> int:
+        """How many fields there are."""
+        return len(self.first) + sum(len(group.controls) for group in self.groups)
+
+
+def make_form(model: Model) -> Form:
+    """The form of ``model``, filled with its golden row."""
+    spec, row = model.spec, model.golden["row"]
+    controls = {
+        field.name: _control(f"f{index}", field, spec.learned[field.name], row.get(field.name))
+        for index, field in enumerate(spec.fields)
+    }
+    first = first_fields(spec, model.card)
+    groups: dict[str, list[Control]] = {}
+    for name, control in controls.items():
+        if name not in first:
+            groups.setdefault(control.field.group, []).append(control)
+    return Form(
+        tuple(controls[name] for name in first),
+        tuple(Group(name, tuple(members)) for name, members in groups.items()),
+    )
+
+
+def importance(spec: InputSpec, card: Mapping[str, Any]) -> dict[str, float]:
+    """Field -> share of the card's importance, strongest first; empty if the card has none."""
+    shares = {name: share for name, share in (card.get("importance") or {}).items() if name in spec.learned}
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
+
+
+def first_fields(spec: InputSpec, card: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ``N_FIRST`` fields to ask for first: all required ones and the strongest others, strongest first.
+
+    A card without importance leaves the spec's order.
+    """
+    ranked = [name for name, share in importance(spec, card).items() if share > 0]
+    ranked += [name for name in spec.names if name not in ranked]
+    others = [name for name in ranked if name not in spec.required]
+    chosen = {*spec.required, *others[: max(0, N_FIRST - len(spec.required))]}
+    return tuple(name for name in ranked if name in chosen)
+
+
+def _control(identity: str, field: Field, learned: Learned, value: Any) -> Control:
+    choices = tuple(_choices(field, learned)) if field.kind == "category" else ()
+    return Control(
+        id=identity,
+        field=field,
+        value=words.plain(value),
+        hint=_hint(field, learned),
+        blank="" if field.required else field.null_means or "not known",
+        choices=choices[:MAX_SUGGESTIONS],
+        select=0 < len(choices) <= MAX_CHOICES,
+    )
+
+
+def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
+    seen = learned.codes or {}
+    documented = {level.value: level.meaning for level in field.levels}
+    for value in (*documented, *sorted(set(seen) - set(documented))):
+        meaning = documented.get(value) or value
+        text = meaning if meaning.lower() == value.lower() else f"{meaning} ({value})"
+        yield Choice(value, text if value in seen else f"{text}, not in training")
+
+
+def _hint(field: Field, learned: Learned) -> str:
+    if field.kind == "category" or learned.low is None or learned.high is None:
+        return ""
+    return f"{words.number(learned.low)} to {words.number(learned.high)} in training"

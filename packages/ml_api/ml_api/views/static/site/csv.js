@@ -1,0 +1,165 @@
+// CSV as files have it: RFC 4180, a byte-order mark, any line end, semicolons or tabs, a line "sep=;" first.
+// Cells become values by the same rules as on the command line.
+
+const DELIMITERS = [",", ";", "\t"];
+const INTEGER = /^[+-]?\d{1,18}$/;
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
+const DECIMAL_COMMA = /^\s*[+-]?\d[\d.]*,\d+\s*$/;
+// What Python's str.strip() takes off.
+const STRIP = /^[\s\x1c-\x1f\x85]+|[\s\x1c-\x1f\x85]+$/g;
+const MAGIC = [
+  ["PK\x03\x04", "a workbook (.xlsx) or zip archive, not CSV text; export the sheet as CSV UTF-8"],
+  ["\x1f\x8b", "compressed by gzip, not CSV text; unpack it first"],
+  ["PAR1", "a Parquet file, not CSV text"],
+  ["\xd0\xcf\x11\xe0", "a workbook (.xls), not CSV text; export the sheet as CSV UTF-8"],
+  ["\xff\xfe", "UTF-16, not UTF-8 text; export it as CSV UTF-8"],
+  ["\xfe\xff", "UTF-16, not UTF-8 text; export it as CSV UTF-8"],
+];
+
+/** The file is no table that can be read; the message says why. */
+export class NotCSV extends Error {}
+
+/** The text of a file's bytes; throws NotCSV. */
+export function decode(buffer) {
+  const head = String.fromCharCode(...new Uint8Array(buffer, 0, Math.min(4, buffer.byteLength)));
+  const known = MAGIC.find(([magic]) => head.startsWith(magic));
+  if (known) throw new NotCSV(`This is ${known[1]}.`);
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(buffer);
+  } catch {
+    throw new NotCSV("This is not UTF-8 text; export it as CSV UTF-8.");
+  }
+}
+
+const escaped = (delimiter) => `\\u${delimiter.charCodeAt(0).toString(16).padStart(4, "0")}`;
+
+/** Yields `{cells, line}` for each row that is not blank; a quote within quotes is doubled. */
+export function* split(text, delimiter, start = 0, line = 1) {
+  const special = new RegExp(`[${escaped(delimiter)}\r\n]`, "g");
+  let at = start;
+  while (at < text.length) {
+    const began = line;
+    const cells = [];
+    let quoted = false;
+    for (;;) {
+      if (text[at] === '"') {
+        quoted = true;
+        let cell = "";
+        for (;;) {
+          const end = text.indexOf('"', at + 1);
+          if (end < 0) throw new NotCSV(`Line ${began}: a quote is opened and never closed.`);
+          cell += text.slice(at + 1, end);
+          at = end + 1;
+          if (text[at] !== '"') break;
+          cell += '"';
+        }
+        line += (cell.match(/\r\n|\r|\n/g) ?? []).length;
+        if (at < text.length && !(text[at] === delimiter || text[at] === "\r" || text[at] === "\n")) {
+          throw new NotCSV(`Line ${line}: text follows a closing quote.`);
+        }
+        cells.push(cell);
+      } else {
+        special.lastIndex = at;
+        const end = special.exec(text)?.index ?? text.length;
+        cells.push(text.slice(at, end));
+        at = end;
+      }
+      if (text[at] !== delimiter) break;
+      at += 1;
+    }
+    if (at < text.length) {
+      at += text.startsWith("\r\n", at) ? 2 : 1;
+      line += 1;
+    }
+    if (cells.length > 1 || cells[0] !== "" || quoted) yield { cells, line: began };
+  }
+}
+
+function* first(rows) {
+  const { value, done } = rows.next();
+  if (!done) yield value;
+}
+
+/** How many required fields, and how many fields, a header has if `delimiter` separates it. */
+function known(text, start, delimiter, fields) {
+  let cells = [];
+  try {
+    cells = [...first(split(text, delimiter, start))][0]?.cells ?? [];
+  } catch {
+    // Then it is another delimiter.
+  }
+  const columns = new Set(cells);
+  const found = fields.filter((field) => columns.has(field.name));
+  return [found.filter((field) => field.required).length, found.length];
+}
+
+/**
+ * A table: `columns`, `rows` of `{cells, line}`, and how the file is written.
+ *
+ * fields: `{name, required}` of those that the model knows. Throws NotCSV.
+ */
+export function read(text, fields) {
+  const bom = text.startsWith("\ufeff");
+  let start = bom ? 1 : 0;
+  let line = 1;
+  const blank = /^\s*\n/.exec(text.slice(start))?.[0] ?? "";
+  const declared = /^"?sep=([^"\r\n])"?\s*(\r\n|\r|\n)/i.exec(text.slice(start + blank.length));
+  let delimiter = declared?.[1];
+  if (declared) {
+    start += blank.length + declared[0].length;
+    line += blank.split("\n").length;
+  } else {
+    const scores = DELIMITERS.map((each) => known(text, start, each, fields));
+    delimiter = DELIMITERS.reduce((best, each, index) => {
+      const [old, now] = [scores[DELIMITERS.indexOf(best)], scores[index]];
+      return now[0] > old[0] || (now[0] === old[0] && now[1] > old[1]) ? each : best;
+    });
+  }
+  const rows = split(text, delimiter, start, line);
+  const header = rows.next().value;
+  if (!header) throw new NotCSV("The file is empty.");
+  const columns = header.cells;
+  const begins = columns[0].trimStart();
+  if (begins.includes("\0")) throw new NotCSV("This is a binary file, not CSV text.");
+  if (begins.startsWith("{")) throw new NotCSV("This is JSON, not CSV.");
+  if (begins.startsWith("<")) throw new NotCSV("This is an HTML or XML page, not CSV.");
+  const twice = [...new Set(columns.filter((column, index) => columns.indexOf(column) !== index))];
+  if (twice.length) {
+    throw new NotCSV(`The header has ${twice.map((each) => each || "a column without a name").join(", ")} more than once.`);
+  }
+  const missing = fields.filter((field) => field.required && !columns.includes(field.name));
+  if (missing.length) {
+    throw new NotCSV(`The header lacks the required columns ${missing.map((field) => field.name).join(", ")}.`);
+  }
+  const lineEnd = /\r\n|\n|\r/.exec(text)?.[0] === "\r\n" ? "\r\n" : "\n";
+  return { columns, rows: [...rows], delimiter, bom, lineEnd };
+}
+
+function number(text) {
+  const stripped = text.replace(STRIP, "");
+  if (!(INTEGER.test(stripped) || NUMBER.test(stripped))) return text;
+  const value = Number(stripped);
+  return Number.isFinite(value) ? value : text;
+}
+
+/** A cell as the value of a field `{kind, codes}`; what does not fit is left for the API to refuse. */
+export function value(field, text) {
+  const stripped = text.replace(STRIP, "");
+  if (stripped === "" || stripped === "NA") return null;
+  if (field.kind !== "category") return number(text);
+  if (!field.codes) return text;
+  const code = number(text);
+  return Number.isInteger(code) ? code : text;
+}
+
+/** Whether a cell is a number written like 12,5, which is refused. */
+export function hasDecimalComma(field, text) {
+  return field.kind !== "category" && DECIMAL_COMMA.test(text);
+}
+
+/** One row as text, quoted where it must be. */
+export function line(cells, table) {
+  const must = new RegExp(`["\r\n${escaped(table.delimiter)}]`);
+  const quote = (cell) => (must.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+  return cells.map((cell) => quote(String(cell ?? ""))).join(table.delimiter) + table.lineEnd;
+}

@@ -1,0 +1,139 @@
+// The form's controls as fields: what they hold, what is said beside them.
+
+export class Fields {
+  constructor(form) {
+    this.form = form;
+    this.controls = new Map();
+    for (const control of form.querySelectorAll("[data-kind]")) this.controls.set(control.name, control);
+  }
+
+  /** `{name, kind, codes, required}` of every field, as the reader of CSV files needs them. */
+  get specs() {
+    return [...this.controls.values()].map((control) => ({
+      name: control.name,
+      kind: control.dataset.kind,
+      codes: "codes" in control.dataset,
+      required: control.required,
+    }));
+  }
+
+  label(name) {
+    return this.controls.get(name)?.labels[0].textContent ?? name;
+  }
+
+  /** What a value of the field is called: a level's meaning, a number with its unit, or what leaving it empty says. */
+  text(name, value) {
+    const control = this.controls.get(name);
+    if (!control) return value === null ? "" : String(value);
+    if (control.tagName === "SELECT") {
+      const option = [...control.options].find((each) => each.value === String(value ?? ""));
+      if (option) return option.textContent;
+    }
+    if (value === null || value === undefined) return control.placeholder || "not known";
+    const unit = control.parentElement.querySelector(".unit")?.textContent;
+    return unit && unit !== "year" ? `${value} ${unit}` : String(value);
+  }
+
+  /** The record that the form holds; what is empty is left out. What cannot be read as a number is in `bad`. */
+  record() {
+    const record = {};
+    const bad = [];
+    for (const [name, control] of this.controls) {
+      if (control.validity.badInput) bad.push(name);
+      else if (control.value !== "") {
+        record[name] = control.dataset.kind === "category" ? control.value : Number(control.value);
+      }
+    }
+    return { record, bad };
+  }
+
+  number(name) {
+    const control = this.controls.get(name);
+    return control && control.dataset.kind !== "category" && control.value !== "" ? Number(control.value) : null;
+  }
+
+  set(name, value) {
+    const control = this.controls.get(name);
+    if (!control) return;
+    const text = value === null || value === undefined ? "" : String(value);
+    const options = control.options;
+    if (options && ![...options].some((option) => option.value === text)) control.add(new Option(text, text));
+    control.value = text;
+  }
+
+  /** Back to the typical record, with `changes`. */
+  start(changes) {
+    this.form.reset();
+    for (const [name, value] of Object.entries(changes)) this.set(name, value);
+  }
+
+  isChanged(control) {
+    if (control.tagName !== "SELECT") return control.value !== control.defaultValue;
+    return [...control.options].some((option) => option.selected !== option.defaultSelected);
+  }
+
+  /** Says `errors` (field -> text) and `warnings` (`{field, code, message}`) beside the fields that they concern. */
+  say(errors, warnings) {
+    for (const [name, control] of this.controls) {
+      const box = control.closest(".field");
+      const wrong = errors[name];
+      const remarks = warnings.filter((each) => (each.fields ?? [each.field]).includes(name));
+      const note = box.querySelector(".say");
+      const text = wrong ?? remarks.map((each) => each.message).join(" ");
+      if (note.textContent !== text) note.textContent = text;
+      box.classList.toggle("wrong", Boolean(wrong));
+      box.classList.toggle("remarked", !wrong && remarks.some((each) => each.code !== "imputed"));
+      box.classList.toggle("noted", !wrong && remarks.length > 0);
+      if (wrong) control.setAttribute("aria-invalid", "true");
+      else control.removeAttribute("aria-invalid");
+      box.classList.toggle("changed", this.isChanged(control));
+    }
+    for (const group of this.form.querySelectorAll(".group")) {
+      const count = (kind) => group.querySelectorAll(`.field.${kind}`).length;
+      const [wrong, remarked, changed] = [count("wrong"), count("remarked"), count("changed")];
+      const marks = [
+        wrong && ["wrong", `${wrong} wrong`],
+        remarked && ["remarked", `${remarked} to look at`],
+        changed && ["changed", `${changed} changed`],
+      ].filter(Boolean);
+      group.querySelector(".marks").replaceChildren(
+        ...marks.map(([kind, textContent]) => Object.assign(document.createElement("span"), { className: `mark ${kind}`, textContent })),
+      );
+      if (wrong) group.open = true;
+    }
+  }
+
+  /** Brings a field into view, unfolding its group. */
+  show(name) {
+    const control = this.controls.get(name);
+    if (!control) return;
+    const group = control.closest("details");
+    if (group) group.open = true;
+    control.closest(".field").hidden = false;
+    control.scrollIntoView({ block: "center" });
+    control.focus({ preventScroll: true });
+  }
+}
+
+/** Sums that hold among fields that belong together: [whole, [parts]] where the parts now add up to the whole. */
+export function sums(fields, together) {
+  return together
+    .map(([whole, ...parts]) => [whole, parts])
+    .filter(([whole, parts]) => {
+      const values = parts.map((part) => fields.number(part));
+      const total = fields.number(whole);
+      return parts.length > 1 && total && !values.includes(null) && Math.abs(values.reduce((a, b) => a + b, 0) - total) < 1e-9 * total;
+    });
+}
+
+/** `parts` scaled to add up to `total`, whole numbers if all were. */
+export function shared(parts, total) {
+  const old = parts.reduce((a, b) => a + b, 0);
+  const exact = parts.map((part) => (part * total) / old);
+  if (![...parts, total].every(Number.isInteger)) return exact.map((value) => Number(value.toFixed(6)));
+  const floors = exact.map(Math.floor);
+  const order = exact.map((value, index) => index).sort((a, b) => exact[b] - floors[b] - (exact[a] - floors[a]));
+  let left = total - floors.reduce((a, b) => a + b, 0);
+  for (const index of order) if (left-- > 0) floors[index] += 1;
+  return floors;
+}

@@ -1,0 +1,43 @@
+"""Names and numbers as a person reads them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+#: Below it no digits are grouped, so that a year stays one.
+_GROUPED = 10_000
+
+
+def title(name: str) -> str:
+    """A column's name as words: ``SalePrice`` and ``sale_price`` are "Sale price"; ``RMSE`` stays."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").split()
+    spelled = " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words)
+    return spelled[:1].upper() + spelled[1:]
+
+
+def article(noun: str) -> str:
+    """``noun`` with "a" or "an"."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def plain(value: Any) -> str:
+    """A value as a form's control takes it: 1459.0 is "1459", ``None`` is empty."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number to read: ``digits`` significant ones of a fraction, thousands grouped from 10,000 on."""
+    if abs(value) >= 10 ** (digits - 1) or float(value).is_integer():
+        whole = round(value)
+        return f"{whole:,}" if abs(whole) >= _GROUPED else str(whole)
+    return f"{value:.{digits}g}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share of 1 in per cent."""
+    return f"{100 * share:.{digits}f} %"
