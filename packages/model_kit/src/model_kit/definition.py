@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.encoding import Derive, Features
+from model_kit.row_warnings import Contradiction
 from model_kit.spec import Field, InputSpec, Row, Target
 
 
@@ -75,6 +76,8 @@ class ModelDefinition:
             exported node by node, which is slower to score.
         not_core: identifiers left out of the average of the core score, and of nothing else.
         rare_below: levels of a nominal category seen in fewer rows share a code.
+        together: groups of fields that only make sense together, see :class:`~model_kit.spec.InputSpec`.
+        contradictions: what cannot be true of one record at once; the row of typical values must have none.
     """
 
     name: str
@@ -90,3 +93,5 @@ class ModelDefinition:
     register_folding: Callable[[], None] = lambda: None
     not_core: frozenset[str] = frozenset()
     rare_below: int = 10
+    together: tuple[tuple[str, ...], ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()

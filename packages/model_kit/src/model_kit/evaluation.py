@@ -75,7 +75,13 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
     rows = [row for row, kept in zip(rows, keep, strict=True) if kept]
     scaled = to_estimator_scale(target[keep], definition.target)
     offset = math.fsum(scaled) / len(scaled)
-    spec = fit_spec(definition.fields, definition.target, rows, rare_below=definition.rare_below).with_offset(offset)
+    spec = fit_spec(
+        definition.fields,
+        definition.target,
+        rows,
+        together=definition.together,
+        rare_below=definition.rare_below,
+    ).with_offset(offset)
     features = FeatureMaker(spec, definition.derive)
     estimator = definition.make_estimator(spec)
     with threadpool_limits(1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from model_kit.bundle import CARD, GOLDEN, MODEL, RUN, SPEC, Bundle, read_bundle
 from model_kit.encoding import Derive, Encoded, FeatureMaker, Features
 from model_kit.errors import BundleError, NotReadyError, SpecError
+from model_kit.row_warnings import Contradiction
 from model_kit.spec import InputSpec, Row, Target
 
 #: Rows scored at a time: memory stays flat and nothing is slower.
@@ -63,13 +64,17 @@ class BundleModel:
         bundle: a bundle whose hashes have been checked.
         derive: the model package's stateless step.
         version: version of the model package's distribution.
+        contradictions: what cannot be true of one record at once, for its warnings.
 
     Raises:
         BundleError: a file's content is not what it should be; the error names it.
     """
 
-    def __init__(self, bundle: Bundle, derive: Derive, version: str) -> None:
+    def __init__(
+        self, bundle: Bundle, derive: Derive, version: str, contradictions: Iterable[Contradiction] = ()
+    ) -> None:
         self.version = version
+        self.contradictions = tuple(contradictions)
         self.card: dict[str, Any] = bundle.json(CARD)
         self.golden: dict[str, Any] = bundle.json(GOLDEN)
         try:
@@ -87,13 +92,15 @@ class BundleModel:
         self._graph = Graph(bundle.files[MODEL])
 
     @classmethod
-    def load(cls, folder: Path, derive: Derive, version: str) -> BundleModel:
+    def load(
+        cls, folder: Path, derive: Derive, version: str, contradictions: Iterable[Contradiction] = ()
+    ) -> BundleModel:
         """Verify and load the bundle in ``folder``.
 
         Raises:
             BundleError: a file is missing or damaged; the error names it.
         """
-        return cls(read_bundle(folder), derive, version)
+        return cls(read_bundle(folder), derive, version, contradictions)
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), for encoded rows."""

@@ -21,7 +21,11 @@ ENTRY_POINT_GROUP = "ml_api.models"
 
 @runtime_checkable
 class Model(Protocol):
-    """A loaded model."""
+    """A loaded model.
+
+    It may have ``contradictions``, a sequence of :class:`~model_kit.row_warnings.Contradiction`; without, its rows are
+    warned of nothing but what the spec knows.
+    """
 
     @property
     def version(self) -> str:

@@ -123,12 +123,15 @@ class Target:
         unit: unit of a prediction (``"USD"``).
         scale: ``"log"``: the estimator predicts log(target) - offset; ``"identity"``: target - offset.
         offset: added in float64 outside the graph; mean of the training target on that scale.
+        subject: what one record is, a noun in the singular (``"house"``): a prediction is explained beside that of
+            a typical one.
     """
 
     name: str
     unit: str
     scale: Literal["log", "identity"] = "log"
     offset: float = 0.0
+    subject: str = "record"
 
 
 @dataclass(frozen=True)
@@ -139,11 +142,14 @@ class InputSpec:
         fields: in the order of the encoded matrix's columns.
         learned: field name -> what fitting added.
         target: what is predicted.
+        together: groups of fields that only make sense together (parts and their sum): explanations switch the
+            fields of a group as one, and name it by the first.
     """
 
     fields: tuple[Field, ...]
     learned: Mapping[str, Learned]
     target: Target
+    together: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         names = [field.name for field in self.fields]
@@ -151,6 +157,16 @@ class InputSpec:
             raise SpecError("a field is declared twice")
         if set(names) != set(self.learned):
             raise SpecError("what was learned is not about the declared fields")
+        grouped: set[str] = set()
+        for group in self.together:
+            if len(group) < 2:
+                raise SpecError(f"together: {', '.join(group) or 'nothing'} is no group of fields")
+            for name in group:
+                if name not in self.learned:
+                    raise SpecError(f"together: there is no field {name}")
+                if name in grouped:
+                    raise SpecError(f"together: {name} is named twice")
+                grouped.add(name)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -175,6 +191,7 @@ class InputSpec:
         document = {
             "format": FORMAT,
             "target": asdict(self.target),
+            "together": self.together,
             "fields": [
                 _without_defaults(field) | {"learned": asdict(self.learned[field.name])} for field in self.fields
             ],
@@ -202,7 +219,9 @@ class InputSpec:
                 field = Field(**entry, levels=levels)
                 fields.append(field)
                 learned[field.name] = Learned(**(facts | {"bins": tuple(facts["bins"])}))
-            return cls(tuple(fields), learned, Target(**document["target"]))
+            # Older files have no groups.
+            together = tuple(tuple(group) for group in document.get("together", ()))
+            return cls(tuple(fields), learned, Target(**document["target"]), together)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SpecError(f"not a spec of format {FORMAT}: {error!r}") from error
 
@@ -223,6 +242,7 @@ def fit_spec(
     target: Target,
     rows: Iterable[Row],
     *,
+    together: tuple[tuple[str, ...], ...] = (),
     rare_below: int = 10,
     n_bins: int = 10,
 ) -> InputSpec:
@@ -232,6 +252,7 @@ def fit_spec(
         fields: the declared fields, in column order.
         target: what is predicted; its offset is kept.
         rows: validated training rows.
+        together: groups of fields that only make sense together.
         rare_below: levels of a nominal category seen in fewer rows than this share the code ``RARE``.
         n_bins: drift bins of a number; edges are quantiles, so fewer where values repeat.
 
@@ -251,7 +272,7 @@ def fit_spec(
             learned[field.name] = _learn_category(field, [str(value) for value in present], missing, rare_below)
         else:
             learned[field.name] = _learn_number(field, [float(value) for value in present], missing, n_bins)
-    return InputSpec(fields, learned, target)
+    return InputSpec(fields, learned, target, together)
 
 
 def _learn_category(field: Field, present: list[str], missing: float, rare_below: int) -> Learned:

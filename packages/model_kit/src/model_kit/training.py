@@ -13,10 +13,12 @@ from typing import Any
 
 from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, RUN, SPEC, dump_json, write_bundle
 from model_kit.definition import Dataset, ModelDefinition
+from model_kit.errors import SpecError
 from model_kit.evaluation import Evaluation, cross_validate, fit, require_floors
 from model_kit.export import Export, to_onnx
 from model_kit.generation import golden_row
 from model_kit.reference import reference
+from model_kit.row_warnings import check_contradictions
 from model_kit.source import source_digest
 
 #: Libraries that decide what a training gives.
@@ -49,7 +51,9 @@ def train(
     Raises:
         FloorError: the model scores below the package's floors.
         ExportError: the graph does not agree with the estimator.
+        SpecError: a contradiction is about a field that does not exist, or the row of typical values has one.
     """
+    check_contradictions(definition.contradictions, definition.fields)
     evaluation: Evaluation | None = None
     if cv:
         evaluation = cross_validate(definition, dataset)
@@ -59,6 +63,9 @@ def train(
     fitted = fit(definition, dataset.rows, dataset.target)
     fit_seconds = time.perf_counter() - start
     golden = definition.repair(golden_row(fitted.spec))
+    for contradiction in definition.contradictions:
+        if message := contradiction.find(golden):
+            raise SpecError(f"the row of typical values contradicts itself: {message}; repair has to mend it")
     golden_prediction = float(fitted.predict([golden])[0])
     say("Exporting, and comparing the graph with scikit-learn")
     definition.register_folding()

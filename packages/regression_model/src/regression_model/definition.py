@@ -5,9 +5,10 @@ from __future__ import annotations
 from model_kit.definition import ModelDefinition
 
 from regression_model import __version__
+from regression_model.contradictions import CONTRADICTIONS
 from regression_model.derive import derive
 from regression_model.estimator import keep_for_training, make_estimator, register_converters, register_folding
-from regression_model.fields import FIELDS, NOT_CORE, TARGET
+from regression_model.fields import FIELDS, NOT_CORE, TARGET, TOGETHER
 from regression_model.floors import FLOORS
 from regression_model.identities import repair
 
@@ -24,4 +25,6 @@ DEFINITION = ModelDefinition(
     register_folding=register_folding,
     floors=FLOORS,
     not_core=NOT_CORE,
+    together=TOGETHER,
+    contradictions=CONTRADICTIONS,
 )

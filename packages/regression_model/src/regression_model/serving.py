@@ -13,6 +13,7 @@ from model_kit.errors import BundleError
 from model_kit.model import BundleModel
 
 import regression_model
+from regression_model.contradictions import CONTRADICTIONS
 from regression_model.derive import derive
 from regression_model.fields import FIELDS
 
@@ -50,7 +51,7 @@ def load() -> BundleModel:
 
 
 def _load(bundle: Bundle, stated: str) -> BundleModel:
-    model = BundleModel(bundle, derive, stated)
+    model = BundleModel(bundle, derive, stated, CONTRADICTIONS)
     # ``derive`` finds its columns by position.
     if model.spec.names != tuple(field.name for field in FIELDS):
         raise BundleError(SPEC, "its fields are not those of this version of the package; train again")
