@@ -9,6 +9,7 @@ ModelKitError
 ├── NotReadyError       a loaded model does not score its golden row
 ├── ExportError         the exported graph disagrees with the estimator
 ├── CannotFoldError     an estimator has a part that folding has no rule for
+├── CannotExplainError  a model has no typical prediction that others could be compared with
 └── FloorError          a model scores below the package's absolute floors
 """
 
@@ -57,6 +58,10 @@ class ExportError(ModelKitError):
 
 class CannotFoldError(ModelKitError):
     """An estimator has a part that folding has no rule for; the plain export may still write it."""
+
+
+class CannotExplainError(ModelKitError):
+    """A model has no typical prediction that others could be compared with."""
 
 
 class FloorError(ModelKitError):

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 
 from model_kit import jsontext
-from model_kit.encoding import Encoder
+from model_kit.encoding import Encoded, Encoder
+from model_kit.explanation import Explainer, Explanation
 from model_kit.fastlane import FastLane
 from model_kit.protocol import Model
+from model_kit.row_warnings import RowWarning, RowWarnings
 from model_kit.validation import WHOLE_ROW, RowErrors, Validator
 
 #: A score that is no number is this row's error; its neighbours keep their predictions.
 NOT_FINITE = "The model gives no finite prediction for this row."
 #: Records that are taken up together: what they need beside themselves is gone before the next are.
 CHUNK = 1000
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,21 @@ class Answer:
     predictions: list[float | None]
     errors: dict[int, RowErrors]
     n_fast: int
+
+
+@dataclass(frozen=True, slots=True)
+class DetailedAnswer(Answer):
+    """An answer with what else was asked for; each list has one element for each record, in order, or is ``None``.
+
+    Attributes:
+        intervals: lowest and highest; ``None`` exactly where there is no prediction.
+        explanations: ``None`` where there is no prediction, or none that can be told in finite numbers.
+        warnings: empty where there is nothing to say, ``None`` exactly where there is no prediction.
+    """
+
+    intervals: list[tuple[float, float] | None] | None = None
+    explanations: list[Explanation | None] | None = None
+    warnings: list[list[RowWarning] | None] | None = None
 
 
 class Predictor:
@@ -62,6 +83,62 @@ class Predictor:
             errors |= {start + position: messages for position, messages in answer.errors.items()}
             n_fast += answer.n_fast
         return Answer(predictions, errors, n_fast)
+
+    def detailed(
+        self,
+        records: Sequence[object],
+        *,
+        interval: float | None = None,
+        explain: int | None = None,
+        warnings: bool = False,
+    ) -> DetailedAnswer:
+        """The same predictions and errors as without details, and for each prediction what is asked for.
+
+        Args:
+            records: as for a call.
+            interval: level of the intervals, as :class:`~model_kit.intervals.Intervals` takes it.
+            explain: how many contributions each explanation shows; a row takes as long as predictions of
+                some 400 rows.
+            warnings: whether to look for what deserves a word.
+
+        Raises:
+            CannotExplainError: the model has no typical prediction to compare with.
+        """
+        answer = self(records)
+        scored = {position: value for position, value in enumerate(answer.predictions) if value is not None}
+        sent: list[Any] = []
+        if explain is not None or warnings:
+            sent = [_value(records[position]) for position in scored]
+
+        def aligned(found: Iterable[T]) -> list[T | None]:
+            """``found`` for the records that were scored, ``None`` for the others."""
+            of = dict(zip(scored, found, strict=True))
+            return [of.get(position) for position in range(len(records))]
+
+        explanations = remarks = None
+        if explain is not None:
+            explainer = self._explainer
+            each = zip(self._encoded(sent), scored.values(), sent, strict=True)
+            explanations = aligned(explainer.explain(row, value, record, explain) for row, value, record in each)
+        if warnings:
+            remarks = aligned(map(self._warnings, sent))
+        return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, None, explanations, remarks)
+
+    def _encoded(self, records: Sequence[object]) -> Encoded:
+        """Records that are valid, in order."""
+        accepted = self._fast_lane(records)
+        encoded = np.empty((len(records), accepted.encoded.shape[1]))
+        encoded[accepted.positions] = accepted.encoded
+        encoded[accepted.declined] = self._encode(self._validate([records[one] for one in accepted.declined]).rows)
+        return encoded
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.model)
+
+    @cached_property
+    def _warnings(self) -> RowWarnings:
+        return RowWarnings(self.model)
 
     def _answer(self, records: Sequence[object]) -> Answer:
         accepted = self._fast_lane(records)
