@@ -90,6 +90,10 @@ def test_document_without_a_model_is_valid() -> None:
         "/docs",
         "/redoc",
         "/docs/assets/{file}",
+        "/",
+        "/try/{model}",
+        "/card/{model}",
+        "/assets/{digest}/{file}",
     ]
 
 
@@ -97,7 +101,7 @@ def test_document_says_what_it_is_of(document: dict[str, Any]) -> None:
     assert document["info"]["version"] == ml_api.__version__
     assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
     assert document["servers"] == [{"url": "/", "description": "This server"}]
-    assert [tag["name"] for tag in document["tags"]] == ["rides", "Models", "Service", "Documentation"]
+    assert [tag["name"] for tag in document["tags"]] == ["rides", "Models", "Service", "Documentation", "Pages"]
     identities = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     assert len(set(identities)) == len(identities)
     assert "predict_rides" in identities
@@ -109,7 +113,7 @@ def test_identifiers_keep_all_that_may_be_in_one() -> None:
 
 def test_every_route_and_method_is_in_the_document(app: API, document: dict[str, Any]) -> None:
     routes = {
-        (rule.rule.replace("<name>", "rides").replace("<file>", "{file}"), method.lower())
+        (rule.rule.replace("<name>", "rides").replace("<", "{").replace(">", "}"), method.lower())
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
@@ -161,7 +165,8 @@ def test_examples_that_cannot_be_sent_are_these(document: dict[str, Any]) -> Non
         f"{name} refused"
         for name in ("MalformedRequest", "RequestTimeout", "URITooLong", "ExpectationFailed", "HeadersTooLarge")
     }
-    server |= {f"get {path} 414 refused" for path in ("/v1/models/rides/sample", "/docs/assets/{file}")}
+    paths = ("/v1/models/rides/sample", "/docs/assets/{file}", "/try/{model}", "/card/{model}", "/assets/{digest}/{file}")
+    server |= {f"get {path} 414 refused" for path in paths}
     internal = {place for place in places if place.endswith("500 internal")} | {"InternalServerError internal"}
     assert places == own | server | internal
 

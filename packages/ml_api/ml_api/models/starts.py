@@ -13,47 +13,58 @@ from model_kit.spec import RARE, Field, Learned, Value
 
 #: Levels of one category that are tried.
 MAX_LEVELS = 60
+LOW, HIGH = "Low end", "High end"
 
 
 def starts(predictor: Predictor, strongest: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Name -> what differs from the golden row, of records that the model prices lower and higher.
+    """Name -> what differs from the golden row, of records that the model predicts lower and higher.
+
+    Nothing is changed that would contradict another field, but for the parts of a sum: whoever shows the record
+    shares the sum out among them.
 
     Args:
         predictor: the model.
         strongest: the fields to change, strongest first.
     """
+    spec = predictor.model.spec
     typical = dict(predictor.model.golden["row"])
-    alternatives = {name: list(_alternatives(predictor, typical, name)) for name in strongest}
-    flat = [typical, *(typical | change for changes in alternatives.values() for change in changes)]
-    predictions = iter(predictor(flat).predictions)
-    middle = next(predictions)
-    found: dict[str, dict[str, Any]] = {"Low end": {}, "High end": {}}
+    fields = {field.name: field for field in spec.fields}
+    tried = [(name, value) for name in strongest for value in _values(fields[name], spec.learned[name])]
+    middle, *predictions = predictor([typical, *(typical | {name: value} for name, value in tried)]).predictions
     if middle is None:
         return {}
-    for changes in alternatives.values():
-        scored = [(value, change) for change in changes if (value := next(predictions)) is not None]
-        if not scored:
-            continue
-        lowest, highest = min(scored, key=lambda pair: pair[0]), max(scored, key=lambda pair: pair[0])
-        if lowest[0] < middle:
-            found["Low end"] |= lowest[1]
-        if highest[0] > middle:
-            found["High end"] |= highest[1]
-    return {name: changes for name, changes in found.items() if changes}
+    found: dict[str, dict[str, Any]] = {LOW: {}, HIGH: {}}
+    allowed = _contradictions(predictor, typical)
+    for start, sign in ((LOW, -1), (HIGH, 1)):
+        for field in strongest:
+            better = {
+                value: sign * (prediction - middle)
+                for (name, value), prediction in zip(tried, predictions, strict=True)
+                if name == field and prediction is not None
+            }
+            for value in sorted(better, key=better.__getitem__, reverse=True):
+                if better[value] <= 0:
+                    break
+                if _contradictions(predictor, typical | found[start] | {field: value}) <= allowed:
+                    found[start][field] = value
+                    break
+    return {start: changes for start, changes in found.items() if changes}
 
 
-def _alternatives(predictor: Predictor, typical: Mapping[str, Any], name: str) -> Iterable[dict[str, Any]]:
-    spec = predictor.model.spec
-    field = next(field for field in spec.fields if field.name == name)
-    for value in _values(field, spec.learned[name]):
-        if value != typical.get(name):
-            yield {name: value}
+def _contradictions(predictor: Predictor, record: Mapping[str, Any]) -> set[tuple[str, ...]]:
+    """The fields of each contradiction in a record, but for those among fields that belong together."""
+    answer = predictor.detailed([record], warnings=True)
+    ((*warnings,),) = answer.warnings or [[]]
+    groups = [set(group) for group in predictor.model.spec.together]
+    about = {tuple(warning["fields"]) for warning in warnings if len(warning["fields"]) > 1}
+    return {fields for fields in about if not any(set(fields) <= group for group in groups)}
 
 
 def _values(field: Field, learned: Learned) -> Iterable[Value]:
-    """The quarters of a number in training; the common levels of a category."""
+    """The quantiles of a number between the quarters; the common levels of a category."""
     if field.kind == "category":
         yield from sorted(level for level, code in (learned.codes or {}).items() if code != RARE)[:MAX_LEVELS]
-    elif learned.bins:
-        for edge in (learned.bins[len(learned.bins) // 4], learned.bins[3 * len(learned.bins) // 4]):
-            yield int(edge) if field.kind == "integer" else edge
+        return
+    bins = learned.bins
+    for edge in bins[len(bins) // 4 : 3 * len(bins) // 4 + 1]:
+        yield int(edge) if field.kind == "integer" else edge

@@ -56,7 +56,7 @@ class About:
 
     Attributes:
         name, version: the model's.
-        subject: what one record is, with its article ("a house").
+        subject: what one record is, with its article ("a ride").
         noun: the same without it.
         target: what is predicted; ``title`` is its name in words.
         synthetic, evaluated: whether the data are made up, whether the scores are known.
@@ -92,8 +92,8 @@ class About:
 def describe(name: str, model: Model) -> About:
     """What the pages tell of ``model``."""
     spec, card = model.spec, model.card
-    noun = getattr(spec.target, "subject", "record")
-    columns, rows = _coverage(card.get("coverage") or ())
+    noun = spec.target.subject
+    columns, rows = _coverage(card.get("coverage"), spec.target.unit)
     return About(
         name=name,
         version=model.version,
@@ -137,8 +137,18 @@ def _bars(spec: InputSpec, card: Mapping[str, Any]) -> tuple[Bar, ...]:
     )
 
 
-def _coverage(table: Any) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    return (), ()
+def _coverage(table: Mapping[str, Any] | None, unit: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Header and rows: how much each range promises, and holds overall and by third of the prediction."""
+    if not table:
+        return (), ()
+    low, high = map(words.number, table["edges"])
+    header = ("Promised", "Held", f"below {low} {unit}", f"{low} to {high}", f"above {high}", "Mean width")
+    rows = []
+    for row in table["levels"]:
+        shares = [row["overall"], *row["thirds"], row["relative_width"]]
+        told = ["–" if share is None else words.percent(share, 1) for share in shares]
+        rows.append((words.percent(row["level"]), *told))
+    return header, tuple(rows)
 
 
 def _distribution(found: Any, target: Target) -> Distribution | None:
@@ -151,13 +161,22 @@ def _distribution(found: Any, target: Target) -> Distribution | None:
 
 def _facts(model: Model) -> dict[str, dict[str, str]]:
     """The card's entries that are plain values, heading by heading; what has its own place on the page is left out."""
-    lineage = dict(model.lineage)
-    data = dict(model.card.get("data") or {})
+    card, lineage = model.card, model.lineage
+    agreement, graph = card.get("agreement") or {}, card.get("graph") or {}
+    data = card.get("data") or {}
     found = {
-        "Data": data,
-        "Lineage": {name: lineage.get(name) for name in ("trained_at", "git_commit", "artifact_sha256")},
-        "Export": {**(model.card.get("agreement") or {}), **(model.card.get("graph") or {})},
-        "Libraries": dict(model.card.get("libraries") or {}),
+        "Data": {words.title(name): value for name, value in data.items()},
+        "Lineage": {
+            "Trained": lineage.get("trained_at"),
+            "Git commit": lineage.get("git_commit"),
+            "Artefact’s sha256": lineage.get("artifact_sha256"),
+        },
+        "Export": {
+            "Off by at most, training rows": agreement.get("train"),
+            "Off by at most, made-up rows": agreement.get("generated"),
+            "Nodes of the graph": graph.get("nodes"),
+        },
+        "Libraries": dict(card.get("libraries") or {}),
     }
     return {
         heading: texts

@@ -10,7 +10,7 @@ _GROUPED = 10_000
 
 
 def title(name: str) -> str:
-    """A column's name as words: ``SalePrice`` and ``sale_price`` are "Sale price"; ``RMSE`` stays."""
+    """A column's name as words: ``TripFare`` and ``trip_fare`` are "Trip fare"; ``RMSE`` stays."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").split()
     spelled = " ".join(word if word.isupper() and len(word) > 1 else word.lower() for word in words)
     return spelled[:1].upper() + spelled[1:]

@@ -14,7 +14,7 @@ from ml_api.views import responses
 from ml_api.views.openapi.model_paths import ModelPaths
 from ml_api.views.openapi.parts import add_components
 from ml_api.views.openapi.record import Records
-from ml_api.views.openapi.service_paths import add_documentation, add_models, add_service
+from ml_api.views.openapi.service_paths import add_documentation, add_models, add_pages, add_service
 
 _DESCRIPTION = """\
 Send records, get one prediction or one error for each, in the order sent. No record is dropped, ever.
@@ -65,4 +65,5 @@ def build(
     add_models(document, responses.describe_models(models, broken))
     add_service(document, version)
     add_documentation(document)
+    add_pages(document)
     return document.to_dict()

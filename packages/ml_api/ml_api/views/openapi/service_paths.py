@@ -1,4 +1,4 @@
-"""The paths that there are whatever is installed: the list of models, health, version, documentation."""
+"""The paths that there are whatever is installed: the list of models, health, version, documentation, pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from apispec import APISpec
 
-from ml_api.views import assets, schemas
+from ml_api.views import assets, schemas, site
 from ml_api.views.openapi import examples
 from ml_api.views.openapi.examples import Examples, example, request
 from ml_api.views.openapi.parts import (
@@ -65,20 +65,41 @@ def add_documentation(document: APISpec) -> None:
     for path, tool in (("/docs", "Swagger UI"), ("/redoc", "ReDoc")):
         page = answer("A page.", HTML, {"type": "string"}, {}, "Cache-Control", "Content-Security-Policy")
         _get(document, tag, path, f"This document in {tool}", {"200": page})
-    content = {content_type: {"schema": {"type": "string"}} for content_type in assets.CONTENT_TYPES.values()}
-    file = {"description": "The file.", "headers": headers(*cached), "content": content}
-    name = {
-        "name": "file",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "enum": list(assets.CONTENT_TYPES)},
-    }
-    answers = {"200": file, "404": response("NotFound")} | unchanged
-    _get(document, tag, "/docs/assets/{file}", "A script or style of the pages", answers, parameters=[name])
+    _files(document, tag, "/docs/assets/{file}", assets.CONTENT_TYPES)
+
+
+def add_pages(document: APISpec) -> None:
+    """The pages for people, and what they are made of."""
+    tag = "Pages"
+    document.tag({"name": tag, "description": "Forms and model cards, for people with a browser"})
+    ready, broken = (
+        answer(text, HTML, {"type": "string"}, {}, "ETag", "Cache-Control", "Content-Security-Policy")
+        for text in ("A page.", "A page that says why the model cannot answer, or that none is installed.")
+    )
+    answers = {"200": ready, "503": broken, "304": response("NotModified")}
+    _get(document, tag, "/", "The form of the default model", answers)
+    answers["404"] = response("NotFound")
+    for path, summary in (("/try/{model}", "The form of a model"), ("/card/{model}", "What is known of a model")):
+        _get(document, tag, path, summary, answers, parameters=[_parameter("model")])
+    digest = _parameter("digest", example=site.digest())
+    _files(document, tag, "/assets/{digest}/{file}", site.CONTENT_TYPES, digest)
+
+
+def _files(document: APISpec, tag: str, path: str, types: Mapping[str, str], *parameters: dict[str, Any]) -> None:
+    """Files that pages are made of: name -> type."""
+    content = {content_type: {"schema": {"type": "string"}} for content_type in types.values()}
+    file = {"description": "The file.", "headers": headers("ETag", "Cache-Control"), "content": content}
+    answers = {"200": file, "404": response("NotFound"), "304": response("NotModified")}
+    chosen = [*parameters, _parameter("file", enum=list(types))]
+    _get(document, tag, path, "A script or style of the pages", answers, parameters=chosen)
+
+
+def _parameter(name: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", **schema}}
 
 
 def _get(document: APISpec, tag: str, path: str, summary: str, answers: Answers, **more: Any) -> None:
-    identity = identifier(path.split("{", 1)[0].strip("/"))
+    identity = identifier(path.split("{", 1)[0].strip("/")) or "home"
     document.path(path, operations={"get": operation(tag, identity, summary, answers, **more)})
 
 

@@ -1,4 +1,4 @@
-// A CSV file, priced in batches and given back with its columns kept and others added. No row is lost, order is kept.
+// A CSV file, answered in batches and given back with its columns kept and others added. No row is lost, order is kept.
 
 import { predict } from "./api.js";
 import * as csv from "./csv.js";
@@ -49,7 +49,7 @@ function fault(cells, width) {
 }
 
 /** Asks about every row of `table`; `tell(done)` is called after each batch. Rows not reached say why. */
-export async function priced(table, fields, url, size, signal, tell) {
+export async function answered(table, fields, url, size, signal, tell) {
   const position = new Map(table.columns.map((column, index) => [column, index]));
   const known = fields.filter((field) => position.has(field.name));
   const results = table.rows.map(({ cells, line }) => ({ cells, line, prediction: null, interval: null, warnings: "", error: "" }));

@@ -65,7 +65,7 @@ export function histogram(svg, values, scale, count = 30) {
   return { edges: [back(low), back(high)], scale: logarithmic ? "log" : "identity" };
 }
 
-/** Rows of a waterfall: `steps` are `{label, detail, from, to, amount, kind}` in the target's unit. */
+/** Rows of a waterfall: `steps` are `{label, detail, from, to, amount, share, kind}` in the target's unit. */
 export function waterfall(list, steps) {
   const all = steps.flatMap((step) => [step.from, step.to]);
   const [low, high] = [Math.min(...all), Math.max(...all)];
@@ -74,13 +74,15 @@ export function waterfall(list, steps) {
     ...steps.map((step) => {
       const row = document.createElement("li");
       row.className = step.kind;
-      const label = Object.assign(document.createElement("span"), { className: "what", textContent: step.label });
+      const label = Object.assign(document.createElement("span"), { className: "what", title: step.label });
+      label.append(Object.assign(document.createElement("span"), { className: "name", textContent: step.label }));
       if (step.detail) label.append(Object.assign(document.createElement("span"), { className: "quiet", textContent: step.detail }));
       const svg = shape("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" });
       const total = step.kind === "total";
       const [a, b] = [Math.min(step.from, step.to), Math.max(step.from, step.to)].map((value) => (100 * (value - low)) / span);
       svg.append(shape("rect", total ? { x: Math.max(0, b - 0.8), width: 0.8, height: 10 } : { x: a, width: Math.max(0.8, b - a), height: 10 }));
       const amount = Object.assign(document.createElement("span"), { className: "amount", textContent: step.amount });
+      if (step.share) amount.append(Object.assign(document.createElement("span"), { className: "quiet", textContent: step.share }));
       row.append(label, svg, amount);
       return row;
     }),

@@ -118,7 +118,7 @@ export class Fields {
 /** Sums that hold among fields that belong together: [whole, [parts]] where the parts now add up to the whole. */
 export function sums(fields, together) {
   return together
-    .map(([whole, ...parts]) => [whole, parts])
+    .map(([whole, ...parts]) => [whole, parts.filter((part) => fields.controls.get(part)?.dataset.kind !== "category")])
     .filter(([whole, parts]) => {
       const values = parts.map((part) => fields.number(part));
       const total = fields.number(whole);

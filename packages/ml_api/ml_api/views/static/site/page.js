@@ -1,7 +1,7 @@
 // The page that asks one model: wires the form, the answer and the file to the API.
 
 import { Trouble, predict, sample } from "./api.js";
-import { added, file as fileOf, priced } from "./batch.js";
+import { added, file as fileOf, answered } from "./batch.js";
 import { axis, histogram, mark, waterfall, writeAxis } from "./chart.js";
 import { NotCSV, decode, line as csvLine, read } from "./csv.js";
 import { Fields, shared, sums } from "./fields.js";
@@ -77,13 +77,13 @@ function show(answer, bad) {
     return;
   }
   $("trouble").hidden = true;
-  $("price").textContent = money.full(prediction);
-  $("price").classList.remove("none");
+  $("prediction").textContent = money.full(prediction);
+  $("prediction").classList.remove("none");
   const interval = answer.intervals?.[0] ?? null;
   $("range").hidden = !interval;
   const range = interval ? `${money.bare(interval[0])} to ${money.full(interval[1])}` : "";
-  $("rangetext").textContent = interval ? `of such cases lie from ${range}` : "";
-  $("barprice").textContent = money.full(prediction);
+  $("rangetext").textContent = range;
+  $("barprediction").textContent = money.full(prediction);
   $("barrange").textContent = interval ? `${money.short(interval[0])} – ${money.short(interval[1])}` : "";
   if (place) mark($("spread").querySelector("svg"), place, prediction, interval);
   reasons(answer.explanations?.[0] ?? null, prediction);
@@ -98,9 +98,9 @@ function say(text) {
 /** No prediction, and why; `name` is the field to mend. */
 function nothing(text, name) {
   clearTimeout(speaking);
-  $("price").textContent = "–";
-  $("price").classList.add("none");
-  $("barprice").textContent = "–";
+  $("prediction").textContent = "–";
+  $("prediction").classList.add("none");
+  $("barprediction").textContent = "–";
   $("barrange").textContent = name ? "a field is wrong" : text;
   for (const id of ["range", "why"]) $(id).hidden = true;
   if (place) mark($("spread").querySelector("svg"), place, null, null);
@@ -117,12 +117,14 @@ function reasons(explanation, prediction) {
   $("why").hidden = !explanation;
   if (!explanation) return;
   const { baseline, contributions, rest } = explanation;
+  $("falls").hidden = !contributions.length;
+  $("same").hidden = contributions.length > 0;
   let at = baseline.prediction;
   const name = baseline.name[0].toUpperCase() + baseline.name.slice(1);
   const steps = [{ label: name, from: at, to: at, amount: money.bare(at), kind: "total" }];
   const step = (label, detail, { amount, percent: share }) => {
-    const title = share === null ? money.signed(amount) : `${money.signed(amount)} · ${percent(share)}`;
-    steps.push({ label, detail, from: at, to: at + amount, amount: title, kind: amount < 0 ? "down" : "up" });
+    const kind = amount < 0 ? "down" : "up";
+    steps.push({ label, detail, from: at, to: at + amount, amount: money.signed(amount), share: share === null ? "" : percent(share), kind });
     at += amount;
   };
   for (const each of contributions) step(fields.label(each.field), fields.text(each.field, each.value), each);
@@ -183,7 +185,12 @@ async function start(chip) {
       return;
     }
   }
-  fields.start(changes);
+  fields.start({});
+  adding = kind in facts.starts ? sums(fields, facts.together) : [];
+  for (const [name, value] of Object.entries(changes)) {
+    fields.set(name, value);
+    keepSums(name);
+  }
   adding = sums(fields, facts.together);
   ask();
 }
@@ -260,7 +267,7 @@ async function take(file) {
     $("run").hidden = false;
     tell(0);
     const options = { ...extras(), warnings: true };
-    const { results, commas } = await priced(table, fields.specs, address(options), facts.batch, controller.signal, tell);
+    const { results, commas } = await answered(table, fields.specs, address(options), facts.batch, controller.signal, tell);
     if (running !== controller) return;
     $("run").hidden = true;
     summary(file, table, results, commas, (performance.now() - began) / 1000);
@@ -281,7 +288,7 @@ function summary(file, table, results, commas, seconds) {
     ["Not predicted", failed.length.toLocaleString(), failed.length ? "given back with the reason" : ""],
     ["With warnings", results.filter((row) => row.warnings).length.toLocaleString(), ""],
   ];
-  if (sorted.length) tiles.push(["Median", money.bare(sorted[sorted.length >> 1]), facts.unit]);
+  if (sorted.length) tiles.push(["Median", money.full(sorted[sorted.length >> 1]), ""]);
   $("tiles").replaceChildren(
     ...tiles.map(([name, value, text]) => {
       const tile = make("div");

@@ -1,0 +1,375 @@
+"""The pages for people, as they are sent; what a browser makes of them is in test_page_browser.py."""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from model_kit.errors import NotReadyError
+from model_kit.model import BundleModel
+from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
+
+from ml_api.app import create_app
+from ml_api.models.starts import starts
+from ml_api.settings import Settings
+from ml_api.views import site, words
+from ml_api.views.form import N_FIRST, first_fields, make_form
+
+LARGEST_PAGE = 150_000
+
+
+def with_card(model: BundleModel, **entries: Any) -> BundleModel:
+    model.card = dict(model.card) | entries
+    return model
+
+
+def client_of(*models: BundleModel, **settings: Any) -> FlaskClient:
+    return create_app(Settings(**settings), {f"rides{n or ''}": (lambda m=m: m) for n, m in enumerate(models)}).test_client()
+
+
+def text(response: Any) -> str:
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.get_data(as_text=True))))
+
+
+def facts(response: Any) -> dict[str, Any]:
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', response.get_data(as_text=True))
+    document: dict[str, Any] = json.loads(found)
+    return document
+
+
+def control(page: str, name: str) -> str:
+    (found,) = re.findall(rf'<(?:input|select) [^>]*name="{name}"[^>]*>', page)
+    return str(found)
+
+
+def test_form_is_made_from_the_spec(client: FlaskClient) -> None:
+    response = client.get("/")
+    page = response.get_data(as_text=True)
+    assert (response.status_code, response.content_type) == (200, "text/html; charset=utf-8")
+    distance = control(page, "distance")
+    assert 'type="number"' in distance
+    assert 'step="any"' in distance
+    assert 'min="0"' in distance
+    assert 'value="3.5"' in distance
+    assert " required" in distance
+    passengers = control(page, "passengers")
+    assert 'step="1"' in passengers
+    assert 'min="1"' in passengers
+    assert 'max="8"' in passengers
+    assert " required" not in passengers
+    assert 'placeholder="not known"' in passengers
+    assert ">km</span>" in page
+    assert "0.4 to 32 in training" in page
+    assert "data-codes" in control(page, "comfort")
+    assert "data-codes" not in control(page, "zone")
+    options = re.findall(r'<option value="([^"]*)"( selected)?>([^<]*)</option>', page)
+    assert ("A", " selected", "Centre (A)") in options
+    assert ("B", "", "Suburbs (B)") in options
+    assert ("", "", "not asked for") in options
+    assert ("2", " selected", "Standard (2)") in options
+    assert ("3", "", "Luxury (3), not in training") in options
+
+
+def test_every_control_has_its_label_and_its_descriptions(client: FlaskClient) -> None:
+    page = client.get("/").get_data(as_text=True)
+    identities = re.findall(r'\sid="([^"]+)"', page)
+    assert len(identities) == len(set(identities))
+    for name in ("distance", "passengers", "zone", "comfort"):
+        found = control(page, name)
+        (identity,) = re.findall(r' id="([^"]+)"', found)
+        assert f'<label for="{identity}">' in page
+        (described,) = re.findall(r'aria-describedby="([^"]+)"', found)
+        assert set(described.split()) < set(identities)
+
+
+def test_fields_that_matter_most_come_first(bundle: Path) -> None:
+    model = load_rides(bundle)
+    shares = {"comfort": 0.2, "distance": 0.5, "passengers": 0.0, "zone": 0.3, "gone": 0.4}
+    assert first_fields(model.spec, {"importance": shares}) == ("distance", "zone", "comfort", "passengers")
+    assert first_fields(model.spec, {}) == ("distance", "passengers", "zone", "comfort")
+    assert first_fields(model.spec, {"importance": None}) == ("distance", "passengers", "zone", "comfort")
+
+
+def test_required_fields_are_among_the_first_and_the_rest_is_grouped(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert N_FIRST == 10
+    monkeypatch.setattr("ml_api.views.form.N_FIRST", 3)
+    model = with_card(load_rides(bundle), importance={"comfort": 0.6, "passengers": 0.3, "zone": 0.1})
+    form = make_form(model)
+    assert [each.field.name for each in form.first] == ["comfort", "zone", "distance"]
+    assert [(group.name, [each.field.name for each in group.controls]) for group in form.groups] == [
+        ("Ride", ["passengers"])
+    ]
+    assert form.n_fields == 4
+    monkeypatch.setattr("ml_api.views.form.N_FIRST", 1)
+    assert [each.field.name for each in make_form(model).first] == ["zone", "distance"]
+
+
+def test_category_without_levels_is_typed_and_one_of_many_is_suggested(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_api.views.form.MAX_CHOICES", 1)
+    page = client_of(load_rides(bundle)).get("/").get_data(as_text=True)
+    found = control(page, "zone")
+    assert found.startswith("<input")
+    (suggestions,) = re.findall(r'list="([^"]+)"', found)
+    assert f'<datalist id="{suggestions}"><option value="A">Centre (A)</option>' in page
+
+
+def test_starts_are_predicted_lower_and_higher_than_the_typical_record(client: FlaskClient) -> None:
+    found = facts(client.get("/"))["starts"]
+    assert list(found) == ["High end", "Low end"]
+    low, typical, high = (
+        client.post("/v1/predict/rides", json=GOLDEN_ROW | changes).get_json()["predictions"][0]
+        for changes in (found["Low end"], {}, found["High end"])
+    )
+    assert low < typical < high
+    assert found["Low end"]["zone"] == "B"
+
+
+def test_starts_contradict_nothing(app: Any, bundle: Path) -> None:
+    from model_kit.prediction import Predictor
+    from model_kit.row_warnings import Contradiction
+
+    def far(row: Mapping[str, Any]) -> str | None:
+        return "too far for so many" if row["distance"] > 3.5 and row["passengers"] else None
+
+    model = load_rides(bundle)
+    model.contradictions = (Contradiction("far", ("distance", "passengers"), far),)
+    strongest = ("distance", "zone")
+    assert "High end" not in starts(Predictor(model), strongest)
+    assert "distance" in starts(Predictor(load_rides(bundle)), strongest)["High end"]
+
+
+def test_model_that_cannot_predict_its_golden_row_has_no_starts(bundle: Path) -> None:
+    from model_kit.prediction import Predictor
+
+    model = load_rides(bundle)
+    model.golden = {"row": {}, "prediction": 0.0}
+    assert starts(Predictor(model), ("distance",)) == {}
+
+
+def test_page_is_light_and_comes_from_here_alone(client: FlaskClient) -> None:
+    for path in ("/", "/try/rides", "/card/rides"):
+        page = client.get(path)
+        total = len(page.data)
+        body = page.get_data(as_text=True)
+        assert not re.search(r"https?://|<script(?![^>]*(\ssrc=|\stype=.application/json))|<style|\sstyle=|\son[a-z]+=", body)
+        for name in site.CONTENT_TYPES:
+            total += len(client.get(f"/assets/{site.digest()}/{name}").data)
+        assert total < LARGEST_PAGE
+
+
+@pytest.mark.parametrize("path", ["/", "/try/rides", "/card/rides"])
+def test_browser_lets_nothing_else_into_the_page(client: FlaskClient, path: str) -> None:
+    found = client.get(path).headers
+    assert found["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    assert found["X-Content-Type-Options"] == "nosniff"
+    assert found["Referrer-Policy"] == "no-referrer"
+    assert found["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", ["/", "/try/rides", "/card/rides"])
+def test_links_of_the_page_lead_somewhere(client: FlaskClient, path: str) -> None:
+    page = client.get(path).get_data(as_text=True)
+    found = re.findall(r'(?:href|src)="(\.[^"#]*)"', page)
+    assert len(found) >= 8
+    for address in found:
+        up, rest = re.fullmatch(r"((?:\./|\.\./)+)(.*)", address).groups()  # type: ignore[union-attr]
+        assert up == ("./" if path == "/" else "../")
+        assert client.get(f"/{rest}").status_code == 200, address
+
+
+def test_page_is_rendered_once(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = client.get("/try/rides")
+    monkeypatch.setattr(site, "render_template", None)
+    again = client.get("/try/rides")
+    assert again.data == first.data
+    assert client.get("/try/rides", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+
+
+def test_page_is_compressed_once_for_whoever_takes_that(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = client.get("/")
+    packed = client.get("/", headers={"Accept-Encoding": "br, gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+    assert gzip.decompress(packed.data) == plain.data
+    assert len(packed.data) < len(plain.data) / 2
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    monkeypatch.setattr(gzip, "compress", None)
+    assert client.get("/", headers={"Accept-Encoding": "gzip"}).data == packed.data
+    unchanged = client.get("/", headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]})
+    assert (unchanged.status_code, unchanged.data) == (304, b"")
+    assert "Content-Encoding" not in client.get("/", headers={"Accept-Encoding": "gzip;q=0"}).headers
+
+
+def test_assets_may_be_kept_for_ever_under_their_digest_only(client: FlaskClient) -> None:
+    for name, content_type in site.CONTENT_TYPES.items():
+        current = client.get(f"/assets/{site.digest()}/{name}")
+        assert (current.status_code, current.content_type) == (200, content_type)
+        assert current.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        older = client.get(f"/assets/older/{name}")
+        assert older.data == current.data
+        assert older.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("name", ["x.js", "..%2fdocs.js", "%2e%2e/docs.js", "page.js%00", ""])
+def test_nothing_but_the_assets_can_be_asked_for(client: FlaskClient, name: str) -> None:
+    response = client.get(f"/assets/{site.digest()}/{name}")
+    assert (response.status_code, response.content_type) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("path", ["/try/trains", "/card/trains", "/try/"])
+def test_model_that_is_not_installed_is_not_found(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert (response.status_code, response.content_type) == (404, "application/problem+json")
+
+
+def test_default_model_is_at_home_and_the_others_are_a_click_away(bundle: Path) -> None:
+    client = client_of(load_rides(bundle), load_rides(bundle), default_model="rides1")
+    assert facts(client.get("/"))["name"] == "rides1"
+    assert '<a href="./try/rides">Rides</a>' in client.get("/").get_data(as_text=True)
+    assert '<a href="../card/rides1">' in client.get("/card/rides").get_data(as_text=True)
+    assert facts(client_of(load_rides(bundle), load_rides(bundle)).get("/"))["name"] == "rides"
+
+
+def test_one_model_needs_no_switch(client: FlaskClient) -> None:
+    assert 'aria-label="Models"' not in client.get("/").get_data(as_text=True)
+
+
+def sink() -> Any:
+    raise NotReadyError("the <boats> have sunk")
+
+
+def test_page_of_a_broken_model_says_so(bundle: Path) -> None:
+    models = {"boats": sink, "rides": lambda: load_rides(bundle)}
+    client = create_app(Settings(default_model="boats"), models).test_client()
+    for path in ("/", "/try/boats", "/card/boats"):
+        response = client.get(path)
+        assert (response.status_code, response.content_type) == (503, "text/html; charset=utf-8")
+        assert "Boats cannot answer" in text(response)
+        assert "the <boats> have sunk" in text(response)
+        assert "<boats>" not in response.get_data(as_text=True)
+        assert client.get(path, headers={"Accept-Encoding": "gzip"}).status_code == 503
+    assert client.get("/try/rides").status_code == 200
+
+
+def test_page_without_a_model_says_so() -> None:
+    response = create_app(Settings(), {}).test_client().get("/")
+    assert response.status_code == 503
+    assert "No model is installed" in text(response)
+
+
+def test_pages_are_loud_about_a_model_that_proves_nothing(bundle: Path) -> None:
+    loud = client_of(with_card(load_rides(bundle), evaluated=False, metrics=None))
+    for path in ("/", "/card/rides"):
+        assert "Trained on synthetic data." in text(loud.get(path))
+        assert "Not evaluated." in text(loud.get(path))
+    quiet = client_of(with_card(load_rides(bundle), data={"name": "rides", "rows": 9, "synthetic": False}))
+    for path in ("/", "/card/rides"):
+        assert "synthetic data" not in text(quiet.get(path))
+        assert "Not evaluated" not in text(quiet.get(path))
+
+
+def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
+    write_ride_bundle(
+        tmp_path / "rides",
+        metrics={"mae": 1.5, "r2": 0.9, "error_of_my_own": 12345.6, "unknown": None},
+        importance={"distance": 0.75, "zone": 0.25, "comfort": 0.0},
+        target_distribution={"edges": [5.0, 10.0, 20.0], "counts": [4, 2]},
+        coverage={
+            "edges": [12.0, 17.5],
+            "levels": [{"level": 0.9, "overall": 0.904, "thirds": [0.88, None, 0.93], "relative_width": 0.31}],
+        },
+        agreement={"train": 2.5e-7, "generated": float(3)},
+    )
+    client = client_of(load_rides(tmp_path / "rides"))
+    found = text(client.get("/card/rides"))
+    assert "Predicts fare (EUR) of a record from 4 fields, 2 of them required." in found
+    assert "Mean absolute error 1.5 EUR" in found
+    assert "R² 0.9 share of the variance of log fare" in found
+    assert "Error of my own 12,346" in found
+    assert "Unknown" not in found
+    assert "Length of the ride distance 75.0 %" in found
+    assert "comfort 0.0 %" not in found
+    assert "Promised Held below 12 EUR 12 to 17.5 above 17.5 Mean width" in found
+    assert "90 % 90.4 % 88.0 % – 93.0 % 31.0 %" in found
+    assert "Off by at most, training rows 2.5e-07" in found
+    assert "Name rides by hand" in found
+    assert "Synthetic yes" in found
+    assert "numpy 2" in found
+    assert "5 20 EUR" in found
+    assert "distance required Length of the ride number, km, from 0 0.4 to 32 –" in found
+    assert "passengers People on board integer, 1 to 8 1 to 4 10.0 %" in found
+    page = client.get("/card/rides").get_data(as_text=True)
+    assert '<rect width="100.0" height="8" rx="1"/>' in page
+    assert '<rect width="33.3" height="8" rx="1"/>' in page
+    assert '<rect x="0.75" width="198.50" y="12.0" height="80.0"/>' in page
+    assert facts(client.get("/"))["edges"] == [5.0, 10.0, 20.0]
+
+
+def test_card_of_an_old_bundle_leaves_out_what_it_lacks(client: FlaskClient) -> None:
+    found = text(client.get("/card/rides"))
+    for heading in ("What matters", "What it learned from", "Do the ranges hold"):
+        assert heading not in found
+    assert facts(client.get("/")) | {"starts": {}} == {
+        "batch": 500,
+        "edges": None,
+        "intervals": False,
+        "name": "rides",
+        "noun": "record",
+        "predict": "./v1/predict/rides",
+        "sample": "./v1/models/rides/sample",
+        "scale": "log",
+        "starts": {},
+        "subject": "a record",
+        "title": "Fare",
+        "together": [],
+        "unit": "EUR",
+    }
+
+
+def test_batches_are_no_larger_than_a_request_may_be(bundle: Path) -> None:
+    assert facts(client_of(load_rides(bundle), max_rows=20).get("/"))["batch"] == 20
+
+
+def test_texts_of_a_model_are_texts_on_the_page(bundle: Path) -> None:
+    model = with_card(load_rides(bundle), libraries={"<b>": "</script><script>alert(1)</script>"})
+    page = client_of(model).get("/card/rides").get_data(as_text=True)
+    assert "<b>" not in page
+    assert "<script>" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("SalePrice", "Sale price"), ("sale_price", "Sale price"), ("fare", "Fare"), ("RMSE", "RMSE"), ("x", "X")],
+)
+def test_names_in_words(name: str, expected: str) -> None:
+    assert words.title(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(1872, "1872"), (215245, "215,245"), (0.4, "0.4"), (0.91372, "0.9137"), (1459.0, "1459"), (1234.56, "1235")],
+)
+def test_numbers_in_words(value: float, expected: str) -> None:
+    assert words.number(value) == expected
+
+
+def test_nouns_have_their_article() -> None:
+    assert (words.article("house"), words.article("apartment")) == ("a house", "an apartment")
+
+
+def test_values_as_controls_take_them() -> None:
+    assert [words.plain(value) for value in (None, 1459.0, 0.5, 3, "A")] == ["", "1459", "0.5", "3", "A"]
