@@ -10,6 +10,7 @@ ModelKitError
 ├── ExportError         the exported graph disagrees with the estimator
 ├── CannotFoldError     an estimator has a part that folding has no rule for
 ├── CannotExplainError  a model has no typical prediction that others could be compared with
+├── IntervalError       a model has no calibrated intervals, or none of that level
 └── FloorError          a model scores below the package's absolute floors
 """
 
@@ -62,6 +63,10 @@ class CannotFoldError(ModelKitError):
 
 class CannotExplainError(ModelKitError):
     """A model has no typical prediction that others could be compared with."""
+
+
+class IntervalError(ModelKitError):
+    """A model has no calibrated intervals, or none of the level asked for."""
 
 
 class FloorError(ModelKitError):
