@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
-from sklearn.model_selection import RepeatedKFold
+from sklearn.model_selection import KFold, RepeatedKFold
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from model_kit.definition import Dataset, Estimator, ModelDefinition
 from model_kit.encoding import FeatureMaker
-from model_kit.errors import FloorError
+from model_kit.errors import DataError, FloorError
+from model_kit.intervals import FEWEST, TOLD, Intervals, calibrate, coverage
 from model_kit.model import to_target_unit
 from model_kit.spec import InputSpec, Row, Target, fit_spec
 
 N_SPLITS = 10
 N_REPEATS = 2
 RANDOM_STATE = 20240
+
+#: Positions of the rows to fit on, and of those to predict.
+Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -100,20 +105,75 @@ def cross_validate(
 ) -> Evaluation:
     """Repeated k-fold cross-validation; every row is predicted once per repeat by a model that never saw it."""
     start = time.perf_counter()
-    folds = list(RepeatedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE).split(dataset.target))
+    folds = _folds(np.arange(len(dataset.target)), n_splits, n_repeats)
+    out_of_fold = np.full((n_repeats, len(dataset.target)), np.nan)
+    predicted = _predicted(definition, dataset, folds, n_jobs, "Cross-validation" if progress else None)
+    for number, ((_, hold_out), predictions) in enumerate(zip(folds, predicted, strict=True)):
+        out_of_fold[number // n_splits, hold_out] = predictions
+    return Evaluation(out_of_fold, score(definition, dataset, out_of_fold), time.perf_counter() - start)
+
+
+def nested_coverage(
+    definition: ModelDefinition,
+    dataset: Dataset,
+    *,
+    n_splits: int = N_SPLITS,
+    n_repeats: int = N_REPEATS,
+    n_jobs: int = 2,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """:func:`~model_kit.intervals.coverage` by intervals that know nothing of the rows they are judged by.
+
+    Outer folds are held out; repeated cross-validation of the rest calibrates, and a model of the rest predicts. It
+    takes ``n_splits`` times as long as :func:`cross_validate`, whose folds the inner ones are made like.
+
+    Raises:
+        DataError: the rest has too few rows to calibrate on.
+    """
+    rows = np.arange(len(dataset.target))
+    folds: list[Fold] = []
+    for rest, held_out in KFold(n_splits, shuffle=True, random_state=RANDOM_STATE).split(rows):
+        if len(rest) < FEWEST:
+            raise DataError(
+                f"{dataset.name}: {len(rest)} rows are too few to calibrate intervals on; it takes {FEWEST}"
+            )
+        folds += [*_folds(rest, n_splits, n_repeats), (rest, held_out)]
+    n_inner = n_splits * n_repeats
+    predictions = np.empty(len(rows))
+    ranges = np.empty((2, len(TOLD), len(rows)))
+    out_of_fold = np.empty((n_repeats, len(rows)))
+    predicted = _predicted(definition, dataset, folds, n_jobs, "Nested cross-validation" if progress else None)
+    for number, ((rest, hold_out), found) in enumerate(zip(folds, predicted, strict=True)):
+        inner = number % (n_inner + 1)
+        if inner < n_inner:
+            out_of_fold[inner // n_splits, hold_out] = found
+            continue
+        calibration = calibrate(out_of_fold[:, rest], dataset.target[rest], definition.target)
+        intervals = Intervals(calibration, definition.target)
+        predictions[hold_out] = found
+        ranges[..., hold_out] = intervals.told(found)
+    return coverage(dataset.target, predictions, ranges)
+
+
+def _folds(rows: NDArray[np.int64], n_splits: int, n_repeats: int) -> list[Fold]:
+    """Rows to fit on and rows to hold out, repeat by repeat."""
+    split = RepeatedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE).split(rows)
+    return [(rows[fit_on], rows[hold_out]) for fit_on, hold_out in split]
+
+
+def _predicted(
+    definition: ModelDefinition, dataset: Dataset, folds: Sequence[Fold], n_jobs: int, said: str | None
+) -> Iterator[NDArray[np.float64]]:
+    """Predictions of what each fold holds out, in order; ``said`` is what the progress bar says, if there is one."""
     results = Parallel(n_jobs=n_jobs, return_as="generator")(
         delayed(_hold_out)(definition, dataset, fit_on, hold_out) for fit_on, hold_out in folds
     )
-    out_of_fold = np.full((n_repeats, len(dataset.target)), np.nan)
-    bar = tqdm(results, total=len(folds), desc="Cross-validation", unit="fold", disable=None if progress else True)
     try:
-        for number, ((_, hold_out), predictions) in enumerate(zip(folds, bar, strict=True)):
-            out_of_fold[number // n_splits, hold_out] = predictions
+        yield from tqdm(results, total=len(folds), desc=said, unit="fold", disable=None if said else True)
     finally:
         if n_jobs != 1:
             # joblib would keep its processes, and their pipes, for a next time.
             get_reusable_executor().shutdown(wait=True)
-    return Evaluation(out_of_fold, score(definition, dataset, out_of_fold), time.perf_counter() - start)
 
 
 def score(definition: ModelDefinition, dataset: Dataset, out_of_fold: NDArray[np.float64]) -> dict[str, float]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
-from model_kit.spec import InputSpec, Row
+import numpy as np
+from numpy.typing import NDArray
+
+from model_kit.spec import InputSpec, Row, Target
 
 #: Cells with fewer rows are merged, so that no cell is about a few rows.
 FEWEST = 10
+#: Bars of the targets' histogram at most, rows for each of them, and the share of rows beyond either end.
+MOST_BARS: Final = 40
+ROWS_PER_BAR: Final = 20
+BEYOND: Final = 0.005
 
 
 def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
@@ -65,3 +73,43 @@ def _count_bins(values: list[float], edges: Sequence[float]) -> dict[str, Any]:
 
 def _unless_rare(count: int) -> int:
     return count if count >= FEWEST else 0
+
+
+def distribution(values: NDArray[np.float64], target: Target) -> dict[str, Any]:
+    """A histogram of training targets.
+
+    Args:
+        values: shape (n_rows,), in the target's unit.
+        target: says on which scale the bars have the same width.
+
+    Returns:
+        ``edges``: of the bars, in the target's unit, ascending, from about the 0.5 % to the 99.5 % quantile;
+        ``shares``: of the rows in each bar, those beyond the ends in the outer ones. Neighbouring bars of fewer than
+        10 rows share out evenly what they have together, so that none is about a few rows.
+    """
+    log = target.scale == "log"
+    ends = np.quantile(values, [BEYOND, 1 - BEYOND]).tolist()
+    if ends[0] == ends[1]:
+        return {"edges": ends, "shares": [1.0]}
+    # As round as their distance allows: no edge is some row's target.
+    spread = (ends[1] - ends[0]) / max(map(abs, ends))
+    n_digits = 3 + max(0, -math.floor(math.log10(spread)))
+    low, high = (float(f"{end:.{n_digits}g}") for end in ends)
+    n_bars = int(np.clip(len(values) // ROWS_PER_BAR, 1, MOST_BARS))
+    edges = np.geomspace(low, high, n_bars + 1) if log else np.linspace(low, high, n_bars + 1)
+    part = np.searchsorted(edges[1:-1], values, side="right")
+    counts = _evened(np.bincount(part, minlength=n_bars).tolist())
+    return {"edges": edges.tolist(), "shares": [count / len(values) for count in counts]}
+
+
+def _evened(counts: Sequence[int]) -> list[float]:
+    """The same in all, with neighbours of too few rows sharing theirs."""
+    groups: list[list[int]] = [[]]
+    for count in counts:
+        if sum(groups[-1]) >= FEWEST:
+            groups.append([])
+        groups[-1].append(count)
+    if len(groups) > 1 and sum(groups[-1]) < FEWEST:
+        last = groups.pop()
+        groups[-1] += last
+    return [sum(group) / len(group) for group in groups for _ in group]

@@ -17,9 +17,11 @@ from model_kit.errors import SpecError
 from model_kit.evaluation import Evaluation, cross_validate, fit, require_floors
 from model_kit.export import Export, to_onnx
 from model_kit.generation import golden_row
-from model_kit.reference import reference
+from model_kit.intervals import FEWEST, calibrate, cross_fitted
+from model_kit.reference import distribution, reference
 from model_kit.row_warnings import check_contradictions
 from model_kit.source import source_digest
+from model_kit.spec import Target
 
 #: Libraries that decide what a training gives.
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "scipy", "skl2onnx")
@@ -84,6 +86,8 @@ def train(
         },
         "evaluated": evaluation is not None,
         "metrics": evaluation and evaluation.metrics,
+        **_ranges(evaluation, dataset, definition.target),
+        "target_distribution": distribution(dataset.target, definition.target),
         "agreement": export.agreement,
         "graph": export.graph,
         "code_sha256": source_digest(source),
@@ -106,6 +110,17 @@ def train(
     artifact = write_bundle(bundle, files)
     say(f"Wrote {bundle} (artefact {artifact[:12]})")
     return card
+
+
+def _ranges(evaluation: Evaluation | None, dataset: Dataset, target: Target) -> dict[str, Any]:
+    """The card's ``intervals`` and ``coverage``; ``None`` where there is too little to calibrate them on."""
+    if evaluation is None or len(dataset.rows) < FEWEST:
+        return {"intervals": None, "coverage": None}
+    out_of_fold = evaluation.out_of_fold
+    return {
+        "intervals": calibrate(out_of_fold, dataset.target, target),
+        "coverage": cross_fitted(out_of_fold, dataset.target, target),
+    }
 
 
 def _about_graph(export: Export) -> str:
