@@ -27,6 +27,8 @@ Ranges: TypeAlias = NDArray[np.float64]
 LEVELS: Final = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 #: Beyond these a bin holds too few errors: 5 in a hundred are left out at the highest.
 LOWEST, HIGHEST = LEVELS[0], LEVELS[-1]
+#: The largest finite number.
+LARGEST: Final = float(np.finfo(np.float64).max)
 #: Levels of the coverage table.
 TOLD: Final = (0.5, 0.8, 0.9, 0.95)
 MOST_BINS: Final = 5
@@ -150,9 +152,11 @@ class Intervals:
             raise IntervalError(f"the level of an interval is from {LOWEST} to {HIGHEST}, not {level}: {BEYOND}")
         at_level = np.array([np.interp(level, self._levels, widths) for widths in self.widths])
         width = at_level[np.searchsorted(self.edges, predictions, side="right")]
-        if self._is_log:
-            return predictions * np.exp(-width), predictions * np.exp(width)
-        return predictions - width, predictions + width
+        with np.errstate(over="ignore"):
+            low = predictions * np.exp(-width) if self._is_log else predictions - width
+            high = predictions * np.exp(width) if self._is_log else predictions + width
+        # Of a prediction near the last float an end may be none.
+        return np.maximum(low, -LARGEST), np.minimum(high, LARGEST)
 
     def told(self, predictions: Numbers) -> Ranges:
         """The same at all levels of the coverage table."""

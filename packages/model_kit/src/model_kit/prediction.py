@@ -15,6 +15,7 @@ from model_kit import jsontext
 from model_kit.encoding import Encoded, Encoder
 from model_kit.explanation import Explainer, Explanation
 from model_kit.fastlane import FastLane
+from model_kit.intervals import Intervals
 from model_kit.protocol import Model
 from model_kit.row_warnings import RowWarning, RowWarnings
 from model_kit.validation import WHOLE_ROW, RowErrors, Validator
@@ -103,6 +104,7 @@ class Predictor:
 
         Raises:
             CannotExplainError: the model has no typical prediction to compare with.
+            IntervalError: it has no calibrated intervals, or none of that level.
         """
         answer = self(records)
         scored = {position: value for position, value in enumerate(answer.predictions) if value is not None}
@@ -115,14 +117,17 @@ class Predictor:
             of = dict(zip(scored, found, strict=True))
             return [of.get(position) for position in range(len(records))]
 
-        explanations = remarks = None
+        intervals = explanations = remarks = None
+        if interval is not None:
+            ranges = self._intervals(np.array(list(scored.values()), np.float64), interval)
+            intervals = aligned(zip(*(ends.tolist() for ends in ranges), strict=True))
         if explain is not None:
             explainer = self._explainer
             each = zip(self._encoded(sent), scored.values(), sent, strict=True)
             explanations = aligned(explainer.explain(row, value, record, explain) for row, value, record in each)
         if warnings:
             remarks = aligned(map(self._warnings, sent))
-        return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, None, explanations, remarks)
+        return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, intervals, explanations, remarks)
 
     def _encoded(self, records: Sequence[object]) -> Encoded:
         """Records that are valid, in order."""
@@ -131,6 +136,10 @@ class Predictor:
         encoded[accepted.positions] = accepted.encoded
         encoded[accepted.declined] = self._encode(self._validate([records[one] for one in accepted.declined]).rows)
         return encoded
+
+    @cached_property
+    def _intervals(self) -> Intervals:
+        return Intervals.from_card(self.model.card, self.model.spec.target)
 
     @cached_property
     def _explainer(self) -> Explainer:
