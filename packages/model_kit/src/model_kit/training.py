@@ -17,6 +17,7 @@ from model_kit.errors import SpecError
 from model_kit.evaluation import Evaluation, cross_validate, fit, require_floors
 from model_kit.export import Export, to_onnx
 from model_kit.generation import golden_row
+from model_kit.importance import importance
 from model_kit.intervals import FEWEST, calibrate, cross_fitted
 from model_kit.reference import distribution, reference
 from model_kit.row_warnings import check_contradictions
@@ -88,6 +89,7 @@ def train(
         "metrics": evaluation and evaluation.metrics,
         **_ranges(evaluation, dataset, definition.target),
         "target_distribution": distribution(dataset.target, definition.target),
+        "importance": importance(fitted, export.content, golden, dataset.rows),
         "agreement": export.agreement,
         "graph": export.graph,
         "code_sha256": source_digest(source),
