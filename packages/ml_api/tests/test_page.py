@@ -287,7 +287,7 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
         tmp_path / "rides",
         metrics={"mae": 1.5, "r2": 0.9, "error_of_my_own": 12345.6, "unknown": None},
         importance={"distance": 0.75, "zone": 0.25, "comfort": 0.0},
-        target_distribution={"edges": [5.0, 10.0, 20.0], "counts": [4, 2]},
+        target_distribution={"edges": [5.0, 10.0, 20.0], "shares": [0.6, 0.3]},
         coverage={
             "edges": [12.0, 17.5],
             "levels": [{"level": 0.9, "overall": 0.904, "thirds": [0.88, None, 0.93], "relative_width": 0.31}],

@@ -154,9 +154,9 @@ def _coverage(table: Mapping[str, Any] | None, unit: str) -> tuple[tuple[str, ..
 def _distribution(found: Any, target: Target) -> Distribution | None:
     if not found:
         return None
-    edges, counts = found["edges"], found["counts"]
-    highest = max(counts)
-    return Distribution(tuple(edges), tuple(round(count / highest, 4) for count in counts))
+    edges, shares = found["edges"], found["shares"]
+    highest = max(shares)
+    return Distribution(tuple(edges), tuple(round(share / highest, 4) for share in shares))
 
 
 def _facts(model: Model) -> dict[str, dict[str, str]]:

@@ -1,0 +1,622 @@
+"""The pages in a real Chromium: what a person does on them, with a keyboard, on a phone, in the dark.
+
+Screenshots go to build/screenshots, for somebody to look at.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from model_kit.spec import Field, Target, fit_spec
+from model_kit.tabular import read_records
+from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from werkzeug.serving import make_server
+
+from ml_api.app import create_app
+from ml_api.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.conftest import Serve, Server
+
+CHROMIUM = shutil.which("chromium")
+SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
+WIDE, NARROW = 1280, 390
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here; Debian's package is chromium")
+
+
+@dataclass
+class Visitor:
+    """Opens pages of a server; whatever goes wrong on them is in ``wrong``."""
+
+    browser: Browser
+    origin: str
+    wrong: list[str]
+
+    def __call__(self, path: str = "", width: int = WIDE, *, dark: bool = False) -> Page:
+        context = self.browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+            accept_downloads=True,
+        )
+        page = context.new_page()
+        page.on("request", lambda request: self._requested(request.url))
+        page.on("console", lambda message: self._said(message.type, message.text))
+        page.on("pageerror", lambda error: self.wrong.append(f"raises {error}"))
+        page.goto(self.origin + path, wait_until="networkidle")
+        return page
+
+    def _requested(self, url: str) -> None:
+        if not url.startswith((self.origin, "data:", f"blob:{self.origin}")):
+            self.wrong.append(f"asks {url}")
+
+    def _said(self, kind: str, text: str) -> None:
+        # A policy that blocks something says so here. A status that is no success is one that a test asked for.
+        if kind in ("error", "warning") and not text.startswith("Failed to load resource"):
+            self.wrong.append(f"says {text}")
+
+
+Visit: TypeAlias = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # In a container Chromium has no sandbox of its own; and nothing that it does by itself belongs in a test.
+        arguments = ["--no-sandbox", "--disable-background-networking", "--no-proxy-server", "--disable-dev-shm-usage"]
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def both(serve: Serve) -> Server:
+    """Rides, and boats."""
+    return serve(boats=True, DEFAULT_MODEL="rides")
+
+
+@pytest.fixture
+def visit(browser: Browser, both: Server) -> Iterator[Visitor]:
+    visitor = Visitor(browser, f"http://127.0.0.1:{both.port}/", [])
+    yield visitor
+    for context in browser.contexts:
+        context.close()
+    assert visitor.wrong == []
+
+
+def keep(page: Page, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def prediction(page: Page) -> Any:
+    return page.locator("#prediction")
+
+
+def settled(page: Page) -> None:
+    expect(page.locator("#answer")).not_to_have_class(re.compile("waiting"))
+
+
+def is_within_its_width(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+def euros(value: float) -> str:
+    return f"€{value:,.2f}"
+
+
+def violations(page: Page) -> list[str]:
+    response = Axe().run(page).response
+    return [f"{each['id']}: {[node['html'] for node in each['nodes']]}" for each in response["violations"]]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("path", ["", "card/rides", "try/boats"])
+def test_page_has_no_barriers_and_fits(visit: Visit, path: str, width: int, *, dark: bool) -> None:
+    page = visit(path, width, dark=dark)
+    if path != "card/rides":
+        settled(page)
+    assert violations(page) == []
+    assert is_within_its_width(page)
+    keep(page, f"{path.replace('/', '-') or 'form'}-{width}-{'dark' if dark else 'light'}")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_page_with_everything_on_it_has_no_barriers_and_fits(visit: Visit, width: int, *, dark: bool) -> None:
+    page = visit("", width, dark=dark)
+    page.get_by_label("Length of the ride").fill("50")
+    page.get_by_label("People on board").fill("")
+    page.locator(".code > summary").click()
+    page.locator("#file").set_input_files({"name": "rides.csv", "mimeType": "", "buffer": b"distance,zone\n1,A\nx,B\n"})
+    expect(page.locator("#result")).to_be_visible()
+    settled(page)
+    assert violations(page) == []
+    assert is_within_its_width(page)
+    page.get_by_label("Length of the ride").fill("-1")
+    expect(page.locator("#trouble")).to_be_visible()
+    assert violations(page) == []
+    keep(page, f"form-full-{width}-{'dark' if dark else 'light'}")
+
+
+def test_typical_record_is_answered_at_once(visit: Visit) -> None:
+    page = visit()
+    expect(prediction(page)).to_have_text(euros(GOLDEN_PREDICTION))
+    expect(page.locator("#spoken")).to_contain_text(f"Fare: {euros(GOLDEN_PREDICTION)}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Fare of a record")
+
+
+def test_answer_follows_what_is_typed(visit: Visit, both: Server) -> None:
+    page = visit()
+    asked: list[Any] = []
+    page.on("request", lambda request: asked.append(request.post_data_json) if request.method == "POST" else None)
+    distance = page.get_by_label("Length of the ride")
+    distance.press("End")
+    distance.press_sequentially("25", delay=5)
+    expected = both.predict(GOLDEN_ROW | {"distance": 3.525})[1]["predictions"][0]
+    expect(prediction(page)).to_have_text(euros(expected))
+    assert asked[-1] == [GOLDEN_ROW | {"distance": 3.525}]
+
+
+def test_slow_answer_to_what_is_no_longer_there_is_not_shown(visit: Visit, both: Server) -> None:
+    page = visit()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.post_data_json[0]["distance"] == 4:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/v1/predict/**", hold)
+    with page.expect_request("**/v1/predict/**") as late:
+        page.get_by_label("Length of the ride").fill("4")
+    page.get_by_label("Length of the ride").fill("5")
+    expected = euros(both.predict(GOLDEN_ROW | {"distance": 5})[1]["predictions"][0])
+    expect(prediction(page)).to_have_text(expected)
+    assert late.value.failure
+    held[0].fulfill(json={"predictions": [1.0], "errors": None, "version": "1"})
+    settled(page)
+    expect(prediction(page)).to_have_text(expected)
+
+
+def test_what_is_wrong_is_said_at_its_field(visit: Visit) -> None:
+    page = visit()
+    distance = page.get_by_label("Length of the ride")
+    distance.fill("-1")
+    field = page.locator("[data-field=distance]")
+    expect(field.locator(".say")).to_have_text("Must be greater than or equal to 0.")
+    expect(distance).to_have_attribute("aria-invalid", "true")
+    assert (field.locator(".say").get_attribute("id") or "") in (distance.get_attribute("aria-describedby") or "")
+    expect(page.locator("#trouble")).to_contain_text("Length of the ride: Must be greater than or equal to 0.")
+    expect(prediction(page)).to_have_text("–")
+    page.get_by_role("button", name="Show it").click()
+    expect(distance).to_be_focused()
+    distance.fill("")
+    expect(field.locator(".say")).to_have_text("Missing data for required field.")
+    distance.press_sequentially("1e")
+    expect(field.locator(".say")).to_have_text("Not a number.")
+    distance.fill("2")
+    expect(field.locator(".say")).to_have_text("")
+    expect(page.locator("#trouble")).to_be_hidden()
+    assert distance.get_attribute("aria-invalid") is None
+
+
+def test_starting_points_fill_the_form(visit: Visit) -> None:
+    page = visit()
+    found = {}
+    for name in ("Low end", "High end", "Typical record"):
+        page.get_by_role("button", name=name).click()
+        settled(page)
+        expect(page.get_by_role("button", name=name)).to_have_attribute("aria-pressed", "true")
+        found[name] = float((prediction(page).text_content() or "").strip("€"))
+    assert found["Low end"] < found["Typical record"] < found["High end"]
+    page.get_by_role("button", name="Required only").click()
+    expect(page.get_by_label("People on board")).to_have_value("")
+    expect(page.get_by_label("Class of the car")).to_have_value("")
+    expect(page.get_by_label("Length of the ride")).to_have_value("3.5")
+    page.get_by_role("button", name="Random").click()
+    expect(page.get_by_label("Length of the ride")).not_to_have_value("3.5")
+    settled(page)
+    expect(prediction(page)).to_contain_text("€")
+    page.get_by_label("Length of the ride").fill("7")
+    assert page.locator(".chip[aria-pressed=true]").count() == 0
+
+
+def test_all_is_reached_by_keyboard(visit: Visit) -> None:
+    page = visit()
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.name || document.activeElement.id || document.activeElement.textContent"))
+    for name in ("distance", "passengers", "zone", "comfort", "file", "template"):
+        assert name in reached
+    assert reached[0] == "Skip to the content"
+
+
+def test_server_that_does_not_answer_is_asked_again(visit: Visit) -> None:
+    page = visit()
+    page.route("**/v1/predict/**", lambda route: route.abort())
+    page.get_by_label("Length of the ride").fill("4")
+    expect(page.locator("#trouble")).to_have_text("The server cannot be reached.")
+    page.unroute("**/v1/predict/**")
+    expect(prediction(page)).to_contain_text("€", timeout=10_000)
+    expect(page.locator("#trouble")).to_be_hidden()
+
+
+def test_problem_is_told_in_its_own_words(visit: Visit) -> None:
+    page = visit()
+    problem = {"detail": "Not today.", "status": 500}
+    page.route("**/v1/predict/**", lambda route: route.fulfill(status=500, json=problem))
+    page.get_by_label("Length of the ride").fill("4")
+    expect(page.locator("#trouble")).to_have_text("Not today.")
+
+
+def snippet(page: Page, language: str) -> str:
+    page.get_by_text(language, exact=True).click()
+    return page.locator("#code").text_content() or ""
+
+
+def test_code_gives_the_same_answer_when_it_is_run(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
+    page.get_by_label("Length of the ride").fill("12.25")
+    settled(page)
+    shown = prediction(page).text_content()
+    page.locator(".code > summary").click()
+    run = [["bash", "-c", snippet(page, "curl")], [sys.executable, "-c", snippet(page, "Python")]]
+    curl, python = (subprocess.run(each, capture_output=True, check=True, text=True).stdout for each in run)
+    assert euros(json.loads(curl)["predictions"][0]) == shown
+    assert euros(json.loads(python)[0]) == shown
+    script = snippet(page, "JavaScript").replace("console.log(", "return (")
+    assert euros(page.evaluate(f"(async () => {{ {script} }})()")[0]) == shown
+
+
+def test_code_is_quoted_for_its_shell(visit: Visit) -> None:
+    page = visit()
+    found = page.evaluate(
+        """async () => {
+          const { snippets } = await import(document.querySelector("script[src]").src.replace("page.js", "snippets.js"));
+          return snippets.curl("http://x", { zone: "it's $HOME \\"`\\\\" });
+        }"""
+    )
+    said = subprocess.run(
+        ["bash", "-c", found.replace("curl", "printf '%s|'", 1)], capture_output=True, check=True, text=True
+    ).stdout
+    assert json.loads(said.split("|")[4]) == [{"zone": "it's $HOME \"`\\"}]
+
+
+def download(page: Page) -> str:
+    with page.expect_download() as found:
+        page.locator("#download").click()
+    return Path(found.value.path()).read_bytes().decode()
+
+
+def drop(page: Page, name: str, content: bytes) -> None:
+    page.locator("#file").set_input_files({"name": name, "mimeType": "text/csv", "buffer": content})
+
+
+def test_file_is_given_back_with_its_rows_in_order(visit: Visit, both: Server) -> None:
+    page = visit()
+    rows = [f"{number},{number % 9 or 'NA'},{'AB'[number % 2]},\"a, b {number}\"" for number in range(1234)]
+    rows[700] = "many,1,A,x"
+    rows[701] = "1,A"
+    drop(page, "rides.csv", "\r\n".join(["distance,passengers,zone,note", *rows, ""]).encode())
+    expect(page.locator("#result")).to_be_visible()
+    text = download(page)
+    assert "\r\n" in text
+    found = list(csv.reader(io.StringIO(text, newline="")))
+    assert found[0] == ["distance", "passengers", "zone", "note", "prediction", "error", "warnings"]
+    assert [row[:4] for row in found[1:]] == [
+        each if len(each) == 4 else [*each, "", ""] for each in csv.reader(rows)
+    ]
+    assert found[701][4:6] == ["", "distance: Not a valid number."]
+    assert found[702][4:6] == ["", "2 cells where the header has 4"]
+    sent = [
+        {"distance": number, "passengers": number % 9 or None, "zone": "AB"[number % 2]} for number in range(1234)
+    ]
+    expected = both.predict(sent)[1]["predictions"]
+    for number in {*range(1234)} - {700, 701}:
+        assert float(found[number + 1][4]) == expected[number]
+    tiles = page.locator("#tiles").text_content() or ""
+    assert "Rows1,234" in tiles
+    assert "Predicted1,232" in tiles
+    assert "Not predicted2" in tiles
+    expect(page.locator("#failedrows")).to_contain_text("line 702distance: Not a valid number.")
+    assert page.locator("#manychart rect").count() == 30
+
+
+def test_file_that_is_no_table_is_refused_in_words(visit: Visit) -> None:
+    page = visit()
+    for content, words in {
+        b"": "The file is empty.",
+        b"distance,zone\n": "The file has a header and no rows.",
+        b"PK\x03\x04...": "This is a workbook (.xlsx)",
+        b"\xff\xfed": "UTF-16",
+        b"distance\n\xe9": "not UTF-8",
+        b'{"distance": 1}': "This is JSON, not CSV.",
+        b"distance,passengers\n1,2\n": "The header lacks the required columns zone.",
+        b"distance,zone,zone\n1,A,A\n": "The header has zone more than once.",
+        b'distance,zone\n1,"A\n': "Line 2: a quote is opened and never closed.",
+        b'distance,zone\n1,"A"B\n': "Line 2: text follows a closing quote.",
+    }.items():
+        drop(page, "rides.csv", content)
+        expect(page.locator("#filetrouble")).to_contain_text(words)
+        expect(page.locator("#result")).to_be_hidden()
+
+
+def test_cancelling_gives_back_what_there_is(visit: Visit) -> None:
+    page = visit()
+    count = []
+
+    def later(route: Route) -> None:
+        count.append(route)
+        if len(count) == 1:
+            route.continue_()
+
+    page.route("**/v1/predict/**", later)
+    drop(page, "rides.csv", b"distance,zone\n" + b"1,A\n" * 1500)
+    expect(page.locator("#runtext")).to_have_text("rides.csv: 500 of 1,500 rows")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#result")).to_be_visible()
+    found = list(csv.DictReader(io.StringIO(download(page))))
+    assert len(found) == 1500
+    assert all(row["prediction"] and not row["error"] for row in found[:500])
+    assert all(row["error"] == "Cancelled before this row was reached." for row in found[500:])
+
+
+def test_batch_that_is_refused_is_halved_and_a_busy_server_is_waited_for(visit: Visit) -> None:
+    page = visit()
+    said: list[int] = []
+
+    def fussy(route: Route) -> None:
+        records = route.request.post_data_json
+        if not said:
+            said.append(503)
+            route.fulfill(status=503, headers={"Retry-After": "1"}, json={"detail": "Busy."})
+        elif len(records) > 2:
+            said.append(413)
+            route.fulfill(status=413, json={"detail": "Too many."})
+        elif any(record["distance"] == 7 for record in records):
+            said.append(500)
+            route.fulfill(status=500, json={"detail": "Seven is too many."})
+        else:
+            route.continue_()
+
+    page.route("**/v1/predict/**", fussy)
+    drop(page, "rides.csv", b"distance,zone\n" + b"".join(b"%d,A\n" % number for number in range(8)))
+    expect(page.locator("#result")).to_be_visible(timeout=10_000)
+    found = list(csv.DictReader(io.StringIO(download(page))))
+    assert [row["distance"] for row in found] == [str(number) for number in range(8)]
+    assert [row["error"] for row in found] == [""] * 6 + ["Seven is too many."] * 2
+    assert said[:2] == [503, 413]
+
+
+READ = """async ([text, fields]) => {
+  const csv = await import(document.querySelector("script[src]").src.replace("page.js", "csv.js"));
+  const table = csv.read(text, fields);
+  const rows = table.rows.map(({ cells }) => cells);
+  const records = rows.map((cells) => Object.fromEntries(
+    fields.filter(({ name }) => table.columns.includes(name))
+      .map((field) => [field.name, csv.value(field, cells[table.columns.indexOf(field.name)])])));
+  return { columns: table.columns, rows, records, written: rows.map((cells) => csv.line(cells, table)).join("") };
+}"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "distance,passengers,zone,comfort\n1,2,A,3\n",
+        "\ufeffdistance;passengers;zone;comfort\r\n1.5;2;A;20.0\r\n",
+        "distance\tzone\r1\tA\r2\tB",
+        'sep=;\r\ndistance;zone\r\n"1";"A"\r\n',
+        '"sep=|"\ndistance|zone\n1|A\n',
+        "sep=^\ndistance^zone\n1^A\n",
+        '\n\ndistance,zone,note\n\n1,A,"a ""quoted"", \r\n line"\n\n2,B,\n',
+        "distance,zone,note\n NA ,A, \n,B,x\n1e3,NA,None\n+.5,nan,-0\n1e999,inf,1_000\n",
+        'distance,zone,note\n1,A,a"b"\n2, "B",c\n',
+        "distance,comfort,zone\n1, 2 ,A\n2,2.0,B\n3,2.5,A\n4,x,A\n5,1e1,A\n6,-0,B\n",
+        "distance,zone,note\n1,5,A\n1\xa0,\u2003A,\u3000\n\x1c1,\x85NA,\x1fNA\x1f\n",
+        "zone,distance\nA;B,1\n",
+        'a;b,distance,zone\n"x;y",1,A\n',
+        "distance,zone\n0012,A\n1.50,B\n",
+    ],
+)
+def test_files_are_read_as_on_the_command_line(visit: Visit, text: str) -> None:
+    page = visit()
+    fields = [
+        {"name": f.name, "kind": f.kind, "codes": f.numeric_codes, "required": f.required} for f in SPEC_OF_RIDES.fields
+    ]
+    found = page.evaluate(READ, [text, fields])
+    expected = read_records(io.StringIO(text, newline=""), SPEC_OF_RIDES)
+    rows = list(expected)
+    assert found["columns"] == list(expected.columns)
+    assert found["rows"] == [list(cells.values()) for cells, _ in rows]
+    assert found["records"] == [record for _, record in rows]
+    again = csv.reader(io.StringIO(found["written"], newline=""), delimiter=expected.dialect.delimiter)
+    assert list(again) == found["rows"]
+
+
+def test_template_has_every_field_and_is_a_file_that_is_taken(visit: Visit) -> None:
+    page = visit()
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Download a template").click()
+    assert found.value.suggested_filename == "rides-template.csv"
+    content = Path(found.value.path()).read_bytes()
+    assert content == b"distance,passengers,zone,comfort\n3.5,1,A,2\n"
+    drop(page, "rides.csv", content)
+    expect(page.locator("#result")).to_be_visible()
+    (row,) = csv.DictReader(io.StringIO(download(page)))
+    assert float(row["prediction"]) == GOLDEN_PREDICTION
+
+
+def test_added_columns_leave_those_of_the_file_alone(visit: Visit) -> None:
+    page = visit()
+    drop(page, "rides.csv", b"distance,zone,prediction,error\n1,A,mine,too\n")
+    expect(page.locator("#result")).to_be_visible()
+    header, row = csv.reader(io.StringIO(download(page)))
+    assert header == ["distance", "zone", "prediction", "error", "prediction_2", "error_2", "warnings"]
+    assert row[2:4] == ["mine", "too"]
+
+
+def test_file_dropped_anywhere_is_taken(visit: Visit) -> None:
+    page = visit()
+    page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.items.add(new File(["distance,zone\\n1,A\\n"], "dropped.csv"));
+          for (const kind of ["dragenter", "dragover"]) document.body.dispatchEvent(
+            new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true }));
+          if (document.getElementById("dropping").hidden) throw new Error("nothing says where to drop");
+          document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }"""
+    )
+    expect(page.locator("#result")).to_be_visible()
+    expect(page.locator("#dropping")).to_be_hidden()
+
+
+def test_other_model_is_a_click_away(visit: Visit) -> None:
+    page = visit()
+    page.get_by_role("navigation", name="Models").get_by_text("Boats").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Price of a record")
+    page.get_by_label("Length over all").fill("7.5")
+    expect(prediction(page)).to_have_text("£7,500")
+    page.get_by_role("link", name="Model card").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Boats")
+    page.get_by_role("navigation", name="Models").get_by_text("Rides").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Rides")
+
+
+#: A model with more fields than are asked for first, and two sums among them.
+HOUSES = (
+    Field("area", "number", "Area of all floors", unit="m²", required=True, minimum=0, group="Floors"),
+    Field("ground", "number", "Area of the ground floor", unit="m²", group="Floors"),
+    Field("upper", "number", "Area of the upper floor", unit="m²", group="Floors"),
+    *(Field(f"x{number}", "integer", f"Count of kind {number}", group="Counts") for number in range(12)),
+    Field("floor", "category", "What the floor is made of", group="Floors"),
+)
+HOUSE = {"area": 100.0, "ground": 67.0, "upper": 33.0, "floor": "wood"} | {f"x{number}": 1 for number in range(12)}
+
+
+class Houses:
+    """Worth its area, and its counts."""
+
+    version = "3.0.0"
+    card: ClassVar[dict[str, Any]] = {
+        "data": {"name": "houses by hand"},
+        "evaluated": True,
+        "target_distribution": {"edges": [50.0, 100.0, 150.0, 200.0], "shares": [0.25, 0.5, 0.25]},
+    }
+    golden: ClassVar[dict[str, Any]] = {
+        "row": HOUSE,
+        "prediction": 112.0,
+    }
+    lineage: ClassVar[dict[str, Any]] = {"version": version}
+    spec = replace(
+        fit_spec(
+            HOUSES,
+            Target("value", "quids", "identity", subject="house"),
+            [HOUSE | {"area": area} for area in (50.0, 100.0, 200.0)],
+            rare_below=1,
+        ),
+        together=(("area", "ground", "upper", "floor"),),
+    )
+
+    def score(self, encoded: Any) -> Any:
+        return encoded[:, 0] + np.nan_to_num(encoded[:, 3:15], nan=1.0).sum(axis=1)
+
+    def check(self) -> None:
+        pass
+
+
+@pytest.fixture
+def houses(browser: Browser) -> Iterator[Visitor]:
+    server = make_server("127.0.0.1", 0, create_app(Settings(), {"houses": Houses}), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    visitor = Visitor(browser, f"http://127.0.0.1:{server.port}/", [])
+    yield visitor
+    for context in browser.contexts:
+        context.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert visitor.wrong == []
+
+
+def test_field_is_found_by_its_words(houses: Visit) -> None:
+    page = houses()
+    assert page.locator(".first .field").count() == 10
+    assert page.locator(".group").count() == 2
+    field = page.get_by_label("Count of kind 11")
+    expect(field).to_be_hidden()
+    page.get_by_label("Find a field").fill("KIND 11")
+    expect(field).to_be_visible()
+    expect(page.locator("#found")).to_have_text("1 field found")
+    expect(page.locator(".group").nth(1)).to_be_hidden()
+    page.get_by_label("Find a field").fill("")
+    expect(field).to_be_hidden()
+    expect(page.locator(".group").nth(1)).to_be_visible()
+
+
+def test_group_says_what_is_changed_and_wrong_in_it(houses: Visit) -> None:
+    page = houses()
+    group = page.locator(".group", has_text="Counts")
+    group.locator("summary").click()
+    page.get_by_label("Count of kind 11").fill("3")
+    expect(group.locator(".marks")).to_have_text("1 changed")
+    group.locator("summary").click()
+    page.evaluate("document.querySelector('[name=x11]').value = '3.5'")
+    page.get_by_label("Area of all floors").fill("101")
+    expect(group.locator(".marks")).to_have_text("1 wrong1 changed")
+    expect(page.get_by_label("Count of kind 11")).to_be_visible()
+
+
+def test_parts_keep_adding_up_to_their_whole(houses: Visit) -> None:
+    page = houses()
+    area, ground, upper = (
+        page.locator(f"[name={name}]") for name in ("area", "ground", "upper")
+    )
+    area.fill("200")
+    expect(ground).to_have_value("134")
+    expect(upper).to_have_value("66")
+    area.fill("101")
+    assert int(ground.input_value()) + int(upper.input_value()) == 101
+    ground.fill("70")
+    expect(area).to_have_value(str(70 + int(upper.input_value())))
+    area.fill("")
+    area.fill("50.5")
+    assert float(ground.input_value()) + float(upper.input_value()) == pytest.approx(50.5)
+
+
+def test_unit_that_is_no_currency_follows_its_number(houses: Visit) -> None:
+    page = houses()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Value of a house")
+    expect(prediction(page)).to_have_text("112.00 quids")
+    assert page.locator("#axis span").all_text_contents() == ["50", "100", "150", "200"]
+
+
+def test_prediction_is_marked_on_the_distribution(houses: Visit) -> None:
+    page = houses()
+    line = page.locator("#spread line.here")
+    expect(line).to_have_attribute("x1", str(400 * (112 - 50) / 150))
+    page.get_by_label("Area of all floors").fill("1000")
+    expect(line).to_have_attribute("x1", "400")
+    page.get_by_label("Area of all floors").fill("-1")
+    expect(line).to_have_count(0)
