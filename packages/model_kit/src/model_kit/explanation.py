@@ -227,10 +227,11 @@ class Explainer:
             return None
         if n_players:
             game = Game(n_players, self._start, end, self._worth(row, present, end))
-            if n_players <= MAX_EXACT:
-                found[present] = enumerate_coalitions(game)
-            else:
-                found[present] = sample_orders(game, self._keys[: n_pairs(n_players), present])
+            with np.errstate(over="ignore", invalid="ignore"):
+                if n_players <= MAX_EXACT:
+                    found[present] = enumerate_coalitions(game)
+                else:
+                    found[present] = sample_orders(game, self._keys[: n_pairs(n_players), present])
         return found if np.isfinite(found[present]).all() else None
 
     def explain(self, row: Encoded, prediction: float, sent: Row, n: int) -> Explanation | None:
