@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model_kit import explanation
 from model_kit.encoding import Encoder
 from model_kit.errors import CannotExplainError
 from model_kit.explanation import (
     EVALUATIONS,
     MAX_EXACT,
     MIN_PAIRS,
+    Baseline,
+    Contribution,
     Explainer,
     Explanation,
     Game,
+    Rest,
     enumerate_coalitions,
     n_pairs,
     sample_orders,
@@ -30,7 +32,7 @@ from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[Any]
 
 
 @dataclass
@@ -49,7 +51,9 @@ def fields(n: int, score: Callable[[Matrix], Matrix], scale: Any = "identity", *
     return Fields(spec, score, {"row": dict.fromkeys(names, 0.0)})
 
 
-def explain(model: Any, row: Sequence[float], n: int = 50, sent: Mapping[str, Any] | None = None) -> Explanation | None:
+def explain(
+    model: Any, row: Sequence[float] | Matrix, n: int = 50, sent: Mapping[str, Any] | None = None
+) -> Explanation | None:
     encoded = np.array(row, float)
     record = dict(zip(model.spec.names, row, strict=True)) if sent is None else sent
     return Explainer(model).explain(encoded, float(model.score(encoded[np.newaxis])[0]), record, n)
@@ -108,7 +112,8 @@ def test_one_order_and_its_reverse_are_exact_where_only_pairs_interact(weights: 
     def worth(members: Matrix) -> Matrix:
         alone = members @ np.array(weights[:n])
         both = sum(w * (members[:, i] & members[:, j]) for w, (i, j) in zip(weights[n:-1], pairs, strict=True))
-        return weights[-1] + alone + both
+        total: Matrix = weights[-1] + alone + both
+        return total
 
     game = of_worth(worth, n)
     keys = np.random.default_rng(seed).random((1, n))
@@ -134,6 +139,7 @@ def test_values_of_interacting_trees_are_those_of_shap(trees: Any) -> None:
     exact = shap.explainers.Exact(score, shap.maskers.Independent(np.zeros((1, 8))))
     expected = exact(row[np.newaxis])
     found = Explainer(fields(8, score)).effects(row, float(score(row[np.newaxis])[0]))
+    assert found is not None
     np.testing.assert_allclose(found, expected.values[0], atol=1e-12)
 
 
@@ -144,7 +150,11 @@ def test_orders_come_close_to_all_coalitions(trees: Any) -> None:
     errors = []
     for seed in range(5):
         row = np.random.default_rng(seed).normal(size=n)
-        game = of_worth(lambda members, row=row: score(np.where(members, row, 0.0)), n)
+
+        def worth(members: Matrix, row: Matrix = row) -> Matrix:
+            return np.asarray(score(np.where(members, row, 0.0)))
+
+        game = of_worth(worth, n)
         exact = enumerate_coalitions(game)
         found = Explainer(fields(n, score)).effects(row, game.end)
         assert found is not None
@@ -155,18 +165,20 @@ def test_orders_come_close_to_all_coalitions(trees: Any) -> None:
 
 def test_effects_are_exact_where_fields_do_not_interact(model: BundleModel) -> None:
     """log fare = 2.5 + distance / 8 + passengers / 16 - [zone is "B"] / 4 + (code of comfort) / 32."""
-    sent = {"distance": 11.5, "passengers": 3, "zone": "B", "comfort": "2"}
+    sent: dict[str, Any] = {"distance": 11.5, "passengers": 3, "zone": "B", "comfort": "2"}
     row = Encoder(model.spec)([sent])[0]
     found = Explainer(model).explain(row, float(model.predict([sent])[0]), sent, 2)
     assert found is not None
-    assert found.baseline == explanation.Baseline("typical record", pytest.approx(GOLDEN_PREDICTION))
+    assert found.baseline.name == "typical record"
+    assert found.baseline.prediction == pytest.approx(GOLDEN_PREDICTION)
     assert [(one.field, one.value, one.together) for one in found.contributions] == [
         ("distance", 11.5, None),
         ("zone", "B", None),
     ]
     assert [one.effect for one in found.contributions] == pytest.approx([1.0, -0.25])
     assert [one.percent for one in found.contributions] == pytest.approx([171.8281828459045, -22.11992169285951])
-    assert (found.rest.fields, found.rest.effect) == (1, pytest.approx(0.125))
+    assert found.rest.fields == 1
+    assert found.rest.effect == pytest.approx(0.125)
     assert found.rest.percent == pytest.approx(13.314845306682632)
     # An effect of 1 is worth the logarithmic mean of both fares.
     slope = GOLDEN_PREDICTION * math.expm1(0.875) / 0.875
@@ -179,7 +191,7 @@ def test_record_like_the_baseline_has_no_contribution(model: BundleModel) -> Non
     found = Explainer(model).explain(row, float(model.score(row[np.newaxis])[0]), GOLDEN_ROW, 5)
     assert found is not None
     assert found.contributions == ()
-    assert found.rest == explanation.Rest(0, 0.0, 0.0, 0.0)
+    assert found.rest == Rest(0, 0.0, 0.0, 0.0)
 
 
 def test_field_that_changes_nothing_has_an_effect_of_nothing(model: BundleModel) -> None:
@@ -194,12 +206,12 @@ def test_field_that_changes_nothing_has_an_effect_of_nothing(model: BundleModel)
 def test_identity_scale_has_amounts_and_no_percent() -> None:
     found = explain(fields(3, lambda x: 10 + x @ [1.0, -20.0, 3.0]), [2.0, 1.0, 1.0], n=2)
     assert found is not None
-    assert found.baseline == explanation.Baseline("typical thing", 10.0)
+    assert found.baseline == Baseline("typical thing", 10.0)
     assert [(one.field, one.effect, one.percent, one.amount) for one in found.contributions] == [
         ("x1", -20.0, None, -20.0),
         ("x2", 3.0, None, 3.0),
     ]
-    assert found.rest == explanation.Rest(1, 2.0, None, 2.0)
+    assert found.rest == Rest(1, 2.0, None, 2.0)
 
 
 def test_strongest_come_first_and_equals_in_the_order_of_the_fields() -> None:
@@ -213,7 +225,7 @@ def test_fields_of_a_group_are_switched_as_one() -> None:
 
     def score(x: Matrix) -> Matrix:
         assert ((x[:, 1] == 0) == (x[:, 3] == 0)).all()
-        return x[:, 0] + 5 * x[:, 1] * x[:, 3] + x[:, 2]
+        return np.asarray(x[:, 0] + 5 * x[:, 1] * x[:, 3] + x[:, 2])
 
     model = fields(4, score, together=(("x3", "x1"),))
     assert Explainer(model).players == (("x0",), ("x2",), ("x3", "x1"))
@@ -350,12 +362,12 @@ def test_everything_adds_up_whatever_the_model_says(logs: list[float], n: int) -
     """A score of its own for each coalition of three."""
 
     def score(x: Matrix) -> Matrix:
-        return np.exp(np.array(logs)[(x != 0) @ [1, 2, 4]])
+        return np.asarray(np.exp(np.array(logs)[(x != 0) @ [1, 2, 4]]))
 
     found = explain(fields(3, score, "log"), [1, 1, 1], n)
     if found is None:
         return  # amounts may be beyond all floats
-    parts = [*found.contributions, found.rest]
+    parts: list[Contribution | Rest] = [*found.contributions, found.rest]
     assert len(found.contributions) == min(n, 3)
     assert found.rest.fields == 3 - len(found.contributions)
     scale = max(1.0, *map(abs, logs))

@@ -181,7 +181,8 @@ class Explainer:
     Attributes:
         players: names of the fields that are switched as one: the groups that the spec keeps together, and each other
             field on its own; in the order of the fields.
-        baseline: the typical record and what it is predicted.
+        baseline: the typical record's name and prediction.
+        score: the model's.
 
     Raises:
         CannotExplainError: the typical record has no finite prediction on the estimator's scale.
@@ -189,7 +190,7 @@ class Explainer:
 
     def __init__(self, model: Explainable) -> None:
         spec = model.spec
-        self._model = model
+        self.score = model.score
         self._is_log = spec.target.scale == "log"
         groups = {group[0]: group for group in spec.together}
         followers = {name for group in spec.together for name in group[1:]}
@@ -197,7 +198,7 @@ class Explainer:
         number = {name: player for player, names in enumerate(self.players) for name in names}
         self._player_of = np.array([number[name] for name in spec.names])
         self._typical = Encoder(spec)([model.golden["row"]])[0]
-        self.baseline = Baseline(f"typical {spec.target.subject}", float(model.score(self._typical[np.newaxis])[0]))
+        self.baseline = Baseline(f"typical {spec.target.subject}", float(self.score(self._typical[np.newaxis])[0]))
         self._start = self._on_scale(self.baseline.prediction)
         if not math.isfinite(self._start):
             raise CannotExplainError("the typical record has no finite prediction to compare with")
@@ -275,7 +276,7 @@ class Explainer:
         def worth(members: NDArray[np.bool_]) -> NDArray[np.float64]:
             encoded = np.repeat(self._typical[np.newaxis], len(members), axis=0)
             encoded[:, columns] = np.where(members[:, owners], row[columns], encoded[:, columns])
-            scores = self._model.score(encoded)
+            scores = self.score(encoded)
             if self._is_log:
                 with np.errstate(divide="ignore", invalid="ignore"):
                     scores = np.log(scores)
