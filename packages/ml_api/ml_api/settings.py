@@ -27,6 +27,7 @@ class Settings:
         threads: ``THREADS``, requests that one worker computes at a time.
         request_timeout: ``REQUEST_TIMEOUT``, seconds in which a request must arrive and its answer be taken.
         max_rows: ``MAX_ROWS``, records of one request.
+        max_explained: ``MAX_EXPLAINED``, records of one request that asks for explanations.
         max_body_bytes: ``MAX_BODY_BYTES``, size of one request's body.
         log_level: ``LOG_LEVEL``; above ``info`` the line for each request goes too.
         default_model: ``DEFAULT_MODEL``, whose version ``/version`` gives as ``model_version``.
@@ -39,6 +40,7 @@ class Settings:
     threads: int = 4
     request_timeout: int = 20
     max_rows: int = 10_000
+    max_explained: int = 100
     max_body_bytes: int = 32 * 1024 * 1024
     log_level: str = "info"
     default_model: str = "regression"
@@ -58,6 +60,7 @@ class Settings:
             threads=_whole(environ, "THREADS", cls.threads, 1, 256),
             request_timeout=_whole(environ, "REQUEST_TIMEOUT", cls.request_timeout, 1, 3600),
             max_rows=_whole(environ, "MAX_ROWS", cls.max_rows, 1, 10_000_000),
+            max_explained=_whole(environ, "MAX_EXPLAINED", cls.max_explained, 1, 10_000_000),
             max_body_bytes=_whole(environ, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 1024**3),
             log_level=_one_of(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             default_model=_word(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),

@@ -30,7 +30,24 @@ FOLDER = Path(__file__).parents[1]
 BOOT_SECONDS = 30
 STOP_SECONDS = 10
 
-VARIABLES = ("HOST", "PORT", "WEB_CONCURRENCY", "THREADS", "MAX_ROWS", "MAX_BODY_BYTES", "LOG_LEVEL", "DEFAULT_MODEL")
+#: As a card has them: fares below 20 and above; each next level is .02 and .01 wider on the logarithmic scale.
+INTERVALS = {
+    "rows": 100,
+    "levels": [round(0.5 + 0.05 * step, 2) for step in range(10)],
+    "edges": [20.0],
+    "widths": [[round(0.02 * step, 2) for step in range(1, 11)], [round(0.01 * step, 2) for step in range(1, 11)]],
+}
+VARIABLES = (
+    "HOST",
+    "PORT",
+    "WEB_CONCURRENCY",
+    "THREADS",
+    "MAX_ROWS",
+    "MAX_EXPLAINED",
+    "MAX_BODY_BYTES",
+    "LOG_LEVEL",
+    "DEFAULT_MODEL",
+)
 
 #: A model package as it would be installed. The model ``naps`` sleeps a second over eight passengers.
 PACKAGE = """
@@ -154,7 +171,7 @@ def documented_responses() -> Iterator[None]:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound bundle of rides; never written to."""
     folder = tmp_path_factory.mktemp("bundle") / "rides"
-    write_ride_bundle(folder)
+    write_ride_bundle(folder, intervals=INTERVALS)
     return folder
 
 

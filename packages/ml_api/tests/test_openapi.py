@@ -159,7 +159,7 @@ def test_examples_that_say_what_was_sent_are_what_is_answered(client: FlaskClien
 def test_examples_that_cannot_be_sent_are_these(document: dict[str, Any]) -> None:
     """Each is tested below, or over a real server where only that can answer so."""
     places = {place for place, example in examples(document).items() if "x-request" not in example}
-    own = {f"post {URL} {end}" for end in ("408 slow", "413 rows", "503 broken")}
+    own = {f"post {URL} {end}" for end in ("408 slow", "413 rows", "413 explained", "503 broken")}
     own |= {"get /v1/models/rides 503 broken", "get /v1/models/rides/sample 503 broken", "get /health/ready 503 broken"}
     server = {
         f"{name} refused"
@@ -167,6 +167,7 @@ def test_examples_that_cannot_be_sent_are_these(document: dict[str, Any]) -> Non
     }
     paths = ("/v1/models/rides/sample", "/docs/assets/{file}", "/try/{model}", "/card/{model}", "/assets/{digest}/{file}")
     server |= {f"get {path} 414 refused" for path in paths}
+    server.add(f"post {URL} 414 refused")
     internal = {place for place in places if place.endswith("500 internal")} | {"InternalServerError internal"}
     assert places == own | server | internal
 
@@ -178,6 +179,11 @@ def shown(document: dict[str, Any], place: str) -> Any:
 def test_example_of_too_many_records_is_answered(client: FlaskClient, document: dict[str, Any]) -> None:
     response = client.post(URL, json=[0] * 10_001, headers={"X-Request-ID": REQUEST_ID})
     assert (response.status_code, response.get_json()) == (413, shown(document, f"post {URL} 413 rows"))
+
+
+def test_example_of_too_many_to_explain_is_answered(client: FlaskClient, document: dict[str, Any]) -> None:
+    response = client.post(f"{URL}?explain=1", json=[0] * 101, headers={"X-Request-ID": REQUEST_ID})
+    assert (response.status_code, response.get_json()) == (413, shown(document, f"post {URL} 413 explained"))
 
 
 def test_example_of_an_unforeseen_error_is_answered(bundle: Path, document: dict[str, Any]) -> None:
@@ -401,7 +407,7 @@ def test_examples_of_a_model_without_numbers(bundle: Path) -> None:
     field = Field("colour", "category", "Colour")
     model.spec = InputSpec((field,), {"colour": Learned(0.0, "red", codes={"red": 1})}, Target("y", "EUR"))
     model.golden = {"row": {"colour": "red"}, "prediction": 1.0}
-    (example,) = Predictions("colours", model, 10).unprocessable().values()
+    (example,) = Predictions("colours", model, 10, 5).unprocessable().values()
     assert example["value"]["errors"] == {"0": {"colour": ["Not a valid string."]}}
 
 

@@ -31,7 +31,7 @@ def test_responses_have_the_documented_shape(
 ) -> None:
     document = client.open(path, method=method, json=body).get_json()
     assert schema.validate(document) == {}
-    assert list(document) == list(schema.fields)
+    assert list(document) == [name for name, field in schema.fields.items() if field.required]
 
 
 @pytest.mark.parametrize(

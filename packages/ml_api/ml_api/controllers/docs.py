@@ -26,7 +26,8 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
             settings.git_commit,
             registry.lineages(),
         )
-        found = build(registry.models(), registry.broken, version, max_rows=settings.max_rows)
+        limits = {"max_rows": settings.max_rows, "max_explained": settings.max_explained}
+        found = build(registry.models(), registry.broken, version, **limits)
         return cached.Content(responses.encode(found), "application/json")
 
     @views.get("/openapi.json")

@@ -55,6 +55,16 @@ def records(body: bytes, *, max_rows: int) -> Sequence[object]:
     return found
 
 
+def check_explained(records: Sequence[object], *, max_rows: int) -> None:
+    """Make sure that there are not too many to explain: each takes as long as some hundred predictions.
+
+    Raises:
+        RequestEntityTooLarge: there are more than ``max_rows``.
+    """
+    if len(records) > max_rows:
+        raise RequestEntityTooLarge(f"The body has {len(records)} records; at most {max_rows} are explained at a time.")
+
+
 def _values(document: object) -> Sequence[object]:
     if isinstance(document, dict):
         return [document]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from flask import Response
-from model_kit.prediction import Answer
+from model_kit.prediction import Answer, DetailedAnswer
 from model_kit.protocol import Model
 
 #: Compact, and refusing NaN and infinity, which JSON does not have.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+#: The same for what holds dataclasses.
+_encode_details = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=asdict).encode
 
 
 def encode(document: Any) -> bytes:
@@ -58,6 +61,30 @@ def prediction(answer: Answer, model_version: str) -> Response:
     # Every number in it is finite, so that there is nothing to refuse.
     body = msgspec.json.encode(document)
     return Response(body, 422 if answer.predictions and not n_scored else 200, content_type="application/json")
+
+
+def encode_details(answer: DetailedAnswer, model_version: str) -> str:
+    """An answer as JSON: what every answer has, then the details that were asked for.
+
+    Raises:
+        ValueError: a detail holds a NaN or an infinity.
+    """
+    document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
+    details = {"intervals": answer.intervals, "explanations": answer.explanations, "warnings": answer.warnings}
+    # They repeat what was sent, such as whole numbers of any size, which msgspec does not write.
+    return _encode_details(document | {name: found for name, found in details.items() if found is not None})
+
+
+def detailed_prediction(answer: DetailedAnswer, model_version: str) -> Response:
+    """As :func:`prediction`, with the details that were asked for."""
+    n_scored = len(answer.predictions) - len(answer.errors)
+    status = 422 if answer.predictions and not n_scored else 200
+    return Response(encode_details(answer, model_version), status, content_type="application/json")
+
+
+def sentence(text: str) -> str:
+    """An error's text as the detail of a problem."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def links(name: str) -> dict[str, str]:

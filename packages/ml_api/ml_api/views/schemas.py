@@ -51,8 +51,71 @@ class VersionSchema(ClosedSchema):
     )
 
 
+class BaselineSchema(ClosedSchema):
+    """What a record is compared with."""
+
+    name = fields.String(required=True, metadata=_says("In words"))
+    prediction = fields.Float(required=True, metadata=_says("In the target's unit"))
+
+
+_PERCENT = _says("The effect as percent of the prediction; null where the estimator's scale is no logarithm")
+_AMOUNT = _says("The effect in the target's unit: baseline and all amounts sum to the prediction")
+
+
+class ContributionSchema(ClosedSchema):
+    """What one field, or a group of fields that only make sense together, adds to the baseline's prediction."""
+
+    field = fields.String(required=True, metadata=_says("The field, or the first of the group"))
+    value = fields.Raw(required=True, allow_none=True, metadata=_says("As it was sent; null if it was not"))
+    together = fields.Dict(
+        required=True,
+        allow_none=True,
+        keys=fields.String(),
+        metadata=_says("The other fields of the group as they were sent; null for a field on its own"),
+    )
+    effect = fields.Float(required=True, metadata=_says("Shapley value on the estimator's own scale"))
+    percent = fields.Float(required=True, allow_none=True, metadata=_PERCENT)
+    amount = fields.Float(required=True, metadata=_AMOUNT)
+
+
+class RestSchema(ClosedSchema):
+    """All other contributions as one."""
+
+    effect = fields.Float(required=True, metadata=_says("What all effects lack to the prediction"))
+    percent = fields.Float(required=True, allow_none=True, metadata=_PERCENT)
+    amount = fields.Float(required=True, metadata=_AMOUNT)
+    fields = fields.Integer(  # type: ignore[assignment]
+        required=True,
+        strict=True,
+        validate=validate.Range(min=0),
+        metadata=_says("How many; a group counts as one, and what is as in the baseline is none"),
+    )
+
+
+class ExplanationSchema(ClosedSchema):
+    """Why a record is predicted what it is: baseline, contributions and rest sum to its prediction."""
+
+    baseline = fields.Nested(BaselineSchema, required=True)
+    contributions = fields.List(
+        fields.Nested(ContributionSchema), required=True, metadata=_says("Strongest first, as many as asked for")
+    )
+    rest = fields.Nested(RestSchema, required=True)
+
+
+class WarningSchema(ClosedSchema):
+    """What a record was scored with and still deserves a word."""
+
+    code = fields.String(
+        required=True,
+        metadata=_says("imputed, unseen_level, out_of_range, or a contradiction that the model declares"),
+    )
+    field = fields.String(required=True, metadata=_says("The field it is about, the first of several"))
+    message = fields.String(required=True, metadata=_says("The same in words"))
+    fields = fields.List(fields.String(), required=True, metadata=_says("All of them"))  # type: ignore[assignment]
+
+
 class PredictionSchema(ClosedSchema):
-    """``POST /v1/predict/<name>``, 200 and 422."""
+    """``POST /v1/predict/<name>``, 200 and 422; what is not required is there where it was asked for."""
 
     predictions = fields.List(
         fields.Float(allow_none=True),
@@ -67,6 +130,18 @@ class PredictionSchema(ClosedSchema):
         metadata=_says("Index of a record -> field (_schema for the record as a whole) -> what is wrong"),
     )
     version = fields.String(required=True, metadata=_says("Version of the model"))
+    intervals = fields.List(
+        fields.List(fields.Float(), validate=validate.Length(equal=2), allow_none=True),
+        metadata=_says("Lowest and highest for each record; null exactly where there is no prediction"),
+    )
+    explanations = fields.List(
+        fields.Nested(ExplanationSchema, allow_none=True),
+        metadata=_says("One for each record; null where there is no prediction, or nothing finite to be told of it"),
+    )
+    warnings = fields.List(
+        fields.List(fields.Nested(WarningSchema), allow_none=True),
+        metadata=_says("What is to be said of each record; null exactly where there is no prediction"),
+    )
 
 
 class TargetSchema(ClosedSchema):

@@ -32,7 +32,12 @@ Each example of an answer has what was sent in `x-request`; the tests of this AP
 
 
 def build(
-    models: Mapping[str, Model], broken: Mapping[str, str], version: Mapping[str, Any], *, max_rows: int
+    models: Mapping[str, Model],
+    broken: Mapping[str, str],
+    version: Mapping[str, Any],
+    *,
+    max_rows: int,
+    max_explained: int,
 ) -> dict[str, Any]:
     """The document of an application.
 
@@ -41,6 +46,7 @@ def build(
         broken: name -> why, of those that could not; their paths answer 503, and the document says so.
         version: what ``/version`` tells.
         max_rows: records that one request may hold.
+        max_explained: and if it asks for explanations.
     """
     plugin = MarshmallowPlugin()
     document = APISpec(
@@ -58,7 +64,7 @@ def build(
         paths = ModelPaths(document, name, names)
         if name in models:
             document.tag({"name": name, "description": f"Model `{name}`, version {models[name].version}"})
-            paths.add(models[name], records.add(name, models[name].spec), max_rows)
+            paths.add(models[name], records.add(name, models[name].spec), max_rows, max_explained)
         else:
             document.tag({"name": name, "description": f"Model `{name}`, which could not be loaded"})
             paths.add_broken(broken[name])

@@ -5,14 +5,21 @@ The request of an answer stands beside it as ``x-request``: method, path, header
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
+from model_kit.errors import IntervalError
+from model_kit.generation import generate_rows
+from model_kit.intervals import BEYOND, HIGHEST, LOWEST, Intervals
+from model_kit.prediction import Predictor
 from model_kit.protocol import Model
 from model_kit.validation import Validator
 from werkzeug.exceptions import InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
+
+from ml_api.views import parameters, responses
 
 #: Name -> OpenAPI's Example Object.
 Examples: TypeAlias = dict[str, dict[str, Any]]
@@ -87,19 +94,31 @@ def broken_model(name: str, reason: str, sent: Mapping[str, Any] | None = None) 
     return {"broken": example("The model could not be loaded", value, sent)}
 
 
+def lacks_intervals(model: Model) -> str | None:
+    """Why a model cannot be asked for intervals; ``None`` if it can."""
+    try:
+        Intervals.from_card(model.card, model.spec.target)
+    except IntervalError as error:
+        return str(error)
+    return None
+
+
 class Predictions:
     """The examples of one model's predictions.
 
     Args:
         name: last part of the URL.
-        model: loaded; it is not asked to score anything, what its golden row scores is recorded.
+        model: loaded; what its golden row scores is recorded, and one record is scored with its details.
         max_rows: records that one request may hold.
+        max_explained: and if it asks for explanations.
     """
 
-    def __init__(self, name: str, model: Model, max_rows: int) -> None:
+    def __init__(self, name: str, model: Model, max_rows: int, max_explained: int) -> None:
+        self._model = model
         self._path = f"/v1/predict/{quote(name, safe='')}"
         self._version = model.version
         self._max_rows = max_rows
+        self._max_explained = max_explained
         self._row: dict[str, Any] = dict(model.golden["row"])
         self._prediction: float = model.golden["prediction"]
         field = next((field for field in model.spec.fields if field.kind != "category"), model.spec.fields[0])
@@ -119,6 +138,27 @@ class Predictions:
 
     def ok(self) -> Examples:
         """200."""
+        return self._plain() | self._detailed()
+
+    def _detailed(self) -> Examples:
+        """With all details that the model can give, of a generated record and of one that is not right."""
+        body = [*generate_rows(self._model.spec, 1, seed=1), self._wrong]
+        level = None if lacks_intervals(self._model) else 0.9
+        query = "explain=2&warnings=true" if level is None else f"interval={level}&explain=2&warnings=true"
+        try:
+            answer = Predictor(self._model).detailed(body, interval=level, explain=2, warnings=True)
+        except Exception:  # noqa: BLE001  whatever a model does wrong, there is a document
+            return {}
+        value = json.loads(responses.encode_details(answer, self._version))
+        return {
+            "detailed": example(
+                "With all details: null where there is no prediction",
+                value,
+                request("POST", f"{self._path}?{query}", json=body),
+            )
+        }
+
+    def _plain(self) -> Examples:
         return self._answers(
             {
                 "rows": ("One prediction for each record", [self._prediction], {}),
@@ -157,13 +197,37 @@ class Predictions:
                 problem(400, "The body must be a JSON array of records or one record, which is a JSON object."),
                 request("POST", self._path, json=3),
             ),
+        } | {name: self._refused(*refused) for name, refused in self._refusals().items()}
+
+    def _refusals(self) -> dict[str, tuple[str, str, str]]:
+        """Name -> summary, query, detail."""
+        taken = ", ".join(parameters.DETAILS)
+        level = f"The query parameter interval must be a decimal number from {LOWEST} to {HIGHEST}; {BEYOND}."
+        count = f"The query parameter explain must be a whole number from 1 to {parameters.MAX_CONTRIBUTIONS}."
+        refusals = {
+            "parameter": ("An unknown parameter", "why=1", f"There is no query parameter 'why'; it takes {taken}."),
+            "interval": ("A level beyond what is calibrated", "interval=0.99", level),
+            "explain": ("No number of contributions", "explain=yes", count),
+            "warnings": ("Neither yes nor no", "warnings=1", "The query parameter warnings must be true or false."),
         }
+        if lacking := lacks_intervals(self._model):
+            refusals["uncalibrated"] = ("This model has no intervals", "interval=0.9", responses.sentence(lacking))
+        return refusals
+
+    def _refused(self, summary: str, query: str, detail: str) -> dict[str, Any]:
+        return example(summary, problem(400, detail), request("POST", f"{self._path}?{query}", json=[]))
 
     def too_large(self) -> Examples:
         """413."""
         too_many = self._max_rows + 1
         detail = f"The body has {too_many} records; at most {self._max_rows} are taken at a time."
-        return {"rows": example(f"{too_many} records", problem(413, detail))}
+        explained = (
+            f"The body has {self._max_explained + 1} records; at most {self._max_explained} are explained at a time."
+        )
+        return {
+            "rows": example(f"{too_many} records", problem(413, detail)),
+            "explained": example(f"{self._max_explained + 1} records to explain", problem(413, explained)),
+        }
 
     def too_slow(self) -> Examples:
         """408."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from apispec import APISpec
 from model_kit.generation import generate_rows
+from model_kit.intervals import BEYOND, HIGHEST, LOWEST
 from model_kit.protocol import Model
 
 from ml_api.views import parameters, responses, schemas
@@ -22,6 +24,10 @@ The body is an array of records or one record. What is wrong with a record stand
 keeps no other record from its prediction: 200 if at least one record was scored or none was sent, 422 if none of \
 those sent was. So an element of the array that is no valid record is taken as well, and what the schema of the body \
 says is: one valid record, no record, or an array in which at least one is valid.
+
+Parameters add details, one for each record in the order sent: ranges that hold the truth in a given share of the \
+cases, what each field adds to the prediction of a typical {subject}, and warnings of what a record was scored with. \
+Any other parameter is refused.
 """
 _SAMPLE = """\
 Valid records that can be sent to a prediction as they are. They are **synthetic**: each field varies on its own \
@@ -38,10 +44,10 @@ class ModelPaths:
         self._names = names
         self._links = responses.links(name)
 
-    def add(self, model: Model, record: JSONSchema, max_rows: int) -> None:
+    def add(self, model: Model, record: JSONSchema, max_rows: int, max_explained: int) -> None:
         """Those of a model that was loaded; ``record`` is the schema of its records."""
         broken = self._broken("model.onnx: sha256 is not that of the manifest")
-        self._add_predictions(model, record, max_rows, broken)
+        self._add_predictions(model, record, (max_rows, max_explained), broken)
         whole = example("All of it", responses.describe_model(self._name, model), request("GET", self._links["self"]))
         described = {"200": answer("The model.", JSON, schemas.ModelSchema, {"model": whole})}
         self._add("self", "get", described | broken)
@@ -73,14 +79,23 @@ class ModelPaths:
         told = operation(self._name, f"{verb}_{identifier(self._name)}", summary, answers | {"404": unknown}, **more)
         self._document.path(self._links[link], operations={method: told})
 
-    def _add_predictions(self, model: Model, record: JSONSchema, max_rows: int, broken: Answers) -> None:
-        shown = examples.Predictions(self._name, model, max_rows)
+    def _add_predictions(self, model: Model, record: JSONSchema, limits: tuple[int, int], broken: Answers) -> None:
+        max_rows, max_explained = limits
+        shown = examples.Predictions(self._name, model, max_rows, max_explained)
         schema = schemas.PredictionSchema
         answers = {
             "200": answer("At least one record was scored, or none was sent.", JSON, schema, shown.ok()),
-            "400": problem("The body is no JSON, or neither an array nor an object.", shown.malformed()),
+            "400": problem(
+                "The body is no JSON, or neither an array nor an object; or a parameter is unknown or malformed, and"
+                " named.",
+                shown.malformed(),
+            ),
             "408": problem("The body did not arrive in time.", shown.too_slow()),
-            "413": problem(f"More than {max_rows} records, or more bytes or values than are taken.", shown.too_large()),
+            "413": problem(
+                f"More than {max_rows} records, or than {max_explained} to explain, or more bytes or values than are"
+                " taken.",
+                shown.too_large(),
+            ),
             "415": problem("The body is not said to be plain JSON in UTF-8.", shown.unsupported()),
             "422": answer("Records were sent and none was scored.", JSON, schema, shown.unprocessable()),
         }
@@ -89,7 +104,8 @@ class ModelPaths:
             "predict",
             "post",
             answers | broken,
-            description=_PREDICTIONS.format(name=model.spec.target.name, unit=model.spec.target.unit),
+            description=_PREDICTIONS.format(**asdict(model.spec.target)),
+            parameters=_details(model),
             requestBody={"required": True, "content": {JSON: body}},
         )
 
@@ -125,6 +141,29 @@ def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
         "contains": record,
     }
     return {"anyOf": [array, record, {"title": "No record", "type": "array", "maxItems": 0}]}
+
+
+def _details(model: Model) -> list[dict[str, Any]]:
+    """What a prediction can be asked for beside itself."""
+    level = {
+        "name": "interval",
+        "in": "query",
+        "description": f"Share of the cases in which the truth lies within the interval; {BEYOND}",
+        "schema": {"type": "number", "minimum": LOWEST, "maximum": HIGHEST},
+    }
+    count = _query(
+        "explain",
+        "Explain each prediction by so many contributions, the strongest, and the rest as one number",
+        1,
+        parameters.MAX_CONTRIBUTIONS,
+    )
+    flag = {
+        "name": "warnings",
+        "in": "query",
+        "description": "Whether to say what was imputed, never seen, out of range or contradictory",
+        "schema": {"type": "boolean", "default": False},
+    }
+    return [count, flag] if examples.lacks_intervals(model) else [level, count, flag]
 
 
 def _query(name: str, text: str, low: int, high: int) -> dict[str, Any]:
