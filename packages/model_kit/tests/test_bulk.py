@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from model_kit import blocks, bulk, tables
 from model_kit.blocks import Block
-from model_kit.bulk import Job, Part, answerer, answers, parts
+from model_kit.bulk import Job, Part, answerer, parts
+from model_kit.details import answers
 from model_kit.errors import DataError
 from model_kit.prediction import Predictor
 from model_kit.tabular import CsvWriter

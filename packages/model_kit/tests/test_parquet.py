@@ -115,7 +115,7 @@ def test_damage_in_the_middle_is_one_sentence() -> None:
 
 def written(rows: list[dict[str, Any]], columns: tuple[str, ...], schema: Any = None) -> Any:
     file = io.BytesIO()
-    writer = ParquetWriter(file, columns, schema, ("prediction",), ("error",))
+    writer = ParquetWriter(file, columns, schema, {"prediction": "number", "error": "text"})
     for row in rows:
         writer.write(row)
     writer.close()
@@ -147,7 +147,7 @@ def test_rows_are_written_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "BATCH", 10)
     monkeypatch.setattr(parquet, "GROUP", 20)
     file = io.BytesIO()
-    writer = ParquetWriter(file, ("id",), None, (), ())
+    writer = ParquetWriter(file, ("id",), None, {})
     for number in range(45):
         writer.write({"id": str(number)})
     writer.close()

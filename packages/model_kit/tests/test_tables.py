@@ -88,7 +88,7 @@ SPREADSHEET = '\ufeffdistance;zone;note\r\n8;A;"é\r\nü; x"\r\n'.encode()
 def test_csv_comes_out_as_it_went_in(tmp_path: Path) -> None:
     source, target = tmp_path / "rides.csv", tmp_path / "out.csv"
     source.write_bytes(SPREADSHEET)
-    with reading(str(source), SPEC_OF_RIDES) as table, writing(str(target), table, "csv") as writer:
+    with reading(str(source), SPEC_OF_RIDES) as table, writing(str(target), table, "csv", {}) as writer:
         for entry in table.entries:
             writer.write(table.row(entry, "csv"))
     assert target.read_bytes() == SPREADSHEET
@@ -100,7 +100,7 @@ def test_standard_output_is_utf_8_with_its_own_line_ends_whatever_the_locale(
     source, output = tmp_path / "rides.csv", io.BytesIO()
     source.write_bytes(SPREADSHEET)
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding="ascii", errors="replace", newline="\r"))
-    with reading(str(source), SPEC_OF_RIDES) as table, writing(STANDARD, table, "csv") as writer:
+    with reading(str(source), SPEC_OF_RIDES) as table, writing(STANDARD, table, "csv", {}) as writer:
         for entry in table.entries:
             writer.write(table.row(entry, "csv"))
         with pytest.raises(UnicodeEncodeError):
@@ -140,7 +140,7 @@ def test_error_of_whoever_uses_the_rows_is_not_mistaken_for_one_of_the_file(tmp_
 def test_csv_becomes_json_with_types(tmp_path: Path) -> None:
     source, target = tmp_path / "rides.csv", tmp_path / "rides.jsonl"
     source.write_text(RIDES)
-    with reading(str(source), SPEC_OF_RIDES) as table, writing(str(target), table, "jsonl") as writer:
+    with reading(str(source), SPEC_OF_RIDES) as table, writing(str(target), table, "jsonl", {}) as writer:
         for entry in table.entries:
             writer.write(table.row(entry, "jsonl"))
     assert target.read_text() == (
@@ -154,7 +154,7 @@ def test_json_becomes_nothing_but_json(tmp_path: Path) -> None:
     with (
         pytest.raises(DataError, match="JSON Lines can only become JSON Lines"),
         reading(str(source), SPEC_OF_RIDES) as table,
-        writing(str(tmp_path / "x.csv"), table, "csv"),
+        writing(str(tmp_path / "x.csv"), table, "csv", {}),
     ):
         pass
     assert os.listdir(tmp_path) == ["rides.jsonl"]
@@ -194,7 +194,7 @@ def test_parquet_goes_through_pipes(tmp_path: Path, capsysbinary: pytest.Capture
         patch.setattr(sys, "stdin", pipe)
         with (
             reading(STANDARD, SPEC_OF_RIDES, "parquet") as table,
-            writing(STANDARD, table, "parquet", numbers=("prediction",), texts=("error",)) as writer,
+            writing(STANDARD, table, "parquet", {"prediction": "number", "error": "text"}) as writer,
         ):
             assert (table.total, table.position()) == (2, 0)
             for entry in table.entries:
@@ -212,7 +212,7 @@ def test_parquet_becomes_csv_and_csv_becomes_parquet(tmp_path: Path) -> None:
     source, middle, end = (str(tmp_path / name) for name in ("a.csv", "b.parquet", "c.csv"))
     Path(source).write_text(RIDES)
     for first, second in ((source, middle), (middle, end)):
-        with reading(first, SPEC_OF_RIDES) as table, writing(second, table, format_of(second)) as writer:
+        with reading(first, SPEC_OF_RIDES) as table, writing(second, table, format_of(second), {}) as writer:
             for entry in table.entries:
                 writer.write(table.row(entry, format_of(second)))
     assert pq.read_table(middle).to_pylist()[1] == {"distance": "", "zone": "B", "note": "NA"}

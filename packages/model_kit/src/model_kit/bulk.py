@@ -13,14 +13,15 @@ import numpy as np
 
 from model_kit.blocks import Block, Places, enclosing_quotes
 from model_kit.cells import CellEncoder, Certain
+from model_kit.details import NOTHING, Asked, Cell, answers
 from model_kit.encoding import Encoded
 from model_kit.jsonlines import JsonLinesWriter, read_lines
 from model_kit.model import CHUNK
 from model_kit.pool import in_order
 from model_kit.prediction import Predictor
-from model_kit.rows import Entry, refusing
+from model_kit.rows import Added, Entry, refusing
+from model_kit.spec import Target
 from model_kit.tabular import Dialect, RecordMaker, csv_text, cut_off, fitted, not_csv, not_utf8
-from model_kit.validation import in_words
 
 #: Seconds of work that starting processes must save: they take one to begin with.
 PATIENCE: Final = 1.0
@@ -39,6 +40,7 @@ class Job(NamedTuple):
         prediction, error: what the values are called that are added to each row.
         columns: its columns, in order; none of JSON Lines.
         dialect: how it is written, if it is CSV.
+        asked: what else is added.
     """
 
     name: str
@@ -46,6 +48,11 @@ class Job(NamedTuple):
     error: str
     columns: tuple[str, ...] | None = None
     dialect: Dialect = Dialect()
+    asked: Asked = NOTHING
+
+    def added(self, target: Target) -> Added:
+        """The columns that are added."""
+        return {self.prediction: "number", self.error: "text", **self.asked.columns(self.prediction, target)}
 
 
 class Part(NamedTuple):
@@ -80,6 +87,7 @@ class JsonLines:
     def __init__(self, predictor: Predictor, job: Job) -> None:
         self._ask = predictor
         self._job = job
+        self._added = tuple(job.added(predictor.model.spec.target))
 
     def __call__(self, block: Block) -> Part:
         """Answer every line.
@@ -87,15 +95,15 @@ class JsonLines:
         Raises:
             DataError: see :func:`~model_kit.jsonlines.read_lines`, or a row has one of the added keys already.
         """
-        added = (self._job.prediction, self._job.error)
-        entries = refusing(read_lines(BytesIO(block.content), self._job.name, block.line), self._job.name, added)
+        lines = read_lines(BytesIO(block.content), self._job.name, block.line)
+        entries = refusing(lines, self._job.name, self._added)
         output = StringIO()
         writer = JsonLinesWriter(output)
         scored = failed = 0
         while chunk := list(islice(entries, CHUNK)):
-            for entry, (prediction, error) in zip(chunk, answers(self._ask, chunk), strict=True):
-                writer.write({**entry.original, added[0]: prediction, added[1]: error or None})
-                failed += bool(error)
+            for entry, cells in zip(chunk, answers(self._ask, chunk, self._job.asked), strict=True):
+                writer.write({**entry.original, **dict(zip(self._added, cells, strict=True))})
+                failed += cells[0] is None
             scored += len(chunk)
         return Part(output.getvalue().encode(), len(block.content), scored - failed, failed)
 
@@ -127,6 +135,7 @@ class Csv:
         self._width = len(columns)
         self._record = RecordMaker(predictor.model.spec, columns)
         self._encode = CellEncoder(predictor.model.spec, columns)
+        self._asked = job.asked
         self._simple = job.dialect.delimiter.isascii() and job.dialect.delimiter not in _NUMERIC
 
     def __call__(self, block: Block) -> Part:
@@ -137,21 +146,22 @@ class Csv:
         """
         rows = self._split(block) or self._read(block)
         scores = np.full(len(rows.lines), np.nan)
-        scores[rows.certain] = self._ask.model.score(rows.encoded[rows.certain])
-        predictions = scores.tolist()
-        errors: dict[int, str] = {}
-        if not np.isfinite(scores).all():
-            errors = self._answer_singly(np.flatnonzero(~np.isfinite(scores)).tolist(), rows, predictions, block)
+        if self._asked == NOTHING:
+            scores[rows.certain] = self._ask.model.score(rows.encoded[rows.certain])
         delimiter, end = self._dialect.delimiter, self._dialect.line_end
         if self._simple:
-            tails = [f"{delimiter}{prediction!r}{delimiter}{end}" for prediction in predictions]
+            tails = [f"{delimiter}{score!r}{delimiter}{end}" for score in scores.tolist()]
         else:
-            tails = [f"{delimiter}{csv_text((repr(score), ''), self._dialect)}{end}" for score in predictions]
-        for index, error in errors.items():
-            tails[index] = f"{delimiter}{csv_text(('', error), self._dialect)}{end}"
+            tails = [f"{delimiter}{csv_text((repr(score), ''), self._dialect)}{end}" for score in scores.tolist()]
+        failed = 0
+        if not np.isfinite(scores).all():
+            places = np.flatnonzero(~np.isfinite(scores)).tolist()
+            for place, cells in zip(places, self._answer_singly(places, rows, block), strict=True):
+                tails[place] = f"{delimiter}{csv_text([*map(_text, cells)], self._dialect)}{end}"
+                failed += cells[0] is None
         content = "".join([line + tail for line, tail in zip(rows.lines, tails, strict=True)]).encode()
         commas, self._record.decimal_commas = self._record.decimal_commas, 0
-        return Part(content, len(block.content), len(predictions) - len(errors), len(errors), commas)
+        return Part(content, len(block.content), len(tails) - failed, failed, commas)
 
     def _split(self, block: Block) -> _Rows | None:
         """The rows of a block where a line is a row and quotes enclose cells; ``None`` if that takes a CSV reader."""
@@ -211,10 +221,8 @@ class Csv:
             encoded, certain = np.empty((len(rows), encoded.shape[1])), np.zeros(len(rows), bool)
         return _Rows([csv_text(cells, self._dialect) for cells in rows], rows.__getitem__, last_line, encoded, certain)
 
-    def _answer_singly(
-        self, places: Sequence[int], rows: _Rows, predictions: list[float], block: Block
-    ) -> dict[int, str]:
-        """Put the predictions of the rows at ``places`` in their places; returns the errors of those without one."""
+    def _answer_singly(self, places: Sequence[int], rows: _Rows, block: Block) -> Iterator[tuple[Cell, ...]]:
+        """What is added to the rows at ``places``."""
         entries = []
         for place in places:
             cells, fault = rows.cells(place), ""
@@ -224,13 +232,7 @@ class Csv:
                 cells, fault = fitted(cells, self._width, self._dialect)
                 rows.lines[place] = csv_text(cells, self._dialect)
             entries.append(Entry({}, 0, {} if fault else self._record(cells), fault))
-        errors = {}
-        for place, (prediction, error) in zip(places, answers(self._ask, entries), strict=True):
-            if prediction is None:
-                errors[place] = error
-            else:
-                predictions[place] = prediction
-        return errors
+        return answers(self._ask, entries, self._asked)
 
     def _text(self, content: bytes) -> str:
         try:
@@ -272,12 +274,8 @@ def parts(
             yield from in_order(prepare, blocks, n_processes)
 
 
-def answers(ask: Predictor, entries: Sequence[Entry]) -> Iterator[tuple[float | None, str]]:
-    """The prediction of each entry or, where there is none, the reason in words."""
-    answer = ask([entry.record for entry in entries])
-    for position, (entry, prediction) in enumerate(zip(entries, answer.predictions, strict=True)):
-        error = entry.fault or in_words(answer.errors.get(position, {}))
-        yield (None if error else prediction), error
+def _text(cell: Cell) -> str:
+    return "" if cell is None else str(cell)
 
 
 def _without_idle_quotes(content: bytes, delimiter: int, quotes: Places) -> tuple[bytes, bytes] | None:

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, BinaryIO, Final
 
 from model_kit.errors import DataError, MissingLibraryError
-from model_kit.rows import Entry
+from model_kit.rows import Added, Entry
 from model_kit.spec import Field, InputSpec
 from model_kit.tabular import parse_cell
 
@@ -84,18 +84,16 @@ class ParquetWriter:
         file: binary, need not be seekable.
         columns: names of the columns that rows come with.
         schema: their Arrow schema; without one all are text.
-        numbers, texts: columns that are added after them.
+        added: columns that are added after them.
     """
 
-    def __init__(
-        self, file: BinaryIO, columns: tuple[str, ...], schema: Any, numbers: tuple[str, ...], texts: tuple[str, ...]
-    ) -> None:
+    def __init__(self, file: BinaryIO, columns: tuple[str, ...], schema: Any, added: Added) -> None:
         self._arrow, parquet = _arrow()
         if schema is None:
             schema = self._arrow.schema([(column, self._arrow.string()) for column in columns])
-        for names, kind in ((numbers, self._arrow.float64()), (texts, self._arrow.string())):
-            for name in names:
-                schema = schema.append(self._arrow.field(name, kind))
+        kinds = {"number": self._arrow.float64(), "text": self._arrow.string()}
+        for name, kind in added.items():
+            schema = schema.append(self._arrow.field(name, kinds[kind]))
         # pandas' own notes on the columns would no longer be true.
         self._schema = schema.remove_metadata()
         self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")

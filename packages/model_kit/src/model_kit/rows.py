@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from model_kit.errors import DataError
+
+#: Name of a column that is added to a table -> what it holds, in order.
+Added: TypeAlias = "dict[str, Literal['number', 'text']]"
 
 
 class Entry(NamedTuple):
@@ -24,7 +27,7 @@ class Entry(NamedTuple):
     fault: str = ""
 
 
-def refusing(entries: Iterator[Entry], name: str, columns: Sequence[str]) -> Iterator[Entry]:
+def refusing(entries: Iterator[Entry], name: str, columns: Collection[str]) -> Iterator[Entry]:
     """The same entries, none of which has a key that is going to be added.
 
     Raises:

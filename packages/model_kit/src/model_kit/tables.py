@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from model_kit.blocks import Block, Lines
 from model_kit.errors import DataError
 from model_kit.jsonlines import JsonLinesWriter, read_lines
 from model_kit.parquet import ParquetRows, ParquetWriter
-from model_kit.rows import Entry, refusing
+from model_kit.rows import Added, Entry, refusing
 from model_kit.spec import InputSpec
 from model_kit.tabular import CsvWriter, Dialect, Records, read_records, replacing, replacing_binary
 
@@ -70,7 +70,7 @@ class Table:
             return {**entry.original, **cast("dict[str, Any]", entry.record)}
         return entry.original
 
-    def refuse(self, columns: Sequence[str]) -> None:
+    def refuse(self, columns: Collection[str]) -> None:
         """Make sure that columns which are going to be added are not there already.
 
         Raises:
@@ -140,9 +140,7 @@ def writing(
     path: str,
     table: Table,
     as_format: Format,
-    *,
-    numbers: tuple[str, ...] = (),
-    texts: tuple[str, ...] = (),
+    added: Added,
 ) -> Generator[Writer, None, None]:
     """Open a file for the rows of ``table`` with some columns more; it is replaced only when it is complete.
 
@@ -153,8 +151,7 @@ def writing(
         path: a file, or ``STANDARD`` for standard output.
         table: where the rows come from.
         as_format: what to write.
-        numbers: columns of numbers that are added after those of the table.
-        texts: columns of text that are added after these.
+        added: columns that are added after those of the table.
 
     Raises:
         DataError: the format needs columns, and the rows of the table have their own keys.
@@ -169,18 +166,16 @@ def writing(
     if as_format == "csv":
         dialect = table.csv.dialect if table.csv else Dialect()
         with _text_output(path) as file:
-            yield CsvWriter(file, (*table.columns, *numbers, *texts), dialect)
+            yield CsvWriter(file, (*table.columns, *added), dialect)
         return
     with _binary_output(path) as binary:
-        writer = ParquetWriter(binary, table.columns, table.schema, numbers, texts)
+        writer = ParquetWriter(binary, table.columns, table.schema, added)
         yield writer
         writer.close()
 
 
 @contextmanager
-def writing_parts(
-    path: str, table: Table, *, numbers: tuple[str, ...] = (), texts: tuple[str, ...] = ()
-) -> Generator[BinaryIO, None, None]:
+def writing_parts(path: str, table: Table, added: Added) -> Generator[BinaryIO, None, None]:
     """As :func:`writing`, in the format of ``table``, for rows that are bytes already; a header has been written.
 
     Raises:
@@ -189,7 +184,7 @@ def writing_parts(
     with _binary_output(path) as file:
         if table.csv:
             header = io.StringIO(newline="")
-            CsvWriter(header, (*table.csv.columns, *numbers, *texts), table.csv.dialect)
+            CsvWriter(header, (*table.csv.columns, *added), table.csv.dialect)
             file.write(header.getvalue().encode())
         yield file
 

@@ -18,7 +18,9 @@ from typing import Any, Final, NoReturn
 
 from model_kit import bulk
 from model_kit.blocks import Block
+from model_kit.details import Asked, answers
 from model_kit.errors import BundleError, DataError, MissingLibraryError, ModelKitError
+from model_kit.intervals import BEYOND, HIGHEST, LOWEST
 from model_kit.model import CHUNK, BundleModel
 from model_kit.pool import MOST, n_processors
 from model_kit.prediction import Predictor
@@ -38,6 +40,7 @@ from model_kit.tables import (
 from model_kit.tabular import Dialect
 
 from regression_model import compare, dataset, predict, sample, serving
+from regression_model.contradictions import CONTRADICTIONS
 from regression_model.derive import derive
 
 OK: Final = 0
@@ -48,6 +51,8 @@ INTERRUPTED: Final = 130
 
 PREDICTION: Final = "prediction"
 ERROR: Final = "error"
+#: Reasons for a price that a table has room for.
+MOST_REASONS: Final = 50
 
 SYNTHETIC: Final = "*** SYNTHETIC SAMPLE: made-up houses. These prices mean nothing for real ones. ***"
 METRICS: Final[Mapping[str, tuple[str, str]]] = {
@@ -222,6 +227,18 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--output-format", choices=FORMATS, help="of the output (default: by its name, else as the input)"
     )
+    score.add_argument(
+        "--interval",
+        type=_level,
+        metavar="LEVEL",
+        help=f"add the range that holds the true price in this share of the cases, {LOWEST} to {HIGHEST}",
+    )
+    score.add_argument(
+        "--explain", type=_contributions, metavar="N", help=f"add the N strongest reasons, 1 to {MOST_REASONS}"
+    )
+    score.add_argument(
+        "--warnings", action="store_true", help="add what deserves a word: imputed, unseen, contradictory"
+    )
     score.add_argument("--strict", action="store_true", help="exit with 1 if a row could not be scored")
     score.add_argument(
         "--workers",
@@ -326,15 +343,21 @@ def _ending_cleanly() -> Generator[None, None, None]:
 
 def _predict(arguments: argparse.Namespace) -> int:
     predictor = _predictor(arguments.bundle)
+    asked = Asked(arguments.interval, arguments.explain, arguments.warnings)
+    # What the model cannot give is said before a file is touched.
+    predictor.detailed([], **asked._asdict())
     with _ending_cleanly(), reading(arguments.input, predictor.model.spec, arguments.format) as table:
-        table.refuse((PREDICTION, ERROR))
+        dialect = table.csv.dialect if table.csv else Dialect()
+        job = bulk.Job(table.name, PREDICTION, ERROR, table.columns, dialect, asked)
+        added = job.added(predictor.model.spec.target)
+        table.refuse(added)
         _note_absent(table, predictor.model.spec.names)
         as_format = arguments.output_format or format_of(arguments.output, table.format)
         if table.blocks and as_format == table.format:
-            scored, failed = _price_blocks(table, table.blocks, predictor, arguments)
+            scored, failed = _price_blocks(table, table.blocks, predictor, job, arguments)
         else:
-            with writing(arguments.output, table, as_format, numbers=(PREDICTION,), texts=(ERROR,)) as writer:
-                scored, failed = _price(table, predictor, writer, as_format)
+            with writing(arguments.output, table, as_format, added) as writer:
+                scored, failed = _price(table, predictor, writer, as_format, job)
         _note_decimal_commas(table)
     if predictor.model.card["data"]["synthetic"]:
         _note(SYNTHETIC)
@@ -343,7 +366,11 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _predictor(bundle: Path | None) -> Predictor:
-    return Predictor(BundleModel.load(bundle, derive, serving.version())) if bundle else predict.predictor()
+    return Predictor(_load(bundle)) if bundle else predict.predictor()
+
+
+def _load(bundle: Path) -> BundleModel:
+    return BundleModel.load(bundle, derive, serving.version(), CONTRADICTIONS)
 
 
 def _answerer(bundle: Path | None, job: bulk.Job) -> bulk.Answerer:
@@ -352,10 +379,9 @@ def _answerer(bundle: Path | None, job: bulk.Job) -> bulk.Answerer:
 
 
 def _price_blocks(
-    table: Table, blocks: Iterator[Block], predictor: Predictor, arguments: argparse.Namespace
+    table: Table, blocks: Iterator[Block], predictor: Predictor, job: bulk.Job, arguments: argparse.Namespace
 ) -> tuple[int, int]:
     """As :func:`_price`, by blocks, with other processes if that pays."""
-    job = bulk.Job(table.name, PREDICTION, ERROR, table.columns, table.csv.dialect if table.csv else Dialect())
     parts = bulk.parts(
         blocks,
         bulk.answerer(predictor, job),
@@ -365,7 +391,7 @@ def _price_blocks(
     )
     scored = failed = 0
     with (
-        writing_parts(arguments.output, table, numbers=(PREDICTION,), texts=(ERROR,)) as file,
+        writing_parts(arguments.output, table, job.added(predictor.model.spec.target)) as file,
         Progress("Predicting", table.total) as progress,
         closing(parts),
     ):
@@ -379,14 +405,15 @@ def _price_blocks(
     return scored, failed
 
 
-def _price(table: Table, predictor: Predictor, writer: Writer, as_format: Format) -> tuple[int, int]:
+def _price(table: Table, predictor: Predictor, writer: Writer, as_format: Format, job: bulk.Job) -> tuple[int, int]:
     """Write every row with its prediction or its error; returns how many were scored and how many not."""
     scored = failed = 0
+    added = job.added(predictor.model.spec.target)
     with Progress("Predicting", table.total) as progress:
         while chunk := list(islice(table.entries, CHUNK)):
-            for entry, (prediction, error) in zip(chunk, bulk.answers(predictor, chunk), strict=True):
-                writer.write({**table.row(entry, as_format), PREDICTION: prediction, ERROR: error or None})
-                failed += bool(error)
+            for entry, cells in zip(chunk, answers(predictor, chunk, job.asked), strict=True):
+                writer.write({**table.row(entry, as_format), **dict(zip(added, cells, strict=True))})
+                failed += cells[0] is None
             scored += len(chunk)
             progress.show(table.position(), f"{scored:,} rows")
     return scored - failed, failed
@@ -446,7 +473,7 @@ def _note_decimal_commas(table: Table) -> None:
 def _model(arguments: argparse.Namespace) -> BundleModel:
     if arguments.bundle is None:
         return serving.load()
-    return BundleModel.load(arguments.bundle, derive, serving.version())
+    return _load(arguments.bundle)
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -515,6 +542,20 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 3600:
         raise argparse.ArgumentTypeError("from above 0 to 3600 seconds")
     return seconds
+
+
+def _level(text: str) -> float:
+    level = float(text)
+    if not LOWEST <= level <= HIGHEST:
+        raise argparse.ArgumentTypeError(f"from {LOWEST} to {HIGHEST}: {BEYOND}")
+    return level
+
+
+def _contributions(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MOST_REASONS:
+        raise argparse.ArgumentTypeError(f"from 1 to {MOST_REASONS}")
+    return number
 
 
 def _processes(text: str) -> int:
