@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 from model_kit.assessment import Assessment, Group, Scores, assess
-from model_kit.errors import DataError
+from model_kit.errors import DataError, IntervalError
+from model_kit.intervals import Intervals, coverage
 from model_kit.model import CHUNK, BundleModel
 from model_kit.prediction import Predictor
 from model_kit.progress import Progress
@@ -27,6 +28,12 @@ MISSING: Final = "(missing)"
 MOST_VALUES: Final = 12
 #: Groups that the table shows; JSON has all.
 SHOWN: Final = 40
+#: What coverages are called, in the order in which they are shown.
+COVERAGES: Final[Mapping[str, str]] = {
+    "file": "this file, thirds by predicted price",
+    "cross_validated": "training data, cross-validated (from the model's card)",
+    "nested": "this file as training data, nested cross-validation",
+}
 #: Rows without a score that are named.
 NAMED: Final = 10
 
@@ -176,8 +183,34 @@ def _place(failure: Failure) -> str:
     return f"row at line {failure.number}{identifier}: {failure.reason}"
 
 
+def covered(scored: Scored, model: BundleModel, nested: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How often the truth lies within the model's ranges, see :func:`model_kit.intervals.coverage`.
+
+    Args:
+        scored: the rows of a file.
+        model: gives the ranges.
+        nested: what nested cross-validation found, if it was asked for.
+
+    Returns:
+        ``file``: of these rows; ``cross_validated``: of those that it was trained on, as its card has it; ``nested``.
+        ``None`` for what there is not.
+    """
+    predicted = np.array(scored.predicted)
+    try:
+        ranges = Intervals.from_card(model.card, model.spec.target).told(predicted)
+        of_file = coverage(np.array(scored.truth), predicted, ranges)
+    except IntervalError:
+        of_file = None
+    return {"file": of_file, "cross_validated": model.card.get("coverage"), "nested": nested}
+
+
 def document(
-    scored: Scored, assessment: Assessment, model: BundleModel, name: str, sha256: str | None
+    scored: Scored,
+    assessment: Assessment,
+    model: BundleModel,
+    name: str,
+    sha256: str | None,
+    ranges: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything as JSON has it."""
     target = model.spec.target
@@ -200,11 +233,31 @@ def document(
         "target": {"name": target.name, "unit": target.unit, "scale": target.scale},
         "left_out_of_core": sorted(NOT_CORE, key=int),
         **assessment.to_dict(),
+        "coverage": ranges,
         "failures": [
             {"number": failure.number, "id": failure.identifier or None, "reason": failure.reason}
             for failure in scored.failures
         ],
     }
+
+
+def coverage_table(ranges: Mapping[str, Any]) -> str:
+    """How often ranges hold the truth, as people read it; empty if there are none."""
+    lines: list[tuple[str, ...]] = []
+    for part, title in COVERAGES.items():
+        if ranges[part]:
+            lines += [(), (title,)]
+            lines += [_coverage_cells(level) for level in ranges[part]["levels"]]
+    if not lines:
+        return ""
+    heading = ("range", "within", "low third", "middle", "high", "mean width")
+    return "\n" + "\n".join(_laid_out([heading, *lines[1:]])) + "\n"
+
+
+def _coverage_cells(told: Mapping[str, Any]) -> tuple[str, ...]:
+    shares = ["" if share is None else f"{share:.1%}" for share in (told["overall"], *told["thirds"])]
+    width = told["relative_width"]
+    return (f"  {told['level']:.0%}", *shares, "" if width is None else f"{width:.1%}")
 
 
 def table(scored: Scored, assessment: Assessment, model: BundleModel) -> str:

@@ -6,10 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model_kit import training
+from model_kit import evaluation, training
 from model_kit.definition import Dataset
 
 from regression_model.definition import DEFINITION
+
+
+def nested_coverage(dataset: Dataset) -> dict[str, Any]:
+    """Coverage of the ranges on rows that neither trained nor calibrated them; takes ten times what training does.
+
+    Raises:
+        DataError: there are too few rows.
+    """
+    return evaluation.nested_coverage(DEFINITION, dataset)
 
 
 def train(
