@@ -36,8 +36,8 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train compare publish release \
 	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch instructions instructions-record \
-	tools-bench served image run-image test-image \
-	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy
+	tools-bench served image run-image smoke-image test-image \
+	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -136,6 +136,9 @@ configure-app: tools ## Tell Heroku's APP where its pip finds our wheels, from P
 rehearse-deploy: tools-dev ## Deploy, break, go back and promote against stand-ins, with the real service
 	@exec $(bin)/python tests/standins/rehearse.py $(if $(DATA),--data "$(DATA)")
 
+rehearse-pipeline: tools-dev ## Run CircleCI's whole config against stand-ins and a real Docker engine: DATA=path.csv (an hour)
+	@exec $(bin)/python scripts/engine.py $(bin)/python tests/standins/rehearse_pipeline.py $(if $(DATA),--data "$(DATA)") $(REHEARSE)
+
 install: tools serving ## Install what was published last into build/serving
 	@exec $(bin)/python scripts/install_models.py
 
@@ -162,6 +165,9 @@ image: tools ## Build the container image IMAGE=ml-api of what was published las
 
 run-image: tools ## Serve the image on PORT, with the model in it or the bundle in MODEL_DIR=folder
 	@exec $(bin)/python scripts/image.py run
+
+smoke-image: tools ## Start the image and hold it to what was published: version, artefact, commit, golden row
+	@exec $(bin)/python scripts/smoke_image.py
 
 test-image: tools-dev ## Build and try the image with a real Docker engine, set up if there is none (as root, minutes)
 	@TEST_IMAGE=1 $(bin)/python scripts/engine.py $(bin)/python -m pytest tests/image $(PYTEST)

@@ -77,9 +77,9 @@ def check(project: Project, environment: Path, *, say: Say = print) -> None:
     port = free_port()
     meant = expected(project, manifest, commit=manifest.commit)
     settings = {"PORT": str(port), "HOST": "127.0.0.1", "GIT_COMMIT": manifest.commit or ""}
-    with child([project.root / "run.sh"], cwd=project.root, env=quiet_environment() | settings):
+    with child([project.root / "run.sh"], cwd=project.root, env=quiet_environment() | settings) as process:
         service = Service(f"http://127.0.0.1:{port}/")
-        wait_until_right(service, meant, LIMIT, say)
+        wait_until_right(service, meant, LIMIT, say, running=lambda: process.poll() is None)
         broken = contract_faults(service, meant)
     if broken:
         raise ScriptError("the service breaks its contract:\n" + "\n".join(f"  - {promise}" for promise in broken))

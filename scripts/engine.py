@@ -105,6 +105,7 @@ def own_engine(folder: Path, environ: Mapping[str, str]) -> Generator[dict[str, 
     """
     host, log = f"unix://{folder}/docker.sock", folder / "log"
     own = dict(environ) | {"DOCKER_HOST": host, "DOCKER_CONFIG": str(folder / "config")}
+    own["DOCKER_OPTIONS"] = " ".join(["--network host", environ.get("DOCKER_OPTIONS", "")]).strip()
     # Debian's client comes with the engine; another one may be first on PATH and lack BuildKit.
     own["DOCKER"] = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
     own.pop("DOCKER_CONTEXT", None)

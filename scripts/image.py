@@ -106,6 +106,19 @@ def published_model(published: Path, model: Package, index: PackageIndex) -> tup
     Raises:
         ScriptError: nothing was published, or the index does not have that very wheel.
     """
+    with tempfile.TemporaryDirectory(prefix="image-") as temporary:
+        version, wheel = published_wheel(published, model, index, Path(temporary))
+        with zipfile.ZipFile(wheel) as archive:
+            manifest = json.loads(archive.read(f"{model.source.name}/bundle/manifest.json"))
+    return version, str(manifest["artifact_sha256"])
+
+
+def published_wheel(published: Path, model: Package, index: PackageIndex, folder: Path) -> tuple[str, Path]:
+    """Version and wheel of the published model; the wheel is fetched into ``folder``.
+
+    Raises:
+        ScriptError: nothing was published, or the index does not have that very wheel.
+    """
     try:
         lines = published.read_text("utf-8").splitlines()
     except OSError as error:
@@ -114,15 +127,11 @@ def published_model(published: Path, model: Package, index: PackageIndex) -> tup
     (pin,) = (pin for pin in pins if pin.startswith(f"{model.name}=="))
     version = pin.partition("==")[2]
     client = IndexClient(index)
-    name = f"{model.source.name}-{version}-py3-none-any.whl"
-    listed = client.files(model.name).get(name)
-    with tempfile.TemporaryDirectory(prefix="image-") as temporary:
-        wheel = client.download(listed, Path(temporary)) if listed else None
-        if wheel is None or sha256(wheel) != pins[pin]:
-            raise ScriptError(f"{index.host} does not have {pin} as {published} names it; `make publish` sends it")
-        with zipfile.ZipFile(wheel) as archive:
-            manifest = json.loads(archive.read(f"{model.source.name}/bundle/manifest.json"))
-    return version, str(manifest["artifact_sha256"])
+    listed = client.files(model.name).get(f"{model.source.name}-{version}-py3-none-any.whl")
+    wheel = client.download(listed, folder) if listed else None
+    if wheel is None or sha256(wheel) != pins[pin]:
+        raise ScriptError(f"{index.host} does not have {pin} as {published} names it; `make publish` sends it")
+    return version, wheel
 
 
 def commit(root: Path) -> str:

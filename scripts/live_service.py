@@ -117,7 +117,14 @@ def _golden_faults(service: Service, expected: Expected) -> list[str]:
     return [f"the golden row is answered with {answer.status_code} {_words(answer)} where {meant!r} was meant"]
 
 
-def wait_until_right(service: Service, expected: Expected, limit: float, say: Say = print) -> None:
+def wait_until_right(
+    service: Service,
+    expected: Expected,
+    limit: float,
+    say: Say = print,
+    *,
+    running: Callable[[], bool] = lambda: True,
+) -> None:
     """Ask until the service is what was meant several times in a row.
 
     Args:
@@ -125,6 +132,7 @@ def wait_until_right(service: Service, expected: Expected, limit: float, say: Sa
         expected: what was meant.
         limit: seconds until it must be.
         say: told what is seen, when that changes.
+        running: whether it can still become right; where its process has ended, nobody waits for it.
 
     Raises:
         ScriptError: it is not, in time; the text says what was seen last.
@@ -138,9 +146,10 @@ def wait_until_right(service: Service, expected: Expected, limit: float, say: Sa
         if found and found != told:
             say(f"  waiting: {'; '.join(found)}")
             told = found
-        if found and time.monotonic() > deadline:
+        if found and (time.monotonic() > deadline or not running()):
             seen = "\n".join(f"  - {fault}" for fault in found)
-            raise ScriptError(f"{service.url} is not what was meant after {limit:.0f} s; seen last:\n{seen}")
+            after = f"after {limit:.0f} s" if running() else "and its process has ended"
+            raise ScriptError(f"{service.url} is not what was meant {after}; seen last:\n{seen}")
         time.sleep(PAUSE)
 
 

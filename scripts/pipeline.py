@@ -4,11 +4,17 @@ Each job gets a clean clone of the commit, a home of its own and an environment 
 contexts and CircleCI's own variables say. `requires`, branch filters, workspaces, caches, parameters and matrices mean
 what they mean there. Only what our config uses is understood; anything else ends the run before a step is run.
 
+Before that the config is held to what scripts/pipeline_flow.py knows of our targets: no job may use a file that nothing
+before it passes on, and nothing is published or deployed before everything that judges has judged.
+
 What differs from CircleCI: jobs run one after the other, on this machine instead of in an image (its Python is looked
-up by the image's tag), and `setup_remote_docker` is the engine that is here.
+up by the image's tag), and `setup_remote_docker` is the engine that is here. What is left out or handed on (--skip,
+--pass) is told at the end and stands in outcome.json.
 
   python scripts/pipeline.py --list
   python scripts/pipeline.py --branch main --context publishing=secrets.env --keep build/pipeline
+
+exit status: 0 every job succeeded, 1 one did not, 2 the config, or an argument, is not understood or not sound.
 """
 
 from __future__ import annotations
@@ -24,13 +30,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipeline_flow import faults
 from processes import child, stop_on_signals
 from project import ROOT, ScriptError
 
@@ -367,6 +374,11 @@ class _Running:
             "PATH": f"{folder}{os.pathsep}{path}" if folder else path,
             "LANG": "C.UTF-8",
             **runner.passed,
+        }
+        for name in job.contexts:
+            self.environ |= runner.contexts[name]
+        # In this order: what a job says of itself counts more than CircleCI, and that more than a context.
+        self.environ |= {
             "HOME": str(self.home),
             "CI": "true",
             "CIRCLECI": "true",
@@ -377,8 +389,6 @@ class _Running:
             "BASH_ENV": str(self.home / ".bash_env"),
             **job.environment,
         }
-        for name in job.contexts:
-            self.environ |= runner.contexts[name]
         Path(self.environ["BASH_ENV"]).touch()
 
     def run(self) -> bool:
@@ -476,8 +486,10 @@ class _Running:
         target = self.runner.folder / kind / self.job.name / options.get("destination", source.name)
         if source.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            copy = shutil.copytree if source.is_dir() else shutil.copy2
-            copy(source, target)
+            if source.is_dir():
+                shutil.copytree(source, target, dirs_exist_ok=True)
+            else:
+                shutil.copy2(source, target)
         else:
             self._note(f"{options['path']}: nothing there to store")
         return True
@@ -504,17 +516,31 @@ class _Running:
         return True
 
 
-def run_workflow(runner: Runner, jobs: Sequence[Job], say: Callable[[str], None] = print) -> dict[str, Any]:
+def run_workflow(
+    runner: Runner, jobs: Sequence[Job], say: Callable[[str], None] = print, *, skip: Collection[str] = ()
+) -> dict[str, Any]:
     """Run jobs in order; one whose requirements failed is not run.
 
+    Args:
+        runner: what runs them.
+        jobs: in an order that fulfils what they require.
+        say: told what happens.
+        skip: names of jobs that are left out; what requires them goes on without them.
+
     Returns:
-        Name -> ``{"status": "success", "failed" or "not run", "seconds": ...}``.
+        Name -> ``{"status": "success", "failed", "not run" or "skipped", "seconds": ...}``.
     """
     outcome: dict[str, Any] = {}
     for job in jobs:
-        if any(outcome[name]["status"] != "success" for name in job.requires):
-            outcome[job.name] = {"status": "not run", "seconds": 0.0}
-            say(f"{job.name}: not run")
+        status = ""
+        if job.name in skip:
+            status = "skipped"
+            runner.upstream[job.name] = ()
+        elif any(outcome[name]["status"] in {"failed", "not run"} for name in job.requires):
+            status = "not run"
+        if status:
+            outcome[job.name] = {"status": status, "seconds": 0.0}
+            say(f"{job.name}: {status}")
             continue
         say(f"{job.name} ...")
         start = time.monotonic()
@@ -568,6 +594,10 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument(
         "--pass", action="append", default=[], dest="passed", metavar="NAME", help="a variable of this machine"
     )
+    parser.add_argument(
+        "--skip", action="append", default=[], metavar="JOB", help="leave a job out, as if it had succeeded"
+    )
+    parser.add_argument("--unchecked", action="store_true", help="do not look first whether the config is sound")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs, artifacts and caches here")
     parser.add_argument("--list", action="store_true", help="say what would run, in order")
     options = parser.parse_args(arguments)
@@ -585,28 +615,46 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         if show.returncode:
             raise ScriptError(f"{sha} has no {CONFIG}", 2)
         workflows = read(show.stdout, trigger)
+        unknown = set(options.skip) - {job.name for jobs in workflows.values() for job in jobs}
+        if unknown:
+            raise ScriptError(f"--skip {', '.join(sorted(unknown))}: no such job", 2)
+        found = [] if options.unchecked else [fault for jobs in workflows.values() for fault in faults(jobs)]
+        if found:
+            raise ScriptError(f"{CONFIG} is not sound:\n" + "\n".join(f"  - {fault}" for fault in found), 2)
         if options.list:
             for name, jobs in workflows.items():
                 print(name, *(f"  {job.name}  after {', '.join(job.requires) or 'nothing'}" for job in jobs), sep="\n")
             return 0
         with tempfile.TemporaryDirectory(prefix="pipeline-") as temporary, stop_on_signals():
             folder = options.keep or Path(temporary)
-            for made in ("homes", "logs", "workspace"):
+            for made in ("homes", "logs", "workspace", "artifacts", "test-results"):
                 shutil.rmtree(folder / made, ignore_errors=True)
             passed = {name: os.environ[name] for name in options.passed if name in os.environ}
             contexts = dict(_variables(assignment) for assignment in options.context)
             outcome: dict[str, Any] = {}
             for jobs in workflows.values():
-                outcome |= run_workflow(Runner(root, trigger, folder, contexts, passed, find_python), jobs)
+                runner = Runner(root, trigger, folder, contexts, passed, find_python)
+                outcome |= run_workflow(runner, jobs, skip=options.skip)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "outcome.json").write_text(json.dumps(outcome, indent=1) + "\n", "utf-8")
+            document = {"branch": trigger.branch, "commit": sha, "passed": sorted(passed), "jobs": outcome}
+            (folder / "outcome.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+            if options.skip or options.unchecked or passed:
+                print(_left_out(options.skip, passed, checked=not options.unchecked))
     except ScriptError as error:
         print(f"pipeline: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         print("pipeline: stopped", file=sys.stderr)
         return 130
-    return 0 if all(job["status"] == "success" for job in outcome.values()) else 1
+    return 0 if all(job["status"] in {"success", "skipped"} for job in outcome.values()) else 1
+
+
+def _left_out(skipped: Sequence[str], passed: Collection[str], *, checked: bool) -> str:
+    """What this run was not, in words."""
+    parts = [f"left out: {', '.join(skipped)}"] if skipped else []
+    parts += [] if checked else ["the config was not checked"]
+    parts += [f"handed on from here: {', '.join(sorted(passed))}"] if passed else []
+    return f"Not all as CircleCI runs it: {'; '.join(parts)}."
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def run(tmp_path: Path, config: str = CONFIG, *arguments: str, secret: str = "TO
     command = [*arguments, "--context", f"production={tmp_path}/production.env", "--keep", str(folder)]
     status = pipeline.main(command, root)
     outcome = folder / "outcome.json"
-    return status, json.loads(outcome.read_text()) if outcome.exists() else None, folder
+    return status, json.loads(outcome.read_text())["jobs"] if outcome.exists() else None, folder
 
 
 def statuses(outcome: dict[str, Any]) -> dict[str, str]:

@@ -74,14 +74,14 @@ class Client:
 
 
 @contextmanager
-def asking(url: str, record: object) -> Generator[Client]:
-    """A client that keeps asking for a prediction while the block lasts."""
+def asking(url: str, record: object, *, pause: float = 0.0) -> Generator[Client]:
+    """A client that keeps asking for a prediction while the block lasts, with a pause in seconds after each answer."""
     client, done = Client(), threading.Event()
 
     def ask() -> None:
         with requests.Session() as session:
             session.trust_env = False
-            while not done.is_set():
+            while not done.wait(pause):
                 client.asked += 1
                 try:
                     answer = session.post(

@@ -66,9 +66,9 @@ def say(text: str) -> None:
 class Clone:
     """A clean clone, and the commands that are run in it."""
 
-    def __init__(self, root: Path, environ: dict[str, str]) -> None:
+    def __init__(self, root: Path, environ: dict[str, str], origin: Path = ROOT) -> None:
         self.root, self.environ, self.project = root, environ, Project(root)
-        subprocess.run(["git", "clone", "--quiet", "--no-local", str(ROOT), str(root)], check=True)
+        subprocess.run(["git", "clone", "--quiet", "--no-local", str(origin), str(root)], check=True)
 
     def make(self, *arguments: str, fails: bool = False) -> str:
         """Run make; returns what it said."""
