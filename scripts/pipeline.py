@@ -1,6 +1,6 @@
 """Run .circleci/config.yml on this machine: every job's steps, in the order of the workflow.
 
-Each job gets a clean clone of the commit, a home of its own and an environment with nothing but what the config, its
+Each job gets a clean clone of the commit, an empty home and an environment with nothing but what the config, its
 contexts and CircleCI's own variables say. `requires`, branch filters, workspaces, caches, parameters and matrices mean
 what they mean there. Only what our config uses is understood; anything else ends the run before a step is run.
 
@@ -330,7 +330,7 @@ class Runner:
     Attributes:
         root: repository to clone.
         trigger: what started the pipeline.
-        folder: what is kept: a log and a home for each job, workspaces, caches, artifacts.
+        folder: what is kept: the home of the last job, a log of each, workspaces, caches, artifacts.
         contexts: name -> variables.
         passed: variables of this machine that every job gets.
         python: version of Python, ``3.12`` -> folder with its ``python3``.
@@ -357,7 +357,9 @@ class _Running:
 
     def __init__(self, runner: Runner, job: Job) -> None:
         self.runner, self.job = runner, job
-        self.home = runner.folder / "homes" / job.name
+        # One place for all, as there: an environment that is cached works in it alone.
+        self.home = (runner.folder / "home").resolve()
+        shutil.rmtree(self.home, ignore_errors=True)
         self.project = self.home / "project"
         self.project.mkdir(parents=True)
         self.log = runner.folder / "logs" / f"{job.name}.txt"
@@ -627,7 +629,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
             return 0
         with tempfile.TemporaryDirectory(prefix="pipeline-") as temporary, stop_on_signals():
             folder = options.keep or Path(temporary)
-            for made in ("homes", "logs", "workspace", "artifacts", "test-results"):
+            for made in ("logs", "workspace", "artifacts", "test-results"):
                 shutil.rmtree(folder / made, ignore_errors=True)
             passed = {name: os.environ[name] for name in options.passed if name in os.environ}
             contexts = dict(_variables(assignment) for assignment in options.context)

@@ -11,9 +11,9 @@ import plan as command
 from deployable import commit, git
 from package_index import PackageIndex
 from plan import make_plan
-from project import ROOT, Package, Project, ScriptError
+from project import Package, Project, ScriptError
 from publish import publish
-from small_project import TOKEN, train
+from small_project import TOKEN, own_kit, train
 
 LOCK = """\
 numpy==2.4.6 ; python_full_version < '3.12' \\
@@ -40,14 +40,6 @@ def train_on(model: Package, data: Path) -> str:
     digest = hashlib.sha256(data.read_bytes()).hexdigest()
     facts = {"name": data.name, "sha256": digest, "rows": 1, "synthetic": False}
     return train(model, data=facts, libraries=LIBRARIES)
-
-
-def own_kit(project: Project) -> Path:
-    """A copy of model-kit that may be changed."""
-    kit = project.root / "packages/model_kit"
-    kit.unlink()
-    shutil.copytree(ROOT / "packages/model_kit", kit, ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    return kit / "src/model_kit"
 
 
 def test_a_new_version_is_trained_and_needs_no_data_to_be_decided(project: Project, index: PackageIndex) -> None:

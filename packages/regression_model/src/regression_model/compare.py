@@ -17,7 +17,7 @@ from model_kit.comparison import html, text
 from model_kit.comparison.gate import read_gate
 from model_kit.comparison.run import Comparison, Data, compare
 from model_kit.comparison.scorer import Scorer
-from model_kit.comparison.sources import LATEST, Package, Source, find, with_kit
+from model_kit.comparison.sources import LATEST, Package, Source, find, with_kit, with_own_kit
 from model_kit.errors import BundleError, DataError, MissingLibraryError
 from model_kit.model import BundleModel
 from model_kit.progress import Progress
@@ -73,7 +73,7 @@ def add_command(commands: Any) -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{side}-kit",
             metavar="KIT",
-            help=f"wheel or version of model-kit for {side.upper()} (default: the installed one)",
+            help=f"wheel or version of model-kit for {side.upper()} (default: the one that it was trained with)",
         )
     parser.set_defaults(run=run)
     return parser
@@ -128,7 +128,10 @@ def _compare(arguments: argparse.Namespace) -> Comparison:
 
 def _found(named: str, kit: str | None, folder: Path) -> Source | None:
     source = find(named, PACKAGE, folder / "model", os.environ)
-    return with_kit(source, kit, folder / "kit", os.environ) if source and kit else source
+    if source is None:
+        return None
+    kits = folder / "kit"
+    return with_kit(source, kit, kits, os.environ) if kit else with_own_kit(source, kits, os.environ)
 
 
 def _data(arguments: argparse.Namespace, folder: Path) -> Data:

@@ -26,7 +26,7 @@ TIMEOUT: Final = 60
 #: Bytes of the largest answer that is read.
 LARGEST: Final = 512 * 1024 * 1024
 _WHEEL: Final = re.compile(r"(?P<project>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
-_RELEASE: Final = re.compile(r"\d+(\.\d+)*")
+_RELEASE: Final = re.compile(r"(\d+(?:\.\d+)*)(?:\.post(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -165,9 +165,9 @@ class IndexClient:
 
 
 def newest_release(wheels: list[Listed]) -> Listed | None:
-    """The highest release ``X.Y.Z``: neither a development version, nor a pre-release, nor withdrawn."""
-    releases = [wheel for wheel in wheels if _RELEASE.fullmatch(wheel.version) and not wheel.yanked]
-    return max(releases, key=lambda wheel: _numbers(wheel.version), default=None)
+    """The highest release, ``X.Y.Z`` or ``X.Y.Z.postN``: no development version, no pre-release, none withdrawn."""
+    releases = [wheel for wheel in wheels if _release(wheel.version) and not wheel.yanked]
+    return max(releases, key=lambda wheel: _release(wheel.version) or ((), 0), default=None)
 
 
 def exactly(wheels: list[Listed], version: str) -> Listed | None:
@@ -198,15 +198,17 @@ def _same(project: str, other: str) -> bool:
     return re.sub(r"[-_.]+", "-", project).lower() == re.sub(r"[-_.]+", "-", other).lower()
 
 
-def _numbers(release: str) -> tuple[int, ...]:
-    """The numbers of a release without the zeros at its end."""
-    numbers = [int(part) for part in release.split(".")]
+def _release(version: str) -> tuple[tuple[int, ...], int] | None:
+    """The numbers of a release without the zeros at its end, and the N of its ``.postN``, -1 without; to sort by."""
+    found = _RELEASE.fullmatch(version)
+    if not found:
+        return None
+    numbers = [int(part) for part in found[1].split(".")]
     while len(numbers) > 1 and not numbers[-1]:
         numbers.pop()
-    return tuple(numbers)
+    return tuple(numbers), int(found[2] or -1)
 
 
 def _normal(version: str) -> tuple[object, str]:
     public, _, local = version.lower().partition("+")
-    release = _numbers(public) if _RELEASE.fullmatch(public) else public
-    return release, re.sub(r"[-_.]+", ".", local)
+    return _release(public) or public, re.sub(r"[-_.]+", ".", local)

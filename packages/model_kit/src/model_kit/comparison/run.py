@@ -291,6 +291,11 @@ def _notes(old: Scorer | None, new: Scorer) -> list[str]:
             continue
         if side.source.kind == "bundle":
             notes.append(f"{word} model is a bundle folder: it has no code of its own, the installed code scores it.")
+        if side.source.other_kit:
+            notes.append(
+                f"{word} model is scored by the installed model kit, {side.kit}: "
+                "the package index does not have the one that it was trained with."
+            )
         if side.card["data"]["synthetic"]:
             notes.append(f"{word} model was trained on synthetic data: its predictions mean nothing.")
         if side.card["evaluated"] is not True:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Generator, Mapping
@@ -15,16 +17,20 @@ from email.parser import Parser
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal, TypeAlias
 
-from model_kit.bundle import MANIFEST
-from model_kit.comparison.index import IndexClient, Listed, exactly, index_from_environment, newest_release
+import model_kit
+from model_kit.bundle import CARD, MANIFEST
+from model_kit.comparison.index import URL, IndexClient, Listed, exactly, index_from_environment, newest_release
 from model_kit.errors import DataError
 from model_kit.protocol import ENTRY_POINT_GROUP
+from model_kit.source import source_digest
 
 Kind: TypeAlias = Literal["wheel", "index", "bundle"]
 #: Stands for the newest release on the index.
 LATEST: Final = "latest"
 #: The distribution that every model package needs.
 KIT: Final = "model-kit"
+#: Wheels of the model kit that are looked into for the one of a model's time, the last on the index first.
+_LOOKED_INTO: Final = 100
 _VERSION: Final = re.compile(r"\d[\w.+!-]*")
 
 
@@ -53,6 +59,8 @@ class Source:
         paths: folders of its own code, put before all others; none for a bundle, which the installed code loads.
         bundle_bytes: size of the trained model on disk.
         wheel_bytes, wheel_sha256: of the wheel; ``None`` for a bundle.
+        kit_sha256: digest of the model kit's code that the model was trained with; ``None`` if nobody knows.
+        other_kit: whether another one scores it all the same, because that one is nowhere to be had.
     """
 
     kind: Kind
@@ -63,6 +71,8 @@ class Source:
     bundle_bytes: int
     wheel_bytes: int | None = None
     wheel_sha256: str | None = None
+    kit_sha256: str | None = None
+    other_kit: bool = False
 
 
 def find(text: str, package: Package, folder: Path, environ: Mapping[str, str]) -> Source | None:
@@ -114,6 +124,36 @@ def with_kit(source: Source, text: str, folder: Path, environ: Mapping[str, str]
     return replace(source, paths=(*source.paths, folder / "code"))
 
 
+def with_own_kit(source: Source, folder: Path, environ: Mapping[str, str]) -> Source:
+    """The same with the model kit that it was trained and released with, where that is not the installed one.
+
+    The card has the digest of that kit's code. The index has its wheel, for a model and its kit are released together;
+    which version that was, nobody has to say.
+
+    Args:
+        source: a wheel or a version on the index; of a bundle folder nothing is changed.
+        folder: a new one, where wheels are unpacked.
+        environ: names the index; where it names none, the installed kit has to do.
+
+    Raises:
+        DataError: the index cannot be read.
+    """
+    wanted = source.kit_sha256
+    if not source.paths or wanted in {None, source_digest(Path(model_kit.__file__).parent)}:
+        return source
+    if environ.get(URL, "").strip():
+        client = IndexClient(index_from_environment(environ))
+        for number, listed in enumerate(reversed(client.wheels(KIT)[-_LOOKED_INTO:])):
+            code = folder / str(number)
+            code.mkdir(parents=True)
+            with _opened(client.download(listed, code)) as archive:
+                archive.extractall(code)
+            if source_digest(code / model_kit.__name__) == wanted:
+                return replace(source, paths=(*source.paths, code))
+            shutil.rmtree(code)
+    return replace(source, other_kit=True)
+
+
 def _version(text: str, distribution: str) -> str | None:
     """The version that is asked for, ``latest`` included; ``None`` if the text names a file."""
     text = text.strip().removeprefix(f"{distribution}==").strip()
@@ -142,9 +182,20 @@ def _unpacked(wheel: Path, package: Package, folder: Path) -> Source:
             raise DataError(f"{wheel.name}: a wheel of a model carries one bundle, this one has {len(manifests)}")
         bundle = manifests[0].parent
         size = sum(info.file_size for info in archive.infolist() if PurePosixPath(info.filename).parent == bundle)
+        kit = _kit_sha256(archive, str(bundle / CARD))
         archive.extractall(code)
     content = wheel.read_bytes()
-    return Source("wheel", wheel.name, loader, (), (code,), size, len(content), hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    return Source("wheel", wheel.name, loader, (), (code,), size, len(content), digest, kit)
+
+
+def _kit_sha256(archive: zipfile.ZipFile, card: str) -> str | None:
+    """What a card says of the model kit. Only which wheel is looked for hangs on it; loading checks the card."""
+    try:
+        found = json.loads(archive.read(card)).get("kit_sha256")
+    except (KeyError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 @contextmanager
