@@ -15,19 +15,21 @@ from typing import Any, Protocol
 MAKES: Mapping[str, Collection[str]] = {
     "data": {"data/house_prices.csv"},
     "plan": {"build/plan.json"},
+    "model": {"packages/regression_model/src/regression_model/bundle"},
     "wheels": {"build/wheels"},
     "release": {"build/published.txt"},
+    "image": {"the image"},
 }
 #: Target -> the files without which it fails, or would do something else.
 NEEDS: Mapping[str, Collection[str]] = {
     "plan": {"data/house_prices.csv"},
     "model": {"build/plan.json", "data/house_prices.csv"},
-    "wheels": {"build/plan.json"},
+    "wheels": {"build/plan.json", "packages/regression_model/src/regression_model/bundle"},
     "test-wheel": {"build/wheels"},
     "compare": {"build/wheels"},
     "release": {"build/wheels"},
     "image": {"build/published.txt"},
-    "smoke-image": {"build/published.txt"},
+    "smoke-image": {"build/published.txt", "the image"},
     "deploy": {"build/wheels"},
     "deploy-container": {"build/wheels"},
     "promote": {"build/wheels"},
