@@ -459,11 +459,12 @@ class _Running:
         if any(folder.joinpath("key").read_text("utf-8") == key for folder in self._caches()):
             return True
         folder = self.runner.folder / "caches" / hashlib.sha256(key.encode()).hexdigest()
-        paths = [str(self._path(path).relative_to(self.home)) for path in options["paths"]]
         folder.mkdir(parents=True)
-        saved = self._copy(self.home, paths, folder / "home")
+        for path in options["paths"]:
+            # One that is not there is told and no fault, there as well.
+            self._copy(self.home, [str(self._path(path).relative_to(self.home))], folder / "home")
         (folder / "key").write_text(key, "utf-8")
-        return saved
+        return True
 
     def _caches(self) -> list[Path]:
         return [path.parent for path in (self.runner.folder / "caches").glob("*/key")]
