@@ -56,6 +56,8 @@ TESTS = ("test-3.11", "test-3.12", "test-3.13")
 #: What looks at the commit alone.
 COMMIT_JOBS = ("lint", *TESTS)
 ROWS = 50
+#: Exit status of what was stopped.
+STOPPED = 130
 #: Seconds until a release must be right, here.
 LIMIT = 60
 #: What jobs need of this machine and a real one has: where pip and Docker are, which tests are wanted.
@@ -99,6 +101,8 @@ class Rehearsal:
             command.append("--unchecked")
         started = time.monotonic()
         status = pipeline.main(command, self.clone.root)
+        if status == STOPPED:
+            raise KeyboardInterrupt
         self.times.append((stage, "in all", time.monotonic() - started))
         jobs = json.loads((self.folder / "kept/outcome.json").read_text("utf-8"))["jobs"]
         self.times += [(stage, name, job["seconds"]) for name, job in jobs.items() if job["seconds"]]
@@ -341,6 +345,9 @@ def main() -> int:
             for log in folder.glob("heroku/*/v*.log"):
                 say(f"{log.parent.name}/{log.name}: {log.read_text('utf-8', 'replace')[-500:]}")
             return 1
+        except KeyboardInterrupt:
+            say("\nstopped")
+            return STOPPED
         finally:
             say("\n" + "\n".join(f"{stage:10} {job:16} {seconds:6.0f} s" for stage, job, seconds in this.times))
     say(f"\nEverything went as it should, in {time.monotonic() - started:.0f} s.")
