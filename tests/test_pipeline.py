@@ -148,6 +148,32 @@ def test_job_sees_nothing_of_its_surroundings(tmp_path: Path, monkeypatch: pytes
     assert status == 0
 
 
+def test_a_job_s_own_variables_count_more_than_a_context(tmp_path: Path) -> None:
+    look = """test "$COLOUR" = blue -a "$TOKEN" = secret && cp"""
+    config = CONFIG.replace('test "$TOKEN" = secret && cp', look)
+    config = config.replace("  deploy:\n", "  deploy:\n    environment: {COLOUR: blue}\n")
+    status, _, _ = run(tmp_path, config, secret="TOKEN=secret\nCOLOUR=red\nCIRCLE_BRANCH=other")
+    assert status == 0
+
+
+def test_job_that_is_left_out_is_told_and_what_requires_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CONFIG.replace(
+        "attach_workspace: {at: .}\n      - run: test", "checkout\n      - run: touch said.txt; test"
+    )
+    status, outcome, folder = run(tmp_path, config, "--skip", f"check-{VERSION}")
+    assert status == 0
+    assert statuses(outcome) == {"build": "success", f"check-{VERSION}": "skipped", "deploy": "success"}
+    assert f"Not all as CircleCI runs it: left out: check-{VERSION}." in capsys.readouterr().out
+    # A second run begins anew, and keeps nothing of the first.
+    arguments = ["--context", f"production={tmp_path}/production.env", "--keep", str(folder), "--skip", "deploy"]
+    assert pipeline.main(arguments, tmp_path / "repository") == 0
+    assert not (folder / "artifacts/deploy").exists()
+    assert pipeline.main(["--skip", "biuld"], tmp_path / "repository") == 2
+    assert "--skip biuld: no such job" in capsys.readouterr().err
+
+
 def test_failed_step_ends_the_job_but_for_what_always_runs(tmp_path: Path) -> None:
     steps = "\n      - run: {command: echo no > result.txt, when: always}\n      - run: echo never >> result.txt"
     place = "\n      - store_artifacts: {path: result.txt}"

@@ -12,15 +12,19 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from model_kit.bundle import CARD, dump_json, read_bundle, write_bundle
+from model_kit.source import source_digest
 
 import service
 from check_tracked import tracked
+from deployable import commit, git
 from docker_client import COMMIT, Built, Docker
 from local_index import serve_index
 from package_index import PackageIndex
 from project import ROOT, Project
-from publish import publish
+from publish import publish, publish_made
 from small_project import TOKEN
+from wheels import Manifest, make_wheels
 
 #: As it was before the tests shut out the network: building takes packages from where this machine's pip does.
 ENVIRON = dict(os.environ)
@@ -36,21 +40,46 @@ def docker() -> Docker:
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of what git tracks or would add, with a trained model and with things that are nobody's business."""
-    root = tmp_path_factory.mktemp("image") / "checkout"
-    for name in tracked(ROOT):
-        if (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
-    project = Project(root)
+    project = copied(tmp_path_factory.mktemp("image") / "checkout")
     trained = Project().packages[-1].bundle
     if trained.is_dir():
         shutil.copytree(trained, project.packages[-1].bundle)
     else:
         service.train_houses(project.packages[-1].bundle)
     for name in DECOYS:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(TOKEN)
+        (project.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / name).write_text(TOKEN)
     return project
+
+
+def copied(root: Path) -> Project:
+    """A copy of what git tracks or would add."""
+    for name in tracked(ROOT):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    return Project(root)
+
+
+@pytest.fixture(scope="session")
+def released(
+    checkout: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[tuple[Project, Manifest, dict[str, str]]]:
+    """A commit whose wheels are released, with a card that may be; its manifest, and the variables of its index."""
+    project = copied(tmp_path_factory.mktemp("released") / "checkout")
+    kit, model = project.packages
+    files = dict(read_bundle(checkout.packages[-1].bundle).files)
+    card = json.loads(files[CARD])
+    card |= {"evaluated": True, "data": card["data"] | {"synthetic": False}}
+    card |= {"code_sha256": source_digest(model.source), "kit_sha256": source_digest(kit.source)}
+    write_bundle(model.bundle, files | {CARD: dump_json(card)})
+    git(project, "init", "--quiet", "--initial-branch=main")
+    commit(project)
+    with serve_index(project.index, TOKEN) as index:
+        manifest = make_wheels(project, index)
+        publish_made(project, index)
+        variables = {"PACKAGE_INDEX_URL": index.url, "PACKAGE_INDEX_USER": index.user, "PACKAGE_INDEX_TOKEN": TOKEN}
+        yield project, manifest, variables
 
 
 @pytest.fixture(scope="session")

@@ -100,6 +100,13 @@ def test_the_newest_release_is_the_highest_that_is_none_of_a_preview_a_build_or_
     assert newest.version == "1.10.0"
     assert newest_release([]) is None
     assert newest_release([Listed("1.0+abc", "", None, yanked=False)]) is None
+    # One of a scheduled training counts, by its number.
+    trainings = [
+        Listed(version, "", None, yanked=False) for version in ("1.2.post2", "1.2.post10", "1.2", "1.1.post11")
+    ]
+    newest = newest_release(trainings)
+    assert newest is not None
+    assert newest.version == "1.2.post10"
 
 
 @pytest.mark.parametrize(
