@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Response, g, request
 
 from ml_api import connection
 from ml_api.logs import log_request
@@ -25,12 +25,6 @@ class _Access:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def init_app(app: Flask) -> None:
-    """Give every request of ``app`` its id and its log line."""
-    app.before_request(_before)
-    app.after_request(_after)
-
-
 def current_id() -> str:
     """Id of the current request."""
     access: _Access = g.access
@@ -42,11 +36,13 @@ def note(**facts: Any) -> None:
     g.access.facts |= facts
 
 
-def _before() -> None:
+def begin() -> None:
+    """Give the current request its id."""
     g.access = _Access(time.perf_counter(), request_id(request.environ.get("HTTP_X_REQUEST_ID")))
 
 
-def _after(response: Response) -> Response:
+def end(response: Response) -> Response:
+    """Give ``response`` the id of the current request, and write its one log line."""
     # Each use of g and request looks the current one up anew; here once is enough.
     access: _Access = g.access
     environ, rule = request.environ, request.url_rule

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from secrets import token_hex
+from random import getrandbits
 
 HEADER = "X-Request-ID"
 
@@ -12,4 +12,6 @@ _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 def request_id(sent: str | None) -> str:
     """The caller's id if it is 1 to 128 letters, digits and any of ``._-``, else a new one of 32 hex digits."""
-    return sent if sent is not None and _SANE.fullmatch(sent) else token_hex(16)
+    # Names must differ, not be secret; the system's random numbers would cost a call of the system, and every process
+    # seeds its own.
+    return sent if sent is not None and _SANE.fullmatch(sent) else f"{getrandbits(128):032x}"

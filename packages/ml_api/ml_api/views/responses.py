@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
@@ -13,10 +13,24 @@ from flask import Response
 from model_kit.prediction import Answer, DetailedAnswer
 from model_kit.protocol import Model
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 #: Compact, and refusing NaN and infinity, which JSON does not have.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 #: The same for what holds dataclasses.
 _encode_details = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=asdict).encode
+
+
+class Ready(Response):
+    """A response whose body and headers are complete: nothing is left to find out when it is sent."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Hand status, headers and body to the server as they are."""
+        if environ["REQUEST_METHOD"] == "HEAD" or self.status_code in (204, 304):
+            return super().__call__(environ, start_response)
+        start_response(self.status, list(self.headers))
+        return [self.get_data()]
 
 
 def encode(document: Any) -> bytes:
@@ -60,7 +74,7 @@ def prediction(answer: Answer, model_version: str) -> Response:
     document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
     # Every number in it is finite, so that there is nothing to refuse.
     body = msgspec.json.encode(document)
-    return Response(body, 422 if answer.predictions and not n_scored else 200, content_type="application/json")
+    return Ready(body, 422 if answer.predictions and not n_scored else 200, content_type="application/json")
 
 
 def encode_details(answer: DetailedAnswer, model_version: str) -> str:
