@@ -492,8 +492,9 @@ def test_predict_ended_by_control_c_leaves_no_half_file(target: Path) -> None:
 
 
 PROGRAM = (
-    # A shell that runs the tests in the background has its children ignore Ctrl-C.
+    # A shell that runs the tests in the background has its children ignore Ctrl-C, and nohup the hang-up.
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     f"import sys; sys.path[:] = {sys.path!r}\n"
     "from model_kit import bulk; bulk.PATIENCE = -1.0\n"
     "from regression_model import cli\n"
