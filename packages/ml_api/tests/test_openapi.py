@@ -165,7 +165,13 @@ def test_examples_that_cannot_be_sent_are_these(document: dict[str, Any]) -> Non
         f"{name} refused"
         for name in ("MalformedRequest", "RequestTimeout", "URITooLong", "ExpectationFailed", "HeadersTooLarge")
     }
-    paths = ("/v1/models/rides/sample", "/docs/assets/{file}", "/try/{model}", "/card/{model}", "/assets/{digest}/{file}")
+    paths = (
+        "/v1/models/rides/sample",
+        "/docs/assets/{file}",
+        "/try/{model}",
+        "/card/{model}",
+        "/assets/{digest}/{file}",
+    )
     server |= {f"get {path} 414 refused" for path in paths}
     server.add(f"post {URL} 414 refused")
     internal = {place for place in places if place.endswith("500 internal")} | {"InternalServerError internal"}

@@ -7,6 +7,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import pytest
 from flask.testing import FlaskClient
 from model_kit.errors import NotReadyError
 from model_kit.model import BundleModel
+from model_kit.protocol import Model
 from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
 
 from ml_api.app import create_app
+from ml_api.models.registry import Load
 from ml_api.models.starts import starts
 from ml_api.settings import Settings
 from ml_api.views import site, words
@@ -31,7 +34,12 @@ def with_card(model: BundleModel, **entries: Any) -> BundleModel:
 
 
 def client_of(*models: BundleModel, **settings: Any) -> FlaskClient:
-    return create_app(Settings(**settings), {f"rides{n or ''}": (lambda m=m: m) for n, m in enumerate(models)}).test_client()
+    loads: dict[str, Load] = {f"rides{number or ''}": partial(_same, model) for number, model in enumerate(models)}
+    return create_app(Settings(**settings), loads).test_client()
+
+
+def _same(model: BundleModel) -> Model:
+    return model
 
 
 def text(response: Any) -> str:
@@ -129,7 +137,7 @@ def test_starts_are_predicted_lower_and_higher_than_the_typical_record(client: F
     assert list(found) == ["High end", "Low end"]
     low, typical, high = (
         client.post("/v1/predict/rides", json=GOLDEN_ROW | changes).get_json()["predictions"][0]
-        for changes in (found["Low end"], {}, found["High end"])
+        for changes in (found["Low end"], dict[str, Any](), found["High end"])
     )
     assert low < typical < high
     assert found["Low end"]["zone"] == "B"
@@ -162,7 +170,9 @@ def test_page_is_light_and_comes_from_here_alone(client: FlaskClient) -> None:
         page = client.get(path)
         total = len(page.data)
         body = page.get_data(as_text=True)
-        assert not re.search(r"https?://|<script(?![^>]*(\ssrc=|\stype=.application/json))|<style|\sstyle=|\son[a-z]+=", body)
+        assert not re.search(
+            r"https?://|<script(?![^>]*(\ssrc=|\stype=.application/json))|<style|\sstyle=|\son[a-z]+=", body
+        )
         for name in site.CONTENT_TYPES:
             total += len(client.get(f"/assets/{site.digest()}/{name}").data)
         assert total < LARGEST_PAGE
@@ -319,7 +329,8 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
     assert facts(client.get("/"))["edges"] == [5.0, 10.0, 20.0]
 
 
-def test_card_of_an_old_bundle_leaves_out_what_it_lacks(client: FlaskClient) -> None:
+def test_card_of_an_old_bundle_leaves_out_what_it_lacks(bundle: Path) -> None:
+    client = client_of(with_card(load_rides(bundle), intervals=None))
     found = text(client.get("/card/rides"))
     for heading in ("What matters", "What it learned from", "Do the ranges hold"):
         assert heading not in found

@@ -180,7 +180,7 @@ def test_slow_answer_to_what_is_no_longer_there_is_not_shown(visit: Visit, both:
     held: list[Route] = []
 
     def hold(route: Route) -> None:
-        if route.request.post_data_json[0]["distance"] == 4:
+        if (route.request.post_data_json or [])[0]["distance"] == 4:
             held.append(route)
         else:
             route.continue_()
@@ -245,7 +245,11 @@ def test_all_is_reached_by_keyboard(visit: Visit) -> None:
     reached = []
     for _ in range(40):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.name || document.activeElement.id || document.activeElement.textContent"))
+        reached.append(
+            page.evaluate(
+                "document.activeElement.name || document.activeElement.id || document.activeElement.textContent"
+            )
+        )
     for name in ("distance", "passengers", "zone", "comfort", "file", "template"):
         assert name in reached
     assert reached[0] == "Skip to the content"
@@ -267,6 +271,56 @@ def test_problem_is_told_in_its_own_words(visit: Visit) -> None:
     page.route("**/v1/predict/**", lambda route: route.fulfill(status=500, json=problem))
     page.get_by_label("Length of the ride").fill("4")
     expect(page.locator("#trouble")).to_have_text("Not today.")
+
+
+def detailed(server: Server, record: Any, interval: float = 0.9) -> Any:
+    url = f"/v1/predict/rides?interval={interval}&explain=6&warnings=true"
+    return server.request("POST", url, json.dumps([record]), {"Content-Type": "application/json"})[1]
+
+
+def test_range_follows_its_level(visit: Visit, both: Server) -> None:
+    page = visit()
+    for level in (0.9, 0.5, 0.95):
+        page.locator("#level").select_option(str(level))
+        low, high = detailed(both, GOLDEN_ROW, level)["intervals"][0]
+        expect(page.locator("#rangetext")).to_have_text(f"€{low:,.2f} to {euros(high)}")
+
+
+def test_reasons_lead_from_the_typical_record_to_this_one(visit: Visit, both: Server) -> None:
+    page = visit()
+    expect(page.locator("#same")).to_be_visible()
+    page.get_by_label("Length of the ride").fill("10")
+    page.get_by_label("Tariff zone").select_option("B")
+    steps = page.locator("#falls li")
+    expect(steps).to_have_count(4)
+    (told,) = detailed(both, GOLDEN_ROW | {"distance": 10, "zone": "B"})["explanations"]
+    expect(steps.first).to_contain_text("Typical record")
+    expect(steps.first).to_contain_text(f"€{told['baseline']['prediction']:,.2f}")
+    for index, each in enumerate(told["contributions"], start=1):
+        sign = "−" if each["amount"] < 0 else "+"
+        expect(steps.nth(index)).to_contain_text(f"{sign}€{abs(each['amount']):,.2f}")
+        expect(steps.nth(index)).to_have_class("down" if each["amount"] < 0 else "up")
+    expect(steps.nth(1)).to_contain_text("Length of the ride")
+    expect(steps.nth(1)).to_contain_text("10 km")
+    expect(steps.nth(2)).to_contain_text("Suburbs (B)")
+    expect(steps.last).to_contain_text("This record")
+    assert f"€{float((prediction(page).text_content() or '').strip('€')):,.2f}" in (steps.last.text_content() or "")
+
+
+def test_warnings_stand_beside_their_fields(visit: Visit) -> None:
+    page = visit()
+    page.get_by_label("Length of the ride").fill("50")
+    page.get_by_label("People on board").fill("")
+    page.get_by_label("Class of the car").select_option("3")
+    expect(page.locator("[data-field=distance] .say")).to_contain_text("50")
+    expect(page.locator("[data-field=distance]")).to_have_class(re.compile("remarked"))
+    expect(page.locator("[data-field=comfort]")).to_have_class(re.compile("remarked"))
+    expect(page.locator("[data-field=passengers] .say")).not_to_have_text("")
+    expect(page.locator("[data-field=passengers]")).not_to_have_class(re.compile("remarked"))
+    expect(page.locator("#remarklist li")).to_have_count(3)
+    expect(page.locator("#remarklist")).to_contain_text("1 field left empty")
+    page.locator("#remarklist").get_by_role("button", name="Length of the ride").click()
+    expect(page.get_by_label("Length of the ride")).to_be_focused()
 
 
 def snippet(page: Page, language: str) -> str:
@@ -292,7 +346,8 @@ def test_code_is_quoted_for_its_shell(visit: Visit) -> None:
     page = visit()
     found = page.evaluate(
         """async () => {
-          const { snippets } = await import(document.querySelector("script[src]").src.replace("page.js", "snippets.js"));
+          const page = document.querySelector("script[src]").src;
+          const { snippets } = await import(page.replace("page.js", "snippets.js"));
           return snippets.curl("http://x", { zone: "it's $HOME \\"`\\\\" });
         }"""
     )
@@ -314,7 +369,7 @@ def drop(page: Page, name: str, content: bytes) -> None:
 
 def test_file_is_given_back_with_its_rows_in_order(visit: Visit, both: Server) -> None:
     page = visit()
-    rows = [f"{number},{number % 9 or 'NA'},{'AB'[number % 2]},\"a, b {number}\"" for number in range(1234)]
+    rows = [f'{number},{number % 9 or "NA"},{"AB"[number % 2]},"a, b {number}"' for number in range(1234)]
     rows[700] = "many,1,A,x"
     rows[701] = "1,A"
     drop(page, "rides.csv", "\r\n".join(["distance,passengers,zone,note", *rows, ""]).encode())
@@ -322,18 +377,18 @@ def test_file_is_given_back_with_its_rows_in_order(visit: Visit, both: Server) -
     text = download(page)
     assert "\r\n" in text
     found = list(csv.reader(io.StringIO(text, newline="")))
-    assert found[0] == ["distance", "passengers", "zone", "note", "prediction", "error", "warnings"]
-    assert [row[:4] for row in found[1:]] == [
-        each if len(each) == 4 else [*each, "", ""] for each in csv.reader(rows)
-    ]
-    assert found[701][4:6] == ["", "distance: Not a valid number."]
-    assert found[702][4:6] == ["", "2 cells where the header has 4"]
-    sent = [
-        {"distance": number, "passengers": number % 9 or None, "zone": "AB"[number % 2]} for number in range(1234)
-    ]
-    expected = both.predict(sent)[1]["predictions"]
+    assert found[0] == ["distance", "passengers", "zone", "note", "prediction", "low", "high", "error", "warnings"]
+    assert [row[:4] for row in found[1:]] == [each if len(each) == 4 else [*each, "", ""] for each in csv.reader(rows)]
+    assert found[701][4:] == ["", "", "", "distance: Not a valid number.", ""]
+    assert found[702][4:] == ["", "", "", "2 cells where the header has 4", ""]
+    sent = [{"distance": number, "passengers": number % 9 or None, "zone": "AB"[number % 2]} for number in range(1234)]
+    url = "/v1/predict/rides?interval=0.9&warnings=true"
+    expected = both.request("POST", url, json.dumps(sent), {"Content-Type": "application/json"})[1]
     for number in {*range(1234)} - {700, 701}:
-        assert float(found[number + 1][4]) == expected[number]
+        row = found[number + 1]
+        assert [float(cell) for cell in row[4:7]] == [expected["predictions"][number], *expected["intervals"][number]]
+        assert row[7] == ""
+        assert row[8] == " ".join(each["message"] for each in expected["warnings"][number])
     tiles = page.locator("#tiles").text_content() or ""
     assert "Rows1,234" in tiles
     assert "Predicted1,232" in tiles
@@ -386,7 +441,7 @@ def test_batch_that_is_refused_is_halved_and_a_busy_server_is_waited_for(visit: 
     said: list[int] = []
 
     def fussy(route: Route) -> None:
-        records = route.request.post_data_json
+        records = route.request.post_data_json or []
         if not said:
             said.append(503)
             route.fulfill(status=503, headers={"Retry-After": "1"}, json={"detail": "Busy."})
@@ -471,7 +526,7 @@ def test_added_columns_leave_those_of_the_file_alone(visit: Visit) -> None:
     drop(page, "rides.csv", b"distance,zone,prediction,error\n1,A,mine,too\n")
     expect(page.locator("#result")).to_be_visible()
     header, row = csv.reader(io.StringIO(download(page)))
-    assert header == ["distance", "zone", "prediction", "error", "prediction_2", "error_2", "warnings"]
+    assert header == ["distance", "zone", "prediction", "error", "prediction_2", "low", "high", "error_2", "warnings"]
     assert row[2:4] == ["mine", "too"]
 
 
@@ -511,7 +566,7 @@ HOUSES = (
     *(Field(f"x{number}", "integer", f"Count of kind {number}", group="Counts") for number in range(12)),
     Field("floor", "category", "What the floor is made of", group="Floors"),
 )
-HOUSE = {"area": 100.0, "ground": 67.0, "upper": 33.0, "floor": "wood"} | {f"x{number}": 1 for number in range(12)}
+HOUSE: dict[str, Any] = {"area": 100.0, "ground": 67.0, "upper": 33.0, "floor": "wood"} | {f"x{number}": 1 for number in range(12)}
 
 
 class Houses:
@@ -590,9 +645,7 @@ def test_group_says_what_is_changed_and_wrong_in_it(houses: Visit) -> None:
 
 def test_parts_keep_adding_up_to_their_whole(houses: Visit) -> None:
     page = houses()
-    area, ground, upper = (
-        page.locator(f"[name={name}]") for name in ("area", "ground", "upper")
-    )
+    area, ground, upper = (page.locator(f"[name={name}]") for name in ("area", "ground", "upper"))
     area.fill("200")
     expect(ground).to_have_value("134")
     expect(upper).to_have_value("66")

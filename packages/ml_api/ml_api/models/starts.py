@@ -54,7 +54,7 @@ def starts(predictor: Predictor, strongest: Sequence[str]) -> dict[str, dict[str
 def _contradictions(predictor: Predictor, record: Mapping[str, Any]) -> set[tuple[str, ...]]:
     """The fields of each contradiction in a record, but for those among fields that belong together."""
     answer = predictor.detailed([record], warnings=True)
-    ((*warnings,),) = answer.warnings or [[]]
+    warnings = [warning for of_row in answer.warnings or () for warning in of_row or ()]
     groups = [set(group) for group in predictor.model.spec.together]
     about = {tuple(warning["fields"]) for warning in warnings if len(warning["fields"]) > 1}
     return {fields for fields in about if not any(set(fields) <= group for group in groups)}

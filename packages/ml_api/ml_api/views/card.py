@@ -107,7 +107,7 @@ def describe(name: str, model: Model) -> About:
         coverage_columns=columns,
         coverage=rows,
         importance=_bars(spec, card),
-        distribution=_distribution(card.get("target_distribution"), spec.target),
+        distribution=_distribution(card.get("target_distribution")),
         facts=_facts(model),
         spec=spec,
         links=links(name),
@@ -151,7 +151,7 @@ def _coverage(table: Mapping[str, Any] | None, unit: str) -> tuple[tuple[str, ..
     return header, tuple(rows)
 
 
-def _distribution(found: Any, target: Target) -> Distribution | None:
+def _distribution(found: Any) -> Distribution | None:
     if not found:
         return None
     edges, shares = found["edges"], found["shares"]
@@ -195,4 +195,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return words.number(value, 2)
     return words.number(value) if isinstance(value, int) else str(value)
-
