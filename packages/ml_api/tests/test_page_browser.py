@@ -566,7 +566,9 @@ HOUSES = (
     *(Field(f"x{number}", "integer", f"Count of kind {number}", group="Counts") for number in range(12)),
     Field("floor", "category", "What the floor is made of", group="Floors"),
 )
-HOUSE: dict[str, Any] = {"area": 100.0, "ground": 67.0, "upper": 33.0, "floor": "wood"} | {f"x{number}": 1 for number in range(12)}
+HOUSE: dict[str, Any] = {"area": 100.0, "ground": 67.0, "upper": 33.0, "floor": "wood"} | {
+    f"x{number}": 1 for number in range(12)
+}
 
 
 class Houses:
