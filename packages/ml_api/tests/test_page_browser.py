@@ -637,7 +637,8 @@ def test_group_says_what_is_changed_and_wrong_in_it(houses: Visit) -> None:
     group = page.locator(".group", has_text="Counts")
     group.locator("summary").click()
     page.get_by_label("Count of kind 11").fill("3")
-    expect(group.locator(".marks")).to_have_text("1 changed")
+    # Once the answer is there: training saw nothing but ones.
+    expect(group.locator(".marks")).to_have_text("1 to look at1 changed")
     group.locator("summary").click()
     page.evaluate("document.querySelector('[name=x11]').value = '3.5'")
     page.get_by_label("Area of all floors").fill("101")
