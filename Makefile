@@ -35,7 +35,7 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train compare publish release \
-	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch instructions instructions-record \
+	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
 
@@ -153,6 +153,9 @@ bench-memory: served ## Memory after REQUESTS=200000, every hundredth of 10,000 
 
 bench-batch: served ## Price a CSV of ROWS=1000000
 	@$(bench)/python benchmarks/batch.py
+
+bench-explain: tools-dev ## How close explanations are, and how long they take: BENCH_DATA=path.csv
+	@PYTHONPATH=packages/ml_api $(bin)/python benchmarks/explain.py
 
 instructions: tools-dev ## Count a prediction's instructions and hold them to the recorded figures
 	@$(bin)/python benchmarks/instructions.py
