@@ -107,10 +107,13 @@ def test_every_worker_says_what_it_loaded_and_warns(server: Server) -> None:
 
 def test_one_line_a_request_with_its_id_and_without_its_values(server: Server) -> None:
     headers = JSON | {"X-Request-ID": "trace-1"}
-    response, _ = server.request("POST", URL + "?canary=1", json.dumps([{"zone": "canary", "distance": 1}]), headers)
+    records = json.dumps([{"zone": "canary", "distance": 1}])
+    response, _ = server.request("POST", URL + "?warnings=true", records, headers)
     assert response.headers["X-Request-ID"] == "trace-1"
     line = server.line_of("trace-1")
     assert (line["status"], line["rows"], line["errors"], line["model"]) == (200, 1, 0, "rides")
+    refused, _ = server.request("POST", URL + "?canary=1", records, JSON | {"X-Request-ID": "trace-1-refused"})
+    assert (refused.status, server.line_of("trace-1-refused")["status"]) == (400, 400)
     assert "canary" not in json.dumps(server.lines) + server.errors
 
 
