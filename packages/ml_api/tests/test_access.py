@@ -12,7 +12,7 @@ URL = "/v1/predict/rides"
 
 def test_one_line_for_a_prediction(client: FlaskClient, log: list[dict[str, Any]]) -> None:
     records = [{"distance": 3.5, "zone": "A"}, {"distance": "x"}, {"distance": 1, "zone": "B"}]
-    response = client.post(f"{URL}?secret=1", json=records, headers={"X-Request-ID": "r1"})
+    response = client.post(f"{URL}?warnings=true", json=records, headers={"X-Request-ID": "r1"})
     (line,) = log
     assert line.pop("duration_ms") > 0
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line.pop("time"))
