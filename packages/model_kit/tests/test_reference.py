@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from model_kit.reference import reference
-from model_kit.spec import Field, InputSpec, Learned
+import numpy as np
+import pytest
+from model_kit.reference import FEWEST, distribution, reference
+from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import TARGET
 
 
@@ -55,3 +57,50 @@ def test_missing_values_are_counted_unless_there_are_only_a_few() -> None:
 def test_field_that_only_a_few_rows_have_tells_nothing_of_them() -> None:
     assert refer([1, 2, 3] + [None] * 50, bins=(1, 2)) == {"missing": 50, "edges": [], "counts": [0]}
     assert refer(["a", "b"] + [None] * 50, "category") == {"missing": 50, "levels": {}, "other": 0}
+
+
+PLAIN = Target("temperature", "C", "identity")
+
+
+def test_targets_are_counted_in_bars_of_one_width_with_the_ends_in_the_outer_ones() -> None:
+    values = np.concatenate([np.arange(1000) / 10, [1e6, -1e6]])
+    found = distribution(values, PLAIN)
+    edges = np.array(found["edges"])
+    assert len(found["shares"]) == 40
+    np.testing.assert_allclose(np.diff(edges), (edges[-1] - edges[0]) / 40)
+    assert (edges[0], edges[-1]) == pytest.approx((0.4, 99.5), abs=0.11)
+    np.testing.assert_allclose(found["shares"], 1 / 40, atol=0.006)
+    assert sum(found["shares"]) == pytest.approx(1)
+
+
+def test_bars_of_a_log_scale_have_one_ratio() -> None:
+    found = distribution(np.exp(np.linspace(0, 5, 400)), TARGET)
+    assert len(found["shares"]) == 20
+    ratios = np.divide(found["edges"][1:], found["edges"][:-1])
+    np.testing.assert_allclose(ratios, ratios[0])
+    np.testing.assert_allclose(found["shares"], 1 / 20, atol=0.01)
+
+
+def test_no_bar_is_about_a_few_rows() -> None:
+    values = np.concatenate([np.full(390, 1.0), np.linspace(2, 10, 10)])
+    shares = distribution(values, PLAIN)["shares"]
+    # The ten on their own are told evenly.
+    assert shares[0] == 390 / 400
+    assert set(shares[1:]) == {FEWEST / 400 / (len(shares) - 1)}
+
+
+def test_leftover_bars_join_their_neighbours() -> None:
+    values = np.concatenate([np.full(390, 1.0), np.full(6, 9.0)])
+    shares = distribution(values, PLAIN)["shares"]
+    assert len(set(shares)) == 1
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_targets_that_are_all_the_same_are_one_bar() -> None:
+    assert distribution(np.zeros(50), PLAIN) == {"edges": [0.0, 0.0], "shares": [1.0]}
+
+
+def test_targets_that_are_close_together_still_have_bars() -> None:
+    found = distribution(np.linspace(1000.1, 1000.9, 100), PLAIN)
+    assert len(found["shares"]) == 5
+    assert found["edges"] == sorted(set(found["edges"]))

@@ -194,3 +194,43 @@ def test_kind_that_does_not_exist_is_named() -> None:
     with pytest.raises(SpecError) as caught:
         Field("x", "colour", "")  # type: ignore[arg-type]
     assert str(caught.value) == "x: kind is 'colour', not integer, number or category"
+
+
+def grouped(*together: tuple[str, ...]) -> InputSpec:
+    return InputSpec(SPEC_OF_RIDES.fields, SPEC_OF_RIDES.learned, SPEC_OF_RIDES.target, together)
+
+
+def test_groups_and_subject_survive_json() -> None:
+    spec = InputSpec.from_json(grouped(("zone", "comfort")).to_json())
+    assert spec.together == (("zone", "comfort"),)
+    assert spec.with_offset(1.0).together == spec.together
+    ride = Target("fare", "EUR", subject="ride")
+    assert InputSpec.from_json(InputSpec((), {}, ride).to_json()).target.subject == "ride"
+
+
+def test_older_spec_has_no_groups_and_is_about_records() -> None:
+    document = json.loads(SPEC_OF_RIDES.to_json())
+    del document["together"], document["target"]["subject"]
+    spec = InputSpec.from_json(json.dumps(document))
+    assert spec == SPEC_OF_RIDES
+    assert (spec.together, spec.target.subject) == ((), "record")
+
+
+@pytest.mark.parametrize(
+    ("together", "message"),
+    [
+        ((("zone", "colour"),), "^together: there is no field colour$"),
+        ((("zone", "comfort"), ("distance", "zone")), "^together: zone is named twice$"),
+        ((("zone", "zone"),), "^together: zone is named twice$"),
+        ((("zone",),), "^together: zone is no group of fields$"),
+        (((),), "^together: nothing is no group of fields$"),
+    ],
+)
+def test_group_that_cannot_be_is_refused(together: tuple[tuple[str, ...], ...], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        grouped(*together)
+
+
+def test_groups_are_learned_with_the_fields() -> None:
+    fields = [Field("x", "number", ""), Field("y", "number", "")]
+    assert fit_spec(fields, TARGET, [{"x": 1, "y": 2}], together=(("x", "y"),)).together == (("x", "y"),)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +15,14 @@ import numpy as np
 import pytest
 from model_kit.bundle import read_bundle
 from model_kit.definition import Dataset, Floors
-from model_kit.errors import FloorError
+from model_kit.errors import FloorError, IntervalError, SpecError
 from model_kit.evaluation import fit
+from model_kit.intervals import TOLD, Intervals
 from model_kit.reference import reference
+from model_kit.row_warnings import Contradiction
 from model_kit.source import source_digest
 from model_kit.spec import InputSpec
-from model_kit.testing import load_rides, ride_definition
+from model_kit.testing import TARGET, load_rides, ride_definition
 from model_kit.training import git_commit, train
 from sklearn.svm import SVR
 
@@ -74,6 +78,7 @@ def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]
     card = trained[1]
     assert set(card) == {
         *("format", "model", "version", "data", "evaluated", "metrics", "agreement", "graph"),
+        *("intervals", "coverage", "target_distribution", "importance"),
         *("code_sha256", "kit_sha256", "libraries", "run"),
     }
     assert card["graph"] == {"folded": True, "nodes": 3, "reason": None}
@@ -153,7 +158,8 @@ def test_bundle_holds_no_training_row(trained: tuple[Path, dict[str, Any]], ride
     distances = {row["distance"] for row in rides.rows}
     facts = json.loads((trained[0] / "spec.json").read_text())["fields"][0]["learned"]
     learned = {facts["typical"], facts["low"], facts["high"], *facts["bins"]}
-    assert sum(f"{distance}" in text for distance in distances - learned) < len(distances) / 20
+    numbers = set(re.findall(r"[\d.]+", text))
+    assert sum(f"{distance}" in numbers for distance in distances - learned) < len(distances) / 20
 
 
 def test_git_commit_is_that_of_the_folder_and_says_if_files_differ(
@@ -178,3 +184,46 @@ def test_git_commit_is_that_of_the_folder_and_says_if_files_differ(
 
 def test_git_commit_is_none_outside_git(tmp_path: Path) -> None:
     assert git_commit(tmp_path) is None
+
+
+def test_card_has_ranges_that_hold_and_the_distribution_of_the_target(
+    trained: tuple[Path, dict[str, Any]], rides: Dataset
+) -> None:
+    card = read_bundle(trained[0]).json("card.json")
+    assert card["intervals"]["rows"] == 300
+    low, high = Intervals.from_card(card, TARGET)(rides.target, 0.9)
+    # Noise of 0.05 on the log, of which 1.645 standard deviations hold 90 %.
+    np.testing.assert_allclose(np.log(high / low) / 2, 1.645 * 0.05, rtol=0.3)
+    for told, level in zip(card["coverage"]["levels"], TOLD, strict=True):
+        assert told["level"] == level
+        assert told["overall"] == pytest.approx(level, abs=0.04)
+    shares = card["target_distribution"]["shares"]
+    assert (len(shares), len(card["target_distribution"]["edges"])) == (15, 16)
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_without_cross_validation_or_rows_enough_there_are_no_ranges(tmp_path: Path, rides: Dataset) -> None:
+    few = replace(rides, ids=rides.ids[:39], rows=rides.rows[:39], target=rides.target[:39])
+    for data, cv, why in ((rides, False, "without cross-validation"), (few, True, "evaluated on 39 rows")):
+        card = train(ride_definition(), data, tmp_path / "bundle", source=SOURCE, cv=cv)
+        assert (card["intervals"], card["coverage"]) == (None, None)
+        with pytest.raises(IntervalError, match=why):
+            Intervals.from_card(card, TARGET)
+
+
+def test_groups_that_were_declared_are_in_the_spec(tmp_path: Path, rides: Dataset) -> None:
+    definition = ride_definition(together=(("zone", "comfort"),))
+    train(definition, rides, tmp_path / "bundle", source=SOURCE, cv=False)
+    assert load_rides(tmp_path / "bundle").spec.together == (("zone", "comfort"),)
+
+
+def test_contradiction_about_no_field_is_refused_before_anything_is_done(tmp_path: Path, rides: Dataset) -> None:
+    definition = ride_definition(contradictions=(Contradiction("x", ("colour",), lambda _: None),))
+    with pytest.raises(SpecError, match="^x: there is no field colour$"):
+        train(definition, rides, tmp_path / "bundle", source=SOURCE)
+
+
+def test_row_of_typical_values_must_not_contradict_itself(tmp_path: Path, rides: Dataset) -> None:
+    definition = ride_definition(contradictions=(Contradiction("x", ("zone",), lambda row: f"in {row['zone']}"),))
+    with pytest.raises(SpecError, match="^the row of typical values contradicts itself: in [AB]; repair has to"):
+        train(definition, rides, tmp_path / "bundle", source=SOURCE, cv=False)

@@ -80,21 +80,23 @@ def _errors(predictions: Numbers, truth: Numbers, target: Target) -> Numbers:
 
 def _edges(predictions: Numbers, n_bins: int, n_repeats: int) -> list[float]:
     """Edges between bins of about as many predictions; fewer where values repeat, so that no bin is short of rows."""
-    spread = float(np.ptp(predictions))
-    if not spread:
-        return []
-    # Round numbers, none of which is some row's prediction.
-    digits = EDGE_DIGITS - math.floor(math.log10(spread))
     fewest = FEWEST * n_repeats
     edges: list[float] = []
     n_before = 0
-    for quantile in np.quantile(predictions, np.arange(1, n_bins) / n_bins).tolist():
-        edge = round(quantile, digits)
+    for edge in _parted(predictions, n_bins):
         n_below = int((predictions < edge).sum())
         if n_below - n_before >= fewest and len(predictions) - n_below >= fewest:
             edges.append(edge)
             n_before = n_below
     return edges
+
+
+def _parted(predictions: Numbers, n_parts: int) -> list[float]:
+    """Edges between parts of about the same size; round numbers, none of which is some row's prediction."""
+    spread = float(np.ptp(predictions))
+    digits = EDGE_DIGITS - math.floor(math.log10(spread)) if spread else 0
+    quantiles = np.quantile(predictions, np.arange(1, n_parts) / n_parts).tolist()
+    return [round(quantile, digits) for quantile in quantiles]
 
 
 def _quantiles(errors: Numbers, n_repeats: int) -> list[float]:
@@ -176,15 +178,20 @@ def coverage(truth: Numbers, predictions: Numbers, ranges: Ranges) -> dict[str, 
         ``thirds``, the shares of rows within (``None`` of no rows), and ``relative_width``: the mean of
         (highest - lowest) / prediction, or ``None`` if a prediction is not positive.
     """
-    edges = np.quantile(predictions, [1 / 3, 2 / 3])
+    edges = _parted(predictions, 3)
     third = np.searchsorted(edges, predictions)
     levels = []
     for level, low, high in zip(TOLD, *ranges, strict=True):
         within = (low <= truth) & (truth <= high)
-        thirds = [float(within[third == number].mean()) if (third == number).any() else None for number in range(3)]
-        width = float(((high - low) / predictions).mean()) if (predictions > 0).all() else None
-        levels.append({"level": level, "overall": float(within.mean()), "thirds": thirds, "relative_width": width})
-    return {"edges": edges.tolist(), "levels": levels}
+        thirds = [_mean(within[third == number]) for number in range(3)]
+        width = _mean((high - low) / predictions) if (predictions > 0).all() else None
+        levels.append({"level": level, "overall": _mean(within), "thirds": thirds, "relative_width": width})
+    return {"edges": edges, "levels": levels}
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    """To four decimals; ``None`` of no values."""
+    return round(float(values.mean()), 4) if len(values) else None
 
 
 def cross_fitted(out_of_fold: Numbers, truth: Numbers, target: Target) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+"""What cannot be true of one house."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from model_kit.row_warnings import RowWarnings, check_contradictions
+from regression_model import dataset
+from regression_model.contradictions import CONTRADICTIONS
+from regression_model.definition import DEFINITION
+from regression_model.fields import FIELDS
+
+HOUSE: dict[str, Any] = {
+    "YearBuilt": 1990,
+    "YearRemodAdd": 1995,
+    "GarageYrBlt": 1991,
+    "YrSold": 2008,
+    "TotRmsAbvGrd": 6,
+    "BedroomAbvGr": 3,
+    "GrLivArea": 1500,
+    "1stFlrSF": 900,
+    "2ndFlrSF": 600,
+    "LowQualFinSF": 0,
+    "TotalBsmtSF": 900,
+    "BsmtFinSF1": 500,
+    "BsmtFinSF2": 0,
+    "BsmtUnfSF": 400,
+    "BsmtQual": "Gd",
+    "GarageArea": 480,
+    "GarageType": "Attchd",
+    "Fireplaces": 1,
+    "FireplaceQu": "TA",
+    "PoolArea": 0,
+    "PoolQC": None,
+    "MasVnrArea": 100,
+    "MasVnrType": "Stone",
+    "MiscVal": 400,
+    "MiscFeature": "Shed",
+}
+
+
+def found(**changes: Any) -> dict[str, str]:
+    house = HOUSE | changes
+    told = ((one.code, one.find(house)) for one in CONTRADICTIONS)
+    return {code: message for code, message in told if message is not None}
+
+
+def test_they_are_about_fields_and_have_codes_of_their_own() -> None:
+    check_contradictions(CONTRADICTIONS, FIELDS)
+
+
+def test_house_that_is_right_has_none() -> None:
+    assert found() == {}
+
+
+def test_nothing_is_said_of_what_was_not_given() -> None:
+    assert [one.code for one in CONTRADICTIONS if one.find({}) is not None] == []
+    assert found(YearBuilt=None, YrSold=None, **{"1stFlrSF": None}, BsmtUnfSF=None, PoolArea=None, PoolQC="Gd") == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "message"),
+    [
+        ({"YrSold": 1990, "YearBuilt": 1991, "YearRemodAdd": None, "GarageYrBlt": None}, "sold_before_built",
+         "Sold in 1990, before it was built in 1991 (YrSold, YearBuilt)"),
+        ({"YearRemodAdd": 2009}, "sold_before_remodelled",
+         "Sold in 2008, before it was remodelled in 2009 (YrSold, YearRemodAdd)"),
+        ({"GarageYrBlt": 2207}, "sold_before_garage",
+         "Sold in 2008, before its garage was built in 2207 (YrSold, GarageYrBlt)"),
+        ({"YearRemodAdd": 1980}, "remodelled_before_built",
+         "Remodelled in 1980, before it was built in 1990 (YearRemodAdd, YearBuilt)"),
+        ({"BedroomAbvGr": 7}, "more_bedrooms_than_rooms",
+         "6 rooms above ground, but 7 of them bedrooms (TotRmsAbvGrd, BedroomAbvGr)"),
+        ({"GrLivArea": 1700.0}, "living_area_not_its_floors",
+         "Living area GrLivArea is 1700, but 1stFlrSF + 2ndFlrSF + LowQualFinSF is 1500"),
+        ({"TotalBsmtSF": 700}, "basement_not_its_parts",
+         "Basement area TotalBsmtSF is 700, but BsmtFinSF1 + BsmtFinSF2 + BsmtUnfSF is 900"),
+        ({"BsmtQual": None}, "basement_without_details",
+         "TotalBsmtSF is 900, but BsmtQual was not given, which means that there is no basement"),
+        ({"TotalBsmtSF": 0, "BsmtFinSF1": 0, "BsmtUnfSF": 0}, "details_without_basement",
+         "BsmtQual is Gd, but TotalBsmtSF 0 means that there is no basement"),
+        ({"GarageType": None}, "garage_without_details",
+         "GarageArea is 480, but GarageType was not given, which means that there is no garage"),
+        ({"GarageArea": 0}, "details_without_garage",
+         "GarageType is Attchd, but GarageArea 0 means that there is no garage"),
+        ({"FireplaceQu": None}, "fireplace_without_details",
+         "Fireplaces is 1, but FireplaceQu was not given, which means that there is no fireplace"),
+        ({"PoolQC": "Gd"}, "details_without_pool", "PoolQC is Gd, but PoolArea 0 means that there is no pool"),
+        ({"PoolArea": 500}, "pool_without_details",
+         "PoolArea is 500, but PoolQC was not given, which means that there is no pool"),
+        ({"MasVnrType": "None"}, "veneer_without_details",
+         "MasVnrArea is 100, but MasVnrType None means that there is no masonry veneer"),
+        ({"MasVnrArea": 0}, "details_without_veneer",
+         "MasVnrType is Stone, but MasVnrArea 0 means that there is no masonry veneer"),
+        ({"MiscFeature": None}, "value_without_feature",
+         "MiscVal is 400, but MiscFeature was not given, which means that there is none"),
+    ],
+)  # fmt: skip
+def test_contradiction_is_named_and_told_with_its_values(changes: dict[str, Any], code: str, message: str) -> None:
+    assert found(**changes) == {code: message}
+
+
+def test_areas_may_miss_their_sum_by_a_foot() -> None:
+    assert found(GrLivArea=1501) == {}
+
+
+def test_made_up_houses_do_not_contradict_themselves() -> None:
+    found = {one.code for row in dataset.synthetic().rows for one in CONTRADICTIONS if one.find(row) is not None}
+    assert found == set()
+
+
+def test_they_are_part_of_what_the_model_warns_of() -> None:
+    model: Any = SimpleNamespace(spec=dataset._UNFITTED, contradictions=DEFINITION.contradictions)
+    codes = [warning["code"] for warning in RowWarnings(model)({**HOUSE, "PoolQC": "Gd"})]
+    assert "details_without_pool" in codes
