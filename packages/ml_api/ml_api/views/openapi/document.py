@@ -71,5 +71,5 @@ def build(
     add_models(document, responses.describe_models(models, broken))
     add_service(document, version)
     add_documentation(document)
-    add_pages(document)
+    add_pages(document, names)
     return document.to_dict()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apispec import APISpec
@@ -68,8 +68,8 @@ def add_documentation(document: APISpec) -> None:
     _files(document, tag, "/docs/assets/{file}", assets.CONTENT_TYPES)
 
 
-def add_pages(document: APISpec) -> None:
-    """The pages for people, and what they are made of."""
+def add_pages(document: APISpec, names: Sequence[str]) -> None:
+    """The pages for people, and what they are made of, with the models ``names``."""
     tag = "Pages"
     document.tag({"name": tag, "description": "Forms and model cards, for people with a browser"})
     ready, broken = (
@@ -79,8 +79,9 @@ def add_pages(document: APISpec) -> None:
     answers = {"200": ready, "503": broken, "304": response("NotModified")}
     _get(document, tag, "/", "The form of the default model", answers)
     answers["404"] = response("NotFound")
+    known = {"enum": list(names)} if names else {}
     for path, summary in (("/try/{model}", "The form of a model"), ("/card/{model}", "What is known of a model")):
-        _get(document, tag, path, summary, answers, parameters=[_parameter("model")])
+        _get(document, tag, path, summary, answers, parameters=[_parameter("model", **known)])
     digest = _parameter("digest", example="5f2c8b1e9d6a4f70")
     _files(document, tag, "/assets/{digest}/{file}", site.CONTENT_TYPES, digest)
 
