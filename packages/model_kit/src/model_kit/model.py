@@ -104,6 +104,8 @@ class BundleModel:
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), for encoded rows."""
+        if len(encoded) <= CHUNK:
+            return to_target_unit(self._graph.score(self._features.derive(encoded)), self.spec.target)
         scores = np.empty(len(encoded))
         for start in range(0, len(encoded), CHUNK):
             scores[start : start + CHUNK] = self._graph.score(self._features.derive(encoded[start : start + CHUNK]))
