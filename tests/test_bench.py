@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -399,6 +400,35 @@ def test_a_table_is_priced_and_its_lines_counted(tmp_path: Path) -> None:
         batch.measure(copy, table, output, 9)
     with pytest.raises(ScriptError, match="status 3"):
         batch.measure([sys.executable, "-c", "raise SystemExit(3)"], table, output, 7)
+
+
+PARENT = """
+import subprocess, sys
+held = b"x" * 60_000_000
+child = "import sys; held = b'x' * 80_000_000; print(flush=True); sys.stdin.read()"
+process = subprocess.Popen([sys.executable, "-c", child], stdin=-1, stdout=-1, process_group=0)
+process.stdout.readline()
+print(flush=True)
+sys.stdin.read()
+process.communicate()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_a_child_in_a_group_of_its_own_counts() -> None:
+    """As those of the processes that a large file is shared among."""
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert len(batch.family(process.pid)) == 2
+        shared, resident = batch.memory_of(batch.family(process.pid))
+        assert 140 < shared < resident < 190
+        threading.Timer(3 * batch.LOOK, process.stdin.close).start()
+        peak, peak_resident = batch.peak_while(process)
+    assert peak >= shared * 0.95
+    assert peak_resident >= resident * 0.95
+    assert batch.memory_of([process.pid]) == (0, 0)
 
 
 def test_the_naive_server_prices_like_the_bundle(houses: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
