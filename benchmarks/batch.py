@@ -78,7 +78,7 @@ def memory_of(pids: Iterable[int]) -> tuple[float, float]:
 
 
 def peak_while(process: subprocess.Popen[bytes]) -> tuple[float, float]:
-    """The most that a process and its descendants held at a time until it ends; as :func:`memory_of`, each by itself."""
+    """The most that a process and its descendants held at a time, each of the two sums of :func:`memory_of`."""
     shared = resident = 0.0
     while process.poll() is None:
         now = memory_of(family(process.pid))
