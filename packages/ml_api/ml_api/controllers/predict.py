@@ -35,7 +35,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         try:
             response = answered(name, predictor, asked, place)
             # Nobody holds the body any more.
-            if not place.keep(response.content_length or 0):
+            if not place.keep(responses.size(response)):
                 raise requests.busy()
         except BaseException:
             place.leave()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from flask import Request
@@ -133,7 +133,9 @@ def read_body(request: Request, max_bytes: int, place: Place, *, alone: bool = F
     found: bytes | bytearray = b""
     # Whether one that comes in chunks is large is seen when so much has come.
     if wanted <= SMALL or length is None:
-        found = b"".join(_pieces(stream, min(wanted, SMALL)))
+        pieces: list[bytes] = []
+        _read(stream, min(wanted, SMALL), pieces.append)
+        found = b"".join(pieces)
     if wanted > SMALL and (length is not None or len(found) == SMALL):
         connection.pause(environ)
         if not place.take(_ALL if alone else wanted):
@@ -143,8 +145,7 @@ def read_body(request: Request, max_bytes: int, place: Place, *, alone: bool = F
         connection.hold(environ, place)
         # Pieces that are joined at the end take twice the room.
         found = bytearray(found)
-        for piece in _pieces(stream, wanted - len(found)):
-            found += piece
+        _read(stream, wanted - len(found), found.extend)
         if not alone:
             place.keep(len(found))
     if length is None and len(found) == wanted:
@@ -156,11 +157,11 @@ def read_body(request: Request, max_bytes: int, place: Place, *, alone: bool = F
     return found
 
 
-def _pieces(stream: IO[bytes], wanted: int) -> Iterator[bytes]:
-    """What comes of so many bytes."""
+def _read(stream: IO[bytes], wanted: int, add: Callable[[bytes], None]) -> None:
+    """Hand on, piece by piece, what comes of so many bytes."""
     try:
         while wanted > 0 and (piece := stream.read(min(wanted, _PIECE))):
-            yield piece
+            add(piece)
             wanted -= len(piece)
     except TimeoutError as error:
         connection.close()

@@ -33,6 +33,11 @@ class Ready(Response):
         return [self.get_data()]
 
 
+def size(response: Response) -> int:
+    """Bytes of the body of a response that was made here."""
+    return sum(map(len, response.response))
+
+
 def encode(document: Any) -> bytes:
     """``document`` as JSON in UTF-8.
 
