@@ -3,9 +3,11 @@
   make bench-batch                  1,000,000 rows, about 310 MB
   make bench-batch ROWS=50000       fewer, to see whether it works
 
-The rows are made from the model's spec: 10,000 different ones, over and over. Validation and output are included; the
-peak is the sum over all processes of the command of what is resident, looked at ten times a second: pages that
-processes share are counted in each. Writes build/benchmarks/batch.json.
+The rows are made from the model's spec: 10,000 different ones, over and over. Validation and output are included. The
+peak is that of the command and of all processes that it starts, together, looked at ten times a second: the sum of
+their proportional set sizes, in which a page that n processes share counts an nth in each, so that the sum is what the
+command takes. The sum of resident sizes, in which it counts n times, is told beside it. Writes
+build/benchmarks/batch.json.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ import _scripts  # noqa: F401
 from bodies import Record, read_spec, records
 from processes import child, stop_on_signals
 from project import Project, ScriptError, write_atomically
-from servers import BUILD, PAGE, group, shipped
+from servers import BUILD, shipped
 
 ROWS = 1_000_000
 DIFFERENT = 10_000
@@ -46,13 +49,42 @@ def write_csv(path: Path, pool: Sequence[Record], rows: int) -> None:
         file.writelines(f"{number + 1},{cells[number % len(cells)]}\n" for number in range(rows))
 
 
-def peak_while(process: subprocess.Popen[bytes]) -> float:
-    """The most MB that the processes of a group held at a time, until its leader ends."""
-    most = 0
+def family(ancestor: int) -> set[int]:
+    """Ids of a process and of all that descend from it, whatever group they are in."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        # A process may end at any time.
+        with suppress(OSError):
+            if folder.name.isdigit():
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    found: set[int] = set()
+    found_now = {ancestor}
+    while found_now:
+        found |= found_now
+        found_now = {pid for pid, parent in parents.items() if parent in found_now}
+    return found
+
+
+def memory_of(pids: Iterable[int]) -> tuple[float, float]:
+    """Proportional and resident set size of processes, MB, in sum."""
+    kilobytes = {"Pss:": 0, "Rss:": 0}
+    for pid in pids:
+        with suppress(OSError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                name, number, *_ = line.split()
+                if name in kilobytes:
+                    kilobytes[name] += int(number)
+    return kilobytes["Pss:"] * 1024 / 1e6, kilobytes["Rss:"] * 1024 / 1e6
+
+
+def peak_while(process: subprocess.Popen[bytes]) -> tuple[float, float]:
+    """The most that a process and its descendants held at a time, each of the two sums of :func:`memory_of`."""
+    shared = resident = 0.0
     while process.poll() is None:
-        most = max(most, sum(pages for _, pages in group(process.pid).values()))
+        now = memory_of(family(process.pid))
+        shared, resident = max(shared, now[0]), max(resident, now[1])
         time.sleep(LOOK)
-    return most * PAGE / 1e6
+    return shared, resident
 
 
 def measure(command: Sequence[str], table: Path, output: Path, rows: int) -> dict[str, Any]:
@@ -63,7 +95,7 @@ def measure(command: Sequence[str], table: Path, output: Path, rows: int) -> dic
     """
     start = time.monotonic()
     with child([*command, "predict", str(table), "-o", str(output)], env=os.environ | shipped()) as process:
-        peak = peak_while(process)
+        peak, resident = peak_while(process)
         seconds = time.monotonic() - start
         if process.returncode:
             raise ScriptError(f"regression-model predict ended with status {process.returncode}")
@@ -79,6 +111,7 @@ def measure(command: Sequence[str], table: Path, output: Path, rows: int) -> dic
         "seconds": seconds,
         "rows_per_second": rows / seconds,
         "peak": peak,
+        "resident": resident,
     }
 
 
@@ -100,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_atomically(BUILD / "batch.json", json.dumps(found, indent=1) + "\n")
         print(
             f"batch: {found['rows']:,} rows, {found['bytes'] / 1e6:.0f} MB: {found['rows_per_second']:,.0f} rows/s "
-            f"in {found['seconds']:.0f} s, peak {found['peak']:.0f} MB"
+            f"in {found['seconds']:.0f} s, peak {found['peak']:.0f} MB, with shared pages in each process "
+            f"{found['resident']:.0f} MB"
         )
     except ScriptError as error:
         print(f"batch: {error}", file=sys.stderr)

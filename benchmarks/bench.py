@@ -33,6 +33,9 @@ from pathlib import Path
 from typing import Any
 
 from model_kit.bundle import CARD, Bundle, read_bundle
+from model_kit.errors import IntervalError
+from model_kit.intervals import Intervals
+from model_kit.spec import InputSpec
 
 import _scripts  # noqa: F401
 import machine
@@ -57,7 +60,7 @@ from servers import (
     under_granian,
     wait_until_idle,
 )
-from workloads import BARE, CONSTANT, GRANIAN, MODERN, NAIVE, OURS, TITLES, WORKLOADS, Workload
+from workloads import BARE, CONSTANT, GRANIAN, INTERVAL, MODERN, NAIVE, OURS, TITLES, WORKLOADS, Workload
 
 PATH = "/v1/predict/regression"
 ROUNDS = 3
@@ -93,6 +96,7 @@ class Bench:
         pool: what is asked about.
         folder: gets bodies and logs.
         quick: one short round.
+        calibrated: whether the model has intervals.
     """
 
     servers: Mapping[str, Server]
@@ -100,6 +104,7 @@ class Bench:
     spec: Any
     folder: Path
     quick: bool
+    calibrated: bool = True
     runs: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)
     starts: dict[str, list[float]] = field(default_factory=dict)
     fast_rows: int = 0
@@ -134,6 +139,7 @@ class Bench:
         bad: str = "none",
         status: int = 200,
         enough: int = 1,
+        query: str = "",
     ) -> Load:
         """Drive a server for that long, or longer until it has answered ``enough`` times on each connection.
 
@@ -141,10 +147,11 @@ class Bench:
             VoidError: an answer or a line was not as it must be.
         """
         bodies = self.bodies(rows, bad)
+        url = up.url(f"{PATH}?{query}" if query else PATH)
         while True:
             before = up.log.stat().st_size
             try:
-                found = drive(up.url(PATH), bodies, connections=connections, seconds=seconds, expected=status)
+                found = drive(url, bodies, connections=connections, seconds=seconds, expected=status)
             except TooShortError:
                 if seconds >= LONGEST:
                     raise
@@ -194,9 +201,12 @@ class Bench:
     def round(self) -> None:
         """Every workload on every server."""
         for name in self.servers:
-            with self.start(name) as up:
-                for workload in WORKLOADS:
-                    if takes_part(name, workload, quick=self.quick):
+            asked = [workload for workload in WORKLOADS if takes_part(name, workload, quick=self.quick)]
+            if not self.calibrated:
+                asked = [workload for workload in asked if INTERVAL not in workload.query]
+            if asked:
+                with self.start(name) as up:
+                    for workload in asked:
                         self.run(name, up, workload)
 
     def run(self, name: str, up: Running, workload: Workload) -> None:
@@ -209,6 +219,7 @@ class Bench:
             bad=workload.bad,
             status=workload.status,
             enough=1 if self.quick else ENOUGH,
+            query=workload.query,
         )
         self.runs.setdefault(workload.name, {}).setdefault(name, []).append(summary(found))
 
@@ -236,8 +247,10 @@ class Bench:
 
 
 def takes_part(name: str, workload: Workload, *, quick: bool) -> bool:
-    """Whether a server is asked; a quick run leaves out what no ratio needs."""
-    if quick and name in (NAIVE, MODERN, CONSTANT) and workload.name not in ("one", "file"):
+    """Whether a server is asked; a quick run leaves out what no bar needs."""
+    if quick and name == MODERN:
+        return False
+    if quick and name in (NAIVE, CONSTANT) and workload.name not in ("one", "file"):
         return False
     return name in workload.servers and not (quick and name == CONSTANT and workload.rows > 1)
 
@@ -412,6 +425,15 @@ def served_model(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def has_intervals(bundle: Bundle, spec: InputSpec) -> bool:
+    """Whether the model was calibrated when it was trained; without cross-validation it was not."""
+    try:
+        Intervals.from_card(bundle.json(CARD), spec.target)
+    except IntervalError:
+        return False
+    return True
+
+
 def check_served(up: Running, model: Mapping[str, Any]) -> None:
     """Hold that what is served is the model that was trained last.
 
@@ -452,7 +474,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         old.unlink()
     data = options.bench_data or os.environ.get("BENCH_DATA")
     pool = records(spec, QUICK_POOL if options.quick else POOL, data)
-    bench = Bench(contestants(pickle, granian=options.granian), pool, spec, folder, quick=options.quick)
+    calibrated = has_intervals(bundle, spec)
+    bench = Bench(contestants(pickle, granian=options.granian), pool, spec, folder, options.quick, calibrated)
     difference, lead = bench.check(model)
     say(f"all servers give the same prices: at most {difference:.1e} apart, relatively")
     say(f"the constant in C is {lead:.0f} times as fast as a Flask view that returns a constant")

@@ -18,7 +18,7 @@ from typing import Any
 import _scripts  # noqa: F401
 from project import ROOT, ScriptError, write_atomically
 from servers import BUILD
-from workloads import BARS, OURS, TITLES, WORKLOADS, Results, rows_per_second, values
+from workloads import BARE, BARS, OURS, TITLES, WORKLOADS, Results, rows_per_second, values
 
 RESULTS = "results.json"
 #: What `make bench-memory` and `make bench-batch` write beside it; shown if they ran at full length.
@@ -31,7 +31,7 @@ def write(results: dict[str, Any], folder: Path) -> None:
     write_atomically(folder / RESULTS, json.dumps(results, indent=1) + "\n")
     found = read(folder)
     write_atomically(folder / "results.md", markdown(found))
-    print(f"\n{bars(found)}\n\nwritten: {folder / 'results.md'}", flush=True)
+    print(f"\n{bars(found)}\n\n{asked_for(found)}\n\nwritten: {folder / 'results.md'}", flush=True)
     if found["curves"]:
         plot(found, folder / "plot.svg")
 
@@ -133,7 +133,7 @@ def details(results: Results) -> list[str]:
     found = ["## Rates", rates(results)]
     for workload in WORKLOADS:
         runs = results["runs"].get(workload.name)
-        if not runs:
+        if not runs or workload.query:
             continue
         lines = [
             "| server | requests/s | lowest-highest | rows/s | median ms | p99 ms | ml_api is |",
@@ -149,6 +149,7 @@ def details(results: Results) -> list[str]:
                 f"| {'' if name == OURS else f'{ours / rate:.2f}x'} |"
             )
         found += [f"## {workload.title[0].upper()}{workload.title[1:]}", "\n".join(lines)]
+    found += ["## With what can be asked for besides", asked_for(results)]
     found += ["## Start to ready", spread(results["start"], "s")]
     found += ["## In-process, bytes to price", spread({OURS: results["in process"]}, "µs")]
     if results["fast lane"] is not None:
@@ -156,6 +157,19 @@ def details(results: Results) -> list[str]:
     if results["curves"]:
         found += ["## Curves", "![Time against rows; rate and p99 against connections](plot.svg)", curves(results)]
     return found
+
+
+def asked_for(results: Results) -> str:
+    """One record on one connection: the bare view, ours as ever, and with what can be asked for besides."""
+    runs = results["runs"]
+    shown = [("alone", BARE, TITLES[BARE]), ("alone", OURS, f"{TITLES[OURS]}, no parameters")]
+    shown += [(workload.name, OURS, f"`?{workload.query}`") for workload in WORKLOADS if workload.query]
+    lines = ["| one record, 1 connection | requests/s | median ms | p99 ms |", "| --- | ---: | ---: | ---: |"]
+    for workload, server, title in shown:
+        if server in runs.get(workload, {}):
+            rate, middle, tail = (median(values(results, workload, server, of)) for of in ("rate", "median", "p99"))
+            lines.append(f"| {title} | {rate:,.0f} | {middle:.2f} | {tail:.2f} |")
+    return "\n".join(lines)
 
 
 def spread(found: Mapping[str, Sequence[float]], unit: str) -> str:

@@ -34,6 +34,7 @@ class Workload:
         seconds: how long in each round; a quarter in a quick run.
         servers: whom it is put to, of those that are started. The constant in C shows what the generator could do.
         bad: which records are faulty.
+        query: what is asked for beside predictions.
     """
 
     name: str
@@ -43,11 +44,21 @@ class Workload:
     seconds: int
     servers: tuple[str, ...] = (OURS, NAIVE, MODERN, CONSTANT, GRANIAN)
     bad: Literal["none", "one", "all"] = "none"
+    query: str = ""
 
     @property
     def status(self) -> int:
         """Status of every answer."""
         return 422 if self.bad == "all" else 200
+
+
+#: What can be asked for beside a prediction.
+INTERVAL, EXPLAIN, WARNINGS = "interval=0.9", "explain=5", "warnings=true"
+
+
+def _alone(name: str, query: str) -> Workload:
+    """One record on one connection, to be read beside the one that asks for nothing."""
+    return Workload(name, f"one record, 1 connection, ?{query}", 1, 1, 2, (OURS,), query=query)
 
 
 WORKLOADS = (
@@ -58,6 +69,10 @@ WORKLOADS = (
     Workload("one bad", f"{FILE} records, one of them bad, 2 connections", FILE, 2, 3, (OURS,), "one"),
     Workload("all bad", f"{FILE} records, all bad, 2 connections", FILE, 2, 2, (OURS,), "all"),
     Workload("tenth bad", f"{FILE // 10} records, all bad, 2 connections", FILE // 10, 2, 2, (OURS,), "all"),
+    _alone("interval", INTERVAL),
+    _alone("explained", EXPLAIN),
+    _alone("warned", WARNINGS),
+    _alone("detailed", f"{INTERVAL}&{EXPLAIN}&{WARNINGS}"),
 )
 ROWS_OF = {workload.name: workload.rows for workload in WORKLOADS}
 

@@ -7,18 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model_kit.bundle import CARD, SPEC
+from model_kit.bundle import CARD, SPEC, read_bundle
 from model_kit.generation import NEVER_SEEN, generate_rows
 from model_kit.model import BundleModel
 from model_kit.spec import InputSpec
-from model_kit.testing import SPEC_OF_RIDES
+from model_kit.testing import SPEC_OF_RIDES, write_ride_bundle
 from model_kit.validation import Validator
 from regression_model.derive import derive
 
@@ -176,12 +178,14 @@ def test_the_real_service_is_held_to_a_line_for_each_request(tmp_path: Path, hou
     with tried.start(OURS) as up:
         tried.run(OURS, up, workloads.WORKLOADS[0])
         tried.run(OURS, up, workloads.Workload("all bad", "", 3, 2, 1, (OURS,), "all"))
+        tried.run(OURS, up, workloads.Workload("warned", "", 1, 1, 1, (OURS,), query=workloads.WARNINGS))
         bench.trace(up, tried.pool)
         assert len(up.resident()) == servers.WORKERS
         with pytest.raises(ScriptError, match="another model is installed"):
             bench.check_served(up, {"artifact_sha256": "0"})
     assert tried.runs["one"][OURS][0]["answers"] > 10
     assert tried.runs["all bad"][OURS][0]["median"] > 0
+    assert tried.runs["warned"][OURS][0]["answers"] > 0
     assert tried.logged_rows > tried.runs["one"][OURS][0]["answers"]
 
 
@@ -247,7 +251,8 @@ def test_a_quick_run_measures_every_bar_and_no_more() -> None:
         for name in workloads.TITLES
         if bench.takes_part(name, workload, quick=True)
     }
-    assert {name for workload, name in asked if workload == "one"} >= {OURS, BARE, NAIVE, MODERN, CONSTANT}
+    assert {name for workload, name in asked if workload == "one"} >= {OURS, BARE, NAIVE, CONSTANT}
+    assert MODERN not in {name for _, name in asked}
     assert {workload for workload, name in asked if name == OURS} == set(workloads.ROWS_OF)
     assert {workload for workload, name in asked if name == NAIVE} == {"one", "file"}
     assert {workload for workload, name in asked if name == CONSTANT} == {"one"}
@@ -335,6 +340,37 @@ def test_the_report_has_date_machine_versions_command_spread_and_ratios() -> Non
     assert "synthetic sample" in quick
 
 
+def test_what_is_asked_for_besides_stands_beside_the_plain_answer_and_the_bare_view() -> None:
+    found = measured()
+    rich = {"interval": 2.0, "warned": 3.0}
+    found["runs"] |= {
+        name: {OURS: [{"rate": 10.0, "median": of, "p99": 9.0, "answers": 5}]} for name, of in rich.items()
+    }
+    assert report.asked_for(found).splitlines()[2:] == [
+        "| a Flask view that returns a constant | 1 | 0.50 | 2.00 |",
+        "| ml_api, no parameters | 1 | 0.80 | 1.15 |",
+        "| `?interval=0.9` | 10 | 2.00 | 9.00 |",
+        "| `?warnings=true` | 10 | 3.00 | 9.00 |",
+    ]
+    assert report.asked_for(found) in report.markdown(found)
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_model_has_intervals_if_its_card_does(tmp_path: Path, calibrated: bool) -> None:
+    intervals = {"rows": 100, "levels": [0.5, 0.9, 0.95], "edges": [], "widths": [[0.1, 0.2, 0.3]]}
+    write_ride_bundle(tmp_path, **({"intervals": intervals} if calibrated else {}))
+    assert bench.has_intervals(read_bundle(tmp_path), SPEC_OF_RIDES) is calibrated
+
+
+def test_model_without_intervals_is_not_asked_for_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = bench.Bench({OURS: servers.bare()}, [], SPEC_OF_RIDES, tmp_path, quick=True, calibrated=False)
+    asked: list[str] = []
+    monkeypatch.setattr(tried, "start", lambda _: nullcontext())
+    monkeypatch.setattr(tried, "run", lambda _name, _up, workload: asked.append(workload.query))
+    tried.round()
+    assert set(asked) == {"", "explain=5", "warnings=true"}
+
+
 def test_curves_are_told_in_figures_too() -> None:
     one = {"rate": 10.0, "median": 1.0, "p99": 2.0, "answers": 5}
     shape = {"rows": [1, 10], "milliseconds": {OURS: [1.0, 2.5]}, "connections": [1], "loads": {OURS: [one]}}
@@ -399,6 +435,35 @@ def test_a_table_is_priced_and_its_lines_counted(tmp_path: Path) -> None:
         batch.measure(copy, table, output, 9)
     with pytest.raises(ScriptError, match="status 3"):
         batch.measure([sys.executable, "-c", "raise SystemExit(3)"], table, output, 7)
+
+
+PARENT = """
+import subprocess, sys
+held = b"x" * 60_000_000
+child = "import sys; held = b'x' * 80_000_000; print(flush=True); sys.stdin.read()"
+process = subprocess.Popen([sys.executable, "-c", child], stdin=-1, stdout=-1, process_group=0)
+process.stdout.readline()
+print(flush=True)
+sys.stdin.read()
+process.communicate()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_a_child_in_a_group_of_its_own_counts() -> None:
+    """As those of the processes that a large file is shared among."""
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert len(batch.family(process.pid)) == 2
+        shared, resident = batch.memory_of(batch.family(process.pid))
+        assert 140 < shared < resident < 190
+        threading.Timer(3 * batch.LOOK, process.stdin.close).start()
+        peak, peak_resident = batch.peak_while(process)
+    assert peak >= shared * 0.95
+    assert peak_resident >= resident * 0.95
+    assert batch.memory_of([process.pid]) == (0, 0)
 
 
 def test_the_naive_server_prices_like_the_bundle(houses: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

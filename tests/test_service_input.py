@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from model_kit.generation import generate_rows
 from model_kit.model import BundleModel
 from regression_model.derive import derive
 
-from service import CANARY, CANARY_NUMBER, HOUSE, VERSION, Answer, Service, request
+from service import CANARY, CANARY_NUMBER, HOUSE, URL, VERSION, Answer, Service, answers, request
 
 MISSING = ["Missing data for required field."]
 REQUIRED = ("OverallQual", "YearBuilt", "Neighborhood", "GrLivArea")
@@ -332,6 +335,69 @@ def test_more_rows_than_allowed(service: Service, row: str) -> None:
 
 
 LIMIT = 32 * 1024 * 1024
+
+
+def large_body(model: BundleModel, rows: int) -> bytes:
+    """So many records of which every field is given."""
+    records = generate_rows(model.spec, 500, seed=1)
+    return json.dumps([records[n % 500] for n in range(rows)]).encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_many_large_bodies_at_once_are_answered_in_bounded_memory(
+    houses: Path, model: BundleModel, tmp_path: Path
+) -> None:
+    """Without MAX_HELD_BYTES, sixteen took 290 MiB; with it 45."""
+    limits = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072"}  # as in run.sh
+    service = Service(tmp_path, houses, WEB_CONCURRENCY="1", **limits)
+    body = large_body(model, 10_000)
+    (worker,) = service.loaded
+    assert service.predict(HOUSE).status == 200
+    before = held(worker, "VmRSS")
+    with service.well(), ThreadPoolExecutor(16) as pool:
+        waiting = [pool.submit(service.send, request(body), patience=120) for _ in range(16)]
+        while not all(future.done() for future in waiting):
+            assert service.predict(HOUSE).status == 200
+        found = [future.result() for future in waiting]
+    statuses = [answer.status for (answer,) in found]
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(200) >= 2
+    for (answer,) in found:
+        if answer.status == 200:
+            assert len(answer.json["predictions"]) == 10_000
+        else:
+            assert answer.headers["retry-after"] == "5"
+            assert answer.json["detail"].startswith("The server holds as many large requests")
+    taken = held(worker, "VmHWM") - before
+    print(f"{len(body) >> 20} MiB each: {taken >> 20} MiB, {statuses.count(200)} answered")  # noqa: T201
+    assert taken < 100 * 1024 * 1024
+    service.stop()
+
+
+def test_who_sends_a_large_body_slowly_gives_way_to_others(houses: Path, model: BundleModel, tmp_path: Path) -> None:
+    """The other one would be 503, 30 s before the time of the slow one is over."""
+    service = Service(tmp_path, houses, WEB_CONCURRENCY="1", MAX_HELD_BYTES="100000", REQUEST_TIMEOUT="60")
+    body = large_body(model, 100)
+    with service.well(3), service.connect() as slow:
+        slow.sendall(request(body)[:-1])
+        assert service.predict(HOUSE).status == 200
+        (answer,) = service.send(request(body), patience=60)
+        assert answer.status == 200
+        (answer,) = answers(slow.recv(65536))
+        assert answer.status == 408
+    service.stop()
+
+
+def test_who_takes_a_large_answer_slowly_gives_way_to_others(houses: Path, model: BundleModel, tmp_path: Path) -> None:
+    service = Service(tmp_path, houses, WEB_CONCURRENCY="1", MAX_HELD_BYTES="100000", REQUEST_TIMEOUT="60")
+    long = request(json.dumps([HOUSE] * 2_000).encode(), path=f"{URL}?warnings=true")
+    with service.well(2), service.connect() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.sendall(long)
+        assert slow.recv(1)
+        (answer,) = service.send(request(large_body(model, 100)), patience=60)
+        assert answer.status == 200
+    service.stop()
 
 
 def fill(unit: bytes, before: bytes = b"[", after: bytes = b"]") -> bytes:

@@ -187,17 +187,19 @@ class Service:
         if requests is not None:
             assert self.answered - answered == requests
 
-    def connect(self) -> socket.socket:
-        """A new connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+    def connect(self, patience: float = PATIENCE) -> socket.socket:
+        """A new connection, on which nothing takes longer."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=patience)
 
-    def send(self, data: bytes, then: Callable[[socket.socket], None] = lambda _: None) -> list[Answer]:
+    def send(
+        self, data: bytes, then: Callable[[socket.socket], None] = lambda _: None, patience: float = PATIENCE
+    ) -> list[Answer]:
         """Everything that is answered to ``data`` until the server closes the connection.
 
         A server that closes while it is sent to may reset the connection; what came until then counts.
         """
         received = b""
-        with self.connect() as sock:
+        with self.connect(patience) as sock:
             try:
                 sock.sendall(data)
                 then(sock)

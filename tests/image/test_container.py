@@ -229,8 +229,8 @@ def test_it_serves_large_batches_in_256_mb(docker: Docker, image: Built) -> None
         record = sample[0]
         _, single = container.ask("POST", "/v1/predict/regression", json.dumps([record]).encode())
         batch = json.dumps(sample * 100).encode()
-        with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: container.ask("POST", "/v1/predict/regression", batch), range(12)))
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: container.ask("POST", "/v1/predict/regression", batch), range(24)))
         for status, document in answers:
             assert status == 200
             assert document["errors"] is None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 #: Bytes of an unwanted body that are read; a client that sends before it reads gets its answer up to here.
 MAX_DISCARDED = 1024 * 1024
@@ -39,6 +39,23 @@ def serving(close: Callable[[], None]) -> None:
 def close() -> None:
     """Close, after the response, the connection whose request this thread is answering; the response says so."""
     _current.close()
+
+
+class _Held(Protocol):
+    @property
+    def crowded(self) -> bool: ...
+
+
+def pause(environ: Mapping[str, Any]) -> None:
+    """Let others work while this request waits for something else than its client."""
+    if end_turn := getattr(environ.get("gunicorn.socket"), "end_turn", None):
+        end_turn()
+
+
+def hold(environ: Mapping[str, Any], held: _Held) -> None:
+    """Have the client, who may begin only now, give way once ``held`` is crowded and it is slow."""
+    if hold := getattr(environ.get("gunicorn.socket"), "hold", None):
+        hold(held)
 
 
 def finish(environ: Mapping[str, Any]) -> None:

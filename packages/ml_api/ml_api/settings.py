@@ -29,6 +29,7 @@ class Settings:
         max_rows: ``MAX_ROWS``, records of one request.
         max_explained: ``MAX_EXPLAINED``, records of one request that asks for explanations.
         max_body_bytes: ``MAX_BODY_BYTES``, size of one request's body.
+        max_held_bytes: ``MAX_HELD_BYTES``, large bodies and answers that one worker holds at a time.
         log_level: ``LOG_LEVEL``; above ``info`` the line for each request goes too.
         default_model: ``DEFAULT_MODEL``, whose version ``/version`` gives as ``model_version``.
         git_commit: ``GIT_COMMIT``, else what a platform says; what the API was built from, for ``/version``.
@@ -42,6 +43,7 @@ class Settings:
     max_rows: int = 10_000
     max_explained: int = 100
     max_body_bytes: int = 32 * 1024 * 1024
+    max_held_bytes: int = 32 * 1024 * 1024
     log_level: str = "info"
     default_model: str = "regression"
     git_commit: str | None = None
@@ -62,6 +64,7 @@ class Settings:
             max_rows=_whole(environ, "MAX_ROWS", cls.max_rows, 1, 10_000_000),
             max_explained=_whole(environ, "MAX_EXPLAINED", cls.max_explained, 1, 10_000_000),
             max_body_bytes=_whole(environ, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 1024**3),
+            max_held_bytes=_whole(environ, "MAX_HELD_BYTES", cls.max_held_bytes, 1, 64 * 1024**3),
             log_level=_one_of(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             default_model=_word(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),
             git_commit=_commit(environ),

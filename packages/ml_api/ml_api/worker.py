@@ -31,11 +31,16 @@ from ml_api.connection import MAX_DISCARDED
 from ml_api.logs import LOGGER
 from ml_api.memory import trim
 from ml_api.request_id import HEADER
+from ml_api.room import SMALL, Place
 from ml_api.shares import NOBODY, Shares
 from ml_api.turns import Turns
 
 #: Bytes a second that buy a client more time: who sends 32 MiB at 2 Mbit/s is not stalling.
 SLOWEST = 256 * 1024
+#: Seconds, and bytes a second that buy more, for which a client may hold room that others wait for.
+BRIEF, BRISK = 2.0, 1024 * 1024
+#: Seconds between two looks whether others wait for it.
+GLANCE = 0.5
 #: Seconds in which a client may go on sending what nobody reads, or close its end.
 LINGER = 2.0
 #: Seconds for which a thread waits for the next request of the connection that it has just served.
@@ -75,6 +80,9 @@ class Client(socket.socket):
 
     #: Held while a request is worked on, and never while its client is waited for.
     turn: threading.Lock | None = None
+    #: What the request has of the room for large ones, and until when it may have it though others wait for it.
+    place: Place | None = None
+    brisk = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -87,6 +95,14 @@ class Client(socket.socket):
         self.late = self.answered = False
         self.received = 0
         self.held = b""
+        self.place = None
+
+    def hold(self, place: Place) -> None:
+        """Read what is large, from now on; the time in which nothing was read of it does not count."""
+        self.place = place
+        now = time.monotonic()
+        self.deadline = max(self.deadline, now + self.patience)
+        self.brisk = now + BRIEF
 
     def setblocking(self, flag: bool, /) -> None:
         """Nothing: gunicorn asks for it several times a request, and each would be a call of the system."""
@@ -107,16 +123,28 @@ class Client(socket.socket):
         if turn is not None:
             turn.release()
 
+    def _is_ready(self, event: int, until: float) -> bool:
+        """Whether the socket is ready for ``event`` by then, or before it has to give way."""
+        if self.place is None or not self.place.taken:
+            return self.wait(event, until - time.monotonic())
+        while (now := time.monotonic()) < until and not (now > self.brisk and self.place.crowded):
+            if self.wait(event, min(GLANCE, until - now)):
+                return True
+        return False
+
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        if bufsize > SMALL and self.place is None:
+            bufsize = SMALL
         while True:
             try:
                 piece = super().recv(bufsize, flags)
             except BlockingIOError:
-                if not self.wait(select.POLLIN, self.deadline - time.monotonic()):
+                if not self._is_ready(select.POLLIN, self.deadline):
                     self.late = True
                     raise TimeoutError(errno.ECONNRESET, "the client is too slow in sending") from None
                 continue
             self.deadline += len(piece) / SLOWEST
+            self.brisk += len(piece) / BRISK
             self.received += len(piece)
             if self.received > LONG:
                 self.end_turn()
@@ -126,12 +154,16 @@ class Client(socket.socket):
         """All of ``data``: gunicorn sends its "100 Continue" so and does not look at how much went."""
         left = memoryview(data)
         until = None
+        if self.place is not None:
+            self.brisk = time.monotonic() + BRIEF
         while left:
             try:
-                left = left[super().send(left, flags) :]
+                sent = super().send(left, flags)
+                left = left[sent:]
+                self.brisk += sent / BRISK
             except BlockingIOError:
                 until = until or time.monotonic() + self.patience + left.nbytes / SLOWEST
-                if not self.wait(select.POLLOUT, until - time.monotonic()):
+                if not self._is_ready(select.POLLOUT, until):
                     raise TimeoutError(errno.EPIPE, "the client is too slow in reading") from None
         return len(data)
 

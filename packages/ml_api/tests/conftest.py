@@ -45,6 +45,7 @@ VARIABLES = (
     "MAX_ROWS",
     "MAX_EXPLAINED",
     "MAX_BODY_BYTES",
+    "MAX_HELD_BYTES",
     "LOG_LEVEL",
     "DEFAULT_MODEL",
 )

@@ -159,7 +159,7 @@ def test_examples_that_say_what_was_sent_are_what_is_answered(client: FlaskClien
 def test_examples_that_cannot_be_sent_are_these(document: dict[str, Any]) -> None:
     """Each is tested below, or over a real server where only that can answer so."""
     places = {place for place, example in examples(document).items() if "x-request" not in example}
-    own = {f"post {URL} {end}" for end in ("408 slow", "413 rows", "413 explained", "503 broken")}
+    own = {f"post {URL} {end}" for end in ("408 slow", "413 rows", "413 explained", "503 broken", "503 busy")}
     own |= {"get /v1/models/rides 503 broken", "get /v1/models/rides/sample 503 broken", "get /health/ready 503 broken"}
     server = {
         f"{name} refused"
@@ -190,6 +190,14 @@ def test_example_of_too_many_records_is_answered(client: FlaskClient, document: 
 def test_example_of_too_many_to_explain_is_answered(client: FlaskClient, document: dict[str, Any]) -> None:
     response = client.post(f"{URL}?explain=1", json=[0] * 101, headers={"X-Request-ID": REQUEST_ID})
     assert (response.status_code, response.get_json()) == (413, shown(document, f"post {URL} 413 explained"))
+
+
+def test_example_of_too_many_large_requests_is_answered(bundle: Path, document: dict[str, Any]) -> None:
+    client = create_app(Settings(max_held_bytes=1), {"rides": lambda: load_rides(bundle)}).test_client()
+    held = client.post(URL, json=[{}] * 5_000)
+    response = client.post(URL, json=[{}] * 5_000, headers={"X-Request-ID": REQUEST_ID})
+    assert (response.status_code, response.get_json()) == (503, shown(document, f"post {URL} 503 busy"))
+    held.close()
 
 
 def test_example_of_an_unforeseen_error_is_answered(bundle: Path, document: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -12,11 +12,21 @@ from flask import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_kit import jsontext
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    RequestTimeout,
+    ServiceUnavailable,
+    UnsupportedMediaType,
+)
 from werkzeug.test import EnvironBuilder
 
+from ml_api.room import SMALL, Place, Room
 from ml_api.views import requests
 from ml_api.views.requests import VALUES_PER_ROW, body, parse, read_body, records
+
+ROOM = Room(10**6, 0)
 
 
 def make(body: bytes = b"[]", content_type: str | None = "application/json", **headers: str) -> Request:
@@ -32,7 +42,7 @@ def chunked(body: BytesIO) -> Request:
 
 
 def read(request: Request, max_rows: int = 3, max_bytes: int = 100) -> list[object]:
-    return values(records(body(request, max_bytes=max_bytes), max_rows=max_rows))
+    return values(records(body(request, max_bytes=max_bytes, place=Place(ROOM)), max_rows=max_rows))
 
 
 def values(found: Sequence[object]) -> list[object]:
@@ -198,8 +208,43 @@ def test_announced_length_beyond_the_limit_is_not_read() -> None:
     body = BytesIO(b"x")
     environ = EnvironBuilder(method="POST", input_stream=body).get_environ() | {"CONTENT_LENGTH": "101"}
     with pytest.raises(RequestEntityTooLarge):
-        read_body(Request(environ), 100)
+        read_body(Request(environ), 100, Place(ROOM))
     assert body.tell() == 0
+
+
+@pytest.mark.parametrize("length", [SMALL, SMALL + 1, 3 * SMALL])
+@pytest.mark.parametrize("make", [make, lambda body: chunked(BytesIO(body))], ids=["announced", "chunked"])
+def test_large_body_takes_the_room_that_it_needs(make: Callable[[bytes], Request], length: int) -> None:
+    sent = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
+    place = Place(ROOM)
+    assert body(make(sent), max_bytes=length, place=place) == sent
+    assert place.taken == (length if length > SMALL else 0)
+    place.leave()
+
+
+def test_large_body_that_is_to_be_alone_takes_all_room() -> None:
+    place = Place(ROOM)
+    body(make(b"x" * SMALL), max_bytes=10**6, place=place, alone=True)
+    assert place.taken == 0
+    body(make(b"x" * (SMALL + 1)), max_bytes=10**6, place=place, alone=True)
+    assert place.taken == 10**6
+    place.leave()
+
+
+@pytest.mark.parametrize(("announced", "most"), [(True, 0), (False, SMALL)])
+def test_large_body_is_not_read_where_there_is_no_room(announced: bool, most: int) -> None:
+    full = Room(SMALL, 0)
+    Place(full).take(1)
+    stream = BytesIO(b"x" * 2 * SMALL)
+    request = chunked(stream)
+    if announced:
+        request.environ["CONTENT_LENGTH"] = str(2 * SMALL)
+        del request.environ["HTTP_TRANSFER_ENCODING"]
+    with pytest.raises(ServiceUnavailable, match="as many large requests as it has room for") as raised:
+        read_body(request, 2 * SMALL, Place(full))
+    assert raised.value.retry_after == 5
+    assert stream.tell() == most
+    assert read_body(make(b"x" * SMALL), SMALL, Place(full)) == b"x" * SMALL
 
 
 def test_body_may_come_in_drops() -> None:
@@ -209,13 +254,13 @@ def test_body_may_come_in_drops() -> None:
 def test_body_without_a_length_is_empty() -> None:
     environ = EnvironBuilder(method="POST", input_stream=BytesIO(b"[1]")).get_environ()
     environ.pop("CONTENT_LENGTH", None)
-    assert read_body(Request(environ), 100) == b""
+    assert read_body(Request(environ), 100, Place(ROOM)) == b""
 
 
 def test_body_that_ends_early() -> None:
     environ = EnvironBuilder(method="POST", input_stream=BytesIO(b"[1")).get_environ() | {"CONTENT_LENGTH": "3"}
     with pytest.raises(BadRequest, match="shorter than its Content-Length"):
-        read_body(Request(environ), 100)
+        read_body(Request(environ), 100, Place(ROOM))
 
 
 class Late(BytesIO):

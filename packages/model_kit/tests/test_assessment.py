@@ -79,6 +79,19 @@ def test_third_without_rows_is_left_out() -> None:
     assert [group.name for group in assess(np.full(5, 7.0), np.full(5, 7.0), LOG).thirds] == ["low, 7 to 7"]
 
 
+@pytest.mark.parametrize(
+    ("truth", "labels"),
+    [
+        ([0.0004567, 0.02, 0.3], ["low, 0.000457 to 0.000457", "middle, 0.02 to 0.02", "high, 0.3 to 0.3"]),
+        ([-12.345, 0.0, 99.96], ["low, -12.3 to -12.3", "middle, 0 to 0", "high, 100 to 100"]),
+        ([123.4, 999.9, 1_234_567.8], ["low, 123 to 123", "middle, 1,000 to 1,000", "high, 1,234,568 to 1,234,568"]),
+    ],
+)
+def test_thirds_tell_targets_of_any_size_apart(truth: list[float], labels: list[str]) -> None:
+    values = np.array(truth)
+    assert [group.name for group in assess(values, values, PLAIN).thirds] == labels
+
+
 def test_core_leaves_rows_out() -> None:
     truth, predicted = np.array([100.0, 100.0, 100.0]), np.array([100.0, 100.0, 1000.0])
     assessment = assess(truth, predicted, LOG, core=np.array([True, True, False]))

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import weakref
 from typing import Any
 
 import pytest
@@ -100,6 +102,23 @@ def test_optional_fields_may_be_missing_or_null() -> None:
 
 def test_fields_that_the_model_does_not_use_are_ignored() -> None:
     assert validate([GOLDEN_ROW | {"Id": object(), "": 1}]).rows == [GOLDEN_ROW]
+
+
+class Large:
+    """Stands for a record of many megabytes."""
+
+
+def test_record_that_was_refused_is_not_kept_until_garbage_is_collected() -> None:
+    validator = Validator(SPEC_OF_RIDES)
+    record = Large()
+    seen = weakref.ref(record)
+    gc.disable()
+    try:
+        assert validator([record]).errors == {0: {"_schema": ["Invalid input type."]}}
+        del record
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_every_record_is_judged_in_its_own_place() -> None:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import IO, Any
 
 from flask import Request
 from model_kit import jsontext
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    RequestEntityTooLarge,
+    RequestTimeout,
+    ServiceUnavailable,
+    UnsupportedMediaType,
+)
 from werkzeug.sansio.utils import get_content_length
 
 from ml_api import connection
+from ml_api.room import SMALL, Place
 
 #: Values for each record that is allowed: several times what a model has fields. A body may have more bytes than
 #: memory has room for their values: of 32 MiB of ``[]`` Python makes 750 MB.
 VALUES_PER_ROW = 200
+
+#: What is said where there was no room, and the seconds after which there may be some.
+BUSY = "The server holds as many large requests as it has room for; try again soon, or send fewer records at a time."
+RETRY_AFTER = 5
+#: More than any room.
+_ALL = 1 << 62
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEPARATORS = (b",", b"[", b"{")
@@ -23,20 +36,32 @@ _SEPARATORS = (b",", b"[", b"{")
 _PIECE = 256 * 1024
 
 
-def body(request: Request, *, max_bytes: int) -> bytes:
+def body(request: Request, *, max_bytes: int, place: Place, alone: bool = False) -> bytes | bytearray:
     """The body of ``request``, which is said to be plain JSON in UTF-8. Waits for the client.
+
+    Args:
+        request: whose body.
+        max_bytes: that are taken.
+        place: gets room for the body before it is read, if it is large.
+        alone: whether a large body needs all the room.
 
     Raises:
         UnsupportedMediaType: it is said to be something else.
         RequestEntityTooLarge: it has more bytes than allowed.
         BadRequest: it is not complete.
         RequestTimeout: it did not arrive in the time that the server gives.
+        ServiceUnavailable: there was no room for it.
     """
     _check_media_type(request)
-    return read_body(request, max_bytes)
+    return read_body(request, max_bytes, place, alone=alone)
 
 
-def records(body: bytes, *, max_rows: int) -> Sequence[object]:
+def busy() -> ServiceUnavailable:
+    """There is no room for another large request."""
+    return ServiceUnavailable(BUSY, retry_after=RETRY_AFTER)
+
+
+def records(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
     """The records that ``body`` holds: the elements of its JSON array, or its one JSON object.
 
     Returns:
@@ -88,13 +113,14 @@ def _check_media_type(request: Request) -> None:
         raise UnsupportedMediaType("The body must not be compressed: chunked is the only Transfer-Encoding taken.")
 
 
-def read_body(request: Request, max_bytes: int) -> bytes:
+def read_body(request: Request, max_bytes: int, place: Place, *, alone: bool = False) -> bytes | bytearray:
     """The body, of at most ``max_bytes``, whether its length was announced or it comes in chunks.
 
     Raises:
         RequestEntityTooLarge: it is longer; of one whose length was announced nothing has been read.
         BadRequest: it ends before the announced length, or its chunks are malformed.
         RequestTimeout: it did not arrive in the time that the server gives.
+        ServiceUnavailable: there was no room for it; no more than ``SMALL`` bytes have been read.
     """
     environ = request.environ
     length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING"))
@@ -103,11 +129,39 @@ def read_body(request: Request, max_bytes: int) -> bytes:
     wanted = max_bytes + 1 if length is None else length
     if length is not None and length > max_bytes:
         raise _too_long(max_bytes)
-    pieces: list[bytes] = []
     stream = environ["wsgi.input"]
+    found: bytes | bytearray = b""
+    # Whether one that comes in chunks is large is seen when so much has come.
+    if wanted <= SMALL or length is None:
+        pieces: list[bytes] = []
+        _read(stream, min(wanted, SMALL), pieces.append)
+        found = b"".join(pieces)
+    if wanted > SMALL and (length is not None or len(found) == SMALL):
+        connection.pause(environ)
+        if not place.take(_ALL if alone else wanted):
+            if length is None:
+                connection.close()
+            raise busy()
+        connection.hold(environ, place)
+        # Pieces that are joined at the end take twice the room.
+        found = bytearray(found)
+        _read(stream, wanted - len(found), found.extend)
+        if not alone:
+            place.keep(len(found))
+    if length is None and len(found) == wanted:
+        raise _too_long(max_bytes)
+    if length is not None and len(found) < length:
+        connection.close()
+        raise BadRequest("The body is shorter than its Content-Length.")
+    environ[connection.ENDED] = True
+    return found
+
+
+def _read(stream: IO[bytes], wanted: int, add: Callable[[bytes], None]) -> None:
+    """Hand on, piece by piece, what comes of so many bytes."""
     try:
         while wanted > 0 and (piece := stream.read(min(wanted, _PIECE))):
-            pieces.append(piece)
+            add(piece)
             wanted -= len(piece)
     except TimeoutError as error:
         connection.close()
@@ -115,16 +169,9 @@ def read_body(request: Request, max_bytes: int) -> bytes:
     except Exception as error:  # servers raise what they like for a broken body
         connection.close()  # nobody knows where the next request begins
         raise BadRequest("The body could not be read to its end.") from error
-    if length is None and wanted <= 0:
-        raise _too_long(max_bytes)
-    if length is not None and wanted > 0:
-        connection.close()
-        raise BadRequest("The body is shorter than its Content-Length.")
-    environ[connection.ENDED] = True
-    return b"".join(pieces)
 
 
-def _check_size(body: bytes, max_values: int) -> None:
+def _check_size(body: bytes | bytearray, max_values: int) -> None:
     # Every value but the first of a list or object follows one of these; at most two of three bytes are one ("[],").
     if len(body) * 3 <= max_values * 4 or sum(map(body.count, _SEPARATORS)) <= max_values:
         return
@@ -132,9 +179,9 @@ def _check_size(body: bytes, max_values: int) -> None:
         raise RequestEntityTooLarge(f"The body has more than {max_values} values.")
 
 
-def _count_separators(body: bytes) -> int:
+def _count_separators(body: bytes | bytearray) -> int:
     """How many there are outside of strings; in pieces, because a body may be nothing but short strings."""
-    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
     count = within = 0
     for start in range(0, len(bare), _PIECE):
         parts = bare[start : start + _PIECE].split(b'"')
@@ -148,7 +195,7 @@ def _too_long(max_bytes: int) -> RequestEntityTooLarge:
     return RequestEntityTooLarge(f"The body is longer than the {max_bytes} bytes that are taken.")
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes | bytearray) -> Any:
     """The JSON document in ``body``; numbers too large for a float are left for the validation to refuse.
 
     Raises:

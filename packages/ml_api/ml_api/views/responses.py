@@ -27,10 +27,15 @@ class Ready(Response):
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Hand status, headers and body to the server as they are."""
-        if environ["REQUEST_METHOD"] == "HEAD" or self.status_code in (204, 304):
+        if environ["REQUEST_METHOD"] == "HEAD" or self.status_code in (204, 304) or self._on_close:
             return super().__call__(environ, start_response)
         start_response(self.status, list(self.headers))
         return [self.get_data()]
+
+
+def size(response: Response) -> int:
+    """Bytes of the body of a response that was made here."""
+    return sum(map(len, response.response))
 
 
 def encode(document: Any) -> bytes:

@@ -148,9 +148,14 @@ def _thirds(truth: Numbers, predicted: Numbers, target: Target) -> tuple[Group, 
     for position, name in enumerate(THIRDS):
         chosen = part == position
         if chosen.any():
-            label = f"{name}, {truth[chosen].min():,.0f} to {truth[chosen].max():,.0f}"
+            label = f"{name}, {_short(truth[chosen].min())} to {_short(truth[chosen].max())}"
             groups.append(_group(label, chosen, truth, predicted, target))
     return tuple(groups)
+
+
+def _short(value: float) -> str:
+    """Three significant digits, and all digits before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _groups(labels: Sequence[str], truth: Numbers, predicted: Numbers, target: Target) -> list[Group]:

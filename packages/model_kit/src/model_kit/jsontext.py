@@ -39,7 +39,7 @@ def loads(text: str | bytes) -> Any:
         return _PATIENT_DECODER.decode(text)
 
 
-def split(body: bytes) -> Sequence[msgspec.Raw] | None:
+def split(body: bytes | bytearray) -> Sequence[msgspec.Raw] | None:
     """The elements of a JSON array, each as text, or one JSON object as the only element.
 
     Returns:

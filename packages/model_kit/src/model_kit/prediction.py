@@ -108,9 +108,6 @@ class Predictor:
         """
         answer = self(records)
         scored = {position: value for position, value in enumerate(answer.predictions) if value is not None}
-        sent: list[Any] = []
-        if explain is not None or warnings:
-            sent = [_value(records[position]) for position in scored]
 
         def aligned(found: Iterable[T]) -> list[T | None]:
             """``found`` for the records that were scored, ``None`` for the others."""
@@ -123,10 +120,13 @@ class Predictor:
             intervals = aligned(zip(*(ends.tolist() for ends in ranges), strict=True))
         if explain is not None:
             explainer = self._explainer
+            sent: list[Any] = [_value(records[position]) for position in scored]
             each = zip(self._encoded(sent), scored.values(), sent, strict=True)
             explanations = aligned(explainer.explain(row, value, record, explain) for row, value, record in each)
         if warnings:
-            remarks = aligned(map(self._warnings, sent))
+            # One at a time: as objects, ten thousand records take a hundred megabytes.
+            values: Iterable[Any] = (_value(records[position]) for position in scored)
+            remarks = aligned(map(self._warnings, values))
         return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, intervals, explanations, remarks)
 
     def _encoded(self, records: Sequence[object]) -> Encoded:

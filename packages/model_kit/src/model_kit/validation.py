@@ -143,6 +143,8 @@ class Validator:
                 row = self._judge(record)
             except ValidationError as error:
                 errors[position] = dict(error.messages_dict)
+                # marshmallow's frame holds the error, which would hold the frame, and the record with it.
+                error.__traceback__ = None
             else:
                 rows.append(row)
                 positions.append(position)

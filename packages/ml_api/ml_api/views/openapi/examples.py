@@ -19,7 +19,7 @@ from model_kit.validation import Validator
 from werkzeug.exceptions import InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
-from ml_api.views import parameters, responses
+from ml_api.views import parameters, requests, responses
 
 #: Name -> OpenAPI's Example Object.
 Examples: TypeAlias = dict[str, dict[str, Any]]
@@ -232,6 +232,10 @@ class Predictions:
     def too_slow(self) -> Examples:
         """408."""
         return {"slow": example("A body that stalls", problem(408, "The body did not arrive in time."))}
+
+    def busy(self) -> Examples:
+        """503 of a model that answers."""
+        return {"busy": example("Too many large requests at once", problem(503, requests.BUSY))}
 
     def unsupported(self) -> Examples:
         """415."""

@@ -17,6 +17,8 @@ from ml_api.views.openapi.examples import example, request
 from ml_api.views.openapi.parts import JSON, Answers, answer, identifier, operation, problem
 from ml_api.views.openapi.record import JSONSchema
 
+#: Why an example of a model could not be loaded.
+NOT_LOADED = "model.onnx: sha256 is not that of the manifest"
 _PREDICTIONS = """\
 One prediction of `{name}` in {unit}, or one error, for each record.
 
@@ -46,8 +48,8 @@ class ModelPaths:
 
     def add(self, model: Model, record: JSONSchema, max_rows: int, max_explained: int) -> None:
         """Those of a model that was loaded; ``record`` is the schema of its records."""
-        broken = self._broken("model.onnx: sha256 is not that of the manifest")
-        self._add_predictions(model, record, (max_rows, max_explained), broken)
+        broken = self._broken(NOT_LOADED)
+        self._add_predictions(model, record, (max_rows, max_explained))
         whole = example("All of it", responses.describe_model(self._name, model), request("GET", self._links["self"]))
         described = {"200": answer("The model.", JSON, schemas.ModelSchema, {"model": whole})}
         self._add("self", "get", described | broken)
@@ -79,7 +81,7 @@ class ModelPaths:
         told = operation(self._name, f"{verb}_{identifier(self._name)}", summary, answers | {"404": unknown}, **more)
         self._document.path(self._links[link], operations={method: told})
 
-    def _add_predictions(self, model: Model, record: JSONSchema, limits: tuple[int, int], broken: Answers) -> None:
+    def _add_predictions(self, model: Model, record: JSONSchema, limits: tuple[int, int]) -> None:
         max_rows, max_explained = limits
         shown = examples.Predictions(self._name, model, max_rows, max_explained)
         schema = schemas.PredictionSchema
@@ -100,10 +102,15 @@ class ModelPaths:
             "422": answer("Records were sent and none was scored.", JSON, schema, shown.unprocessable()),
         }
         body = {"schema": _body(record, max_rows), "examples": shown.bodies()}
+        answers["503"] = problem(
+            "The model could not be loaded, or there is no room for another large request.",
+            examples.broken_model(self._name, NOT_LOADED) | shown.busy(),
+            "Retry-After",
+        )
         self._add(
             "predict",
             "post",
-            answers | broken,
+            answers,
             description=_PREDICTIONS.format(**asdict(model.spec.target)),
             parameters=_details(model),
             requestBody={"required": True, "content": {JSON: body}},
