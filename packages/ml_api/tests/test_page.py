@@ -7,6 +7,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,17 @@ def test_starts_contradict_nothing(app: Any, bundle: Path) -> None:
     assert "distance" in starts(Predictor(load_rides(bundle)), strongest)["High end"]
 
 
+@pytest.mark.parametrize(("group", "kept"), [(("distance", "passengers"), True), (("distance", "zone"), False)])
+def test_starts_contradict_only_what_a_sum_mends(bundle: Path, group: tuple[str, ...], *, kept: bool) -> None:
+    from model_kit.prediction import Predictor
+    from model_kit.row_warnings import Contradiction
+
+    model = load_rides(bundle)
+    model.spec = replace(model.spec, together=(group,))
+    model.contradictions = (Contradiction("far", group, lambda row: "far" if row["distance"] > 3.5 else None),)
+    assert ("distance" in starts(Predictor(model), ("distance",)).get("High end", {})) is kept
+
+
 def test_model_that_cannot_predict_its_golden_row_has_no_starts(bundle: Path) -> None:
     from model_kit.prediction import Predictor
 
@@ -302,6 +314,14 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
             "edges": [12.0, 17.5],
             "levels": [{"level": 0.9, "overall": 0.904, "thirds": [0.88, None, 0.93], "relative_width": 0.31}],
         },
+        errors={
+            "zone": [
+                {"level": "B", "n": 40, "rmse": 0.2, "mae": 12345.6, "relative": 0.0834, "bias": 0.05},
+                {"level": None, "n": 12, "rmse": 0.1, "mae": 1.25, "relative": None, "bias": -0.05},
+            ],
+            "comfort": [{"level": "2", "n": 52, "rmse": 0.2, "mae": 1.0, "relative": 0.1, "bias": 0.0}],
+            "gone": [],
+        },
         agreement={"train": 2.5e-7, "generated": float(3)},
     )
     client = client_of(load_rides(tmp_path / "rides"))
@@ -319,7 +339,10 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
     assert "Name rides by hand" in found
     assert "Synthetic yes" in found
     assert "numpy 2" in found
-    assert "5 20 EUR" in found
+    assert "Level Rows Mean absolute error, EUR Median error Too high or low" in found
+    assert "Suburbs 40 12,346 8.3 % +5.1 % All others 12 1.25 – −4.9 %" in found
+    assert found.index("Tariff zone zone Level") < found.index("Standard 52 1 10.0 % +0.0 %")
+    assert "5 7.94 12.6 20 Fare in the training data, EUR, logarithmic" in found
     assert "distance required Length of the ride number, km, from 0 0.4 to 32 –" in found
     assert "passengers People on board integer, 1 to 8 1 to 4 10.0 %" in found
     page = client.get("/card/rides").get_data(as_text=True)
@@ -332,7 +355,7 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
 def test_card_of_an_old_bundle_leaves_out_what_it_lacks(bundle: Path) -> None:
     client = client_of(with_card(load_rides(bundle), intervals=None))
     found = text(client.get("/card/rides"))
-    for heading in ("What matters", "What it learned from", "Do the ranges hold"):
+    for heading in ("What matters", "What it learned from", "Do the ranges hold", "Where it is weaker"):
         assert heading not in found
     assert facts(client.get("/")) | {"starts": {}} == {
         "batch": 500,
@@ -376,6 +399,19 @@ def test_names_in_words(name: str, expected: str) -> None:
 )
 def test_numbers_in_words(value: float, expected: str) -> None:
     assert words.number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ("Finish, from 1 (poor) to 10", ("Finish", ", from 1 (poor) to 10")),
+        ("Second wall; the first again", ("Second wall", "; the first again")),
+        ("Quality (1 to 5)", ("Quality", " (1 to 5)")),
+        ("Size of the lot", ("Size of the lot", "")),
+    ],
+)
+def test_description_is_cut_where_it_explains_further(description: str, expected: tuple[str, str]) -> None:
+    assert words.lead(description) == expected
 
 
 def test_nouns_have_their_article() -> None:
