@@ -257,6 +257,9 @@ def test_all_is_reached_by_keyboard(visit: Visit) -> None:
 
 def test_focus_is_seen_and_not_under_the_bar_of_a_phone(visit: Visit) -> None:
     page = visit("", NARROW)
+    page.set_viewport_size({"width": NARROW, "height": 500})
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("#bar")).to_be_visible()
     bar = page.locator("#bar").bounding_box()
     assert bar
     page.get_by_label("Length of the ride").focus()
@@ -268,6 +271,19 @@ def test_focus_is_seen_and_not_under_the_bar_of_a_phone(visit: Visit) -> None:
         assert box
         assert 0 <= box["y"] < box["y"] + box["height"] <= bar["y"]
         assert field.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+
+
+def test_bar_of_a_phone_leads_to_the_answer_and_makes_way_for_it(visit: Visit) -> None:
+    page = visit("", NARROW)
+    page.set_viewport_size({"width": NARROW, "height": 500})
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("#bar")).to_contain_text(euros(GOLDEN_PREDICTION))
+    expect(page.locator("#prediction")).not_to_be_in_viewport()
+    page.locator("#bar").click()
+    expect(page.locator("#prediction")).to_be_in_viewport()
+    expect(page.locator("#bar")).to_be_hidden()
+    page.get_by_label("Length of the ride").focus()
+    expect(page.locator("#bar")).to_be_visible()
 
 
 def test_server_that_does_not_answer_is_asked_again(visit: Visit) -> None:

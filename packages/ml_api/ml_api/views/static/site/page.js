@@ -360,6 +360,8 @@ addEventListener("drop", (event) => {
 // --- and off ----------------------------------------------------------------------------------------------------
 
 if (facts.edges) writeAxis($("axis"), facts.edges, facts.scale, money.short);
+// On a phone the bar says what is out of sight.
+new IntersectionObserver(([seen]) => ($("bar").hidden = seen.isIntersecting)).observe($("prediction"));
 // A browser may bring back what was typed before a reload.
 for (const control of fields.controls.values()) if (fields.isChanged(control)) pressed(null);
 ask();
