@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from model_kit.errors import NotReadyError
 from model_kit.model import BundleModel
 from model_kit.protocol import Model
+from model_kit.spec import Target
 from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
 
 from ml_api.app import create_app
@@ -24,6 +25,7 @@ from ml_api.models.registry import Load
 from ml_api.models.starts import starts
 from ml_api.settings import Settings
 from ml_api.views import site, words
+from ml_api.views.card import describe
 from ml_api.views.form import N_FIRST, first_fields, make_form
 
 LARGEST_PAGE = 150_000
@@ -165,7 +167,9 @@ def test_starts_contradict_only_what_a_sum_mends(bundle: Path, group: tuple[str,
 
     model = load_rides(bundle)
     model.spec = replace(model.spec, together=(group,))
-    model.contradictions = (Contradiction("far", group, lambda row: "far" if row["distance"] > 3.5 else None),)
+    model.contradictions = (
+        Contradiction("far", group, lambda row: "far" if float(row["distance"] or 0) > 3.5 else None),
+    )
     assert ("distance" in starts(Predictor(model), ("distance",)).get("High end", {})) is kept
 
 
@@ -350,6 +354,26 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
     assert '<rect width="33.3" height="8" rx="1"/>' in page
     assert '<rect x="0.75" width="198.50" y="12.0" height="80.0"/>' in page
     assert facts(client.get("/"))["edges"] == [5.0, 10.0, 20.0]
+
+
+def test_card_tells_errors_and_targets_on_the_scale_of_the_model(bundle: Path) -> None:
+    group = {"level": "A", "n": 10, "rmse": 2.0, "mae": 1.5, "relative": 0.1, "bias": -0.5}
+    distribution = {"edges": [0.0, 15.0, 30.0], "shares": [0.5, 0.5]}
+    model = with_card(load_rides(bundle), errors={"zone": [group]}, target_distribution=distribution)
+    model.spec = replace(model.spec, target=Target("fare", "EUR", "identity"))
+    model.lineage = {**model.lineage, "trained_at": "2026-02-03T23:30:00-02:00"}
+    about = describe("rides", model)
+    assert about.errors[0].rows == (("Centre", "10", "1.5", "10.0\u00a0%", "−0.5"),)
+    assert about.distribution
+    assert about.distribution.ticks == ("0", "10", "20", "30")
+    assert about.facts["Lineage"]["Trained"] == "2026-02-04 01:30 UTC"
+    model.lineage = {**model.lineage, "trained_at": "last week"}
+    assert describe("rides", model).facts["Lineage"]["Trained"] == "last week"
+
+
+def test_range_is_promised_where_there_is_one(bundle: Path) -> None:
+    assert "with its range and its reasons" in text(client_of(load_rides(bundle)).get("/"))
+    assert "with its reasons" in text(client_of(with_card(load_rides(bundle), intervals=None)).get("/"))
 
 
 def test_card_of_an_old_bundle_leaves_out_what_it_lacks(bundle: Path) -> None:

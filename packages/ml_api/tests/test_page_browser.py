@@ -282,6 +282,9 @@ def test_bar_of_a_phone_leads_to_the_answer_and_makes_way_for_it(visit: Visit) -
     page.locator("#bar").click()
     expect(page.locator("#prediction")).to_be_in_viewport()
     expect(page.locator("#bar")).to_be_hidden()
+    page.locator("#many").evaluate("element => element.scrollIntoView()")
+    expect(page.locator("#prediction")).not_to_be_in_viewport()
+    expect(page.locator("#bar")).to_be_hidden()
     page.get_by_label("Length of the ride").focus()
     expect(page.locator("#bar")).to_be_visible()
 

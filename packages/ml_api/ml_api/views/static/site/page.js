@@ -102,7 +102,7 @@ function nothing(text, name) {
   $("prediction").textContent = "–";
   $("prediction").classList.add("none");
   $("barprediction").textContent = "–";
-  $("barrange").textContent = name ? "a field is wrong" : text;
+  $("barrange").textContent = name ? "a field is wrong" : "no answer";
   for (const id of ["range", "why"]) $(id).hidden = true;
   if (place) mark($("spread").querySelector("svg"), place, null, null);
   const trouble = $("trouble");
@@ -284,7 +284,7 @@ function summary(file, table, results, commas, seconds) {
   const failed = results.filter((row) => row.error);
   const sorted = Float64Array.from(predictions).sort();
   const tiles = [
-    ["Rows", results.length.toLocaleString(), `in ${seconds.toFixed(1)} s`],
+    ["Rows", results.length.toLocaleString(), seconds < 0.1 ? "at once" : `in ${seconds.toFixed(1)} s`],
     ["Predicted", predictions.length.toLocaleString(), ""],
     ["Not predicted", failed.length.toLocaleString(), failed.length ? "given back with the reason" : ""],
     ["With warnings", results.filter((row) => row.warnings).length.toLocaleString(), ""],
@@ -360,8 +360,8 @@ addEventListener("drop", (event) => {
 // --- and off ----------------------------------------------------------------------------------------------------
 
 if (facts.edges) writeAxis($("axis"), facts.edges, facts.scale, money.short);
-// On a phone the bar says what is out of sight.
-new IntersectionObserver(([seen]) => ($("bar").hidden = seen.isIntersecting)).observe($("prediction"));
+// On a phone the bar says what is further down, while the form is filled.
+new IntersectionObserver(([seen]) => ($("bar").hidden = seen.isIntersecting || seen.boundingClientRect.top < 0)).observe($("prediction"));
 // A browser may bring back what was typed before a reload.
 for (const control of fields.controls.values()) if (fields.isChanged(control)) pressed(null);
 ask();
