@@ -275,7 +275,7 @@ def test_focus_is_seen_and_not_under_the_bar_of_a_phone(visit: Visit) -> None:
 
 def test_bar_of_a_phone_leads_to_the_answer_and_makes_way_for_it(visit: Visit) -> None:
     page = visit("", NARROW)
-    page.set_viewport_size({"width": NARROW, "height": 500})
+    page.set_viewport_size({"width": NARROW, "height": 320})
     page.evaluate("scrollTo(0, 0)")
     expect(page.locator("#bar")).to_contain_text(euros(GOLDEN_PREDICTION))
     expect(page.locator("#prediction")).not_to_be_in_viewport()

@@ -361,7 +361,7 @@ addEventListener("drop", (event) => {
 
 if (facts.edges) writeAxis($("axis"), facts.edges, facts.scale, money.short);
 // On a phone the bar says what is further down, while the form is filled.
-new IntersectionObserver(([seen]) => ($("bar").hidden = seen.isIntersecting || seen.boundingClientRect.top < 0)).observe($("prediction"));
+new IntersectionObserver(([seen]) => ($("bar").hidden = seen.isIntersecting), { rootMargin: "1000000px 0px 0px" }).observe($("prediction"));
 // A browser may bring back what was typed before a reload.
 for (const control of fields.controls.values()) if (fields.isChanged(control)) pressed(null);
 ask();
