@@ -35,7 +35,7 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train compare publish release \
-	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain instructions instructions-record \
+	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
 
@@ -159,6 +159,9 @@ bench-explain: tools-dev ## How close explanations are, and how long they take: 
 
 instructions: tools-dev ## Count a prediction's instructions and hold them to the recorded figures
 	@$(bin)/python benchmarks/instructions.py
+
+screenshot: tools-dev ## Take the pictures of the page in docs/images, with the synthetic sample; needs chromium
+	@exec $(bin)/python scripts/screenshot.py
 
 instructions-record: tools-dev ## Record the figures anew
 	@$(bin)/python benchmarks/instructions.py --record

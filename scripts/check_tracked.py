@@ -1,6 +1,7 @@
 """Refuse what git should never hold: binaries, files over 1 MB, archives, models and rows of data.
 
-Looks at every file that git tracks or would add. Exit status: 0 all is well, 1 something is refused.
+Pictures are welcome in docs/images alone, as PNG up to 200 kB. Looks at every file that git tracks or would add.
+Exit status: 0 all is well, 1 something is refused.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 from project import ROOT, ScriptError
 
 LARGEST = 1_000_000
+#: The one place for pictures, how they begin, and how large they may be.
+PICTURES, PNG, LARGEST_PICTURE = "docs/images", b"\x89PNG\r\n\x1a\n", 200_000
 REFUSED = frozenset(
     f".{kind}"
     for kind in (
@@ -33,7 +36,7 @@ def faults(root: Path, names: Iterable[str]) -> list[str]:
         path = root / name
         if path.is_symlink() or not path.is_file():
             continue
-        reason = _fault(path)
+        reason = _picture_fault(path) if path.parent == root / PICTURES else _fault(path)
         if reason:
             found.append(f"{name}: {reason}")
     return found
@@ -54,6 +57,14 @@ def _fault(path: Path) -> str | None:
     for number, line in enumerate(text.splitlines(), 1):
         if line.count(",") > MOST_COMMAS:
             return f"line {number} looks like a row of data"
+    return None
+
+
+def _picture_fault(path: Path) -> str | None:
+    if path.suffix != ".png" or not path.read_bytes().startswith(PNG):
+        return f"{PICTURES} is for PNG files alone"
+    if path.stat().st_size > LARGEST_PICTURE:
+        return f"{path.stat().st_size:,} bytes; the limit of a picture is {LARGEST_PICTURE:,}"
     return None
 
 

@@ -49,7 +49,9 @@ def test_train_takes_a_file_or_the_sample() -> None:
     assert "regression-model train --sample" in make("-n", "train").stdout
 
 
-@pytest.mark.parametrize("script", ["publish", "install_models", "run", "environment", "lock", "check_tracked"])
+@pytest.mark.parametrize(
+    "script", ["publish", "install_models", "run", "environment", "lock", "check_tracked", "screenshot"]
+)
 def test_scripts_teach_their_use(script: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / f"scripts/{script}.py", "--help"], capture_output=True, text=True, check=True
@@ -91,6 +93,10 @@ def test_python_version_is_one_that_is_supported() -> None:
         ("model.pkl", b"x", ".pkl files"),
         ("big.txt", b"x" * 1_000_001, "1,000,001 bytes"),
         ("blob", b"\x89PNG\xff", "binary"),
+        ("docs/page.png", b"\x89PNG\r\n\x1a\n\xff", "binary"),
+        ("docs/images/page.png", b"\xff\xd8\xff\xe0", "for PNG files alone"),
+        ("docs/images/rows.txt", b"1,2\n", "for PNG files alone"),
+        ("docs/images/page.png", b"\x89PNG\r\n\x1a\n" + b"\0" * 200_000, "200,008 bytes"),
         ("nul", b"a\0b", "binary"),
         ("rows.txt", b"heading\n" + b"1," * 60 + b"1\n", "line 2 looks like a row of data"),
     ],
@@ -101,6 +107,10 @@ def test_git_never_holds_binaries_big_files_or_data(
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     (tmp_path / "good.py").write_text("x = 1\n")
     (tmp_path / "link").symlink_to("nowhere")
+    assert check_tracked.main([str(tmp_path)]) == 0
+    pictures = tmp_path / "docs" / "images"
+    pictures.mkdir(parents=True)
+    (pictures / "good.png").write_bytes(b"\x89PNG\r\n\x1a\n\0")
     assert check_tracked.main([str(tmp_path)]) == 0
     (tmp_path / name).write_bytes(content)
     assert check_tracked.main([str(tmp_path)]) == 1

@@ -305,6 +305,15 @@ def test_only_main_publishes_and_deploys(source: str) -> None:
     assert not any("heroku" in job.contexts for job in branch)
 
 
+def test_pictures_that_the_browsers_tests_take_are_kept() -> None:
+    (jobs,) = read(config_of_the_project(), MAIN).values()
+    tests = [job for job in jobs if job.name.startswith("test-")]
+    assert len(tests) == 3
+    assert all(("store_artifacts", {"path": "build/screenshots"}) in job.steps for job in tests)
+    browser = (Path(__file__).parents[1] / "packages/ml_api/tests/test_page_browser.py").read_text()
+    assert '/ "build" / "screenshots"' in browser
+
+
 def test_every_target_of_the_config_exists() -> None:
     (jobs,) = read(config_of_the_project(), MAIN).values()
     commands = [options["command"] for job in jobs for kind, options in job.steps if kind == "run"]

@@ -7,6 +7,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from flask.testing import FlaskClient
 from model_kit.errors import NotReadyError
 from model_kit.model import BundleModel
 from model_kit.protocol import Model
+from model_kit.spec import Target
 from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
 
 from ml_api.app import create_app
@@ -23,6 +25,7 @@ from ml_api.models.registry import Load
 from ml_api.models.starts import starts
 from ml_api.settings import Settings
 from ml_api.views import site, words
+from ml_api.views.card import describe
 from ml_api.views.form import N_FIRST, first_fields, make_form
 
 LARGEST_PAGE = 150_000
@@ -155,6 +158,19 @@ def test_starts_contradict_nothing(app: Any, bundle: Path) -> None:
     strongest = ("distance", "zone")
     assert "High end" not in starts(Predictor(model), strongest)
     assert "distance" in starts(Predictor(load_rides(bundle)), strongest)["High end"]
+
+
+@pytest.mark.parametrize(("group", "kept"), [(("distance", "passengers"), True), (("distance", "zone"), False)])
+def test_starts_contradict_only_what_a_sum_mends(bundle: Path, group: tuple[str, ...], *, kept: bool) -> None:
+    from model_kit.prediction import Predictor
+    from model_kit.row_warnings import Contradiction
+
+    model = load_rides(bundle)
+    model.spec = replace(model.spec, together=(group,))
+    model.contradictions = (
+        Contradiction("far", group, lambda row: "far" if float(row["distance"] or 0) > 3.5 else None),
+    )
+    assert ("distance" in starts(Predictor(model), ("distance",)).get("High end", {})) is kept
 
 
 def test_model_that_cannot_predict_its_golden_row_has_no_starts(bundle: Path) -> None:
@@ -302,6 +318,14 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
             "edges": [12.0, 17.5],
             "levels": [{"level": 0.9, "overall": 0.904, "thirds": [0.88, None, 0.93], "relative_width": 0.31}],
         },
+        errors={
+            "zone": [
+                {"level": "B", "n": 40, "rmse": 0.2, "mae": 12345.6, "relative": 0.0834, "bias": 0.05},
+                {"level": None, "n": 12, "rmse": 0.1, "mae": 1.25, "relative": None, "bias": -0.05},
+            ],
+            "comfort": [{"level": "2", "n": 52, "rmse": 0.2, "mae": 1.0, "relative": 0.1, "bias": 0.0}],
+            "gone": [],
+        },
         agreement={"train": 2.5e-7, "generated": float(3)},
     )
     client = client_of(load_rides(tmp_path / "rides"))
@@ -319,7 +343,10 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
     assert "Name rides by hand" in found
     assert "Synthetic yes" in found
     assert "numpy 2" in found
-    assert "5 20 EUR" in found
+    assert "Level Rows Mean absolute error, EUR Median error Too high or low" in found
+    assert "Suburbs 40 12,346 8.3 % +5.1 % All others 12 1.25 – −4.9 %" in found
+    assert found.index("Tariff zone zone Level") < found.index("Standard 52 1 10.0 % +0.0 %")
+    assert "5 7.94 12.6 20 Fare in the training data, EUR, logarithmic" in found
     assert "distance required Length of the ride number, km, from 0 0.4 to 32 –" in found
     assert "passengers People on board integer, 1 to 8 1 to 4 10.0 %" in found
     page = client.get("/card/rides").get_data(as_text=True)
@@ -329,10 +356,30 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
     assert facts(client.get("/"))["edges"] == [5.0, 10.0, 20.0]
 
 
+def test_card_tells_errors_and_targets_on_the_scale_of_the_model(bundle: Path) -> None:
+    group = {"level": "A", "n": 10, "rmse": 2.0, "mae": 1.5, "relative": 0.1, "bias": -0.5}
+    distribution = {"edges": [0.0, 15.0, 30.0], "shares": [0.5, 0.5]}
+    model = with_card(load_rides(bundle), errors={"zone": [group]}, target_distribution=distribution)
+    model.spec = replace(model.spec, target=Target("fare", "EUR", "identity"))
+    model.lineage = {**model.lineage, "trained_at": "2026-02-03T23:30:00-02:00"}
+    about = describe("rides", model)
+    assert about.errors[0].rows == (("Centre", "10", "1.5", "10.0\u00a0%", "−0.5"),)
+    assert about.distribution
+    assert about.distribution.ticks == ("0", "10", "20", "30")
+    assert about.facts["Lineage"]["Trained"] == "2026-02-04 01:30 UTC"
+    model.lineage = {**model.lineage, "trained_at": "last week"}
+    assert describe("rides", model).facts["Lineage"]["Trained"] == "last week"
+
+
+def test_range_is_promised_where_there_is_one(bundle: Path) -> None:
+    assert "with its range and its reasons" in text(client_of(load_rides(bundle)).get("/"))
+    assert "with its reasons" in text(client_of(with_card(load_rides(bundle), intervals=None)).get("/"))
+
+
 def test_card_of_an_old_bundle_leaves_out_what_it_lacks(bundle: Path) -> None:
     client = client_of(with_card(load_rides(bundle), intervals=None))
     found = text(client.get("/card/rides"))
-    for heading in ("What matters", "What it learned from", "Do the ranges hold"):
+    for heading in ("What matters", "What it learned from", "Do the ranges hold", "Where it is weaker"):
         assert heading not in found
     assert facts(client.get("/")) | {"starts": {}} == {
         "batch": 500,
@@ -376,6 +423,19 @@ def test_names_in_words(name: str, expected: str) -> None:
 )
 def test_numbers_in_words(value: float, expected: str) -> None:
     assert words.number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ("Finish, from 1 (poor) to 10", ("Finish", ", from 1 (poor) to 10")),
+        ("Second wall; the first again", ("Second wall", "; the first again")),
+        ("Quality (1 to 5)", ("Quality", " (1 to 5)")),
+        ("Size of the lot", ("Size of the lot", "")),
+    ],
+)
+def test_description_is_cut_where_it_explains_further(description: str, expected: tuple[str, str]) -> None:
+    assert words.lead(description) == expected
 
 
 def test_nouns_have_their_article() -> None:

@@ -255,11 +255,45 @@ def test_all_is_reached_by_keyboard(visit: Visit) -> None:
     assert reached[0] == "Skip to the content"
 
 
+def test_focus_is_seen_and_not_under_the_bar_of_a_phone(visit: Visit) -> None:
+    page = visit("", NARROW)
+    page.set_viewport_size({"width": NARROW, "height": 500})
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("#bar")).to_be_visible()
+    bar = page.locator("#bar").bounding_box()
+    assert bar
+    page.get_by_label("Length of the ride").focus()
+    for name in ("passengers", "zone", "comfort"):
+        page.keyboard.press("Tab")
+        field = page.locator(f"[name={name}]")
+        expect(field).to_be_focused()
+        box = field.bounding_box()
+        assert box
+        assert 0 <= box["y"] < box["y"] + box["height"] <= bar["y"]
+        assert field.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+
+
+def test_bar_of_a_phone_leads_to_the_answer_and_makes_way_for_it(visit: Visit) -> None:
+    page = visit("", NARROW)
+    page.set_viewport_size({"width": NARROW, "height": 320})
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("#bar")).to_contain_text(euros(GOLDEN_PREDICTION))
+    expect(page.locator("#prediction")).not_to_be_in_viewport()
+    page.locator("#bar").click()
+    expect(page.locator("#prediction")).to_be_in_viewport()
+    expect(page.locator("#bar")).to_be_hidden()
+    page.locator("#many").evaluate("element => element.scrollIntoView()")
+    expect(page.locator("#prediction")).not_to_be_in_viewport()
+    expect(page.locator("#bar")).to_be_hidden()
+    page.get_by_label("Length of the ride").focus()
+    expect(page.locator("#bar")).to_be_visible()
+
+
 def test_server_that_does_not_answer_is_asked_again(visit: Visit) -> None:
     page = visit()
     page.route("**/v1/predict/**", lambda route: route.abort())
     page.get_by_label("Length of the ride").fill("4")
-    expect(page.locator("#trouble")).to_have_text("The server cannot be reached.")
+    expect(page.locator("#trouble")).to_have_text("The server cannot be reached. Trying again…")
     page.unroute("**/v1/predict/**")
     expect(prediction(page)).to_contain_text("€", timeout=10_000)
     expect(page.locator("#trouble")).to_be_hidden()
@@ -627,6 +661,8 @@ def test_field_is_found_by_its_words(houses: Visit) -> None:
     expect(field).to_be_visible()
     expect(page.locator("#found")).to_have_text("1 field found")
     expect(page.locator(".group").nth(1)).to_be_hidden()
+    page.get_by_label("Find a field").fill("no such thing")
+    expect(page.locator("#found")).to_have_text("No field found")
     page.get_by_label("Find a field").fill("")
     expect(field).to_be_hidden()
     expect(page.locator(".group").nth(1)).to_be_visible()

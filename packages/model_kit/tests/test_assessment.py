@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from model_kit.assessment import Group, assess, score
-from model_kit.spec import Target
+from model_kit.assessment import MOST_FIELDS, Group, assess, by_level, score
+from model_kit.spec import Field, Row, Target, fit_spec
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 LOG = Target("price", "USD", "log")
@@ -116,3 +116,34 @@ def test_document_has_every_group_beside_its_scores() -> None:
 def test_many_groups_take_no_quadratic_time() -> None:
     truth = np.linspace(1, 2, 20_000)
     assert len(assess(truth, truth, LOG, by={"id": [str(number) for number in range(20_000)]}).by["id"]) == 20_000
+
+
+def test_errors_by_level_pool_what_is_rare_and_are_of_the_strongest_categories() -> None:
+    kinds = [*("a" * 12), *("b" * 10), *("c" * 9), None]
+    fields = [Field(name, "category", name) for name in ("kind", "one", "same", "more", "most")]
+    fields.append(Field("size", "number", "size"))
+    rows: list[Row] = [
+        dict.fromkeys(("kind", "same", "more", "most"), kind) | {"one": "x", "size": 1.0} for kind in kinds
+    ]
+    spec = fit_spec(fields, LOG, rows, rare_below=1)
+    truth = np.full(32, 100.0)
+    off = np.repeat([1.1, 1.3, 1.2], [12, 10, 10])
+    found = by_level(
+        np.stack([truth * off, truth / off]), truth, rows, spec, ["size", "one", "most", "kind", "more", "same"]
+    )
+    assert list(found) == ["most", "kind", "more"]
+    assert len(found) == MOST_FIELDS
+    assert [(group["level"], group["n"]) for group in found["kind"]] == [("b", 10), (None, 10), ("a", 12)]
+    first = found["kind"][0]
+    assert set(first) == {"level", "n", "rmse", "mae", "relative", "bias"}
+    assert first["rmse"] == pytest.approx(np.log(1.3))
+    assert first["mae"] == pytest.approx((30 + 100 - 100 / 1.3) / 2)
+    assert first["bias"] == pytest.approx(0, abs=1e-12)
+
+
+def test_no_group_of_few_rows_is_told() -> None:
+    kinds = [*("a" * 12), *("b" * 10), *("c" * 9)]
+    rows: list[Row] = [{"kind": kind} for kind in kinds]
+    spec = fit_spec([Field("kind", "category", "kind")], LOG, rows, rare_below=1)
+    found = by_level(np.ones((1, 31)), np.ones(31), rows, spec, ["kind"])
+    assert [group["level"] for group in found["kind"]] == ["a", "b"]

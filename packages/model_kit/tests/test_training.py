@@ -78,7 +78,7 @@ def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]
     card = trained[1]
     assert set(card) == {
         *("format", "model", "version", "data", "evaluated", "metrics", "agreement", "graph"),
-        *("intervals", "coverage", "target_distribution", "importance"),
+        *("intervals", "coverage", "target_distribution", "importance", "errors"),
         *("code_sha256", "kit_sha256", "libraries", "run"),
     }
     assert card["graph"] == {"folded": True, "nodes": 3, "reason": None}
@@ -202,11 +202,20 @@ def test_card_has_ranges_that_hold_and_the_distribution_of_the_target(
     assert sum(shares) == pytest.approx(1)
 
 
+def test_card_has_errors_by_level(trained: tuple[Path, dict[str, Any]], rides: Dataset) -> None:
+    errors = read_bundle(trained[0]).json("card.json")["errors"]
+    zones = {group["level"]: group for group in errors["zone"]}
+    assert sum(group["n"] for group in zones.values()) == 300
+    assert zones["A"]["n"] == sum(row["zone"] == "A" for row in rides.rows)
+    assert zones["A"]["rmse"] == pytest.approx(trained[1]["metrics"]["rmse"], rel=0.5)
+
+
 def test_without_cross_validation_or_rows_enough_there_are_no_ranges(tmp_path: Path, rides: Dataset) -> None:
     few = replace(rides, ids=rides.ids[:39], rows=rides.rows[:39], target=rides.target[:39])
     for data, cv, why in ((rides, False, "without cross-validation"), (few, True, "evaluated on 39 rows")):
         card = train(ride_definition(), data, tmp_path / "bundle", source=SOURCE, cv=cv)
         assert (card["intervals"], card["coverage"]) == (None, None)
+        assert (card["errors"] is None) is not cv
         with pytest.raises(IntervalError, match=why):
             Intervals.from_card(card, TARGET)
 

@@ -19,8 +19,8 @@ LOW, HIGH = "Low end", "High end"
 def starts(predictor: Predictor, strongest: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Name -> what differs from the golden row, of records that the model predicts lower and higher.
 
-    Nothing is changed that would contradict another field, but for the parts of a sum: whoever shows the record
-    shares the sum out among them.
+    Nothing is changed that would contradict another field, but for numbers that belong together, such as a sum and its
+    parts: whoever shows the record shares the sum out among them.
 
     Args:
         predictor: the model.
@@ -52,10 +52,12 @@ def starts(predictor: Predictor, strongest: Sequence[str]) -> dict[str, dict[str
 
 
 def _contradictions(predictor: Predictor, record: Mapping[str, Any]) -> set[tuple[str, ...]]:
-    """The fields of each contradiction in a record, but for those among fields that belong together."""
+    """The fields of each contradiction in a record, but for those among numbers that belong together."""
     answer = predictor.detailed([record], warnings=True)
     warnings = [warning for of_row in answer.warnings or () for warning in of_row or ()]
-    groups = [set(group) for group in predictor.model.spec.together]
+    spec = predictor.model.spec
+    numbers = {field.name for field in spec.fields if field.kind != "category"}
+    groups = [numbers & set(group) for group in spec.together]
     about = {tuple(warning["fields"]) for warning in warnings if len(warning["fields"]) > 1}
     return {fields for fields in about if not any(set(fields) <= group for group in groups)}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from model_kit.protocol import Model
@@ -16,6 +17,8 @@ from ml_api.views.responses import links
 
 #: Fields whose importance is drawn.
 N_BARS = 20
+#: Values under an axis, both ends included.
+N_TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,21 @@ class Distribution:
     Attributes:
         edges: in the target's unit, ascending, one more than ``heights``.
         heights: 0 to 1, the highest is 1.
+        ticks: a few values to write under it, evenly spaced.
     """
 
     edges: tuple[float, ...]
     heights: tuple[float, ...]
+    ticks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Errors of one field's levels: rows of text, the largest error first."""
+
+    name: str
+    label: str
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,7 @@ class About:
         synthetic, evaluated: whether the data are made up, whether the scores are known.
         scores: the card's metrics.
         coverage: rows of text under ``coverage_columns``; empty if the card has none.
+        errors: of the levels of a few fields, the strongest first; ``error_columns`` are their columns.
         importance: strongest first.
         distribution: of the training targets, if the card has it.
         facts: heading -> name -> value, the rest of the card and the lineage.
@@ -81,6 +96,8 @@ class About:
     scores: tuple[Score, ...]
     coverage_columns: tuple[str, ...]
     coverage: tuple[tuple[str, ...], ...]
+    error_columns: tuple[str, ...]
+    errors: tuple[Errors, ...]
     importance: tuple[Bar, ...]
     distribution: Distribution | None
     facts: Mapping[str, Mapping[str, str]]
@@ -106,8 +123,10 @@ def describe(name: str, model: Model) -> About:
         scores=tuple(_scores(card.get("metrics") or {}, spec.target)),
         coverage_columns=columns,
         coverage=rows,
+        error_columns=("Rows", f"Mean absolute error, {spec.target.unit}", "Median error", "Too high or low"),
+        errors=tuple(_errors(spec, card)),
         importance=_bars(spec, card),
-        distribution=_distribution(card.get("target_distribution")),
+        distribution=_distribution(card.get("target_distribution"), spec.target),
         facts=_facts(model),
         spec=spec,
         links=links(name),
@@ -151,12 +170,40 @@ def _coverage(table: Mapping[str, Any] | None, unit: str) -> tuple[tuple[str, ..
     return header, tuple(rows)
 
 
-def _distribution(found: Any) -> Distribution | None:
+def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[Errors]:
+    found = card.get("errors") or {}
+    fields = {field.name: field for field in spec.fields}
+    ranked = [*importance(spec, card), *found]
+    for name in sorted((name for name in found if name in fields), key=ranked.index):
+        meanings = {level.value: level.meaning for level in fields[name].levels}
+        rows = [
+            (
+                "All others" if group["level"] is None else meanings.get(group["level"]) or group["level"],
+                words.number(group["n"]),
+                words.number(group["mae"]),
+                "–" if group["relative"] is None else words.percent(group["relative"], 1),
+                _bias(group["bias"], spec.target),
+            )
+            for group in found[name]
+        ]
+        yield Errors(name, fields[name].description, tuple(rows))
+
+
+def _bias(bias: float, target: Target) -> str:
+    """The mean error with its sign: in per cent where the estimator works on the log."""
+    told = words.percent(abs(math.expm1(bias)), 1) if target.scale == "log" else words.number(abs(bias))
+    return f"{'−' if bias < 0 else '+'}{told}"
+
+
+def _distribution(found: Any, target: Target) -> Distribution | None:
     if not found:
         return None
     edges, shares = found["edges"], found["shares"]
-    highest = max(shares)
-    return Distribution(tuple(edges), tuple(round(share / highest, 4) for share in shares))
+    low, high, highest = edges[0], edges[-1], max(shares)
+    steps = [step / (N_TICKS - 1) for step in range(N_TICKS)]
+    values = [low * (high / low) ** step if target.scale == "log" else low + (high - low) * step for step in steps]
+    ticks = tuple(words.number(float(f"{value:.3g}")) for value in values)
+    return Distribution(tuple(edges), tuple(round(share / highest, 4) for share in shares), ticks)
 
 
 def _facts(model: Model) -> dict[str, dict[str, str]]:
@@ -167,7 +214,7 @@ def _facts(model: Model) -> dict[str, dict[str, str]]:
     found = {
         "Data": {words.title(name): value for name, value in data.items()},
         "Lineage": {
-            "Trained": lineage.get("trained_at"),
+            "Trained": _moment(lineage.get("trained_at")),
             "Git commit": lineage.get("git_commit"),
             "Artefact’s sha256": lineage.get("artifact_sha256"),
         },
@@ -183,6 +230,14 @@ def _facts(model: Model) -> dict[str, dict[str, str]]:
         for heading, values in found.items()
         if (texts := {name: _text(value) for name, value in values.items() if _is_plain(value)})
     }
+
+
+def _moment(text: Any) -> Any:
+    """A time as people write it, to the minute; what is none as it is."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (TypeError, ValueError):
+        return text
 
 
 def _is_plain(value: Any) -> bool:

@@ -21,6 +21,12 @@ def article(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
+def lead(description: str) -> tuple[str, str]:
+    """What is described, and what explains it further: "Finish, from 1 to 10" is "Finish" and ", from 1 to 10"."""
+    end = re.search(r"[,;]| \(", description)
+    return (description[: end.start()], description[end.start() :]) if end else (description, "")
+
+
 def plain(value: Any) -> str:
     """A value as a form's control takes it: 1459.0 is "1459", ``None`` is empty."""
     if value is None:
@@ -39,5 +45,5 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """A share of 1 in per cent."""
-    return f"{100 * share:.{digits}f} %"
+    """A share of 1 in per cent, which no line end separates from its sign."""
+    return f"{100 * share:.{digits}f}\u00a0%"

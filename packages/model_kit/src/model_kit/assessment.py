@@ -14,14 +14,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model_kit.spec import Target
+from model_kit.spec import InputSpec, Row, Target
 
 Numbers = NDArray[np.float64]
 
 #: Parts of about equal size into which the rows are cut by the true value, lowest first.
 THIRDS: Final = ("low", "middle", "high")
-#: A group of fewer rows says little; it is marked.
+#: A group of fewer rows says little; it is marked. In a card there is none, so that no error is that of a few rows.
 FEW: Final = 10
+#: Fields by which a card tells errors.
+MOST_FIELDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,49 @@ def assess(
         thirds=_thirds(truth, predicted, target),
         by=groupings,
     )
+
+
+def by_level(
+    out_of_fold: Numbers, truth: Numbers, rows: Sequence[Row], spec: InputSpec, strongest: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Errors of the levels of the categories that matter most, for the card.
+
+    Args:
+        out_of_fold: shape (n_repeats, n_rows), in the target's unit.
+        truth: shape (n_rows,), in the target's unit.
+        rows: the training rows.
+        spec: says which fields are categories.
+        strongest: names of fields, those that matter most first.
+
+    Returns:
+        Field -> its groups, the largest error first: ``level`` (``None``: all levels of fewer than ``FEW`` rows, and
+        rows without a value), ``n`` rows, and ``rmse``, ``mae``, ``relative`` and ``bias`` over all repeats, see
+        :class:`Scores`. Only of fields with two groups at least.
+    """
+    kinds = {field.name: field.kind for field in spec.fields}
+    found = {}
+    for name in (name for name in strongest if kinds[name] == "category"):
+        groups: dict[str | None, list[int]] = {}
+        for position, row in enumerate(rows):
+            value = row.get(name)
+            groups.setdefault(None if value is None else str(value), []).append(position)
+        for level in [level for level, members in groups.items() if level is not None and len(members) < FEW]:
+            groups.setdefault(None, []).extend(groups.pop(level))
+        told = [
+            _of_level(level, out_of_fold[:, members], truth[members], spec.target)
+            for level, members in groups.items()
+            if len(members) >= FEW
+        ]
+        if len(told) > 1:
+            found[name] = sorted(told, key=lambda group: (-group["rmse"], group["level"] or ""))
+        if len(found) == MOST_FIELDS:
+            break
+    return found
+
+
+def _of_level(level: str | None, predicted: Numbers, truth: Numbers, target: Target) -> dict[str, Any]:
+    scores = asdict(score(np.tile(truth, len(predicted)), predicted.ravel(), target))
+    return {"level": level, "n": len(truth)} | {name: scores[name] for name in ("rmse", "mae", "relative", "bias")}
 
 
 def _thirds(truth: Numbers, predicted: Numbers, target: Target) -> tuple[Group, ...]:

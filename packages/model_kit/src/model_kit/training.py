@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from model_kit.assessment import by_level
 from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, RUN, SPEC, dump_json, write_bundle
 from model_kit.definition import Dataset, ModelDefinition
 from model_kit.errors import SpecError
@@ -75,6 +76,7 @@ def train(
     definition.register_converters()
     export = to_onnx(fitted, dataset.rows)
     say(_about_graph(export))
+    shares = importance(fitted, export.content, golden, dataset.rows)
     card = {
         "format": CARD_FORMAT,
         "model": definition.name,
@@ -89,7 +91,8 @@ def train(
         "metrics": evaluation and evaluation.metrics,
         **_ranges(evaluation, dataset, definition.target),
         "target_distribution": distribution(dataset.target, definition.target),
-        "importance": importance(fitted, export.content, golden, dataset.rows),
+        "importance": shares,
+        "errors": evaluation and by_level(evaluation.out_of_fold, dataset.target, dataset.rows, fitted.spec, [*shares]),
         "agreement": export.agreement,
         "graph": export.graph,
         "code_sha256": source_digest(source),

@@ -2,7 +2,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 400;
-const [TOP, BASE] = [12, 92];
+const [TOP, BASE] = [12, 92]; // of a box that is 92 high
 
 function shape(name, attributes) {
   const element = document.createElementNS(SVG, name);

@@ -1,5 +1,9 @@
 // The form's controls as fields: what they hold, what is said beside them.
 
+import { LOCALE } from "./numbers.js";
+
+const GROUPED = 10_000; // below it no digits are grouped, so that a year stays one
+
 export class Fields {
   constructor(form) {
     this.form = form;
@@ -21,6 +25,11 @@ export class Fields {
     return this.controls.get(name)?.labels[0].textContent ?? name;
   }
 
+  /** The label without what explains it further. */
+  shortLabel(name) {
+    return this.controls.get(name)?.labels[0].firstChild.textContent ?? name;
+  }
+
   /** What a value of the field is called: a level's meaning, a number with its unit, or what leaving it empty says. */
   text(name, value) {
     const control = this.controls.get(name);
@@ -31,7 +40,8 @@ export class Fields {
     }
     if (value === null || value === undefined) return control.placeholder || "not known";
     const unit = control.parentElement.querySelector(".unit")?.textContent;
-    return unit && unit !== "year" ? `${value} ${unit}` : String(value);
+    const text = Math.abs(value) >= GROUPED ? Number(value).toLocaleString(LOCALE) : String(value);
+    return unit && unit !== "year" ? `${text} ${unit}` : text;
   }
 
   /** The record that the form holds; what is empty is left out. What cannot be read as a number is in `bad`. */

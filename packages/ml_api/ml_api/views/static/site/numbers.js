@@ -1,6 +1,6 @@
 // Numbers as a person reads them.
 
-const LOCALE = "en-US";
+export const LOCALE = "en-US";
 
 /** Functions that write a value of `unit`: `full` to the unit, `short` for axes, `signed` for differences. */
 export function writer(unit) {

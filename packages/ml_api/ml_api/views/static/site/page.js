@@ -55,8 +55,9 @@ async function ask() {
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Trouble)) throw error;
-    nothing(error.message);
-    if (error.status === 0 || error.wait) typing = setTimeout(ask, 1000 * (error.wait || 3));
+    const again = error.status === 0 || error.wait > 0;
+    nothing(again ? `${error.message} Trying again…` : error.message);
+    if (again) typing = setTimeout(ask, 1000 * (error.wait || 3));
   } finally {
     if (!signal.aborted) $("answer").classList.remove("waiting");
   }
@@ -72,7 +73,7 @@ function show(answer, bad) {
   const wrong = Object.keys(errors);
   if (prediction === null || wrong.length) {
     const [name] = wrong;
-    const text = name in errors && fields.controls.has(name) ? `${fields.label(name)}: ${errors[name]}` : errors[name];
+    const text = name in errors && fields.controls.has(name) ? `${fields.shortLabel(name)}: ${errors[name]}` : errors[name];
     nothing(wrong.length > 1 ? `${counted(wrong.length, "field")} cannot be used. First: ${text}` : text, name);
     return;
   }
@@ -101,7 +102,7 @@ function nothing(text, name) {
   $("prediction").textContent = "–";
   $("prediction").classList.add("none");
   $("barprediction").textContent = "–";
-  $("barrange").textContent = name ? "a field is wrong" : text;
+  $("barrange").textContent = name ? "a field is wrong" : "no answer";
   for (const id of ["range", "why"]) $(id).hidden = true;
   if (place) mark($("spread").querySelector("svg"), place, null, null);
   const trouble = $("trouble");
@@ -127,7 +128,7 @@ function reasons(explanation, prediction) {
     steps.push({ label, detail, from: at, to: at + amount, amount: money.signed(amount), share: share === null ? "" : percent(share), kind });
     at += amount;
   };
-  for (const each of contributions) step(fields.label(each.field), fields.text(each.field, each.value), each);
+  for (const each of contributions) step(fields.shortLabel(each.field), fields.text(each.field, each.value), each);
   if (rest.fields > 0 && rest.amount !== 0) step(`${counted(rest.fields, "other field")}`, "", rest);
   steps.push({ label: `This ${facts.noun}`, from: prediction, to: prediction, amount: money.bare(prediction), kind: "total" });
   waterfall($("falls"), steps);
@@ -139,7 +140,7 @@ function remarks(warnings) {
   $("remarks").hidden = !warnings.length;
   const items = shown.map((each) => {
     const item = make("li");
-    item.append(make("button", { type: "button", className: "link", textContent: fields.label(each.field), onclick: () => fields.show(each.field) }), ` ${each.message}`);
+    item.append(make("button", { type: "button", className: "link", textContent: fields.shortLabel(each.field), onclick: () => fields.show(each.field) }), make("span", { textContent: each.message }));
     return item;
   });
   if (filled) items.push(make("li", { className: "quiet", textContent: `${counted(filled, "field")} left empty, filled in with what is typical.` }));
@@ -219,7 +220,7 @@ $("find")?.addEventListener("input", () => {
     group.hidden = !any;
     group.open = any && words.length > 0;
   }
-  $("found").textContent = words.length ? `${counted(count, "field")} found` : "";
+  $("found").textContent = words.length ? `${count ? counted(count, "field") : "No field"} found` : "";
 });
 
 // --- code -------------------------------------------------------------------------------------------------------
@@ -283,7 +284,7 @@ function summary(file, table, results, commas, seconds) {
   const failed = results.filter((row) => row.error);
   const sorted = Float64Array.from(predictions).sort();
   const tiles = [
-    ["Rows", results.length.toLocaleString(), `in ${seconds.toFixed(1)} s`],
+    ["Rows", results.length.toLocaleString(), seconds < 0.1 ? "at once" : `in ${seconds.toFixed(1)} s`],
     ["Predicted", predictions.length.toLocaleString(), ""],
     ["Not predicted", failed.length.toLocaleString(), failed.length ? "given back with the reason" : ""],
     ["With warnings", results.filter((row) => row.warnings).length.toLocaleString(), ""],
@@ -359,6 +360,8 @@ addEventListener("drop", (event) => {
 // --- and off ----------------------------------------------------------------------------------------------------
 
 if (facts.edges) writeAxis($("axis"), facts.edges, facts.scale, money.short);
+// On a phone the bar says what is further down, while the form is filled.
+new IntersectionObserver(([seen]) => ($("bar").hidden = seen.isIntersecting), { rootMargin: "1000000px 0px 0px" }).observe($("prediction"));
 // A browser may bring back what was typed before a reload.
 for (const control of fields.controls.values()) if (fields.isChanged(control)) pressed(null);
 ask();

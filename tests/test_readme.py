@@ -1,0 +1,112 @@
+"""README tells the truth: its requests are sent, and answered as it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project import ROOT
+from service import Service, request
+
+README = (ROOT / "README.md").read_text("utf-8")
+#: Training on another processor may end in other last digits.
+CLOSE = 1e-3
+LARGEST_PAGE = 40_000
+
+
+@pytest.fixture(scope="module")
+def service(houses: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
+    running = Service(tmp_path_factory.mktemp("service"), houses, WEB_CONCURRENCY="1")
+    yield running
+    running.stop()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def asked() -> tuple[str, Any]:
+    """The path and the records of the curl command."""
+    (command,) = [block for block in blocks("sh") if block.startswith("curl")]
+    words = shlex.split(command.replace("\\\n", ""))
+    assert words[:1] + words[2:5] == ["curl", "-H", "Content-Type: application/json", "-d"]
+    return words[1].removeprefix("http://127.0.0.1:5000"), json.loads(words[5])
+
+
+def told() -> tuple[Any, Any]:
+    """The answer, and the shortened one with everything."""
+    plain, rich = map(json.loads, blocks("json"))
+    return plain, rich
+
+
+def send(service: Service, path: str, records: Any) -> Any:
+    (answer,) = service.send(request(json.dumps(records).encode(), path=path))
+    assert answer.status == 200
+    return answer.json
+
+
+def test_request_is_answered_as_it_says(service: Service) -> None:
+    path, records = asked()
+    expected, _ = told()
+    found = send(service, path, records)
+    assert list(found) == list(expected)
+    assert found["predictions"] == [pytest.approx(expected["predictions"][0], rel=CLOSE), None]
+    assert found["errors"] == expected["errors"]
+    assert re.fullmatch(r"0\.1\.0\+[0-9a-f]{12}", expected["version"])
+
+
+def test_answer_with_reasons_is_as_it_says(service: Service) -> None:
+    path, records = asked()
+    plain, expected = told()
+    (query,) = re.findall(r"The same with `\?(\S+)`", README)
+    # The model that the tests have was not cross-validated: it has no ranges.
+    found = send(service, f"{path}?{query.removeprefix('interval=0.9&')}", records[:1])
+    assert list(expected) == ["predictions", "errors", "version", "intervals", "explanations", "warnings"]
+    assert [name for name in expected if name != "intervals"] == list(found)
+    assert expected["predictions"] == plain["predictions"][:1]
+    assert expected["version"] == plain["version"]
+    ((low, high),) = expected["intervals"]
+    assert low < expected["predictions"][0] < high
+    (explained,), (shown,) = found["explanations"], expected["explanations"]
+    assert shown["baseline"]["name"] == explained["baseline"]["name"]
+    assert shown["baseline"]["prediction"] == pytest.approx(explained["baseline"]["prediction"], rel=CLOSE)
+    assert shown["rest"]["fields"] == explained["rest"]["fields"]
+    for short, whole in zip(shown["contributions"], explained["contributions"], strict=True):
+        assert (short["field"], short["value"]) == (whole["field"], whole["value"])
+        assert short["percent"] == pytest.approx(whole["percent"], abs=0.1)
+        assert short["amount"] == pytest.approx(whole["amount"], rel=0.01)
+    amounts = [each["amount"] for each in (*shown["contributions"], shown["rest"])]
+    assert shown["baseline"]["prediction"] + sum(amounts) == pytest.approx(expected["predictions"][0], abs=0.05)
+    (warning,) = expected["warnings"][0]
+    assert warning | {"fields": [warning["field"]]} in found["warnings"][0]
+
+
+def test_page_of_the_model_is_as_light_as_it_says(service: Service) -> None:
+    assert f"Under {LARGEST_PAGE // 1000} kB" in README
+    gzip = "Accept-Encoding: gzip"
+    (page,) = service.send(request(None, gzip, method="GET", path="/"))
+    total = len(page.body)
+    assert page.headers["content-encoding"] == "gzip"
+    (plain,) = service.send(request(None, method="GET", path="/"))
+    (digest,) = set(re.findall(r"assets/([0-9a-f]+)/", plain.body.decode()))
+    for path in (ROOT / "packages/ml_api/ml_api/views/static/site").iterdir():
+        (asset,) = service.send(request(None, gzip, method="GET", path=f"/assets/{digest}/{path.name}"))
+        assert asset.status == 200
+        total += len(asset.body)
+    assert 20_000 < total < LARGEST_PAGE
+
+
+def test_every_target_and_every_link_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"`?make ([a-z-]+)", README)) - {"targets"}
+    assert {"run", "test", "data", "train", "screenshot"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for link in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / link).exists(), link
