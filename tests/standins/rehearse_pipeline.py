@@ -11,7 +11,7 @@
 The config, make, pip, git, gunicorn, the package index and Docker are the real ones; Heroku is a stand-in on this
 machine. Each stage is a commit of its own in one clone. The jobs that look at the commit and not at the model (lint,
 tests) run in `main` and are left out of the stages after it. The tests of each Python take the machine a while:
-PYTEST_ADDOPTS='--no-cov -k "plan or wheels"' chooses among them, and that is told.
+PYTEST_ADDOPTS='-k "plan or wheels" --cov-fail-under=0' chooses among them, and that is told.
 
 exit status: 0 everything went as it should, 1 something did not; the last words of the job are above.
 """
