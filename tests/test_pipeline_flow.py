@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,19 +87,73 @@ def test_why_a_file_is_missing_is_told() -> None:
     assert only == "job publish: `make release` does not wait for test-3.12, which runs .ci/run"
 
 
-def test_run_refuses_an_unsound_config_before_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / CONFIG).parent.mkdir()
-    (tmp_path / CONFIG).write_text(SOURCE.replace("requires: [publish]", "requires: [compare]"))
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.com"]
+def repository(root: Path, config: str, **files: str) -> Path:
+    """A repository with a config and files, committed."""
+    for name, text in {str(CONFIG): config, **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    git = ["git", "-C", str(root), "-c", "user.name=x", "-c", "user.email=x@example.com"]
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "first"]):
         subprocess.run([*git, *command], check=True)
+    return root
+
+
+def test_run_refuses_an_unsound_config_before_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = repository(tmp_path, SOURCE.replace("requires: [publish]", "requires: [compare]"))
     kept = tmp_path / "kept"
-    assert pipeline.main(["--keep", str(kept)], tmp_path) == 2
+    assert pipeline.main(["--keep", str(kept)], root) == 2
     said = capsys.readouterr().err
     assert "is not sound:" in said
     assert "job image: `make image` needs build/published.txt, which publish passes on" in said
     assert not kept.exists()
     assert pipeline.main(["--list"], ROOT) == 0
+
+
+UNSOUND = f"""
+version: 2.1
+executors: {{python: {{docker: [image: "cimg/python:{sys.version_info.major}.{sys.version_info.minor}"]}}}}
+jobs:
+  plan:
+    executor: python
+    steps:
+      - checkout
+      - run: make data plan
+      - persist_to_workspace: {{root: ., paths: [data/house_prices.csv]}}
+  model:
+    executor: python
+    steps:
+      - checkout
+      - attach_workspace: {{at: .}}
+      - run: ls data
+      - run: make model
+workflows: {{delivery: {{jobs: [plan, model: {{requires: [plan]}}]}}}}
+"""
+MAKEFILE = """
+data:
+\tmkdir $@ && touch $@/house_prices.csv
+plan:
+\tmkdir build && touch build/plan.json
+model:
+\tcat build/plan.json
+.PHONY: data plan model
+"""
+
+
+def test_unchecked_an_unsound_config_is_run_until_a_job_misses_what_is_not_passed_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, kept = repository(tmp_path / "project", UNSOUND, Makefile=MAKEFILE), tmp_path / "kept"
+    assert pipeline.main(["--keep", str(kept)], root) == 2
+    missing = "job model: `make model` needs build/plan.json, and no job persists it to the workspace"
+    assert missing in capsys.readouterr().err
+    assert pipeline.main(["--keep", str(kept), "--unchecked"], root) == 1
+    said = capsys.readouterr().out
+    assert "Not all as CircleCI runs it: the config was not checked." in said
+    jobs = json.loads((kept / "outcome.json").read_text())["jobs"]
+    assert {name: job["status"] for name, job in jobs.items()} == {"plan": "success", "model": "failed"}
+    log = (kept / "logs/model.txt").read_text()
+    assert "house_prices.csv\n" in log, "the control: what is persisted is there"
+    assert "build/plan.json: No such file" in log
 
 
 def test_targets_of_a_command() -> None:
