@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from model_kit.errors import NotReadyError
 from model_kit.model import BundleModel
 from model_kit.protocol import Model
-from model_kit.spec import Target
+from model_kit.spec import Level, Target
 from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
 
 from ml_api.app import create_app
@@ -133,6 +133,34 @@ def test_category_without_levels_is_typed_and_one_of_many_is_suggested(
     assert found.startswith("<input")
     (suggestions,) = re.findall(r'list="([^"]+)"', found)
     assert f'<datalist id="{suggestions}"><option value="A">Centre (A)</option>' in page
+
+
+def test_choices_say_what_a_level_means_and_whether_training_had_it(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_rides(bundle)
+    documented = (Level("A", "Centre"), Level("B", "b"), Level("Z", "Beyond"))
+    fields = tuple(replace(field, levels=documented) if field.name == "zone" else field for field in model.spec.fields)
+    model.spec = replace(model.spec, fields=fields)
+    seen = set(model.spec.learned["zone"].codes or {})
+    assert {"A", "B"} <= seen
+    (zone,) = [each for each in make_form(model).first if each.field.name == "zone"]
+    rest = [(value, value) for value in sorted(seen - {"A", "B"})]
+    told = [("A", "Centre (A)"), ("B", "b"), ("Z", "Beyond (Z), not in training"), *rest]
+    assert [(choice.value, choice.text) for choice in zone.choices] == told
+    for most, chosen in ((len(told), True), (len(told) - 1, False)):
+        monkeypatch.setattr("ml_api.views.form.MAX_CHOICES", most)
+        (zone,) = [each for each in make_form(model).first if each.field.name == "zone"]
+        assert zone.select is chosen
+
+
+def test_leaving_a_field_empty_says_what_that_means(bundle: Path) -> None:
+    model = load_rides(bundle)
+    blanks = {each.field.name: each.blank for each in make_form(model).first}
+    means = {field.name: field.null_means for field in model.spec.fields if not field.required}
+    assert blanks == dict.fromkeys(model.spec.required, "") | {
+        name: word or "not known" for name, word in means.items()
+    }
 
 
 def test_starts_are_predicted_lower_and_higher_than_the_typical_record(client: FlaskClient) -> None:

@@ -23,11 +23,11 @@ _encode_details = json.JSONEncoder(separators=(",", ":"), allow_nan=False, defau
 
 
 class Ready(Response):
-    """A response whose body and headers are complete: nothing is left to find out when it is sent."""
+    """The answer to a POST, with a body and with headers that are complete: nothing is left to find out."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Hand status, headers and body to the server as they are."""
-        if environ["REQUEST_METHOD"] == "HEAD" or self.status_code in (204, 304) or self._on_close:
+        """Hand status, headers and body to the server as they are, unless something is to be done once they went."""
+        if self._on_close:
             return super().__call__(environ, start_response)
         start_response(self.status, list(self.headers))
         return [self.get_data()]
