@@ -458,7 +458,8 @@ def test_memory_of_a_child_in_a_group_of_its_own_counts() -> None:
         process.stdout.readline()
         assert len(batch.family(process.pid)) == 2
         shared, resident = batch.memory_of(batch.family(process.pid))
-        assert 140 < shared < resident < 190
+        # The interpreters themselves, and what measures the coverage in them, take some 20 to 50 MB.
+        assert 140 < shared < resident < 280
         threading.Timer(3 * batch.LOOK, process.stdin.close).start()
         peak, peak_resident = batch.peak_while(process)
     assert peak >= shared * 0.95
