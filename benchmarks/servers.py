@@ -98,6 +98,7 @@ def shipped(python: Path | None = None) -> dict[str, str]:
         # As in run.sh.
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_TRIM_THRESHOLD_": "131072",
+        "MALLOC_MMAP_THRESHOLD_": "1048576",
     }
 
 
