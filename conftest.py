@@ -14,6 +14,8 @@ import pytest
 _guard = {"on": False}
 _HOST_EVENTS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 _ADDRESS_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+#: What a machine of CI may lack, in the words of the skips. All else is installed by .ci/run, or belongs to Linux.
+_MAY_LACK = ("Docker engine", "real data", "Kaggle files", "shap is installed for", "root may not mount", "needs root")
 _SETTINGS = {"PORT", "NETRC", "MODEL_DIR", "GIT_COMMIT", "SOURCE_VERSION", "HEROKU_SLUG_COMMIT"}
 
 
@@ -83,3 +85,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     empty = [name for name in config.args if not any(path.is_relative_to(Path(name).resolve()) for path in collected)]
     if empty:
         raise pytest.UsageError(f"no test was collected in {', '.join(empty)}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """In CI a test that is skipped for want of what must be there is red, and not quietly left out."""
+    report = yield
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(call.excinfo.value) if call.excinfo else ""
+        if not any(words in reason for words in _MAY_LACK):
+            report.outcome, report.longrepr = "failed", f"{item.nodeid} must run in CI: {reason}"
+    return report

@@ -64,3 +64,29 @@ def test_a_run_that_collects_nothing_is_red(tmp_path: Path) -> None:
     assert pytest_in(tmp_path, "tests").returncode == 0
     assert pytest_in(tmp_path, "-k", "it").returncode == 0
     assert pytest_in(tmp_path, "-k", "nothing").returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("reason", "red"), [("there is no chromium here", True), ("needs a Docker engine: make test-image", False)]
+)
+@pytest.mark.parametrize(
+    "body",
+    [
+        "@pytest.mark.skipif(True, reason={!r})\ndef test_it():\n    pass\n",
+        "@pytest.fixture\ndef it():\n    pytest.skip({!r})\n\n\ndef test_it(it):\n    pass\n",
+        "def test_it():\n    pytest.skip({!r})\n",
+    ],
+)
+def test_what_ci_installs_is_no_reason_to_skip_there(
+    reason: str, body: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, red: bool
+) -> None:
+    (tmp_path / "conftest.py").symlink_to(ROOT / "conftest.py")
+    (tmp_path / "test_something.py").write_text("import pytest\n\n\n" + body.format(reason))
+    monkeypatch.delenv("CI", raising=False)
+    quiet = pytest_in(tmp_path, "test_something.py")
+    assert (quiet.returncode, "1 skipped" in quiet.stdout) == (0, True)
+    monkeypatch.setenv("CI", "true")
+    ended = pytest_in(tmp_path, "-rA", "test_something.py")
+    assert ended.returncode == int(red)
+    assert (f"must run in CI: {reason}" in ended.stdout) is red
+    assert ("1 skipped" in ended.stdout) is not red

@@ -6,13 +6,14 @@ import http.client
 import json
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -25,6 +26,9 @@ from documented import Documented
 from ml_api.app import API, create_app
 from ml_api.logs import LOGGER, JSONFormatter
 from ml_api.settings import Settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 FOLDER = Path(__file__).parents[1]
 BOOT_SECONDS = 30
@@ -360,3 +364,20 @@ def server(serve: Serve) -> Server:
         MAX_BODY_BYTES="2000000",
         DEFAULT_MODEL="rides",
     )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium here; Debian's package is chromium")
+    # Only here: most tests need no browser.
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # In a container Chromium has no sandbox of its own; and nothing that it does by itself belongs in a test.
+        arguments = ["--no-sandbox", "--disable-background-networking", "--no-proxy-server", "--disable-dev-shm-usage"]
+        started = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield started
+        started.close()

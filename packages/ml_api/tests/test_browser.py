@@ -5,34 +5,20 @@ Screenshots go to build/screenshots, for somebody to look at.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from model_kit.testing import GOLDEN_PREDICTION
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 if TYPE_CHECKING:
     from tests.conftest import Server
 
-CHROMIUM = shutil.which("chromium")
 SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 WIDE, NARROW = 1280, 390
 PREDICT = "#operations-rides-predict_rides"
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here; Debian's package is chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # In a container Chromium has no sandbox of its own; and nothing that it does by itself belongs in a test.
-        arguments = ["--no-sandbox", "--disable-background-networking", "--no-proxy-server", "--disable-dev-shm-usage"]
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -24,7 +23,7 @@ from axe_playwright_python.sync_playwright import Axe
 from model_kit.spec import Field, Target, fit_spec
 from model_kit.tabular import read_records
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 from werkzeug.serving import make_server
 
 from ml_api.app import create_app
@@ -33,11 +32,8 @@ from ml_api.settings import Settings
 if TYPE_CHECKING:
     from tests.conftest import Serve, Server
 
-CHROMIUM = shutil.which("chromium")
 SCREENSHOTS = Path(__file__).parents[3] / "build" / "screenshots"
 WIDE, NARROW = 1280, 390
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here; Debian's package is chromium")
 
 
 @dataclass
@@ -73,16 +69,6 @@ class Visitor:
 
 
 Visit: TypeAlias = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # In a container Chromium has no sandbox of its own; and nothing that it does by itself belongs in a test.
-        arguments = ["--no-sandbox", "--disable-background-networking", "--no-proxy-server", "--disable-dev-shm-usage"]
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
