@@ -29,7 +29,6 @@ PATIENCE = 60.0
 #: Seconds without work after which every worker is taken to have started.
 IDLE = 0.4
 
-TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 

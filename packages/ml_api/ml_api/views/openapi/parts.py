@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from apispec import APISpec
@@ -19,7 +18,6 @@ HTML = "text/html; charset=utf-8"
 
 #: One operation's answers: status -> Response Object or a reference to one.
 Answers: TypeAlias = dict[str, Any]
-Headers: TypeAlias = Mapping[str, Any]
 
 #: Name of the header -> name of its component, what it says, an example.
 _HEADERS = {
