@@ -32,9 +32,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from model_kit.bundle import CARD, Bundle, read_bundle
 from model_kit.errors import IntervalError
-from model_kit.intervals import Intervals
+from model_kit.scoring.bundle import CARD, Bundle, read_bundle
+from model_kit.scoring.intervals import Intervals
 from model_kit.spec import InputSpec
 
 import _scripts  # noqa: F401

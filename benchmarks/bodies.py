@@ -9,10 +9,10 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from model_kit.bundle import SPEC
-from model_kit.generation import generate_rows
+from model_kit.batch.csv_files import read_records
+from model_kit.records.generation import generate_rows
+from model_kit.scoring.bundle import SPEC
 from model_kit.spec import InputSpec
-from model_kit.tabular import read_records
 
 import _scripts  # noqa: F401
 from project import ScriptError

@@ -1,4 +1,4 @@
-"""How close explanations are, and how long they take: what EVALUATIONS and MIN_PAIRS in model_kit.explanation rest on.
+"""How close explanations are, and how long they take: the basis of EVALUATIONS and MIN_PAIRS in scoring.explanation.
 
   make bench-explain                          records made from the spec of the model
   make bench-explain BENCH_DATA=test.csv      rows of a file, evenly spaced
@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
-from model_kit.encoding import Encoder
-from model_kit.explanation import EVALUATIONS, MAX_EXACT, Explainer, Game, n_pairs, sample_orders
-from model_kit.prediction import Predictor
-from model_kit.validation import Validator
+from model_kit.records.encoding import Encoder
+from model_kit.records.validation import Validator
+from model_kit.scoring.explanation import EVALUATIONS, MAX_EXACT, Explainer, Game, n_pairs, sample_orders
+from model_kit.scoring.predictor import Predictor
 from numpy.typing import NDArray
 
 from bodies import Record, records

@@ -17,7 +17,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from model_kit.prediction import Predictor
+from model_kit.scoring.predictor import Predictor
 
 from ml_api.models.registry import Registry, installed_models
 from ml_api.settings import Settings

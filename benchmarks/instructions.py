@@ -46,7 +46,7 @@ PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 def model_folder() -> Path:
     """The bundle of the model that is asked, trained if these sources and libraries have not been before."""
-    from model_kit.source import source_digest  # noqa: PLC0415 - the counted process must not pay for what trains
+    from model_kit.training.provenance import source_digest  # noqa: PLC0415 - the counted process must not pay for what trains
 
     sources = [source_digest(ROOT / f"packages/{name}/src/{name}") for name in ("model_kit", "regression_model")]
     digest = hashlib.sha256("".join([*sources, PYTHON, libraries()]).encode()).hexdigest()
@@ -65,8 +65,8 @@ def libraries() -> str:
 
 def write_bodies(bundle: Path, folder: Path) -> None:
     """The bodies that are asked, as JSON, so that the counted process makes none."""
-    from model_kit.bundle import SPEC  # noqa: PLC0415
-    from model_kit.generation import generate_rows  # noqa: PLC0415
+    from model_kit.records.generation import generate_rows  # noqa: PLC0415
+    from model_kit.scoring.bundle import SPEC  # noqa: PLC0415
     from model_kit.spec import InputSpec  # noqa: PLC0415
 
     spec = InputSpec.from_json((bundle / SPEC).read_bytes())
@@ -81,8 +81,8 @@ def work(bundle: Path, folder: Path) -> None:
 
     Each is counted from the start of its parent, so its difference from the idle one is its work alone.
     """
-    from model_kit.model import BundleModel  # noqa: PLC0415
-    from model_kit.prediction import Predictor  # noqa: PLC0415
+    from model_kit.scoring.model import BundleModel  # noqa: PLC0415
+    from model_kit.scoring.predictor import Predictor  # noqa: PLC0415
     from regression_model.derive import derive  # noqa: PLC0415
 
     from in_process import pricer  # noqa: PLC0415

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import joblib
-from model_kit.bundle import CARD, MANIFEST
-from model_kit.definition import Dataset
-from model_kit.evaluation import fit
+from model_kit.scoring.bundle import CARD, MANIFEST
+from model_kit.scoring.definition import Dataset
 from model_kit.spec import Field, InputSpec
-from regression_model import dataset
+from model_kit.training import dataset
+from model_kit.training.evaluation import fit
 from regression_model.definition import DEFINITION
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import model_kit
-from model_kit.bundle import CARD, CONTENT, MANIFEST, Bundle, read_bundle
 from model_kit.errors import ModelKitError
-from model_kit.source import source_digest
+from model_kit.scoring.bundle import CARD, CONTENT, MANIFEST, Bundle, read_bundle
+from model_kit.training.provenance import source_digest
 from packaging.version import Version
 
 from project import Package, ScriptError, find_version

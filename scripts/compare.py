@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         with stop_on_signals(), open_index(project, os.environ) as index:
             # By environment, never by argument: arguments are for everybody to read.
             environ = os.environ | {URL: index.url, USER: index.user, TOKEN: index.token}
-            code = "import sys; from regression_model.cli import main; sys.exit(main())"
+            code = "import sys; from model_kit.cli.main import main; sys.exit(main())"
             command = [sys.executable, "-c", code, "compare", options.old, options.new, *rest]
             return subprocess.run(command, env=environ, cwd=project.root, check=False).returncode
     except ScriptError as error:

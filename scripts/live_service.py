@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 import requests
-from model_kit.model import GOLDEN_TOLERANCE
+from model_kit.scoring.model import GOLDEN_TOLERANCE
 
 from package_index import is_loopback
 from project import Say, ScriptError

@@ -24,8 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model_kit.bundle import CARD, read_bundle
-from model_kit.source import source_digest
+from model_kit.scoring.bundle import CARD, read_bundle
+from model_kit.training.provenance import source_digest
 from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version

@@ -22,8 +22,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from model_kit.bundle import CARD, GOLDEN, SPEC, Bundle
-from model_kit.source import source_digest
+from model_kit.scoring.bundle import CARD, GOLDEN, SPEC, Bundle
+from model_kit.training.provenance import source_digest
 
 from build_wheels import read_trained
 from install_models import install

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model_kit.bundle import CARD, read_bundle
+from model_kit.scoring.bundle import CARD, read_bundle
 from playwright.sync_api import Browser, Error, expect, sync_playwright
 
 from check_tracked import LARGEST_PICTURE, PICTURES

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
-from model_kit.bundle import GOLDEN, read_bundle
+from model_kit.scoring.bundle import GOLDEN, read_bundle
 
 from image import IMAGE, STOP_TIMEOUT, VARIABLES, commit, docker, published_wheel, run_command
 from live_service import Expected, Service, contract_faults, wait_until_right

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model_kit.bundle import CARD, GOLDEN, read_bundle
+from model_kit.scoring.bundle import CARD, GOLDEN, read_bundle
 
 from build_wheels import build_wheel, read_trained, release_version, require_releasable
 from index_client import IndexClient, sha256

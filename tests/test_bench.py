@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model_kit.bundle import CARD, SPEC, read_bundle
-from model_kit.generation import NEVER_SEEN, generate_rows
-from model_kit.model import BundleModel
+from model_kit.records.generation import NEVER_SEEN, generate_rows
+from model_kit.records.validation import Validator
+from model_kit.scoring.bundle import CARD, SPEC, read_bundle
+from model_kit.scoring.model import BundleModel
 from model_kit.spec import InputSpec
 from model_kit.testing import SPEC_OF_RIDES, write_ride_bundle
-from model_kit.validation import Validator
 from regression_model.derive import derive
 
 import batch

@@ -14,10 +14,10 @@ from typing import Any
 import model_kit
 import pytest
 from jsonschema import Draft202012Validator
+from model_kit.cli import compare as houses_command
 from model_kit.comparison import index as reader
 from model_kit.errors import DataError
-from model_kit.source import source_digest
-from regression_model import compare as houses_command
+from model_kit.training.provenance import source_digest
 
 import compare as command
 import package_index

@@ -15,9 +15,9 @@ from urllib.parse import quote
 import pytest
 from heroku_standin import Heroku as Standin
 from heroku_standin import heroku
-from model_kit.bundle import GOLDEN, dump_json, write_bundle
-from model_kit.source import source_digest
+from model_kit.scoring.bundle import GOLDEN, dump_json, write_bundle
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, ride_files
+from model_kit.training.provenance import source_digest
 
 import deploy
 import live_service

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from model_kit.bundle import CONTENT, MANIFEST
+from model_kit.scoring.bundle import CONTENT, MANIFEST
 
 import publish as command
 from build_wheels import build_wheel, development_version, identity

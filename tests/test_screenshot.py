@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from model_kit.bundle import CARD, dump_json, read_bundle, write_bundle
+from model_kit.scoring.bundle import CARD, dump_json, read_bundle, write_bundle
 
 import screenshot
 from check_tracked import LARGEST_PICTURE, PNG

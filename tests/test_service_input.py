@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_kit.generation import generate_rows
-from model_kit.model import BundleModel
+from model_kit.records.generation import generate_rows
+from model_kit.scoring.model import BundleModel
 from regression_model.derive import derive
 
 from service import CANARY, CANARY_NUMBER, HOUSE, URL, VERSION, Answer, Service, answers, request

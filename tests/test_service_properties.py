@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_kit.generation import generate_rows
-from model_kit.model import BundleModel
-from model_kit.prediction import Predictor
+from model_kit.records.generation import generate_rows
+from model_kit.scoring.model import BundleModel
+from model_kit.scoring.predictor import Predictor
 from model_kit.spec import InputSpec
 from model_kit.testing import any_json, any_records
 from regression_model.derive import derive

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regression_model import dataset, training
+from model_kit.training import dataset
+from regression_model import training
 
 from project import ROOT
 
@@ -32,7 +33,7 @@ PACKAGE = """
 import os
 from pathlib import Path
 
-from model_kit.model import BundleModel
+from model_kit.scoring.model import BundleModel
 from regression_model.derive import derive
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import model_kit
-from model_kit.source import source_digest
 from model_kit.testing import write_ride_bundle
+from model_kit.training.provenance import source_digest
 
 from project import ROOT, Package, Project
 
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import regression_model
-from model_kit.model import BundleModel
+from model_kit.scoring.model import BundleModel
 
 
 def derive(encoded):

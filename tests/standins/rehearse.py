@@ -35,8 +35,8 @@ from project import ROOT, Project, find_version
 #: Rewrites the bundle so that its model misses its golden value, and says that it is of the code that is there.
 BREAK = """
 import json
-from model_kit.bundle import CARD, GOLDEN, dump_json, read_bundle, write_bundle
-from model_kit.source import source_digest
+from model_kit.scoring.bundle import CARD, GOLDEN, dump_json, read_bundle, write_bundle
+from model_kit.training.provenance import source_digest
 from project import Project
 model = Project().packages[-1]
 files = dict(read_bundle(model.bundle).files)

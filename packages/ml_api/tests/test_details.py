@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_kit.intervals import BEYOND
+from model_kit.scoring.intervals import BEYOND
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES, any_json, any_records, load_rides
 from werkzeug.test import TestResponse
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
-from model_kit.model import BundleModel
+from model_kit.scoring.model import BundleModel
 from model_kit.spec import Field, InputSpec, Learned, Level, Target
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES, load_rides
 from openapi_spec_validator import OpenAPIV31SpecValidator

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model_kit.errors import NotReadyError
-from model_kit.protocol import Model
+from model_kit.scoring.protocol import Model
 from model_kit.testing import load_rides
 
 from ml_api.app import create_app

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from model_kit.errors import NotReadyError
-from model_kit.model import BundleModel
-from model_kit.protocol import Model
+from model_kit.scoring.model import BundleModel
+from model_kit.scoring.protocol import Model
 from model_kit.spec import Level, Target
 from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
 
@@ -175,8 +175,8 @@ def test_starts_are_predicted_lower_and_higher_than_the_typical_record(client: F
 
 
 def test_starts_contradict_nothing(app: Any, bundle: Path) -> None:
-    from model_kit.prediction import Predictor
-    from model_kit.row_warnings import Contradiction
+    from model_kit.records.row_warnings import Contradiction
+    from model_kit.scoring.predictor import Predictor
 
     def far(row: Mapping[str, Any]) -> str | None:
         return "too far for so many" if row["distance"] > 3.5 and row["passengers"] else None
@@ -190,8 +190,8 @@ def test_starts_contradict_nothing(app: Any, bundle: Path) -> None:
 
 @pytest.mark.parametrize(("group", "kept"), [(("distance", "passengers"), True), (("distance", "zone"), False)])
 def test_starts_contradict_only_what_a_sum_mends(bundle: Path, group: tuple[str, ...], *, kept: bool) -> None:
-    from model_kit.prediction import Predictor
-    from model_kit.row_warnings import Contradiction
+    from model_kit.records.row_warnings import Contradiction
+    from model_kit.scoring.predictor import Predictor
 
     model = load_rides(bundle)
     model.spec = replace(model.spec, together=(group,))
@@ -202,7 +202,7 @@ def test_starts_contradict_only_what_a_sum_mends(bundle: Path, group: tuple[str,
 
 
 def test_model_that_cannot_predict_its_golden_row_has_no_starts(bundle: Path) -> None:
-    from model_kit.prediction import Predictor
+    from model_kit.scoring.predictor import Predictor
 
     model = load_rides(bundle)
     model.golden = {"row": {}, "prediction": 0.0}

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from model_kit.batch.csv_files import read_records
 from model_kit.spec import Field, Target, fit_spec
-from model_kit.tabular import read_records
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES
 from playwright.sync_api import Browser, Page, Route, expect
 from werkzeug.serving import make_server

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from model_kit.errors import NotReadyError
-from model_kit.model import BundleModel
-from model_kit.protocol import Model
+from model_kit.scoring.model import BundleModel
+from model_kit.scoring.protocol import Model
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, load_rides, write_ride_bundle
 
 from ml_api.models import registry as module

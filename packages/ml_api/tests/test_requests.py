@@ -11,7 +11,7 @@ import pytest
 from flask import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_kit import jsontext
+from model_kit.records import json_text as jsontext
 from werkzeug.exceptions import (
     BadRequest,
     HTTPException,

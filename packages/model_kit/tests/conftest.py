@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_kit.bundle import GOLDEN, SPEC, dump_json, write_bundle
-from model_kit.definition import Dataset
-from model_kit.model import BundleModel
+from model_kit.scoring.bundle import GOLDEN, SPEC, dump_json, write_bundle
+from model_kit.scoring.definition import Dataset
+from model_kit.scoring.model import BundleModel
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.testing import (
     FIELDS,
@@ -130,7 +130,7 @@ PACKAGE = """
 from pathlib import Path
 
 import numpy as np
-from model_kit.model import BundleModel
+from model_kit.scoring.model import BundleModel
 from model_kit.testing import derive
 
 print("a line that must not get among the answers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from model_kit.assessment import MOST_FIELDS, Group, assess, by_level, score
+from model_kit.scoring.assessment import MOST_FIELDS, Group, assess, by_level, score
 from model_kit.spec import Field, Row, Target, fit_spec
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 

@@ -10,8 +10,8 @@ from typing import cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_kit import blocks
-from model_kit.blocks import Block, Lines, enclosing_quotes
+from model_kit.batch import blocks
+from model_kit.batch.blocks import Block, Lines, enclosing_quotes
 from model_kit.errors import DataError
 
 TEXT = st.text(st.sampled_from('a,"\n\r \u2028é'), max_size=40)

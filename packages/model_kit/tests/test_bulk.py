@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from model_kit import blocks, bulk, tables
-from model_kit.blocks import Block
-from model_kit.bulk import Job, Part, answerer, parts
-from model_kit.details import answers
+from model_kit.batch import blocks, bulk, tables
+from model_kit.batch.blocks import Block
+from model_kit.batch.bulk import BatchJob, BlockResult, block_predictor, predict_blocks
+from model_kit.batch.csv_files import CsvWriter
+from model_kit.batch.details import iter_details
 from model_kit.errors import DataError
-from model_kit.prediction import Predictor
-from model_kit.tabular import CsvWriter
-from model_kit.testing import SPEC_OF_RIDES, load_rides, rides_answerer, write_ride_bundle
+from model_kit.scoring.predictor import Predictor
+from model_kit.testing import SPEC_OF_RIDES, load_rides, rides_block_predictor, write_ride_bundle
 
 #: What becomes of a file: its output, rows with a prediction, with an error, decimal commas; or why it is refused.
 Outcome = tuple[str, int, int, int] | str
@@ -60,7 +60,7 @@ def row_by_row(predict: Predictor, content: bytes) -> Outcome:
             writer = CsvWriter(output, (*table.csv.columns, "prediction", "error"), table.csv.dialect)
             scored = failed = 0
             for entry in table.entries:
-                [(prediction, error)] = answers(predict, [entry])
+                [(prediction, error)] = iter_details(predict, [entry])
                 writer.write({**entry.original, "prediction": prediction, "error": error or None})
                 scored += not error
                 failed += bool(error)
@@ -76,7 +76,9 @@ def by_blocks(predict: Predictor, content: bytes, size: int) -> Outcome:
             table = reading(content, patch)
             assert table.csv is not None
             assert table.blocks is not None
-            work = answerer(predict, Job(table.name, "prediction", "error", table.columns, table.csv.dialect))
+            work = block_predictor(
+                predict, BatchJob(table.name, "prediction", "error", table.columns, table.csv.dialect)
+            )
             header = io.StringIO(newline="")
             CsvWriter(header, (*table.csv.columns, "prediction", "error"), table.csv.dialect)
             done = [work(block) for block in table.blocks]
@@ -224,8 +226,8 @@ def test_score_that_is_no_number_is_this_rows_error(folder: Path) -> None:
     # Row by row, as the row at fault is asked about once more.
     model._features._derive = lambda encoded: np.where(encoded[:, :1] == 9, np.nan, encoded)
     content = Block(2, b"9,1,A,2\n8,1,A,2\n8,1,A,2\n")
-    job = Job("x", "prediction", "error", SPEC_OF_RIDES.names)
-    part = answerer(Predictor(model), job)(content)
+    job = BatchJob("x", "prediction", "error", SPEC_OF_RIDES.names)
+    part = block_predictor(Predictor(model), job)(content)
     lines = part.content.decode().splitlines()
     assert lines[0] == "9,1,A,2,,_schema: The model gives no finite prediction for this row."
     assert all(float(line.split(",")[4]) > 0 for line in lines[1:])
@@ -262,7 +264,7 @@ def test_rows_without_errors_take_the_fast_lane_however_they_are_quoted(
 
 
 def test_json_lines_are_answered_in_place_with_their_line_numbers(predict: Predictor) -> None:
-    work = answerer(predict, Job("rides.jsonl", "prediction", "error"))
+    work = block_predictor(predict, BatchJob("rides.jsonl", "prediction", "error"))
     part = work(Block(1, b'{"distance": 8, "zone": "A"}\n\n7\n{"distance": "far", "zone": "A"}\n'))
     rows = [json.loads(line) for line in part.content.splitlines()]
     assert [row["error"] for row in rows] == [None, "_schema: Invalid input type.", "distance: Not a valid number."]
@@ -287,8 +289,8 @@ def lines() -> list[bytes]:
 
 
 @pytest.fixture
-def job() -> Job:
-    return Job("x", "prediction", "error", ("distance", "zone", "note"))
+def job() -> BatchJob:
+    return BatchJob("x", "prediction", "error", ("distance", "zone", "note"))
 
 
 @pytest.mark.parametrize("patience", [-1.0, 100.0])
@@ -300,31 +302,39 @@ def test_a_file_is_shared_if_that_pays_and_comes_out_the_same(
     n_processes: int,
     folder: Path,
     lines: list[bytes],
-    job: Job,
+    job: BatchJob,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bulk, "PATIENCE", patience)
     here: list[int] = []
-    work = rides_answerer(folder, job)
+    work = rides_block_predictor(folder, job)
 
-    def count(block: Block) -> Part:
+    def count(block: Block) -> BlockResult:
         here.append(block.line)
         return work(block)
 
     source = (Block(number, line) for number, line in enumerate(lines, start=2))
-    done = parts(source, count, partial(rides_answerer, folder, job), total=total, n_processes=n_processes)
+    done = predict_blocks(
+        source, count, partial(rides_block_predictor, folder, job), total=total, n_processes=n_processes
+    )
     assert [part.content for part in done] == [work(Block(2, line)).content for line in lines]
     shared = patience < 0 and n_processes > 1
     assert here == ([2] if shared else list(range(2, 42)))
 
 
 def test_an_error_shows_after_the_rows_before_it(
-    folder: Path, lines: list[bytes], job: Job, monkeypatch: pytest.MonkeyPatch
+    folder: Path, lines: list[bytes], job: BatchJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "PATIENCE", -1.0)
     lines[20] = b'"8"8,A,x\n'
     source = (Block(number, line) for number, line in enumerate(lines, start=2))
-    done = parts(source, rides_answerer(folder, job), partial(rides_answerer, folder, job), total=None, n_processes=2)
+    done = predict_blocks(
+        source,
+        rides_block_predictor(folder, job),
+        partial(rides_block_predictor, folder, job),
+        total=None,
+        n_processes=2,
+    )
     numbers: list[int] = []
     with pytest.raises(DataError, match="^x, line 22: not CSV: ',' expected after '\"'$"):
         numbers.extend(part.size for part in done)

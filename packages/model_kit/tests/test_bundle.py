@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from model_kit import bundle as module
-from model_kit.bundle import CONTENT, MANIFEST, digest, dump_json, read_bundle, write_bundle
 from model_kit.errors import BundleError
+from model_kit.scoring import bundle as module
+from model_kit.scoring.bundle import CONTENT, MANIFEST, digest, dump_json, read_bundle, write_bundle
 from model_kit.testing import ride_files, write_ride_bundle
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from model_kit import cells
-from model_kit.cells import CellEncoder
-from model_kit.encoding import Encoded, Encoder
+from model_kit.batch import cells
+from model_kit.batch.cells import CellEncoder
+from model_kit.batch.csv_files import parse_cell
+from model_kit.records.encoding import Encoded, Encoder
+from model_kit.records.validation import Validator
 from model_kit.spec import Field, InputSpec, Learned
-from model_kit.tabular import parse_cell
 from model_kit.testing import SPEC_OF_RIDES
-from model_kit.validation import Validator
 
 COLUMNS = ("id", "zone", "passengers", "distance", "comfort")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_kit.batch.rows import InputRow
 from model_kit.comparison.measure import FEWEST, MISSING, N_WORST, OTHERS, Labels, Measure, Pair, unusual
-from model_kit.rows import Entry
 from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES, TARGET
 
@@ -25,7 +25,7 @@ def measured(
     values: bool = True,
 ) -> Measure:
     measure = Measure(SPEC_OF_RIDES, target, typical, values=values)
-    entries = [Entry(record, number, record) for number, record in enumerate(records or [RIDE] * len(old), 1)]
+    entries = [InputRow(record, number, record) for number, record in enumerate(records or [RIDE] * len(old), 1)]
     measure.add([Pair(entry, entry) for entry in entries], old, new)
     return measure
 
@@ -79,7 +79,7 @@ def test_rows_are_counted_by_who_scores_them() -> None:
 
 def test_a_row_that_could_not_be_read_is_not_compared() -> None:
     measure = Measure(SPEC_OF_RIDES, TARGET, 10.0, values=True)
-    measure.add([Pair(Entry({}, 1, RIDE), Entry({}, 1, None, "no row"))], [1.0], [1.0])
+    measure.add([Pair(InputRow({}, 1, RIDE), InputRow({}, 1, None, "no row"))], [1.0], [1.0])
     assert measure.rows["only_old"] == 1
     assert measure.distribution(0.1) is None
     assert measure.by_field() == []

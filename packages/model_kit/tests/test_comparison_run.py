@@ -19,8 +19,8 @@ from model_kit.comparison.gate import read_gate
 from model_kit.comparison.run import Comparison, Data, compare
 from model_kit.comparison.scorer import Scorer
 from model_kit.comparison.sources import Package, find
-from model_kit.definition import Floors
 from model_kit.errors import DataError
+from model_kit.scoring.definition import Floors
 from model_kit.spec import Field, Learned, Level
 from model_kit.testing import FIELDS, LEARNED
 

@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_kit.blocks import Block
-from model_kit.bulk import Job, answerer
-from model_kit.bundle import SPEC, write_bundle
-from model_kit.details import NOTHING, Asked, answers
+from model_kit.batch.blocks import Block
+from model_kit.batch.bulk import Job, block_predictor
+from model_kit.batch.csv_files import CsvWriter, Dialect
+from model_kit.batch.details import NO_DETAILS, DetailOptions, iter_details
+from model_kit.batch.rows import InputRow
 from model_kit.errors import IntervalError
-from model_kit.prediction import Predictor
-from model_kit.rows import Entry
+from model_kit.scoring.bundle import SPEC, write_bundle
+from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Target
-from model_kit.tabular import CsvWriter, Dialect
 from model_kit.testing import GOLDEN_PREDICTION, SPEC_OF_RIDES, TARGET, load_rides, ride_files, write_ride_bundle
 
 INTERVALS = {"rows": 100, "levels": [0.5, 0.9, 0.95], "edges": [15.0], "widths": [[0.1, 0.2, 0.3], [0.2, 0.4, 0.6]]}
-ALL = Asked(0.9, 2, warnings=True)
+ALL = DetailOptions(0.9, 2, warnings=True)
 FAR = {"distance": 40.0, "passengers": 1, "zone": "B", "comfort": 2}
 FAR_FARE = float(np.exp(2.5 + 40 / 8 + 1 / 16 - 1 / 4 + 2 / 32))
 
 
-def entry(record: object, fault: str = "") -> Entry:
-    return Entry({}, 1, record, fault)
+def entry(record: object, fault: str = "") -> InputRow:
+    return InputRow({}, 1, record, fault)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def predict(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 
 def test_nothing_asked_for_is_prediction_and_error(predict: Predictor) -> None:
-    assert NOTHING.columns("prediction", TARGET) == {}
-    assert list(answers(predict, [entry(FAR), entry({})])) == [
+    assert NO_DETAILS.columns("prediction", TARGET) == {}
+    assert list(iter_details(predict, [entry(FAR), entry({})])) == [
         (pytest.approx(FAR_FARE), None),
         (None, "distance: Missing data for required field.; zone: Missing data for required field."),
     ]
@@ -68,7 +68,7 @@ def test_columns_are_named_and_in_order() -> None:
 
 def test_cells_are_the_range_the_reasons_and_the_warnings(predict: Predictor) -> None:
     names = ("prediction", "error", *ALL.columns("prediction", TARGET))
-    [cells] = answers(predict, [entry(FAR)], ALL)
+    [cells] = iter_details(predict, [entry(FAR)], ALL)
     found: dict[str, Any] = dict(zip(names, cells, strict=True))
     assert found["prediction"] == pytest.approx(FAR_FARE)
     assert found["prediction_low"] == pytest.approx(FAR_FARE * np.exp(-0.4))
@@ -85,14 +85,14 @@ def test_cells_are_the_range_the_reasons_and_the_warnings(predict: Predictor) ->
 
 
 def test_several_warnings_stand_in_one_cell(predict: Predictor) -> None:
-    [(*_, text)] = answers(predict, [entry({"distance": 40, "zone": "C"})], Asked(warnings=True))
+    [(*_, text)] = iter_details(predict, [entry({"distance": 40, "zone": "C"})], DetailOptions(warnings=True))
     assert isinstance(text, str)
     assert [part.partition(":")[0] for part in text.split(" | ")] == ["out_of_range", "imputed", "unseen_level"]
 
 
 def test_row_like_the_typical_one_has_no_reasons_and_no_warnings(predict: Predictor) -> None:
     typical = {"distance": 3.5, "passengers": 1, "zone": "A", "comfort": "2"}
-    [cells] = answers(predict, [entry(typical)], Asked(None, 1, warnings=True))
+    [cells] = iter_details(predict, [entry(typical)], DetailOptions(None, 1, warnings=True))
     assert cells[2] == pytest.approx(GOLDEN_PREDICTION)
     assert cells[3:] == (None, None, None, None, 0.0, 0.0, None)
 
@@ -100,7 +100,7 @@ def test_row_like_the_typical_one_has_no_reasons_and_no_warnings(predict: Predic
 def test_row_without_a_prediction_has_nothing_else_either(predict: Predictor) -> None:
     width = len(ALL.columns("", TARGET))
     faulty = [entry({"distance": "far", "zone": "A"}), entry(FAR, fault="torn")]
-    assert list(answers(predict, faulty, ALL)) == [
+    assert list(iter_details(predict, faulty, ALL)) == [
         (None, "distance: Not a valid number.", *(None,) * width),
         (None, "torn", *(None,) * width),
     ]
@@ -110,14 +110,14 @@ def test_value_of_a_group_names_the_others(tmp_path: Path) -> None:
     spec = replace(SPEC_OF_RIDES, together=(("distance", "passengers", "comfort"),))
     write_bundle(tmp_path / "bundle", ride_files() | {SPEC: spec.to_json().encode()})
     predict = Predictor(load_rides(tmp_path / "bundle"))
-    [cells] = answers(predict, [entry({"distance": 8.0, "zone": "A", "passengers": 2})], Asked(explain=1))
+    [cells] = iter_details(predict, [entry({"distance": 8.0, "zone": "A", "passengers": 2})], DetailOptions(explain=1))
     assert cells[3:5] == ("distance", "8 (passengers 2, comfort not given)")
 
 
 def test_model_without_intervals_says_so(tmp_path: Path) -> None:
     write_ride_bundle(tmp_path / "bundle")
     with pytest.raises(IntervalError, match="no calibrated intervals"):
-        list(answers(Predictor(load_rides(tmp_path / "bundle")), [], Asked(0.9)))
+        list(iter_details(Predictor(load_rides(tmp_path / "bundle")), [], DetailOptions(0.9)))
 
 
 @pytest.mark.parametrize("dialect", [Dialect(), Dialect(";", line_end="\r\n")])
@@ -133,7 +133,7 @@ def test_blocks_give_the_very_bytes_that_rows_give(predict: Predictor, dialect: 
     job = Job("x", "prediction", "error", columns, dialect, ALL)
     content = io.StringIO(newline="")
     csv.writer(content, delimiter=dialect.delimiter, lineterminator=dialect.line_end).writerows(rows)
-    part = answerer(predict, job)(Block(2, content.getvalue().encode()))
+    part = block_predictor(predict, job)(Block(2, content.getvalue().encode()))
     expected = io.StringIO(newline="")
     writer = CsvWriter(expected, ("drop",), dialect)
     for cells in rows:
@@ -145,7 +145,7 @@ def test_blocks_give_the_very_bytes_that_rows_give(predict: Predictor, dialect: 
             "comfort": full[3] or None,
         }
         fault = "" if len(cells) == len(columns) else "3 cells where the header has 5"
-        [added] = answers(predict, [entry(record, fault)], ALL)
+        [added] = iter_details(predict, [entry(record, fault)], ALL)
         writer.write(dict(enumerate([*full, *added])))  # type: ignore[arg-type]
     assert part.content.decode() == expected.getvalue().partition(dialect.line_end)[2]
     assert (part.scored, part.failed) == (2, 3)

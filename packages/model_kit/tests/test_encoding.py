@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from model_kit.encoding import FEW, Derivation, Encoded, FeatureMaker
+from model_kit.records.encoding import FEW, Derivation, Encoded, FeatureMaker
 from model_kit.spec import Row
 from model_kit.testing import SPEC_OF_RIDES, derive
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_kit import evaluation as module
-from model_kit.definition import Dataset, Floors
 from model_kit.errors import FloorError
-from model_kit.evaluation import cross_validate, fit, require_floors, score
+from model_kit.scoring.definition import Dataset, Floors
 from model_kit.spec import InputSpec
 from model_kit.testing import ride_definition
+from model_kit.training import evaluation as module
+from model_kit.training.evaluation import cross_validate, fit, require_floors, score
 from sklearn.linear_model import LinearRegression
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model_kit.encoding import Encoder
 from model_kit.errors import CannotExplainError
-from model_kit.explanation import (
+from model_kit.records.encoding import Encoder
+from model_kit.scoring.explanation import (
     EVALUATIONS,
     MAX_EXACT,
     MIN_PAIRS,
@@ -26,7 +26,7 @@ from model_kit.explanation import (
     n_pairs,
     sample_orders,
 )
-from model_kit.model import BundleModel
+from model_kit.scoring.model import BundleModel
 from model_kit.spec import Field, InputSpec, Target, fit_spec
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
 from numpy.typing import NDArray

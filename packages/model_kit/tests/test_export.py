@@ -5,17 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import pytest
-from model_kit import export as module
-from model_kit.definition import Dataset
-from model_kit.encoding import FeatureMaker, Features
 from model_kit.errors import BundleError, ExportError
-from model_kit.evaluation import Fitted, fit
-from model_kit.export import TARGET_OPSET, agreement, to_onnx
-from model_kit.folding_terms import Number, Terms
-from model_kit.generation import NEVER_SEEN
-from model_kit.model import Graph
+from model_kit.records.encoding import FeatureMaker, Features
+from model_kit.records.generation import NEVER_SEEN
+from model_kit.scoring.definition import Dataset
+from model_kit.scoring.model import Graph
 from model_kit.spec import Row
 from model_kit.testing import ride_definition
+from model_kit.training import export as module
+from model_kit.training.evaluation import Fitted, fit
+from model_kit.training.export import TARGET_OPSET, agreement, to_onnx
+from model_kit.training.folding.terms import Number, Terms
 from numpy.typing import NDArray
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.svm import SVR

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from model_kit import jsontext
-from model_kit.encoding import LARGEST, Encoder
-from model_kit.fastlane import FastLane
-from model_kit.generation import generate_rows
+from model_kit.records import json_text as jsontext
+from model_kit.records.encoding import LARGEST, Encoder
+from model_kit.records.fast_lane import FastLane
+from model_kit.records.generation import generate_rows
+from model_kit.records.validation import MAX_LEVEL_CODE, Validator
 from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES, any_json, any_records
-from model_kit.validation import MAX_LEVEL_CODE, Validator
 
 #: Every kind of field that there can be, next to those of the rides.
 SPEC = InputSpec(

@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 import pytest
 from model_kit.errors import CannotFoldError
-from model_kit.folding import fold, fold_regressor, fold_transformer
-from model_kit.folding_graph import to_graph
-from model_kit.folding_tables import LARGEST, TABLE_SIZE, cover
-from model_kit.folding_terms import Number, Terms
-from model_kit.model import Graph
+from model_kit.scoring.model import Graph
+from model_kit.training.folding.graph import to_graph
+from model_kit.training.folding.rules import fold, fold_regressor, fold_transformer
+from model_kit.training.folding.tables import LARGEST, TABLE_SIZE, cover
+from model_kit.training.folding.terms import Number, Terms
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyRegressor

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from model_kit.generation import NEVER_SEEN, generate_rows, golden_row
+from model_kit.records.generation import NEVER_SEEN, generate_rows, golden_row
+from model_kit.records.validation import Validator
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.testing import GOLDEN_ROW, LEARNED, SPEC_OF_RIDES, TARGET
-from model_kit.validation import Validator
 
 
 def test_generated_rows_are_valid_even_at_the_extremes() -> None:

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_kit.bundle import read_bundle
-from model_kit.definition import Dataset
-from model_kit.evaluation import Fitted, fit
-from model_kit.export import to_onnx
-from model_kit.generation import golden_row
-from model_kit.importance import N_ROWS, importance
+from model_kit.records.generation import golden_row
+from model_kit.scoring.bundle import read_bundle
+from model_kit.scoring.definition import Dataset
 from model_kit.testing import ride_definition
-from model_kit.training import train
+from model_kit.training.evaluation import Fitted, fit
+from model_kit.training.export import to_onnx
+from model_kit.training.importance import N_ROWS, importance
+from model_kit.training.train import train
 
 
 def learn(rides: Dataset, **changes: Any) -> tuple[Fitted, bytes]:

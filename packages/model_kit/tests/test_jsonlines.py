@@ -7,13 +7,13 @@ import json
 from datetime import date
 
 import pytest
-from model_kit import jsonlines
+from model_kit.batch import json_lines as jsonlines
+from model_kit.batch.json_lines import JsonLinesWriter, read_lines
+from model_kit.batch.rows import InputRow
 from model_kit.errors import DataError
-from model_kit.jsonlines import JsonLinesWriter, read_lines
-from model_kit.rows import Entry
 
 
-def entries(content: bytes) -> list[Entry]:
+def entries(content: bytes) -> list[InputRow]:
     return list(read_lines(io.BytesIO(content), "rides.jsonl"))
 
 
@@ -26,20 +26,20 @@ def written(*rows: dict[str, object]) -> str:
 
 def test_objects_are_rows_with_their_lines() -> None:
     assert entries(b'{"a": 1}\n\n  {"b": "\xc3\xa9"}\r\n{"c": null}') == [
-        Entry({"a": 1}, 1, {"a": 1}),
-        Entry({"b": "é"}, 3, {"b": "é"}),
-        Entry({"c": None}, 4, {"c": None}),
+        InputRow({"a": 1}, 1, {"a": 1}),
+        InputRow({"b": "é"}, 3, {"b": "é"}),
+        InputRow({"c": None}, 4, {"c": None}),
     ]
 
 
 def test_mark_at_the_beginning_is_passed_over() -> None:
-    assert entries(b'\xef\xbb\xbf{"a": 1}\n') == [Entry({"a": 1}, 1, {"a": 1})]
+    assert entries(b'\xef\xbb\xbf{"a": 1}\n') == [InputRow({"a": 1}, 1, {"a": 1})]
 
 
 @pytest.mark.parametrize("value", ["7", "[1, 2]", '"x"', "null", "true"])
 def test_line_that_is_no_object_keeps_its_place(value: str) -> None:
     [entry, after] = entries(f'{value}\n{{"a": 1}}\n'.encode())
-    assert entry == Entry({"input": json.loads(value)}, 1, json.loads(value))
+    assert entry == InputRow({"input": json.loads(value)}, 1, json.loads(value))
     assert after.number == 2
 
 
@@ -59,7 +59,7 @@ def test_line_that_cannot_be_read_keeps_its_place_with_the_reason(line: bytes, f
     [entry, after] = entries(line + b'\n{"a": 1}\n')
     assert (entry.number, entry.record, entry.fault) == (1, {}, fault)
     assert entry.original == {"input": line.decode(errors="replace")}
-    assert after == Entry({"a": 1}, 2, {"a": 1})
+    assert after == InputRow({"a": 1}, 2, {"a": 1})
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from model_kit.bundle import CARD, GOLDEN, SPEC, dump_json, read_bundle, write_bundle
 from model_kit.errors import BundleError, NotReadyError
-from model_kit.model import CHUNK, BundleModel, Graph
-from model_kit.protocol import Model
+from model_kit.scoring.bundle import CARD, GOLDEN, SPEC, dump_json, read_bundle, write_bundle
+from model_kit.scoring.model import CHUNK, BundleModel, Graph
+from model_kit.scoring.protocol import Model
 from model_kit.spec import Row
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, load_rides, ride_files
 

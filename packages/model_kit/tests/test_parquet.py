@@ -9,11 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from model_kit import parquet
+from model_kit.batch import parquet
+from model_kit.batch.parquet import ParquetRows, ParquetWriter
 from model_kit.errors import DataError, MissingLibraryError
-from model_kit.parquet import ParquetRows, ParquetWriter
+from model_kit.records.validation import Validator
 from model_kit.testing import SPEC_OF_RIDES
-from model_kit.validation import Validator
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pq = pytest.importorskip("pyarrow.parquet")

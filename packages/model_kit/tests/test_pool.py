@@ -13,9 +13,9 @@ from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
-from model_kit import pool
+from model_kit.batch import pool
+from model_kit.batch.pool import in_order, n_processors
 from model_kit.errors import DataError, WorkerError
-from model_kit.pool import in_order, n_processors
 from model_kit.testing import load_rides
 
 #: Tasks are Python expressions: what prepares is ``partial(eval)``.
@@ -137,7 +137,7 @@ def test_processes_end_when_the_one_that_asks_is_killed() -> None:
     program = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
         "from functools import partial\n"
-        "from model_kit.pool import in_order\n"
+        "from model_kit.batch.pool import in_order\n"
         "results = in_order(partial(partial, eval), iter(\"__import__('os').getpid()\" for _ in range(999)), 2)\n"
         "for result in results: print(result, flush=True)\n"
     )

@@ -4,8 +4,8 @@ import random
 
 import numpy as np
 import pytest
-from model_kit.model import BundleModel
-from model_kit.prediction import Predictor
+from model_kit.scoring.model import BundleModel
+from model_kit.scoring.predictor import Predictor
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
 
 

@@ -6,7 +6,7 @@ import io
 import os
 
 import pytest
-from model_kit.progress import Progress
+from model_kit.batch.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -18,8 +18,8 @@ class Terminal(io.StringIO):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that the clock shows, one after the other; the last for ever."""
     shown = [100.0]
-    monkeypatch.setattr("model_kit.progress.time.monotonic", lambda: shown.pop(0) if len(shown) > 1 else shown[0])
-    monkeypatch.setattr("model_kit.progress.shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
+    monkeypatch.setattr("model_kit.batch.progress.time.monotonic", lambda: shown.pop(0) if len(shown) > 1 else shown[0])
+    monkeypatch.setattr("model_kit.batch.progress.shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
     return shown
 
 
@@ -69,7 +69,7 @@ def test_drawings_are_apart(clock: list[float]) -> None:
 
 
 def test_line_never_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model_kit.progress.shutil.get_terminal_size", lambda: os.terminal_size((20, 24)))
+    monkeypatch.setattr("model_kit.batch.progress.shutil.get_terminal_size", lambda: os.terminal_size((20, 24)))
     stream = Terminal()
     Progress("Predicting", 400, stream).show(200, "1,000 rows")
     assert stream.getvalue() == "\r\x1b[KPredicting  50% [##"

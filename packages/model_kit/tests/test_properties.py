@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_kit.prediction import Predictor
+from model_kit.scoring.predictor import Predictor
 from model_kit.testing import (
     GOLDEN_PREDICTION,
     GOLDEN_ROW,

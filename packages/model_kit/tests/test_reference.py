@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_kit.reference import FEWEST, distribution, reference
 from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import TARGET
+from model_kit.training.reference import FEWEST, distribution, reference
 
 
 def refer(values: list[Any], kind: str = "number", bins: tuple[float, ...] = ()) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from model_kit.errors import SpecError
-from model_kit.model import BundleModel
-from model_kit.row_warnings import Contradiction, RowWarnings, check_contradictions, number
+from model_kit.records.row_warnings import Contradiction, RowWarnings, check_contradictions, number
+from model_kit.scoring.model import BundleModel
 from model_kit.spec import Field, InputSpec, Learned, Row
 from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES, TARGET
 

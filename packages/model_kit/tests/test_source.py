@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from model_kit.source import source_digest
+from model_kit.training.provenance import source_digest
 
 
 def test_digest_changes_with_code_and_names_and_with_nothing_else(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from model_kit import blocks
+from model_kit.batch import blocks
+from model_kit.batch.tables import STANDARD, format_of, name_of, reading, writing
 from model_kit.errors import DataError
-from model_kit.tables import STANDARD, format_of, name_of, reading, writing
 from model_kit.testing import SPEC_OF_RIDES
 
 RIDES = "distance,zone,note\n8,A,x\n,B,NA\n"

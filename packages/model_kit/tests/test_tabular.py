@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model_kit.batch.csv_files import CsvWriter, Dialect, parse_cell, parse_number, read_records, replacing
 from model_kit.errors import DataError
+from model_kit.records.validation import Validator
 from model_kit.spec import Field, Value
-from model_kit.tabular import CsvWriter, Dialect, parse_cell, parse_number, read_records, replacing
 from model_kit.testing import FIELDS, SPEC_OF_RIDES
-from model_kit.validation import Validator
 
 DISTANCE, PASSENGERS, ZONE, COMFORT = FIELDS
 HEADER = "distance,passengers,zone,comfort\n"

@@ -13,17 +13,17 @@ from typing import Any
 import model_kit
 import numpy as np
 import pytest
-from model_kit.bundle import read_bundle
-from model_kit.definition import Dataset, Floors
 from model_kit.errors import FloorError, IntervalError, SpecError
-from model_kit.evaluation import fit
-from model_kit.intervals import TOLD, Intervals
-from model_kit.reference import reference
-from model_kit.row_warnings import Contradiction
-from model_kit.source import source_digest
+from model_kit.records.row_warnings import Contradiction
+from model_kit.scoring.bundle import read_bundle
+from model_kit.scoring.definition import Dataset, Floors
+from model_kit.scoring.intervals import TOLD, Intervals
 from model_kit.spec import InputSpec
 from model_kit.testing import TARGET, load_rides, ride_definition
-from model_kit.training import git_commit, train
+from model_kit.training.evaluation import fit
+from model_kit.training.provenance import source_digest
+from model_kit.training.reference import reference
+from model_kit.training.train import git_commit, train
 from sklearn.svm import SVR
 
 SOURCE = Path(__file__).parent

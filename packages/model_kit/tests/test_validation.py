@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from model_kit.records.validation import Validated, Validator, in_words, schema_for
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES, TARGET
-from model_kit.validation import Validated, Validator, in_words, schema_for
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

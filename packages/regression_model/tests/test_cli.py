@@ -21,18 +21,21 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from model_kit import blocks, bulk
-from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, read_bundle, write_bundle
-from model_kit.definition import Dataset
+from model_kit.batch import blocks, bulk
+from model_kit.batch.csv_files import parse_cell
+from model_kit.cli import main as cli
 from model_kit.errors import BundleError, FloorError
-from model_kit.model import BundleModel
-from model_kit.prediction import Answer, Predictor
+from model_kit.scoring import frames as predict
+from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, read_bundle, write_bundle
+from model_kit.scoring.definition import Dataset
+from model_kit.scoring.model import BundleModel
+from model_kit.scoring.predictor import Answer, Predictor
 from model_kit.spec import fit_spec
-from model_kit.tabular import parse_cell
 from model_kit.testing import derive as derive_rides
 from model_kit.testing import load_rides, write_ride_bundle
+from model_kit.training import dataset
 from onnx import TensorProto, helper, numpy_helper
-from regression_model import cli, dataset, predict, sample, serving
+from regression_model import sample, serving
 from regression_model.derive import column_names, derive
 from regression_model.fields import FIELDS, TARGET
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model_kit.cli import compare
+from model_kit.cli import main as cli
 from model_kit.comparison import run
 from model_kit.comparison.sources import Package
 from model_kit.errors import BundleError
 from model_kit.testing import write_ride_bundle
-from regression_model import cli, compare
 
 GATE = Path(__file__).parents[3] / "gate.toml"
 REAL = {"name": "rides.csv", "sha256": "0" * 64, "rows": 100, "synthetic": False}

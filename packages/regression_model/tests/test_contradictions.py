@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from model_kit.row_warnings import RowWarnings, check_contradictions
-from regression_model import dataset
+from model_kit.records.row_warnings import RowWarnings, check_contradictions
+from model_kit.training import dataset
 from regression_model.contradictions import CONTRADICTIONS
 from regression_model.definition import DEFINITION
 from regression_model.fields import FIELDS

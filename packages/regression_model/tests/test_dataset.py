@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from model_kit.errors import DataError
-from regression_model import dataset, sample
+from model_kit.training import dataset
+from regression_model import sample
 from regression_model.fields import FIELDS
 
 AMES = Path(os.environ.get("AMES_DATA", Path(__file__).parents[4] / "shared" / "data" / "ames"))

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from model_kit.definition import Dataset
 from model_kit.errors import FloorError
-from model_kit.evaluation import cross_validate, require_floors
-from regression_model import dataset
+from model_kit.scoring.definition import Dataset
+from model_kit.training import dataset
+from model_kit.training.evaluation import cross_validate, require_floors
 from regression_model.definition import DEFINITION
 from regression_model.fields import NOT_CORE
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_kit.encoding import FEW, FeatureMaker
-from model_kit.generation import generate_rows
+from model_kit.records.encoding import FEW, FeatureMaker
+from model_kit.records.generation import generate_rows
 from model_kit.spec import UNSEEN, InputSpec, fit_spec
+from model_kit.training import dataset
 from numpy.typing import NDArray
-from regression_model import dataset
 from regression_model.derive import ABSENT, column_names, derive
 from regression_model.fields import FIELDS, TARGET
 

@@ -19,8 +19,11 @@ from urllib.error import URLError
 from urllib.request import Request
 
 import pytest
+from model_kit.cli import download
+from model_kit.cli import main as cli
 from model_kit.errors import DataError
-from regression_model import cli, dataset, download, sample, transfer
+from model_kit.training import dataset
+from regression_model import sample, transfer
 from regression_model.transfer import DownloadError, Transfer, shown
 
 AMES = Path(os.environ.get("AMES_DATA", Path(__file__).parents[4] / "shared" / "data" / "ames"))

@@ -13,12 +13,12 @@ import onnx
 import onnxruntime as rt
 import pandas as pd
 import pytest
-from model_kit.encoding import FeatureMaker
-from model_kit.folding import fold
-from model_kit.folding_graph import to_graph
-from model_kit.generation import generate_rows
-from model_kit.model import Graph
+from model_kit.records.encoding import FeatureMaker
+from model_kit.records.generation import generate_rows
+from model_kit.scoring.model import Graph
 from model_kit.spec import InputSpec, Row, fit_spec
+from model_kit.training.folding.graph import to_graph
+from model_kit.training.folding.rules import fold
 from numpy.typing import NDArray
 from regression_model.derive import column_names, derive
 from regression_model.estimator import keep_for_training, make_estimator, register_converters, register_folding

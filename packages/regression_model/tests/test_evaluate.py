@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_kit.tables import reading
+from model_kit.batch import evaluation as evaluate
+from model_kit.batch.tables import reading
+from model_kit.cli import main as cli
+from model_kit.scoring import frames as predict
 from model_kit.testing import derive, load_rides, write_ride_bundle
-from regression_model import cli, dataset, evaluate, predict, serving
+from model_kit.training import dataset
+from regression_model import serving
 
 AMES = Path(os.environ.get("AMES_DATA", Path(__file__).parents[4] / "shared" / "data" / "ames"))
 

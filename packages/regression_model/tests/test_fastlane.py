@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from model_kit import jsontext
-from model_kit.encoding import Encoder
-from model_kit.fastlane import FastLane
+from model_kit.records import json_text as jsontext
+from model_kit.records.encoding import Encoder
+from model_kit.records.fast_lane import FastLane
+from model_kit.records.validation import Validator
 from model_kit.spec import fit_spec
-from model_kit.validation import Validator
-from regression_model import dataset, sample
+from model_kit.training import dataset
+from regression_model import sample
 from regression_model.fields import FIELDS, TARGET
 
 AMES = Path(os.environ.get("AMES_DATA", Path(__file__).parents[4] / "shared" / "data" / "ames"))

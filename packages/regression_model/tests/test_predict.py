@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from model_kit.errors import DataError
+from model_kit.scoring import frames as predict
+from model_kit.scoring.frames import make_prediction
 from model_kit.testing import load_rides, write_ride_bundle
-from regression_model import predict, serving
-from regression_model.predict import make_prediction
+from regression_model import serving
 
 #: Fares by hand, see ``model_kit.testing``.
 SHORT = {"distance": 8, "passengers": 1, "zone": "A", "comfort": "2"}
@@ -129,7 +130,7 @@ def test_input_of_another_type_is_refused(data: Any) -> None:
         make_prediction(input_data=data)
 
 
-@pytest.mark.parametrize("module", ["regression_model.serving", "regression_model.predict", "regression_model.cli"])
+@pytest.mark.parametrize("module", ["regression_model.serving", "model_kit.scoring.frames", "model_kit.cli.main"])
 def test_serving_imports_neither_pandas_nor_scikit_learn(module: str) -> None:
     program = (
         f"import sys; sys.path[:] = {sys.path!r}; import {module}; "

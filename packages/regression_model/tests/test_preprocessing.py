@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime as rt
 import pytest
+from model_kit.training.estimators.converters import register_converters
+from model_kit.training.estimators.preprocessing import MedianImputer, RangeScaler
 from numpy.typing import NDArray
-from regression_model.converters import register_converters
-from regression_model.preprocessing import MedianImputer, RangeScaler
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.pipeline import make_pipeline

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from model_kit.training.estimators.quadratic import QuadraticSVR
 from numpy.typing import NDArray
-from regression_model.quadratic import QuadraticSVR
 from sklearn.base import clone
 from sklearn.svm import SVR
 

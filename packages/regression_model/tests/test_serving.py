@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from model_kit.bundle import read_bundle
 from model_kit.errors import BundleError
+from model_kit.scoring.bundle import read_bundle
 from model_kit.testing import write_ride_bundle
-from regression_model import dataset, serving, training
+from model_kit.training import dataset
+from regression_model import serving, training
 
 
 @pytest.fixture(scope="module")

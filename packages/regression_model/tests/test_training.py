@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_kit.bundle import SPEC, Bundle, read_bundle, write_bundle
 from model_kit.errors import BundleError
-from regression_model import dataset, serving
+from model_kit.scoring.bundle import SPEC, Bundle, read_bundle, write_bundle
+from model_kit.training import dataset
+from regression_model import serving
 from regression_model.fields import FIELDS
 
 
@@ -20,7 +21,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     made = [tmp_path_factory.mktemp("trained") / name for name in ("one", "two")]
     for seed, folder in enumerate(made):
         # Sets of strings have another order in each process; two fixed orders here.
-        code = "import sys; from regression_model.cli import main; sys.exit(main())"
+        code = "import sys; from model_kit.cli.main import main; sys.exit(main())"
         command = [sys.executable, "-c", code, "train", "--sample", "--no-cv", "--bundle", str(folder)]
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": str(seed)})
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_kit.prediction import Predictor
+from model_kit.scoring.predictor import Predictor
 from werkzeug.exceptions import NotFound, ServiceUnavailable
 
 from ml_api.models.registry import RETRY_AFTER, BrokenModelError, Registry, UnknownModelError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from flask import Blueprint, Response, request
-from model_kit.generation import generate_rows
+from model_kit.records.generation import generate_rows
 
 from ml_api import access
 from ml_api.controllers import lookup

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flask import Blueprint, Response, request
 from model_kit.errors import CannotExplainError, IntervalError
-from model_kit.prediction import Predictor
+from model_kit.scoring.predictor import Predictor
 from werkzeug.exceptions import BadRequest
 
 from ml_api import access, connection

@@ -12,8 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeAlias
 
 from model_kit.errors import ModelKitError
-from model_kit.prediction import Predictor
-from model_kit.protocol import ENTRY_POINT_GROUP, Model
+from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.protocol import ENTRY_POINT_GROUP, Model
 
 from ml_api.logs import LOGGER
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from model_kit.prediction import Predictor
+from model_kit.scoring.predictor import Predictor
 from model_kit.spec import RARE, Field, Learned, Value
 
 #: Levels of one category that are tried.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from model_kit.protocol import Model
+from model_kit.scoring.protocol import Model
 from model_kit.spec import InputSpec, Target
 
 from ml_api.views import words

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model_kit.protocol import Model
+from model_kit.scoring.protocol import Model
 from model_kit.spec import Field, InputSpec, Learned
 
 from ml_api.views import words

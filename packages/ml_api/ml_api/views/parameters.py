@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from model_kit.intervals import BEYOND, HIGHEST, LOWEST
+from model_kit.scoring.intervals import BEYOND, HIGHEST, LOWEST
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 

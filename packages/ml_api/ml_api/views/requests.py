@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from flask import Request
-from model_kit import jsontext
+from model_kit.records import json_text as jsontext
 from werkzeug.exceptions import (
     BadRequest,
     RequestEntityTooLarge,
@@ -65,7 +65,7 @@ def records(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
     """The records that ``body`` holds: the elements of its JSON array, or its one JSON object.
 
     Returns:
-        What :class:`~model_kit.prediction.Predictor` takes: each record as its value or as its JSON text.
+        What :class:`~model_kit.scoring.predictor.Predictor` takes: each record as its value or as its JSON text.
 
     Raises:
         RequestEntityTooLarge: it has more records or more values than allowed.

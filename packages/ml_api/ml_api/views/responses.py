@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import msgspec
 from flask import Response
-from model_kit.prediction import Answer, DetailedAnswer
-from model_kit.protocol import Model
+from model_kit.scoring.predictor import Answer, DetailedAnswer
+from model_kit.scoring.protocol import Model
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

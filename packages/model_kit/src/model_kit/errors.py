@@ -2,6 +2,7 @@
 
 ModelKitError
 ├── SpecError           a table of fields contradicts itself
+├── DefinitionError     a model package's definition cannot be used
 ├── DataError           a training or input file cannot be used
 ├── BundleError         a bundle is missing, damaged or of another format
 ├── MissingLibraryError something needs an optional library that is not installed
@@ -23,6 +24,10 @@ class ModelKitError(Exception):
 
 class SpecError(ModelKitError):
     """A table of fields, or the ``spec.json`` made from it, contradicts itself."""
+
+
+class DefinitionError(ModelKitError):
+    """A model package's definition cannot be used; the text names the model and what is wrong."""
 
 
 class DataError(ModelKitError):

@@ -17,16 +17,19 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model_kit.bulk import Answerer, Job, answerer
-from model_kit.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, write_bundle
-from model_kit.definition import Estimator, Floors, ModelDefinition
-from model_kit.encoding import Encoded
-from model_kit.model import BundleModel
-from model_kit.prediction import Predictor
+from model_kit.batch.bulk import BatchJob, BlockPredictor, block_predictor
+from model_kit.records.encoding import Encoded
+from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, write_bundle
+from model_kit.scoring.definition import Estimator, Floors, ModelDefinition
+from model_kit.scoring.model import BundleModel
+from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Field, InputSpec, Learned, Level, Target, Value
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
+
+#: Stated as a model package does.
+__version__ = "1.2.3"
 
 FIELDS = (
     Field("distance", "number", "Length of the ride", unit="km", required=True, minimum=0, group="Ride"),
@@ -121,14 +124,11 @@ def ride_definition(**changes: Any) -> ModelDefinition:
     """The model package of rides for the training harness, with a linear estimator; ``changes`` override it."""
     facts: dict[str, Any] = {
         "name": "rides",
-        "version": "1.2.3",
         "fields": FIELDS,
         "target": TARGET,
         "derive": derive,
-        "make_estimator": _linear_regression,
-        "keep_for_training": lambda rows, _: np.ones(len(rows), bool),
-        "repair": dict,
-        "register_converters": lambda: None,
+        "estimator": _linear_regression,
+        "package": "model_kit.testing",
         "floors": Floors(r2=0.5, rmse=0.5),
     }
     return ModelDefinition(**(facts | changes))
@@ -178,6 +178,6 @@ def load_rides(folder: Path, version: str = "1.2.3") -> BundleModel:
     return BundleModel.load(folder, derive, version)
 
 
-def rides_answerer(folder: Path, job: Job) -> Answerer:
+def rides_block_predictor(folder: Path, job: BatchJob) -> BlockPredictor:
     """What answers blocks with the bundle of rides in ``folder``; other processes find it by its name."""
-    return answerer(Predictor(load_rides(folder)), job)
+    return block_predictor(Predictor(load_rides(folder)), job)

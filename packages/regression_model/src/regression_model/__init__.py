@@ -1,3 +1,30 @@
-"""The house-price model: fields, training data, derived features, estimator, and a command to use it."""
+"""House prices from the 79 fields of a sale."""
+
+from __future__ import annotations
+
+from model_kit.scoring.definition import ModelDefinition
+
+from regression_model.contradictions import CONTRADICTIONS
+from regression_model.derive import derive
+from regression_model.fields import FIELDS, FLOORS, IDENTIFIER, NOT_CORE, TARGET, TOGETHER
+from regression_model.identities import repair
 
 __version__ = "0.1.0"
+
+DEFINITION = ModelDefinition(
+    "regression",
+    TARGET,
+    FIELDS,
+    "regression_model.estimator:make_estimator",
+    derive=derive,
+    keep_for_training="regression_model.estimator:keep_for_training",
+    repair=repair,
+    floors=FLOORS,
+    identifier=IDENTIFIER,
+    not_core=NOT_CORE,
+    together=TOGETHER,
+    contradictions=CONTRADICTIONS,
+    sample="regression_model.sample:SAMPLE",
+    openml_id=42165,
+)
+make_prediction = DEFINITION.make_prediction

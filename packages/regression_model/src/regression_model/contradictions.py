@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from model_kit.row_warnings import Contradiction, number
+from model_kit.records.row_warnings import Contradiction, number
 from model_kit.spec import Row
 
 #: Square feet by which parts may miss their sum: areas are written in whole ones.

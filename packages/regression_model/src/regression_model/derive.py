@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
-from model_kit.encoding import Derivation
+from model_kit.records.encoding import Derivation
 from model_kit.spec import UNSEEN
 from numpy.typing import NDArray
 

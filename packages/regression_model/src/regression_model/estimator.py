@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from model_kit.spec import InputSpec, Row
+from model_kit.training.estimators.preprocessing import MedianImputer, RangeScaler
+from model_kit.training.estimators.quadratic import QuadraticSVR
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingRegressor, VotingRegressor
@@ -20,12 +22,9 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
-from regression_model.converters import register_converters, register_folding
 from regression_model.derive import column_names
-from regression_model.preprocessing import MedianImputer, RangeScaler
-from regression_model.quadratic import QuadraticSVR
 
-__all__ = ["keep_for_training", "make_estimator", "register_converters", "register_folding"]
+__all__ = ["keep_for_training", "make_estimator"]
 
 # Measured on the real data, RepeatedKFold 10 x 2, seed 20240: RMSE of log price over all rows / over the core rows.
 #   the mean .1173 / .1046; the Lasso alone .1199 / .1080, the quadratic .1228 / .1083, the trees .1252 / .1159

@@ -21,17 +21,15 @@ import io
 import math
 import random
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from model_kit.tabular import replacing
+from model_kit.scoring.definition import Sample
 
 from regression_model.fields import FIELDS, IDENTIFIER, TARGET
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NAME: Final = "synthetic sample"
 N_ROWS: Final = 1460
 SEED: Final = 20240
 #: Identifiers of made-up houses; the real data's are below 10,000.
@@ -227,17 +225,6 @@ def csv_bytes(n_rows: int = N_ROWS, seed: int = SEED) -> bytes:
     for house in houses(n_rows, seed):
         writer.writerow("NA" if house[column] is None else house[column] for column in COLUMNS)
     return text.getvalue().encode()
-
-
-def write(path: Path, n_rows: int = N_ROWS, seed: int = SEED) -> None:
-    """Write the synthetic sample to ``path``, which is replaced only when it is complete.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    content = csv_bytes(n_rows, seed).decode()
-    with replacing(path) as file:
-        file.write(content)
 
 
 def is_synthetic(identifier: str) -> bool:
@@ -583,3 +570,10 @@ def _within(value: int, low: int, high: int) -> int:
 
 def _hundredth(value: float) -> int:
     return round(value / 100) * 100
+
+
+SAMPLE: Final = Sample(
+    csv=csv_bytes,
+    is_synthetic=is_synthetic,
+    notice="*** SYNTHETIC SAMPLE: made-up houses. These prices mean nothing for real ones. ***",
+)

@@ -7,7 +7,7 @@ from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
-from model_kit.protocol import Model
+from model_kit.scoring.protocol import Model
 
 from ml_api import __version__
 from ml_api.views import responses

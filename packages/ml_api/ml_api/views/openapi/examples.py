@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from model_kit.errors import IntervalError
-from model_kit.generation import generate_rows
-from model_kit.intervals import BEYOND, HIGHEST, LOWEST, Intervals
-from model_kit.prediction import Predictor
-from model_kit.protocol import Model
-from model_kit.validation import Validator
+from model_kit.records.generation import generate_rows
+from model_kit.records.validation import Validator
+from model_kit.scoring.intervals import BEYOND, HIGHEST, LOWEST, Intervals
+from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.protocol import Model
 from werkzeug.exceptions import InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from apispec import APISpec
-from model_kit.generation import generate_rows
-from model_kit.intervals import BEYOND, HIGHEST, LOWEST
-from model_kit.protocol import Model
+from model_kit.records.generation import generate_rows
+from model_kit.scoring.intervals import BEYOND, HIGHEST, LOWEST
+from model_kit.scoring.protocol import Model
 
 from ml_api.views import parameters, responses, schemas
 from ml_api.views.openapi import examples

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
+from model_kit.records.validation import MAX_LEVEL_CODE, JSONInteger, JSONNumber, LevelCode, schema_for
 from model_kit.spec import Field, InputSpec, Learned
-from model_kit.validation import MAX_LEVEL_CODE, JSONInteger, JSONNumber, LevelCode, schema_for
 
 from ml_api.views.openapi.parts import identifier
 

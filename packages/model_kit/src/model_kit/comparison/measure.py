@@ -16,9 +16,9 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from model_kit.batch.rows import InputRow
 from model_kit.comparison.scorer import Scorer
-from model_kit.generation import NEVER_SEEN
-from model_kit.rows import Entry
+from model_kit.records.generation import NEVER_SEEN
 from model_kit.spec import RARE, Field, InputSpec, Learned, Target
 
 #: Rows of the largest difference that are named.
@@ -41,8 +41,8 @@ _ROUNDS: Final = {1: (40, 5), BATCH: (15, 1)}
 class Pair:
     """One row of the table, as each of the two reads it."""
 
-    old: Entry
-    new: Entry
+    old: InputRow
+    new: InputRow
 
 
 @dataclass

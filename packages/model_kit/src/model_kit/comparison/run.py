@@ -12,16 +12,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_kit.batch.rows import InputRow
+from model_kit.batch.tables import Format, name_of, reading
 from model_kit.comparison.contract import additions, breaks
 from model_kit.comparison.gate import BREAKS, DATA_SHA256, FLOOR, METRIC, METRICS_REMOVED, Check, Gate, Name, settle
 from model_kit.comparison.measure import Measure, Pair, latency
 from model_kit.comparison.scorer import Scorer
-from model_kit.definition import Floors
 from model_kit.errors import DataError
-from model_kit.generation import generate_rows
-from model_kit.model import CHUNK
-from model_kit.rows import Entry
-from model_kit.tables import Format, name_of, reading
+from model_kit.records.generation import generate_rows
+from model_kit.scoring.definition import Floors
+from model_kit.scoring.model import CHUNK
 
 #: Of the JSON document, see ``docs/comparison.schema.json``.
 FORMAT: Final = 1
@@ -70,7 +70,7 @@ def compare(
     old: Scorer | None,
     new: Scorer,
     gate: Gate,
-    floors: Floors,
+    floors: Floors | None,
     data: Data,
     *,
     say: Callable[[int], None] = lambda _: None,
@@ -81,14 +81,14 @@ def compare(
         old: the model now live; ``None`` if there is none: then the floors alone judge.
         new: the candidate.
         gate: thresholds and reviewed entries.
-        floors: of the model package; no entry accepts less.
+        floors: of the model package, if it has any; no entry accepts less.
         data: what both score.
         say: told how many rows have been scored.
 
     Raises:
         DataError: the two are not versions of one model, the old one is damaged, or the table cannot be used.
     """
-    checks = _floor_checks(new, floors)
+    checks = _floor_checks(new, floors) if floors else []
     notes = _notes(old, new)
     sides: dict[str, Any] = {"old": old and _side(old), "new": _side(new)}
     found: dict[str, Any] = dict.fromkeys(("data", "differences", "latency", "metrics", "contract"))
@@ -155,7 +155,7 @@ def _pairs(old: Scorer, new: Scorer, data: Data) -> Generator[Iterator[Pair]]:
     """The rows, each as the two models' specs read it; what is made is the same for both."""
     if data.path is None:
         rows = generate_rows(new.spec, N_GENERATED, seed=SEED)
-        entries = (Entry(row, number, row) for number, row in enumerate(rows, 1))
+        entries = (InputRow(row, number, row) for number, row in enumerate(rows, 1))
         yield (Pair(entry, entry) for entry in entries)
         return
     with reading(data.path, new.spec, data.format) as after, reading(data.path, old.spec, data.format) as before:

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import sys
+from operator import attrgetter
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -30,9 +31,7 @@ def main() -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
         return
-    from model_kit.prediction import Predictor  # noqa: PLC0415 - that of the paths above
-
-    predictor = Predictor(model)
+    predictor = _predictor_class()(model)
     answers.write(json.dumps(_described(model)) + "\n")
     answers.flush()
     kept: list[Any] = []
@@ -53,7 +52,15 @@ def _load(job: dict[str, Any]) -> Any:
     own = [Path(path).resolve() for path in job["paths"]]
     if own and not any(Path(module.__file__ or "").resolve().is_relative_to(path) for path in own):
         raise ImportError(f"{module_name} is not the wheel's own but {module.__file__}")
-    return getattr(module, function)(*(Path(argument) for argument in job["arguments"]))
+    return attrgetter(function)(module)(*(Path(argument) for argument in job["arguments"]))
+
+
+def _predictor_class() -> Any:
+    """``Predictor`` of the model kit on the path; before 0.2 it was in another module."""
+    try:
+        return importlib.import_module("model_kit.scoring.predictor").Predictor
+    except ModuleNotFoundError:
+        return importlib.import_module("model_kit.prediction").Predictor
 
 
 def _described(model: Any) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Files: tables in and out, whatever their size."""

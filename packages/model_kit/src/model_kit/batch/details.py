@@ -1,0 +1,111 @@
+"""What a table gets beside each prediction where it is asked for, as plain columns: range, reasons, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from model_kit.batch.rows import Added, InputRow
+from model_kit.records.row_warnings import RowWarning, number
+from model_kit.records.validation import in_words
+from model_kit.scoring.explanation import Contribution, Explanation
+from model_kit.scoring.predictor import Predictor
+from model_kit.spec import Target
+
+#: What an added column has for a row.
+Cell: TypeAlias = "float | str | None"
+
+#: What stands between two warnings; neither codes nor words have it.
+BETWEEN: Final = " | "
+
+
+class DetailOptions(NamedTuple):
+    """What is asked for beside predictions.
+
+    Attributes:
+        interval: level of the range; ``None`` for none.
+        explain: how many contributions; ``None`` for none.
+        warnings: whether there are to be warnings.
+    """
+
+    interval: float | None = None
+    explain: int | None = None
+    warnings: bool = False
+
+    def columns(self, prediction: str, target: Target) -> Added:
+        """The columns, in order; nothing if nothing is asked for.
+
+        Args:
+            prediction: what the column of predictions is called, which those of the range are named after.
+            target: a contribution in per cent makes sense only where its scale is the log.
+        """
+        columns: Added = {}
+        if self.interval is not None:
+            columns |= {f"{prediction}_low": "number", f"{prediction}_high": "number"}
+        if self.explain is not None:
+            sizes = _sizes(target)
+            columns["explain_baseline"] = "number"
+            for place in range(1, self.explain + 1):
+                columns |= {f"explain_{place}_field": "text", f"explain_{place}_value": "text"}
+                columns |= {f"explain_{place}_{size}": "number" for size in sizes}
+            columns |= {f"explain_rest_{size}": "number" for size in sizes}
+        if self.warnings:
+            columns["warnings"] = "text"
+        return columns
+
+
+NO_DETAILS: Final = DetailOptions()
+
+
+def iter_details(
+    ask: Predictor, entries: Sequence[InputRow], options: DetailOptions = NO_DETAILS
+) -> Iterator[tuple[Cell, ...]]:
+    """Of each entry the prediction, the reason in words where there is none, and the cells of ``options.columns``."""
+    answer = ask.detailed([entry.record for entry in entries], **options._asdict())
+    sizes = _sizes(ask.model.spec.target)
+    n_cells = len(options.columns("", ask.model.spec.target))
+    for position, (entry, prediction) in enumerate(zip(entries, answer.predictions, strict=True)):
+        error = entry.fault or in_words(answer.errors.get(position, {}))
+        if error:
+            yield None, error, *(None,) * n_cells
+            continue
+        cells: list[Cell] = [prediction, None]
+        if answer.intervals is not None:
+            cells += answer.intervals[position] or ()
+        if options.explain is not None and answer.explanations is not None:
+            cells += _explained(answer.explanations[position], options.explain, sizes)
+        if answer.warnings is not None:
+            cells.append(_worded(answer.warnings[position] or []))
+        yield tuple(cells)
+
+
+def _sizes(target: Target) -> tuple[str, ...]:
+    return ("percent", "amount") if target.scale == "log" else ("amount",)
+
+
+def _explained(explanation: Explanation | None, n_asked: int, sizes: Sequence[str]) -> list[Cell]:
+    n_each = 2 + len(sizes)
+    if explanation is None:
+        return [None] * (1 + n_each * n_asked + len(sizes))
+    cells: list[Cell] = [explanation.baseline.prediction]
+    for one in explanation.contributions:
+        cells += [one.field, _sent(one), *(getattr(one, size) for size in sizes)]
+    cells += [None] * (n_each * (n_asked - len(explanation.contributions)))
+    return cells + [getattr(explanation.rest, size) for size in sizes]
+
+
+def _sent(one: Contribution) -> str | None:
+    """What was sent, in words: "856", or with the rest of a group "1710 (1stFlrSF 856, 2ndFlrSF 854)"."""
+    value = _value(one.value)
+    if one.together is None:
+        return value
+    others = ", ".join(f"{name} {_value(other) or 'not given'}" for name, other in one.together.items())
+    return f"{value or 'not given'} ({others})"
+
+
+def _value(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else number(value)
+
+
+def _worded(warnings: Sequence[RowWarning]) -> str | None:
+    return BETWEEN.join(f"{warning['code']}: {warning['message']}" for warning in warnings) or None

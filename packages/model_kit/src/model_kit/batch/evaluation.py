@@ -1,0 +1,332 @@
+"""How well a trained model predicts labelled rows: overall, core, by target and by group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+
+from model_kit.batch.progress import Progress
+from model_kit.batch.rows import InputRow
+from model_kit.batch.tables import Table
+from model_kit.errors import DataError, IntervalError
+from model_kit.records.text import is_null, parse_number
+from model_kit.records.validation import in_words
+from model_kit.scoring.assessment import Assessment, Group, Scores, assess
+from model_kit.scoring.definition import ModelDefinition
+from model_kit.scoring.intervals import Intervals, coverage
+from model_kit.scoring.model import CHUNK, BundleModel
+from model_kit.scoring.predictor import Predictor
+from model_kit.spec import InputSpec, Target
+
+MISSING: Final = "(missing)"
+#: A number that takes more values than this is grouped by the bins that training learned.
+MOST_VALUES: Final = 12
+#: Groups that the table shows; JSON has all.
+SHOWN: Final = 40
+#: What coverages are called, in the order in which they are shown.
+COVERAGES: Final[Mapping[str, str]] = {
+    "file": "this file, thirds by predicted price",
+    "cross_validated": "training data, cross-validated (from the model's card)",
+    "nested": "this file as training data, nested cross-validation",
+}
+#: Rows without a score that are named.
+NAMED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A row that could not be scored.
+
+    Attributes:
+        number: its line, or its place in a file without lines.
+        identifier: its identifier; empty if it has none.
+        reason: what is wrong with it.
+    """
+
+    number: int
+    identifier: str
+    reason: str
+
+
+@dataclass
+class Scored:
+    """What became of the rows of a file.
+
+    Attributes:
+        truth, predicted: targets of the rows that were scored, in order.
+        core: which of them count for the core.
+        labels: field -> the group of each of them.
+        failures: the other rows.
+    """
+
+    truth: list[float] = field(default_factory=list)
+    predicted: list[float] = field(default_factory=list)
+    core: list[bool] = field(default_factory=list)
+    labels: dict[str, list[Any]] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    def assess(self, spec: InputSpec) -> Assessment:
+        """The errors; at least one row must have been scored."""
+        by = {name: _named(name, values, spec) for name, values in self.labels.items()}
+        truth, predicted = np.array(self.truth), np.array(self.predicted)
+        return assess(truth, predicted, spec.target, core=np.array(self.core), by=by)
+
+
+def score(table: Table, definition: ModelDefinition, model: BundleModel, by: Sequence[str]) -> Scored:
+    """Score every row of a table that has the target.
+
+    Args:
+        table: its rows hold the target, in its unit.
+        definition: names the identifier and the rows that are not core.
+        model: what scores them.
+        by: columns to group by.
+
+    Raises:
+        DataError: it lacks the target or a column to group by, or no row can be scored.
+    """
+    target = model.spec.target
+    if table.columns is not None:
+        if target.name not in table.columns:
+            raise DataError(f"{table.name}: lacks the column {target.name}, which predictions are compared with")
+        absent = [name for name in by if name not in table.columns]
+        if absent:
+            raise DataError(f"{table.name}: lacks the column {', '.join(absent)} to group by")
+    predictor = Predictor(model)
+    scored = Scored(labels={name: [] for name in by})
+    with Progress("Scoring", table.total) as progress:
+        while chunk := list(islice(table.entries, CHUNK)):
+            _score(chunk, definition, predictor, scored)
+            progress.show(table.position(), f"{len(scored.truth) + len(scored.failures):,} rows")
+    if not scored.truth:
+        reason = f"; the first, {_place(scored.failures[0])}" if scored.failures else ""
+        raise DataError(f"{table.name}: no row could be scored{reason}")
+    return scored
+
+
+def _score(chunk: Sequence[InputRow], definition: ModelDefinition, predictor: Predictor, scored: Scored) -> None:
+    answer = predictor([entry.record for entry in chunk])
+    target = predictor.model.spec.target
+    for position, (entry, prediction) in enumerate(zip(chunk, answer.predictions, strict=True)):
+        identifier = _identifier(entry.original.get(definition.identifier or ""))
+        truth = _truth(entry.original.get(target.name), target)
+        faults = [entry.fault] if entry.fault else [in_words(answer.errors.get(position, {}))]
+        if isinstance(truth, str) and not entry.fault:
+            faults.append(f"{target.name}: {truth}")
+        if prediction is None or isinstance(truth, str):
+            reason = "; ".join(fault for fault in faults if fault)
+            scored.failures.append(Failure(entry.number, identifier, reason))
+            continue
+        scored.truth.append(truth)
+        scored.predicted.append(prediction)
+        scored.core.append(identifier not in definition.not_core)
+        for name, labels in scored.labels.items():
+            record = entry.record if isinstance(entry.record, Mapping) else {}
+            labels.append(record[name] if name in record else entry.original.get(name))
+
+
+def _truth(value: object, target: Target) -> float | str:
+    """The target's value, or what is wrong with it."""
+    number = value if _is_missing(value) or not isinstance(value, str) else parse_number(value)
+    if (
+        number is None
+        or (isinstance(value, str) and is_null(value))
+        or (isinstance(number, float) and math.isnan(number))
+    ):
+        return "missing."
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        return "Not a finite number."
+    return float(number) if number > 0 or target.scale == "identity" else "Must be greater than 0."
+
+
+def _is_missing(value: object) -> bool:
+    if isinstance(value, str):
+        return is_null(value)
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _identifier(value: object) -> str:
+    """An identifier as text; 524.0 is 524."""
+    number = parse_number(value) if isinstance(value, str) else value
+    if isinstance(number, float) and number.is_integer():
+        return str(int(number))
+    return "" if value is None else str(value).strip()
+
+
+def _named(name: str, values: Sequence[Any], spec: InputSpec) -> list[str]:
+    """The name of each row's group; a number of many values is cut into the bins that training learned."""
+    bins = spec.learned[name].bins if name in spec.learned else ()
+    numbers = {value for value in values if isinstance(value, int | float) and not isinstance(value, bool)}
+    if bins and len(numbers) > MOST_VALUES:
+        return [_bin(value, bins) if value in numbers else _label(value) for value in values]
+    return [_label(value) for value in values]
+
+
+def _bin(value: float, bins: Sequence[float]) -> str:
+    edge = int(np.searchsorted(bins, value))
+    if edge == 0:
+        return f"up to {bins[0]:g}"
+    return f"above {bins[-1]:g}" if edge == len(bins) else f"{bins[edge - 1]:g} to {bins[edge]:g}"
+
+
+def _label(value: object) -> str:
+    if _is_missing(value):
+        return MISSING
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _place(failure: Failure) -> str:
+    identifier = f" ({failure.identifier})" if failure.identifier else ""
+    return f"row at line {failure.number}{identifier}: {failure.reason}"
+
+
+def covered(scored: Scored, model: BundleModel, nested: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How often the truth lies within the model's ranges, see :func:`model_kit.scoring.intervals.coverage`.
+
+    Args:
+        scored: the rows of a file.
+        model: gives the ranges.
+        nested: what nested cross-validation found, if it was asked for.
+
+    Returns:
+        ``file``: of these rows; ``cross_validated``: of those that it was trained on, as its card has it; ``nested``.
+        ``None`` for what there is not.
+    """
+    predicted = np.array(scored.predicted)
+    try:
+        ranges = Intervals.from_card(model.card, model.spec.target).told(predicted)
+        of_file = coverage(np.array(scored.truth), predicted, ranges)
+    except IntervalError:
+        of_file = None
+    return {"file": of_file, "cross_validated": model.card.get("coverage"), "nested": nested}
+
+
+def document(
+    scored: Scored,
+    assessment: Assessment,
+    definition: ModelDefinition,
+    model: BundleModel,
+    name: str,
+    sha256: str | None,
+    ranges: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything as JSON has it."""
+    target = model.spec.target
+    return {
+        "model": {
+            "name": model.card["model"],
+            "version": model.version,
+            "artifact_sha256": model.lineage["artifact_sha256"],
+            "trained_on": model.card["data"],
+            "cross_validated": model.card["metrics"],
+        },
+        "data": {
+            "name": name,
+            "sha256": sha256,
+            "rows": len(scored.truth) + len(scored.failures),
+            "scored": len(scored.truth),
+            "failed": len(scored.failures),
+            "trained_on_this": sha256 is not None and sha256 == model.card["data"]["sha256"],
+        },
+        "target": {"name": target.name, "unit": target.unit, "scale": target.scale},
+        "left_out_of_core": sorted(definition.not_core),
+        **assessment.to_dict(),
+        "coverage": ranges,
+        "failures": [
+            {"number": failure.number, "id": failure.identifier or None, "reason": failure.reason}
+            for failure in scored.failures
+        ],
+    }
+
+
+def coverage_table(ranges: Mapping[str, Any]) -> str:
+    """How often ranges hold the truth, as people read it; empty if there are none."""
+    lines: list[tuple[str, ...]] = []
+    for part, title in COVERAGES.items():
+        if ranges[part]:
+            lines += [(), (title,)]
+            lines += [_coverage_cells(level) for level in ranges[part]["levels"]]
+    if not lines:
+        return ""
+    heading = ("range", "within", "low third", "middle", "high", "mean width")
+    return "\n" + "\n".join(_laid_out([heading, *lines[1:]])) + "\n"
+
+
+def _coverage_cells(told: Mapping[str, Any]) -> tuple[str, ...]:
+    shares = ["" if share is None else f"{share:.1%}" for share in (told["overall"], *told["thirds"])]
+    width = told["relative_width"]
+    return (f"  {told['level']:.0%}", *shares, "" if width is None else f"{width:.1%}")
+
+
+def table(scored: Scored, assessment: Assessment, definition: ModelDefinition) -> str:
+    """The scores as people read them."""
+    target = definition.target
+    log = target.scale == "log"
+    lines: list[tuple[str, ...]] = [
+        (
+            "",
+            "rows",
+            "RMSE (log)" if log else "RMSE",
+            "R2",
+            ", ".join(filter(None, ("MAE", target.unit))),
+            "median error",
+            "bias",
+        )
+    ]
+    lines.append(("all", *_cells(assessment.overall, log)))
+    if assessment.core and definition.not_core:
+        lines.append(
+            (
+                f"core (without {definition.identifier} {', '.join(sorted(definition.not_core))})",
+                *_cells(assessment.core, log),
+            )
+        )
+    lines += _section(f"by {target.name}, thirds", assessment.thirds, log)
+    for name, groups in assessment.by.items():
+        lines += _section(f"by {name}, the largest error first", groups[:SHOWN], log)
+        if len(groups) > SHOWN:
+            lines.append((f"  and {len(groups) - SHOWN:,} more: --json",))
+    text = "\n".join(_laid_out(lines))
+    if any(group.few for groups in (assessment.thirds, *assessment.by.values()) for group in groups):
+        text += "\n* few rows: says little"
+    for failure in scored.failures[:NAMED]:
+        text += f"\nnot scored, {_place(failure)}"
+    if len(scored.failures) > NAMED:
+        text += f"\nnot scored: {len(scored.failures) - NAMED:,} more: --json"
+    return f"{text}\n"
+
+
+def _section(title: str, groups: Sequence[Group], log: bool) -> Iterator[tuple[str, ...]]:
+    yield ()
+    yield (title,)
+    for group in groups:
+        yield (f"  {group.name}{' *' if group.few else ''}", *_cells(group.scores, log))
+
+
+def _cells(scores: Scores, log: bool) -> tuple[str, ...]:
+    return (
+        f"{scores.n:,}",
+        f"{scores.rmse:.4f}" if log else f"{scores.rmse:,.2f}",
+        "" if scores.r2 is None else f"{scores.r2:.3f}",
+        format_amount(scores.mae),
+        "" if scores.relative is None else f"{scores.relative:.1%}",
+        f"{math.expm1(scores.bias):+.1%}" if log else f"{scores.bias:+,.2f}",
+    )
+
+
+def format_amount(value: float) -> str:
+    """A number in the target's unit with at least four significant digits: 13,349 or 0.04712."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _laid_out(lines: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """The first column to the left, numbers to the right; a line of one cell is a title."""
+    full = [line for line in lines if len(line) > 1]
+    widths = [max(len(line[column]) for line in full) for column in range(len(full[0]))]
+    for line in lines:
+        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=False)]
+        yield "  ".join([line[0].ljust(widths[0]), *cells[1:]] if line else []).rstrip()

@@ -1,0 +1,135 @@
+"""What several commands share: exit statuses, arguments' types, signals, lists of facts."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from model_kit.batch.evaluation import format_amount
+from model_kit.errors import ModelKitError
+from model_kit.scoring.definition import ModelDefinition, Sample
+from model_kit.scoring.model import BundleModel
+from model_kit.spec import Target
+
+OK: Final = 0
+FAILED: Final = 1
+UNUSABLE: Final = 2
+#: What shells report for a process ended by Ctrl-C.
+INTERRUPTED: Final = 130
+
+
+class EndedBySignal(BaseException):
+    """A signal asks this process to end; like Ctrl-C it passes through handlers of errors.
+
+    Attributes:
+        signal: which.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    raise EndedBySignal(number)
+
+
+@contextmanager
+def ending_cleanly() -> Generator[None, None, None]:
+    """Signals that end a process end it as Ctrl-C does: no half file, no process left behind."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # Python handles signals in the main thread; and one that is ignored (nohup) stays ignored.
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def report(text: str) -> None:
+    """Print a line for people, beside the output."""
+    sys.stderr.write(f"{text}\n")
+
+
+def model_of(arguments: argparse.Namespace) -> BundleModel:
+    """The model that is meant, with the bundle of ``--bundle`` or its own."""
+    definition: ModelDefinition = arguments.definition
+    return definition.load_bundle(arguments.bundle) if arguments.bundle else definition.load()
+
+
+def add_bundle_argument(command: argparse.ArgumentParser) -> None:
+    """Add ``--bundle``."""
+    command.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="another trained model (default: the package's own)"
+    )
+
+
+def synthetic_notice(definition: ModelDefinition) -> str:
+    """What is said of predictions of a model that was trained on synthetic data."""
+    sample: Sample | None = definition.resolve("sample")
+    return sample.notice if sample else "*** TRAINED ON SYNTHETIC DATA: predictions mean nothing. ***"
+
+
+def needing_training(function: Callable[[], Any]) -> Any:
+    """Call a function that imports what only training needs.
+
+    Raises:
+        ModelKitError: a library is missing; the text says how to install it.
+    """
+    try:
+        return function()
+    except ModuleNotFoundError as error:
+        raise ModelKitError(f'needs {error.name}, which is not installed: pip install "model-kit[train]"') from error
+
+
+def data_facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a model was trained on."""
+    found = card["data"]
+    return [("data", f"{found['name']}, {found['rows']} rows"), ("data sha256", found["sha256"])]
+
+
+def score_facts(card: Mapping[str, Any], target: Target) -> list[tuple[str, str]]:
+    """A model's cross-validated scores."""
+    if not card["metrics"]:
+        return [("scores", "not evaluated")]
+    of = f"{'log ' if target.scale == 'log' else ''}{target.name}"
+    labels = {
+        "rmse": f"RMSE of {of}",
+        "rmse_core": f"RMSE of {of}, core rows",
+        "r2": f"R2 of {of}",
+        "mae": ", ".join(filter(None, ("MAE", target.unit))),
+    }
+    return [
+        (labels.get(name, name), format_amount(value) if name == "mae" or target.scale != "log" else f"{value:.4f}")
+        for name, value in card["metrics"].items()
+    ]
+
+
+def facts(lines: Sequence[tuple[str, str]]) -> str:
+    """Labels and values in two columns."""
+    width = max(len(label) for label, _ in lines)
+    return "".join(f"{label:<{width}}  {value}\n" for label, value in lines)
+
+
+def whole_number(lowest: int, highest: int, what: str) -> Callable[[str], int]:
+    """The type of an argument that is a whole number within bounds."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(f"from {lowest} to {highest} {what}")
+        return number
+
+    parse.__name__ = "number"
+    return parse

@@ -1,0 +1,149 @@
+"""The command ``compare``: what changes from one version of the model to the next, and whether it may."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from model_kit.batch.csv_files import replacing
+from model_kit.batch.progress import Progress
+from model_kit.batch.tables import FORMATS, STANDARD, format_of, name_of
+from model_kit.comparison import html, text
+from model_kit.comparison.gate import read_gate
+from model_kit.comparison.run import Comparison, Data, compare
+from model_kit.comparison.scorer import Scorer
+from model_kit.comparison.sources import Package, Source, find, with_kit, with_own_kit
+from model_kit.errors import DataError, MissingLibraryError
+from model_kit.scoring.definition import ModelDefinition, find_entry_point
+
+PASSED: Final = 0
+BEYOND: Final = 1
+#: Thresholds and reviewed entries, in the folder where the command runs: the top of the repository.
+GATE: Final = Path("gate.toml")
+
+EXAMPLES: Final = """\
+examples:
+  {program} compare latest path/to/bundle            the newest release on the index with what was trained now
+  {program} compare 1.1.0 1.2.0                   two versions on the index
+  {program} compare old.whl new.whl --data sold.csv --html report.html
+  {program} compare latest new.whl --json | jq .checks
+
+OLD and NEW are each a wheel file, a version on the private index ("1.2.0" or "latest",
+the newest release), or a bundle folder. The index is that of PACKAGE_INDEX_URL, PACKAGE_INDEX_USER and
+PACKAGE_INDEX_TOKEN. A wheel is scored by its own code, in a process of its own; a bundle folder has none and is scored
+by the installed code. Both score the same rows: those of --data, whatever predict reads, or 5,000 made from NEW's spec.
+
+Thresholds and reviewed changes are in gate.toml. More: docs/comparison.md
+
+exit status: 0 nothing is beyond its threshold; 1 something is; 2 the input or the thresholds are unusable
+"""
+
+
+def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
+    """Add the command."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "compare",
+        help="compare two versions of the model, and judge what changes",
+        epilog=EXAMPLES.format(program=program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("old", metavar="OLD", help="what is live: wheel, version, latest or bundle folder")
+    command.add_argument("new", metavar="NEW", help="what shall be live: the same")
+    command.add_argument(
+        "--data", metavar="FILE", help="rows to score, - for standard input (default: 5,000 made rows)"
+    )
+    command.add_argument("--format", choices=FORMATS, help="of the data (default: by its name, else csv)")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.add_argument("--json-to", type=Path, metavar="FILE", help="write the JSON to a file as well")
+    command.add_argument("--html", type=Path, metavar="FILE", help="write a report to a file as well")
+    command.add_argument(
+        "--gate", type=Path, default=GATE, metavar="FILE", help="the thresholds (default: %(default)s)"
+    )
+    for side in ("old", "new"):
+        command.add_argument(
+            f"--{side}-kit",
+            metavar="KIT",
+            help=f"wheel or version of model-kit for {side.upper()} (default: the one that it was trained with)",
+        )
+    command.set_defaults(run=run)
+    return command
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare, show, judge; returns the exit status.
+
+    Raises:
+        DataError: OLD, NEW, the data or the thresholds are unusable, or a report cannot be written.
+    """
+    try:
+        comparison = _compare(arguments)
+        _write(comparison, arguments)
+    except MissingLibraryError as error:
+        # 1 would say that something is beyond its threshold.
+        raise DataError(f'{error}: pip install "model-kit[parquet]"') from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DataError(f"{error.filename or 'output'}: {error.strerror}") from error
+    return PASSED if comparison.passed else BEYOND
+
+
+def _compare(arguments: argparse.Namespace) -> Comparison:
+    definition: ModelDefinition = arguments.definition
+    # A bundle folder has no code of its own: the installed definition loads it.
+    loader = find_entry_point(definition.name).value.removesuffix(".load") + ".load_bundle"
+    package = Package(definition.distribution, loader)
+    gate = read_gate(arguments.gate)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
+        old = _found(arguments.old, arguments.old_kit, package, folder / "old")
+        new = _found(arguments.new, arguments.new_kit, package, folder / "new")
+        if new is None:
+            raise DataError("there is no release on the index that could be the new model")
+        before = stack.enter_context(Scorer(old)) if old else None
+        after = stack.enter_context(Scorer(new))
+        data = _data(arguments, folder)
+        with Progress("Comparing", None) as progress:
+            return compare(
+                before, after, gate, definition.floors, data, say=lambda done: progress.show(done, f"{done:,} rows")
+            )
+
+
+def _found(named: str, kit: str | None, package: Package, folder: Path) -> Source | None:
+    source = find(named, package, folder / "model", os.environ)
+    if source is None:
+        return None
+    kits = folder / "kit"
+    return with_kit(source, kit, kits, os.environ) if kit else with_own_kit(source, kits, os.environ)
+
+
+def _data(arguments: argparse.Namespace, folder: Path) -> Data:
+    """What to score; what can be read only once is kept, as both models read it."""
+    path = arguments.data
+    if path is None:
+        return Data()
+    as_format, name = arguments.format or format_of(path), name_of(path)
+    if path != STANDARD and not Path(path).is_fifo():
+        return Data(path, name, as_format)
+    kept = folder / "data"
+    with sys.stdin.buffer if path == STANDARD else Path(path).open("rb") as source, kept.open("wb") as file:
+        shutil.copyfileobj(source, file)
+    return Data(str(kept), name, as_format)
+
+
+def _write(comparison: Comparison, arguments: argparse.Namespace) -> None:
+    as_json = json.dumps(comparison.document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if arguments.json_to:
+        with replacing(arguments.json_to) as file:
+            file.write(as_json)
+    if arguments.html:
+        with replacing(arguments.html) as file:
+            file.write(html.page(comparison))
+    sys.stdout.write(as_json if arguments.json else text.table(comparison.document))

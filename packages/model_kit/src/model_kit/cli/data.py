@@ -1,0 +1,135 @@
+"""The command ``data``: the training file from OpenML, a URL or a path, checked before it replaces another."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import urlopen
+
+from model_kit.batch.csv_files import replacing_binary
+from model_kit.cli.common import OK, needing_training, report, synthetic_notice
+from model_kit.errors import DataError, ModelKitError
+from model_kit.scoring.definition import ModelDefinition
+
+TIMEOUT: Final = 60.0
+#: Bytes of a training file at most, unpacked.
+LARGEST: Final = 1 << 30
+_GZIP: Final = b"\x1f\x8b"
+
+EXAMPLES: Final = """\
+examples:
+  {program} data -o train.csv                              from OpenML, where the model names a data set
+  {program} data --from https://example.org/train.csv -o train.csv
+  {program} data --from Downloads/train.csv.gz -o train.csv --sha256 HEX
+
+The file is checked (all columns, types, bounds, identifiers, target, sha256) before it replaces the one that is there.
+
+exit status: 0 done; 1 cannot be fetched or written; 2 not the data; 130 interrupted
+"""
+
+
+def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
+    """Add the command."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "data",
+        help="load the training file",
+        epilog=EXAMPLES.format(program=program),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--from", dest="source", metavar="URL|PATH", help="where to take it from (default: OpenML)")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="CSV file to write")
+    command.add_argument("--sha256", metavar="HEX", type=str.lower, help="what the file must have, as it is served")
+    command.set_defaults(run=run)
+    return command
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fetch, check, write.
+
+    Raises:
+        DataError: it is not the training file of this model.
+        ModelKitError: it cannot be fetched.
+    """
+    from model_kit.training import dataset  # noqa: PLC0415 - no serving environment needs it
+
+    definition: ModelDefinition = arguments.definition
+    content = fetch(arguments.source) if arguments.source else needing_training(lambda: openml_csv(definition))
+    if arguments.sha256 and (found := hashlib.sha256(content).hexdigest()) != arguments.sha256:
+        raise DataError(f"sha256 is {found}, not {arguments.sha256}; nothing was written")
+    content = unpacked(content)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    data = dataset.parse(definition, content, arguments.output.name, report=report)
+    with replacing_binary(arguments.output) as file:
+        file.write(content)
+    if data.synthetic:
+        report(synthetic_notice(definition))
+    report(f"Wrote {len(data.rows)} rows to {arguments.output}")
+    return OK
+
+
+def fetch(source: str) -> bytes:
+    """The bytes at a URL or a path.
+
+    Raises:
+        ModelKitError: they cannot be fetched; the text shows no credentials.
+    """
+    parts = urlsplit(source)
+    if parts.scheme not in {"http", "https", "file"}:
+        try:
+            return Path(source).read_bytes()
+        except OSError as error:
+            raise DataError(f"{source}: cannot be read: {error.strerror}") from error
+    shown = urlunsplit((parts.scheme, parts.hostname or "", parts.path, "", ""))
+    report(f"Loading {shown}")
+    try:
+        with urlopen(source, timeout=TIMEOUT) as response:  # noqa: S310 - the scheme is one of three
+            content: bytes = response.read(LARGEST + 1)
+            stated = response.headers.get("Content-Length")
+    except (URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise ModelKitError(f"{shown}: cannot be fetched: {reason}") from error
+    if stated and len(content) < int(stated):
+        raise ModelKitError(f"{shown}: the connection ended after {len(content)} of {stated} bytes; try again")
+    return content
+
+
+def unpacked(content: bytes) -> bytes:
+    """The file itself, where it is compressed by gzip.
+
+    Raises:
+        DataError: it is damaged or too large.
+    """
+    if not content.startswith(_GZIP):
+        return content
+    try:
+        content = gzip.decompress(content)
+    except (EOFError, OSError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
+        raise DataError(f"the gzip file is damaged: {error}") from error
+    if len(content) > LARGEST:
+        raise DataError(f"the file has more than {LARGEST} bytes")
+    return content
+
+
+def openml_csv(definition: ModelDefinition) -> bytes:
+    """The model's data set on OpenML as CSV; nulls as "NA".
+
+    Raises:
+        DataError: the model names none.
+        ModelKitError: it cannot be fetched.
+    """
+    from sklearn.datasets import fetch_openml  # noqa: PLC0415 - needs what serving does without
+
+    if definition.openml_id is None:
+        raise DataError(f"the model {definition.name} names no data set on OpenML; say where: --from URL|PATH")
+    report(f"Loading data set {definition.openml_id} from OpenML")
+    try:
+        frame = fetch_openml(data_id=definition.openml_id, as_frame=True, parser="pandas").frame
+    except (OSError, ValueError) as error:
+        raise ModelKitError(f"OpenML: cannot be fetched: {error}") from error
+    text: str = frame.to_csv(index=False, na_rep="NA", lineterminator="\n")
+    return text.encode()

@@ -1,0 +1,109 @@
+"""The command ``model-kit``: which model is meant, which command, and how errors end it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from model_kit import __version__
+from model_kit.cli import compare, data, evaluate, predict, sample, show, train
+from model_kit.cli.common import FAILED, INTERRUPTED, UNUSABLE, EndedBySignal, report
+from model_kit.errors import BundleError, DataError, DefinitionError, MissingLibraryError, ModelKitError
+from model_kit.scoring.definition import ModelDefinition, find_definition, installed_definitions
+
+PROGRAM: Final = "model-kit"
+SUFFIX: Final = "-model"
+
+EXAMPLES: Final = """\
+examples:
+  {program} train --data train.csv            cross-validate, train, write the bundle
+  {program} predict test.csv -o predicted.csv     every row of test.csv with its prediction
+  {program} predict - -o - < test.csv | head  the same in a pipe
+  {program} evaluate --data labelled.csv --by COLUMN    errors, group by group
+  {program} compare latest new.whl            what changes from one version to the next
+  {program} show                              what the model was trained on, and its scores
+
+exit status: 0 done; 1 failed; 2 the input or the command line is unusable; 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> int:
+    """Run the command; returns its exit status.
+
+    Args:
+        argv: arguments without the program's name, by default those of the process.
+        program: name that it was called by. ``<name>-model`` stands for ``model-kit`` with ``--model <name>``.
+    """
+    program = program or Path(sys.argv[0]).name
+    own = program.removesuffix(SUFFIX) if program.endswith(SUFFIX) else None
+    arguments = _parser(program, own).parse_args(argv)
+    arguments.program = program
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        if hasattr(arguments, "model"):
+            arguments.definition = chosen_definition(arguments.model)
+        elif own and arguments.needs_model:
+            arguments.definition = find_definition(own)
+        return run(arguments)
+    except KeyboardInterrupt:
+        return _error_exit(program, "interrupted", INTERRUPTED)
+    except EndedBySignal as error:
+        return _error_exit(program, f"ended by {error.signal.name}", 128 + error.signal)
+    except (DataError, DefinitionError) as error:
+        return _error_exit(program, str(error), UNUSABLE)
+    except MissingLibraryError as error:
+        return _error_exit(program, f'{error}: pip install "model-kit[parquet]"', FAILED)
+    except BundleError as error:
+        return _error_exit(program, f"{error}; `{program} train` writes a new bundle", FAILED)
+    except ModelKitError as error:
+        return _error_exit(program, str(error), FAILED)
+    except BrokenPipeError:
+        # The reader of a pipe has closed it; what is left in the buffer must not cause an error at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return _error_exit(program, f"{error.filename or 'output'}: {error.strerror}", FAILED)
+
+
+def chosen_definition(name: str | None) -> ModelDefinition:
+    """The model that is meant: by name, else the only one installed.
+
+    Raises:
+        DefinitionError: no such model is installed, or several are and none is named.
+    """
+    if name:
+        return find_definition(name)
+    installed = installed_definitions()
+    if len(installed) == 1:
+        return next(iter(installed.values()))
+    if not installed:
+        raise DefinitionError("no model is installed")
+    raise DefinitionError(f"several models are installed; choose one: --model {'|'.join(sorted(installed))}")
+
+
+def _parser(program: str, own: str | None) -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        program,
+        description=f"Train the model {own}, use it." if own else "Make model packages, train them, use them.",
+        epilog=EXAMPLES.format(program=program),
+        formatter_class=layout,
+    )
+    stated = find_definition(own).version if own else __version__
+    parser.add_argument("--version", action="version", version=f"%(prog)s {stated}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in (train, data, predict, evaluate, compare, show, sample):
+        command: argparse.ArgumentParser = module.add_command(commands, program)
+        command.set_defaults(needs_model=True)
+        if own is None:
+            command.add_argument("--model", metavar="NAME", help="which model (default: the only one installed)")
+    return parser
+
+
+def _error_exit(program: str, text: str, status: int) -> int:
+    report(f"{program}: {text}")
+    return status

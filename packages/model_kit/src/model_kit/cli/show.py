@@ -1,0 +1,60 @@
+"""The command ``show``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from model_kit.cli.common import (
+    OK,
+    add_bundle_argument,
+    data_facts,
+    facts,
+    model_of,
+    score_facts,
+    synthetic_notice,
+)
+
+
+def add_command(commands: Any, program: str) -> argparse.ArgumentParser:  # noqa: ARG001 - all commands take it
+    """Add the command."""
+    command: argparse.ArgumentParser = commands.add_parser("show", help="show the model's card")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    add_bundle_argument(command)
+    command.set_defaults(run=run)
+    return command
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the model was trained on, and its scores."""
+    model = model_of(arguments)
+    lineage, card, spec = model.lineage, model.card, model.spec
+    artifact = lineage["artifact_sha256"]
+    if arguments.json:
+        document = {
+            **card,
+            "version": model.version,
+            "artifact_sha256": artifact,
+            "files": lineage["files"],
+            "fields": list(spec.names),
+            "required": list(spec.required),
+            "target": {"name": spec.target.name, "unit": spec.target.unit},
+        }
+        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return OK
+    lines = [
+        ("model", f"{card['model']} {model.version}"),
+        *data_facts(card),
+        *score_facts(card, spec.target),
+        ("fields", f"{len(spec.fields)}, required: {', '.join(spec.required) or 'none'}"),
+        ("target", ", ".join(filter(None, (spec.target.name, spec.target.unit)))),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in card["libraries"].items())),
+        ("trained", f"{lineage['trained_at']}, commit {lineage['git_commit'] or 'unknown'}"),
+        ("artefact sha256", artifact),
+    ]
+    if card["data"]["synthetic"]:
+        sys.stdout.write(f"{synthetic_notice(arguments.definition)}\n")
+    sys.stdout.write(facts(lines))
+    return OK

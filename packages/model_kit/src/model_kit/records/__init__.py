@@ -1,0 +1,1 @@
+"""Records: validation, the fast lane, encoding, generated rows, row warnings."""

@@ -1,0 +1,110 @@
+"""From validated rows to the matrix that an estimator sees: the same code in training and in serving."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_kit.records.features import default_derive
+from model_kit.spec import UNSEEN, InputSpec, Row
+
+#: Encoded matrix, float64, shape (n_rows, n_fields): NaN = missing, category = its code.
+Encoded: TypeAlias = NDArray[np.float64]
+#: A model package's stateless step from the encoded matrix to its features, row by row.
+Derive: TypeAlias = Callable[[Encoded], NDArray[np.float64]]
+#: What the graph takes, float32, shape (n_rows, n_features).
+Features: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A :data:`Derive` with a quicker form for single rows.
+
+    numpy takes a microsecond for a call, however short the column; plain floats do the arithmetic of a row in a tenth
+    of the time. Both forms must give the same numbers, to the bit.
+
+    Attributes:
+        rows: encoded matrix -> features; both float64, a row each.
+        row: the same for one row, as floats.
+    """
+
+    rows: Derive
+    row: Callable[[Sequence[float]], Sequence[float]]
+
+    def __call__(self, encoded: Encoded) -> NDArray[np.float64]:
+        """Features of any number of rows."""
+        return self.rows(encoded)
+
+
+#: Up to so many rows are quicker one by one. Measured: 10 µs for each row, 80 for the numpy form of a few.
+FEW = 8
+#: Larger numbers are taken as this, so that sums of a few of them stay finite in float32.
+LARGEST = 1e12
+#: The data's own spelling of null, taken for a category whose absence is information.
+NULL_SPELLING = "NA"
+_FLOAT32 = np.dtype(np.float32)
+
+
+class Encoder:
+    """Validated rows -> the encoded matrix; built once per spec.
+
+    Attributes:
+        codes: name of a category -> code of each level, NaN for what counts as missing; no entry for other levels.
+    """
+
+    def __init__(self, spec: InputSpec) -> None:
+        self.codes: dict[str, dict[object, float]] = {}
+        for field in spec.fields:
+            if field.kind == "category":
+                codes: dict[object, float] = {None: np.nan}
+                if field.null_means is not None:
+                    codes[NULL_SPELLING] = np.nan
+                codes |= {level: float(code) for level, code in (spec.learned[field.name].codes or {}).items()}
+                self.codes[field.name] = codes
+        self._columns = [(name, self.codes.get(name)) for name in spec.names]
+
+    def __call__(self, rows: Sequence[Row]) -> Encoded:
+        """Shape (n_rows, n_fields), float64; NaN = missing, category = its code, -1 = a level never seen."""
+        matrix = np.empty((len(rows), len(self._columns)))
+        for position, (name, codes) in enumerate(self._columns):
+            if codes is None:
+                matrix[:, position] = [row.get(name) for row in rows]
+            else:
+                matrix[:, position] = [codes.get(row.get(name), UNSEEN) for row in rows]
+        return np.clip(matrix, -LARGEST, LARGEST, out=matrix)
+
+
+class FeatureMaker:
+    """Rows -> encode -> derive -> float32: the only way to a feature matrix.
+
+    Args:
+        spec: the fitted table of fields.
+        derive: the model package's stateless step; if it is a :class:`Derivation`, a few rows take its quicker form.
+            Without one, the features are those of :mod:`model_kit.records.features`.
+    """
+
+    def __init__(self, spec: InputSpec, derive: Derive | None = None) -> None:
+        derive = derive or default_derive(spec)
+        self._derive = derive
+        self._derive_row = derive.row if isinstance(derive, Derivation) else None
+        self.encode = Encoder(spec)
+
+    def derive(self, encoded: Encoded) -> Features:
+        """Shape (n_rows, n_features), float32: what the estimator is fitted on and what the graph takes."""
+        if self._derive_row is not None and 1 <= len(encoded) <= FEW:
+            values: list[float] = []
+            for row in encoded.tolist():
+                values += self._derive_row(row)
+            # numpy takes twice as long to make an array of a list.
+            packed = struct.pack(f"{len(values)}f", *values)
+            return np.ndarray((len(encoded), len(values) // len(encoded)), _FLOAT32, packed)
+        return self._derive(encoded).astype(np.float32, order="C")
+
+    def __call__(self, rows: Sequence[Row]) -> Features:
+        """:attr:`encode`, then :meth:`derive`."""
+        return self.derive(self.encode(rows))

@@ -1,0 +1,157 @@
+"""What a row can be scored with and still deserves a word: fields imputed, levels and values that training never saw,
+and contradictions that the model package declares.
+
+Messages repeat what was sent. They are for whoever sent it and never for a log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypedDict
+
+from model_kit.errors import SpecError
+from model_kit.records.encoding import LARGEST, NULL_SPELLING
+from model_kit.spec import Field, InputSpec, Learned, Row, Value
+
+#: An optional field was not given, and that has no meaning of its own.
+IMPUTED: Final = "imputed"
+#: A category has a level that training never saw, whether it is documented or not.
+UNSEEN_LEVEL: Final = "unseen_level"
+#: A number lies outside the range of training.
+OUT_OF_RANGE: Final = "out_of_range"
+#: The codes that every model has; contradictions have others.
+CODES: Final = (IMPUTED, UNSEEN_LEVEL, OUT_OF_RANGE)
+
+#: Characters of a level that a message repeats.
+LONGEST: Final = 60
+
+
+class RowWarning(TypedDict):
+    """One remark on one row.
+
+    Keys:
+        code: one of ``CODES`` or that of a contradiction.
+        field: the field that it is about; the first of several.
+        fields: all of them.
+        message: the same in words.
+    """
+
+    code: str
+    field: str
+    fields: list[str]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Something that cannot be true of one record at once.
+
+    Attributes:
+        code: names it for programs (``"sold_before_built"``).
+        fields: those that contradict each other; the first is where a form shows it.
+        find: valid record -> what is wrong in words, or ``None``. A field that is absent counts as ``None``, and so
+            does "NA" where that is the data's spelling of null; a level that is a number is text ("20").
+    """
+
+    code: str
+    fields: tuple[str, ...]
+    find: Callable[[Row], str | None]
+
+
+def check_contradictions(contradictions: Iterable[Contradiction], fields: Iterable[Field]) -> None:
+    """Make sure that they are about ``fields``, each with a code of its own.
+
+    Raises:
+        SpecError: a field does not exist, or a code is taken.
+    """
+    codes = set(CODES)
+    names = {field.name for field in fields}
+    for contradiction in contradictions:
+        if contradiction.code in codes:
+            raise SpecError(f"two kinds of warnings have the code {contradiction.code}")
+        codes.add(contradiction.code)
+        if not contradiction.fields:
+            raise SpecError(f"{contradiction.code}: it is about no field")
+        unknown = [name for name in contradiction.fields if name not in names]
+        if unknown:
+            raise SpecError(f"{contradiction.code}: there is no field {', '.join(unknown)}")
+
+
+class RowWarnings:
+    """Looks at rows; built once per model.
+
+    Args:
+        spec: the fitted table of fields.
+        contradictions: those that the model declares.
+
+    Attributes:
+        codes: all codes that its warnings can have.
+    """
+
+    def __init__(self, spec: InputSpec, contradictions: Sequence[Contradiction] = ()) -> None:
+        self._contradictions = contradictions
+        self.codes = (*CODES, *(contradiction.code for contradiction in self._contradictions))
+        self._fields = [(field, spec.learned[field.name]) for field in spec.fields]
+
+    def __call__(self, record: Mapping[str, Any]) -> list[RowWarning]:
+        """What is to be said of a record, in the order of the fields, contradictions last; mostly nothing.
+
+        Args:
+            record: a valid one, as it was sent or as the validator has it.
+        """
+        row: dict[str, Value] = {}
+        found: list[RowWarning] = []
+        for field, learned in self._fields:
+            row[field.name] = value = _read(field, record.get(field.name))
+            said = _of_number(field, learned, value) if field.kind != "category" else _of_level(field, learned, value)
+            if said:
+                code, message = said
+                found.append({"code": code, "field": field.name, "fields": [field.name], "message": message})
+        for contradiction in self._contradictions:
+            if message := contradiction.find(row) or "":
+                fields = list(contradiction.fields)
+                found.append({"code": contradiction.code, "field": fields[0], "fields": fields, "message": message})
+        return found
+
+
+def _read(field: Field, value: Any) -> Value:
+    """A value as the validator has it, "NA" as ``None`` where that is the data's spelling of null."""
+    if field.kind != "category" or value is None:
+        return value  # type: ignore[no-any-return]
+    level = value if isinstance(value, str) else str(int(value))
+    return None if field.null_means is not None and level == NULL_SPELLING else level
+
+
+def _of_number(field: Field, learned: Learned, value: Any) -> tuple[str, str] | None:
+    """Code and words, if there is something to say."""
+    if value is None:
+        return _imputed(field)
+    if learned.low is None or learned.high is None:
+        return OUT_OF_RANGE, f"{field.name} {number(value)} is new: training saw no value of it"
+    if learned.low <= value <= learned.high:
+        return None
+    side = "below" if value < learned.low else "above"
+    seen = f"{number(learned.low)} to {number(learned.high)}"
+    return OUT_OF_RANGE, f"{field.name} {number(value)} is {side} what training saw ({seen})"
+
+
+def _of_level(field: Field, learned: Learned, value: Any) -> tuple[str, str] | None:
+    if value is None:
+        return _imputed(field)
+    if value in (learned.codes or {}):
+        return None
+    shown = value if len(value) <= LONGEST else f"{value[:LONGEST]}..."
+    return UNSEEN_LEVEL, f'{field.name} "{shown}" did not occur in training; it counts as unknown'
+
+
+def _imputed(field: Field) -> tuple[str, str] | None:
+    if field.null_means is not None:
+        return None
+    nominal = field.kind == "category" and not field.ordered
+    return IMPUTED, f"{field.name} was not given; {'it counts as unknown' if nominal else 'a typical value was used'}"
+
+
+def number(value: float) -> str:
+    """A number in words: 20 for 20.0, and no more digits than it has."""
+    return str(int(value)) if float(value).is_integer() and abs(value) < LARGEST else repr(value)

@@ -1,0 +1,177 @@
+"""Which records are valid, and the words for those that are not: marshmallow schemas built from the spec.
+
+marshmallow is the authority on what is valid and the source of every message.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, validate
+from marshmallow.exceptions import SCHEMA
+from msgspec import Meta, MsgspecError, convert
+
+from model_kit.records.encoding import LARGEST
+from model_kit.spec import Field, InputSpec, Row, Value
+
+#: marshmallow's name for the row as a whole.
+WHOLE_ROW = SCHEMA
+#: A code of more digits than a float holds cannot be a level.
+MAX_LEVEL_CODE = 10**15
+#: What is wrong with one row: field name, or ``WHOLE_ROW`` -> messages.
+RowErrors: TypeAlias = dict[str, list[str]]
+
+
+class JSONNumber(fields.Field[float]):
+    """Any finite JSON number; no string, no boolean."""
+
+    default_error_messages = {
+        "invalid": "Not a valid number.",
+        "special": "Special numeric values (nan or infinity) are not permitted.",
+        "too_large": "Number too large.",
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid")
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:
+            raise self.make_error("too_large") from None
+        if not finite:
+            raise self.make_error("special")
+        return value
+
+
+class JSONInteger(JSONNumber):
+    """Any finite JSON number with an integral value: 3 and 3.0, not 3.7, "3" or true."""
+
+    default_error_messages = {"invalid": "Not a valid integer."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        number = super()._deserialize(value, attr, data, **kwargs)
+        if number != math.floor(number):
+            raise self.make_error("invalid")
+        return int(number)
+
+
+class LevelCode(fields.Field[str]):
+    """A level of a category of whole numbers: 20, 20.0 and "20" are the same level."""
+
+    default_error_messages = {"invalid": "Not a valid string or whole number."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.make_error("invalid")
+        # Also false for NaN and infinity.
+        if isinstance(value, float) and not value.is_integer():
+            raise self.make_error("invalid")
+        if abs(value) > MAX_LEVEL_CODE:
+            raise self.make_error("invalid")
+        return str(int(value))
+
+
+def schema_for(spec: InputSpec) -> Schema:
+    """The marshmallow schema of one record; fields the model does not use are accepted and left out."""
+    declared: dict[str, fields.Field[Any]] = {field.name: _schema_field(field) for field in spec.fields}
+    return Schema.from_dict(declared, name="Record")(unknown=EXCLUDE)
+
+
+def _schema_field(field: Field) -> fields.Field[Any]:
+    common: dict[str, Any] = {"required": field.required, "allow_none": not field.required}
+    if field.kind == "category":
+        return LevelCode(**common) if field.numeric_codes else fields.String(**common)
+    if field.minimum is not None or field.maximum is not None:
+        common["validate"] = validate.Range(min=field.minimum, max=field.maximum)
+    return JSONInteger(**common) if field.kind == "integer" else JSONNumber(**common)
+
+
+def surely_valid(field: Field) -> Any:
+    """A type for msgspec: the values that the schema takes beyond doubt, and that an encoder need not clip.
+
+    It may only say yes: what is not of this type is for the schema to judge.
+    """
+    kind: Any
+    if field.kind != "category":
+        # Beyond these an encoder has to clip.
+        low = -LARGEST if field.minimum is None else max(float(field.minimum), -LARGEST)
+        high = LARGEST if field.maximum is None else min(float(field.maximum), LARGEST)
+        kind = Annotated[float, Meta(ge=low, le=high, multiple_of=1.0 if field.kind == "integer" else None)]
+    elif field.numeric_codes:
+        limit = float(MAX_LEVEL_CODE)
+        whole = Annotated[int, Meta(ge=-MAX_LEVEL_CODE, le=MAX_LEVEL_CODE)]
+        kind = str | whole | Annotated[float, Meta(ge=-limit, le=limit, multiple_of=1.0)]
+    else:
+        kind = str
+    return kind if field.required else kind | None
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """Records sorted into those that can be scored and those that cannot.
+
+    Attributes:
+        rows: the valid records, in the order sent.
+        positions: for each of ``rows`` its index among the records sent.
+        errors: index among the records sent -> what is wrong with that record.
+    """
+
+    rows: list[Row]
+    positions: list[int]
+    errors: dict[int, RowErrors]
+
+
+class Validator:
+    """Judges records one by one; built once per model."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        self._schema = schema_for(spec)
+        self._types = [(field.name, surely_valid(field)) for field in spec.fields]
+
+    def __call__(self, records: Sequence[object]) -> Validated:
+        """Sort ``records`` (any JSON values) into valid rows and errors; they are not changed."""
+        rows: list[Row] = []
+        positions: list[int] = []
+        errors: dict[int, RowErrors] = {}
+        for position, record in enumerate(records):
+            try:
+                row = self._judge(record)
+            except ValidationError as error:
+                errors[position] = dict(error.messages_dict)
+                # marshmallow's frame holds the error, which would hold the frame, and the record with it.
+                error.__traceback__ = None
+            else:
+                rows.append(row)
+                positions.append(position)
+        return Validated(rows, positions, errors)
+
+    def _judge(self, record: object) -> Mapping[str, Value]:
+        # The schema takes 2 us for each field, so it is asked about those first that are in doubt: mostly one or two.
+        if isinstance(record, dict) and (errors := self._errors(record)):
+            raise ValidationError(errors)
+        row: Mapping[str, Value] = self._schema.load(record)  # type: ignore[arg-type]
+        return row
+
+    def _errors(self, record: dict[Any, Any]) -> dict[str, Any]:
+        """What the schema says of those fields of a record that are not surely valid."""
+        errors: dict[str, Any] = {}
+        for name, sure in self._types:
+            value = record.get(name, missing)
+            try:
+                convert(None if value is missing else value, sure)
+            except MsgspecError:
+                try:
+                    self._schema.fields[name].deserialize(value, name, record)
+                except ValidationError as error:
+                    errors[name] = error.messages
+        return errors
+
+
+def in_words(errors: RowErrors) -> str:
+    """What is wrong with a row in one line, "GrLivArea: Not a valid number."; empty if nothing is."""
+    return "; ".join(f"{field}: {' '.join(messages)}" for field, messages in errors.items())

@@ -1,0 +1,1 @@
+"""Scoring: the bundle, its graph, predictions, ranges and explanations."""

@@ -1,0 +1,93 @@
+"""Predictions in Python: plain records or a DataFrame in, one prediction for each row out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypedDict, runtime_checkable
+
+import numpy as np
+
+from model_kit.errors import DataError
+from model_kit.records.validation import RowErrors
+from model_kit.scoring.predictor import Predictor
+
+
+class Result(TypedDict):
+    """What became of the rows.
+
+    Keys:
+        predictions: in the target's unit, one for each row in order; ``None`` exactly where ``errors`` has that
+            row's position.
+        version: version of the model package.
+        errors: position of a row, from 0 -> what is wrong with it; ``None`` if nothing is.
+    """
+
+    predictions: list[float | None]
+    version: str
+    errors: dict[int, RowErrors] | None
+
+
+@runtime_checkable
+class DataFrame(Protocol):
+    """What is used of a pandas DataFrame, so that pandas need not be installed."""
+
+    @property
+    def columns(self) -> Any:
+        """Column labels."""
+
+    def to_dict(self, orient: Any) -> Any:
+        """Rows as records with ``orient="records"``."""
+
+
+Record: TypeAlias = Mapping[str, Any]
+
+
+def make_prediction(predictor: Predictor, input_data: DataFrame | Record | Sequence[Record]) -> Result:
+    """Predictions for rows; no row is dropped, reordered or changed.
+
+    Args:
+        predictor: the model.
+        input_data: records (field name -> value), one record, or a pandas DataFrame. ``None``, NaN, ``NaT`` and
+            ``pd.NA`` are missing values; numpy's scalars count as the numbers they hold. Fields that the
+            model does not use are ignored. A DataFrame's index is ignored: rows count from 0.
+
+    Returns:
+        ``predictions``, ``version`` and ``errors``, see :class:`Result`.
+
+    Raises:
+        TypeError: ``input_data`` is none of these.
+        DataError: a DataFrame has a column twice.
+    """
+    answer = predictor([_plain_record(record) for record in _records(input_data)])
+    return {"predictions": answer.predictions, "version": predictor.model.version, "errors": answer.errors or None}
+
+
+def _records(input_data: object) -> Sequence[object]:
+    if isinstance(input_data, Mapping):
+        return [input_data]
+    if isinstance(input_data, DataFrame):
+        twice = [str(column) for column, count in Counter(input_data.columns).items() if count > 1]
+        if twice:
+            raise DataError(f"the DataFrame has a column more than once: {', '.join(twice)}")
+        records: list[object] = input_data.to_dict("records")
+        return records
+    if isinstance(input_data, Sequence) and not isinstance(input_data, str | bytes | bytearray):
+        return input_data
+    raise TypeError(f"input_data is a {type(input_data).__name__}, not records, one record or a DataFrame")
+
+
+def _plain_record(record: object) -> object:
+    """A copy with plain Python values; what is no record stays as it is, for the validator to refuse."""
+    if not isinstance(record, Mapping):
+        return record
+    return {name: _plain(value) for name, value in record.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        value = value.item()
+    # NaN is the only float unlike itself; pandas' other two are known by name, as pandas is not imported.
+    if isinstance(value, float):
+        return None if value != value else value  # noqa: PLR0124
+    return None if type(value).__name__ in {"NAType", "NaTType"} else value

@@ -1,0 +1,22 @@
+"""The table of fields: what a model package declares, what fitting learns, and ``spec.json``."""
+
+from __future__ import annotations
+
+from model_kit.spec.fields import RARE, UNSEEN, Field, Kind, Learned, Level, Row, Target, Value
+from model_kit.spec.input_spec import FORMAT, InputSpec
+from model_kit.spec.learning import fit_spec
+
+__all__ = [
+    "FORMAT",
+    "RARE",
+    "UNSEEN",
+    "Field",
+    "InputSpec",
+    "Kind",
+    "Learned",
+    "Level",
+    "Row",
+    "Target",
+    "Value",
+    "fit_spec",
+]

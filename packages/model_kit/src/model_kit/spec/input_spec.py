@@ -1,0 +1,120 @@
+"""InputSpec: the one table of fields that everything else is derived from, written as ``spec.json``.
+
+Serving reads only that file. Its format is described in ``docs/contracts.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from model_kit.errors import SpecError
+from model_kit.spec.fields import Field, Learned, Level, Target
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """All fields with what was learned of each, and the target.
+
+    Attributes:
+        fields: in the order of the encoded matrix's columns.
+        learned: field name -> what fitting added.
+        target: what is predicted.
+        together: groups of fields that only make sense together (parts and their sum): explanations switch the
+            fields of a group as one, and name it by the first.
+    """
+
+    fields: tuple[Field, ...]
+    learned: Mapping[str, Learned]
+    target: Target
+    together: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [field.name for field in self.fields]
+        if len(set(names)) != len(names):
+            raise SpecError("a field is declared twice")
+        if set(names) != set(self.learned):
+            raise SpecError("what was learned is not about the declared fields")
+        grouped: set[str] = set()
+        for group in self.together:
+            if len(group) < 2:
+                raise SpecError(f"together: {', '.join(group) or 'nothing'} is no group of fields")
+            for name in group:
+                if name not in self.learned:
+                    raise SpecError(f"together: there is no field {name}")
+                if name in grouped:
+                    raise SpecError(f"together: {name} is named twice")
+                grouped.add(name)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Field names in column order."""
+        return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def required(self) -> tuple[str, ...]:
+        """Names of the required fields."""
+        return tuple(field.name for field in self.fields if field.required)
+
+    def with_offset(self, offset: float) -> InputSpec:
+        """The same spec with another target offset."""
+        return replace(self, target=replace(self.target, offset=offset))
+
+    def to_json(self) -> str:
+        """``spec.json``: the same text for the same spec, newline at the end.
+
+        Raises:
+            SpecError: a learned number is not finite.
+        """
+        document = {
+            "format": FORMAT,
+            "target": asdict(self.target),
+            "together": self.together,
+            "fields": [
+                _without_defaults(field) | {"learned": asdict(self.learned[field.name])} for field in self.fields
+            ],
+        }
+        try:
+            return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        except ValueError as error:
+            raise SpecError(f"a learned number is not finite: {error}") from error
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> InputSpec:
+        """Read ``spec.json``.
+
+        Raises:
+            SpecError: the text is not a spec of this format; the message says where.
+        """
+        try:
+            document = json.loads(text)
+            if document["format"] != FORMAT:
+                raise SpecError(f"format {document['format']!r}; this version reads {FORMAT}")
+            fields, learned = [], {}
+            for entry in document["fields"]:
+                facts = entry.pop("learned")
+                levels = tuple(Level(**level) for level in entry.pop("levels", ()))
+                field = Field(**entry, levels=levels)
+                fields.append(field)
+                learned[field.name] = Learned(**(facts | {"bins": tuple(facts["bins"])}))
+            # Older files have no groups.
+            together = tuple(tuple(group) for group in document.get("together", ()))
+            return cls(tuple(fields), learned, Target(**document["target"]), together)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SpecError(f"not a spec of format {FORMAT}: {error!r}") from error
+
+
+def _without_defaults(field: Field) -> dict[str, Any]:
+    """A field as JSON, leaving out what has its default, so that the file stays readable."""
+    plain = Field(name=field.name, kind=field.kind, description=field.description)
+    document = asdict(field)
+    return {
+        key: list(value) if key == "levels" else value
+        for key, value in document.items()
+        if key in ("name", "kind", "description", "group") or value != asdict(plain)[key]
+    }

@@ -1,0 +1,83 @@
+"""What fitting learns of each field: typical values, ranges, bins, level codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from model_kit.errors import SpecError
+from model_kit.spec.fields import RARE, Field, Learned, Row, Target
+from model_kit.spec.input_spec import InputSpec
+
+
+def fit_spec(
+    fields: Iterable[Field],
+    target: Target,
+    rows: Iterable[Row],
+    *,
+    together: tuple[tuple[str, ...], ...] = (),
+    rare_below: int = 10,
+    n_bins: int = 10,
+) -> InputSpec:
+    """Learn what training adds to each field.
+
+    Args:
+        fields: the declared fields, in column order.
+        target: what is predicted; its offset is kept.
+        rows: validated training rows.
+        together: groups of fields that only make sense together.
+        rare_below: levels of a nominal category seen in fewer rows than this share the code ``RARE``.
+        n_bins: drift bins of a number; edges are quantiles, so fewer where values repeat.
+
+    Raises:
+        SpecError: there is no row, or an ordered category holds a level that is not documented.
+    """
+    table = list(rows)
+    if not table:
+        raise SpecError("there is no row to learn from")
+    fields = tuple(fields)
+    learned = {}
+    for field in fields:
+        column = [row.get(field.name) for row in table]
+        present = [value for value in column if value is not None]
+        missing = 1 - len(present) / len(table)
+        if field.kind == "category":
+            learned[field.name] = _learn_category(field, [str(value) for value in present], missing, rare_below)
+        else:
+            learned[field.name] = _learn_number(field, [float(value) for value in present], missing, n_bins)
+    return InputSpec(fields, learned, target, together)
+
+
+def _learn_category(field: Field, present: list[str], missing: float, rare_below: int) -> Learned:
+    counts: dict[str, int] = {}
+    for value in present:
+        counts[value] = counts.get(value, 0) + 1
+    if field.ordered:
+        positions = {level.value: position for position, level in enumerate(field.levels, start=1)}
+        for value in counts:
+            if value not in positions:
+                raise SpecError(f"{field.name}: level {value!r} has no place in the documented order")
+        codes = {value: positions[value] for value in sorted(counts, key=positions.__getitem__)}
+    else:
+        common = sorted(value for value, count in counts.items() if count >= rare_below)
+        codes = dict.fromkeys(sorted(set(counts) - set(common)), RARE)
+        codes |= {value: code for code, value in enumerate(common, start=RARE + 1)}
+    mode = min(counts, key=lambda value: (-counts[value], value), default=None)
+    if field.null_means is not None and not field.required and mode is not None:
+        n_missing = round(missing * len(present) / (1 - missing))
+        mode = None if n_missing > counts[mode] else mode
+    return Learned(missing=missing, typical=mode, codes=codes)
+
+
+def _learn_number(field: Field, present: list[float], missing: float, n_bins: int) -> Learned:
+    if not present:
+        return Learned(missing=missing, typical=None)
+    ordered = sorted(present)
+    size = len(ordered)
+    median = ordered[(size - 1) // 2]
+    edges = {ordered[math.ceil(size * step / n_bins) - 1] for step in range(1, n_bins)}
+    # The highest value is no inner edge: nothing would lie above it.
+    bins = tuple(sorted(edge for edge in edges if edge < ordered[-1]))
+    if field.kind == "integer":
+        return Learned(missing, int(median), int(ordered[0]), int(ordered[-1]), bins)
+    return Learned(missing, median, ordered[0], ordered[-1], bins)

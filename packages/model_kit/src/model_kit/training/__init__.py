@@ -1,0 +1,1 @@
+"""Training: data sets, evaluation, fitting, export and the bundle."""

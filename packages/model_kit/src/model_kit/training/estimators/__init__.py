@@ -1,0 +1,1 @@
+"""Estimators and transformers of the kit, and how they are exported."""

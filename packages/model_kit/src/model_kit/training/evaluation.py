@@ -1,0 +1,238 @@
+"""Scores of a model on rows it has not seen: repeated cross-validation with everything learned inside the folds."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
+from numpy.typing import NDArray
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+from sklearn.model_selection import KFold, RepeatedKFold
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from model_kit.errors import DataError, FloorError
+from model_kit.records.encoding import FeatureMaker
+from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
+from model_kit.scoring.intervals import FEWEST, TOLD, Intervals, calibrate, coverage
+from model_kit.scoring.model import to_target_unit
+from model_kit.spec import InputSpec, Row, Target, fit_spec
+from model_kit.training.dataset import Dataset
+
+N_SPLITS = 10
+N_REPEATS = 2
+RANDOM_STATE = 20240
+
+#: Positions of the rows to fit on, and of those to predict.
+Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model fitted on some rows.
+
+    Attributes:
+        spec: what was learned of the fields, with the target's offset.
+        features: the way from rows to the estimator's features.
+        estimator: fitted on log(target) - offset (or target - offset).
+    """
+
+    spec: InputSpec
+    features: FeatureMaker
+    estimator: Estimator
+
+    def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+        """Predictions in the target's unit, shape (n_rows,), by scikit-learn."""
+        return to_target_unit(self.estimator.predict(self.features(rows)), self.spec.target)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What cross-validation found.
+
+    Attributes:
+        out_of_fold: shape (n_repeats, n_rows), in the target's unit, in the order of the rows.
+        metrics: see :func:`score`.
+        seconds: wall time.
+    """
+
+    out_of_fold: NDArray[np.float64]
+    metrics: dict[str, float]
+    seconds: float
+
+
+def to_estimator_scale(values: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
+    """Values in the target's unit, on the estimator's scale, without the offset."""
+    return np.log(values) if target.scale == "log" else values
+
+
+def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.float64]) -> Fitted:
+    """Fit spec and estimator on ``rows``; ``target`` in its unit, shape (n_rows,).
+
+    One thread in the linear algebra, so that the result does not depend on how many there are.
+    """
+    keep_for_training: RowFilter | None = definition.resolve("keep_for_training")
+    if keep_for_training is not None:
+        keep = keep_for_training(rows, target)
+        rows = [row for row, kept in zip(rows, keep, strict=True) if kept]
+        target = target[keep]
+    scaled = to_estimator_scale(target, definition.target)
+    offset = math.fsum(scaled) / len(scaled)
+    spec = fit_spec(
+        definition.fields,
+        definition.target,
+        rows,
+        together=definition.together,
+        rare_below=definition.rare_below,
+    ).with_offset(offset)
+    features = FeatureMaker(spec, definition.derive)
+    estimator = make_estimator(definition, spec)
+    with threadpool_limits(1):
+        estimator.fit(features(rows), scaled - offset)
+    return Fitted(spec, features, estimator)
+
+
+def make_estimator(definition: ModelDefinition, spec: InputSpec) -> Estimator:
+    """The unfitted estimator of a model: made by the package's function, or its estimator behind the kit's steps."""
+    declared = definition.resolve("estimator")
+    estimator: Estimator = declared(spec) if callable(declared) else declared
+    return estimator
+
+
+def cross_validate(
+    definition: ModelDefinition,
+    dataset: Dataset,
+    *,
+    n_splits: int = N_SPLITS,
+    n_repeats: int = N_REPEATS,
+    n_jobs: int = 2,
+    progress: bool = True,
+) -> Evaluation:
+    """Repeated k-fold cross-validation; every row is predicted once per repeat by a model that never saw it."""
+    start = time.perf_counter()
+    folds = _folds(np.arange(len(dataset.target)), n_splits, n_repeats)
+    out_of_fold = np.full((n_repeats, len(dataset.target)), np.nan)
+    predicted = _predicted(definition, dataset, folds, n_jobs, "Cross-validation" if progress else None)
+    for number, ((_, hold_out), predictions) in enumerate(zip(folds, predicted, strict=True)):
+        out_of_fold[number // n_splits, hold_out] = predictions
+    return Evaluation(out_of_fold, score(definition, dataset, out_of_fold), time.perf_counter() - start)
+
+
+def nested_coverage(
+    definition: ModelDefinition,
+    dataset: Dataset,
+    *,
+    n_splits: int = N_SPLITS,
+    n_repeats: int = N_REPEATS,
+    n_jobs: int = 2,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """:func:`~model_kit.scoring.intervals.coverage` by intervals that know nothing of the rows they are judged by.
+
+    Outer folds are held out; repeated cross-validation of the rest calibrates, and a model of the rest predicts. It
+    takes ``n_splits`` times as long as :func:`cross_validate`, whose folds the inner ones are made like.
+
+    Raises:
+        DataError: the rest has too few rows to calibrate on.
+    """
+    rows = np.arange(len(dataset.target))
+    folds: list[Fold] = []
+    for rest, held_out in KFold(n_splits, shuffle=True, random_state=RANDOM_STATE).split(rows):
+        if len(rest) < FEWEST:
+            raise DataError(
+                f"{dataset.name}: {len(rest)} rows are too few to calibrate intervals on; it takes {FEWEST}"
+            )
+        folds += [*_folds(rest, n_splits, n_repeats), (rest, held_out)]
+    n_inner = n_splits * n_repeats
+    predictions = np.empty(len(rows))
+    ranges = np.empty((2, len(TOLD), len(rows)))
+    out_of_fold = np.empty((n_repeats, len(rows)))
+    predicted = _predicted(definition, dataset, folds, n_jobs, "Nested cross-validation" if progress else None)
+    for number, ((rest, hold_out), found) in enumerate(zip(folds, predicted, strict=True)):
+        inner = number % (n_inner + 1)
+        if inner < n_inner:
+            out_of_fold[inner // n_splits, hold_out] = found
+            continue
+        calibration = calibrate(out_of_fold[:, rest], dataset.target[rest], definition.target)
+        intervals = Intervals(calibration, definition.target)
+        predictions[hold_out] = found
+        ranges[..., hold_out] = intervals.told(found)
+    return coverage(dataset.target, predictions, ranges)
+
+
+def _folds(rows: NDArray[np.int64], n_splits: int, n_repeats: int) -> list[Fold]:
+    """Rows to fit on and rows to hold out, repeat by repeat."""
+    split = RepeatedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE).split(rows)
+    return [(rows[fit_on], rows[hold_out]) for fit_on, hold_out in split]
+
+
+def _predicted(
+    definition: ModelDefinition, dataset: Dataset, folds: Sequence[Fold], n_jobs: int, said: str | None
+) -> Iterator[NDArray[np.float64]]:
+    """Predictions of what each fold holds out, in order; ``said`` is what the progress bar says, if there is one."""
+    results = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_hold_out)(definition, dataset, fit_on, hold_out) for fit_on, hold_out in folds
+    )
+    try:
+        yield from tqdm(results, total=len(folds), desc=said, unit="fold", disable=None if said else True)
+    finally:
+        if n_jobs != 1:
+            # joblib would keep its processes, and their pipes, for a next time.
+            get_reusable_executor().shutdown(wait=True)
+
+
+def score(definition: ModelDefinition, dataset: Dataset, out_of_fold: NDArray[np.float64]) -> dict[str, float]:
+    """Metrics pooled per repeat, averaged over the repeats.
+
+    Args:
+        definition: names the rows that are not core.
+        dataset: the rows that were predicted.
+        out_of_fold: shape (n_repeats, n_rows), in the target's unit.
+
+    Returns:
+        ``rmse``, ``r2`` on the estimator's scale over all rows; ``rmse_core`` without the rows that are not
+        core, where the package names any; ``mae`` in the target's unit.
+    """
+    core = np.array([identifier not in definition.not_core for identifier in dataset.ids])
+    truth = to_estimator_scale(dataset.target, definition.target)
+    scaled = to_estimator_scale(out_of_fold, definition.target)
+    without = {"rmse_core": _mean(root_mean_squared_error(truth[core], repeat[core]) for repeat in scaled)}
+    return {
+        "rmse": _mean(root_mean_squared_error(truth, repeat) for repeat in scaled),
+        **(without if definition.not_core else {}),
+        "r2": _mean(r2_score(truth, repeat) for repeat in scaled),
+        "mae": _mean(mean_absolute_error(dataset.target, repeat) for repeat in out_of_fold),
+    }
+
+
+def require_floors(definition: ModelDefinition, metrics: dict[str, float]) -> None:
+    """Refuse a model below the absolute floors of its package.
+
+    Raises:
+        FloorError: R2 is too low or RMSE too high; the message has the figures.
+    """
+    floors = definition.floors
+    if floors is None:
+        return
+    # Written so that NaN is refused too.
+    if not metrics["r2"] >= floors.r2:
+        raise FloorError(f"R2 is {metrics['r2']:.4f}, below the floor of {floors.r2}; the model is not exported")
+    if not metrics["rmse"] <= floors.rmse:
+        raise FloorError(f"RMSE is {metrics['rmse']:.4f}, above the limit of {floors.rmse}; the model is not exported")
+
+
+def _hold_out(
+    definition: ModelDefinition, dataset: Dataset, fit_on: NDArray[np.int64], hold_out: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    fitted = fit(definition, [dataset.rows[index] for index in fit_on], dataset.target[fit_on])
+    return fitted.predict([dataset.rows[index] for index in hold_out])
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))

@@ -1,0 +1,1 @@
+"""Folding: a fitted estimator as a graph of about twenty nodes."""

@@ -1,0 +1,310 @@
+"""Terms of a folded estimator as an ONNX graph of about twenty nodes.
+
+For a single row the overhead of a node is as much as the arithmetic in it, so the graph has few nodes, each for all
+columns at once::
+
+    F = X with what is imputed; its numbers and its codes, clipped: z (float64) and c
+    q = z * (A z + v)                    linear and quadratic in numbers
+    h = (B z)[offsets + c]               numbers times levels
+    t = tables[offsets + strides c]      whatever depends on codes alone, a few categories to a table
+    y = sum(q) + sum(h) + sum(t) + trees(F, t) + constant
+
+Sums of many terms are float64, because float32 sums differ from processor to processor; indices and the trees' sums,
+which are added one by one, are float32. No code whatever leads outside a table, because codes are clipped first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
+
+from model_kit.errors import CannotFoldError
+from model_kit.training.folding.tables import Codes, Group, cover, positions
+from model_kit.training.folding.terms import Base, Clipped, Column, Level, Number, Step, Table, Terms
+
+ML = "ai.onnx.ml"
+OPSET, ML_OPSET, IR_VERSION = 21, 3, 10
+
+_Numbers: TypeAlias = NDArray[np.float64]
+
+
+def to_graph(terms: Terms, n_features: int) -> ModelProto:
+    """Write folded terms as a graph: ``X``, float32, shape (n_rows, n_features) -> ``y``, float64, shape (n_rows, 1).
+
+    Raises:
+        CannotFoldError: they need tables of too many entries, or are a mere constant.
+    """
+    return _Writer(terms, n_features).write()
+
+
+class _Graph:
+    """An ONNX graph under construction."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+
+    def constant(self, values: Any, dtype: Any) -> str:
+        name = f"c{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
+        return name
+
+    def node(self, kind: str, *inputs: str, name: str = "", domain: str = "", **attributes: Any) -> str:
+        output = name or f"{kind}{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
+        return output
+
+    def split(self, matrix: str, *sizes: int) -> list[str]:
+        """The first columns, the next ones, and so on; what has no column is not written."""
+        names = [f"Split{len(self._nodes)}_{number}" for number in range(len(sizes))]
+        kept = [(name, size) for name, size in zip(names, sizes, strict=True) if size]
+        if len(kept) <= 1:
+            return [matrix] * len(sizes)
+        inputs = [matrix, self.constant([size for _, size in kept], np.int64)]
+        self._nodes.append(helper.make_node("Split", inputs, [name for name, _ in kept], axis=1))
+        return names
+
+    def join(self, matrices: Sequence[str]) -> str:
+        return matrices[0] if len(matrices) == 1 else self.node("Concat", *matrices, axis=1)
+
+    def pick(self, matrix: str, columns: Sequence[int]) -> str:
+        return self.node("Gather", matrix, self.constant(columns, np.int64), axis=1)
+
+    def double(self, matrix: str) -> str:
+        return self.node("Cast", matrix, to=TensorProto.DOUBLE)
+
+    def model(self, n_features: int) -> ModelProto:
+        graph = helper.make_graph(
+            self._nodes,
+            "m",
+            [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, n_features])],
+            [helper.make_tensor_value_info("y", TensorProto.DOUBLE, [None, 1])],
+            self._constants,
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+        checker.check_model(model)
+        return model
+
+
+class _Writer:
+    """The terms, sorted by what the graph does with them."""
+
+    def __init__(self, terms: Terms, n_features: int) -> None:
+        self._terms, self._n_features, self._graph = terms, n_features, _Graph()
+        bases, matrix = terms.quadratic()
+        used = {base for base, row in zip(bases, matrix, strict=True) if row.any()}
+        used |= {base for base, coefficient in terms.linear.items() if coefficient}
+        self._clipped = sorted(base for base in used if isinstance(base, Clipped))
+        self._steps = sorted(base for base in used if isinstance(base, Step))
+        self._levels = sorted(base for base in used if isinstance(base, Level))
+        order: list[Base] = [*self._clipped, *self._steps, *self._levels]
+        place = {base: number for number, base in enumerate(bases)}
+        known = np.array([place.get(base, len(bases)) for base in order], np.int64)
+        matrix = np.pad(matrix, (0, 1))[np.ix_(known, known)]
+        linear = np.array([terms.linear.get(base, 0.0) for base in order])
+        n_numbers = len(order) - len(self._levels)
+        self._linear, self._among_numbers = linear[:n_numbers], matrix[:n_numbers, :n_numbers]
+        self._crossing = 2 * matrix[:n_numbers, n_numbers:]
+        # A level's square is itself.
+        self._among_levels = matrix[n_numbers:, n_numbers:] + np.diag(linear[n_numbers:])
+        #: Tables that trees look at.
+        self._encoded = {
+            _key(column): column for tree in terms.trees for column in tree.columns if isinstance(column, Table)
+        }
+        found: dict[int, set[int]] = {}
+        for level in self._levels:
+            found.setdefault(level.source, set()).add(level.code)
+        for table in self._encoded.values():
+            found.setdefault(table.source, set()).update(table.values)
+        self._codes = {source: Codes(found[source]) for source in sorted(found)}
+
+    def write(self) -> ModelProto:
+        """The graph."""
+        graph = self._graph
+        features = self._impute()
+        numbers, codes = self._clip(features)
+        # What is summed in the end, each with its weights.
+        doubles: list[tuple[str, _Numbers]] = []
+        singles: list[tuple[str, _Numbers]] = []
+        if self._among_numbers.any():
+            matrix, linear = (graph.constant(values, np.float64) for values in (self._among_numbers, self._linear))
+            product = graph.node("Mul", graph.node("Gemm", numbers, matrix, linear), numbers)
+            doubles.append((product, np.ones(len(self._linear))))
+        elif self._linear.any():
+            doubles.append((numbers, self._linear))
+        if self._codes:
+            sources = sorted(
+                {level.source for level, column in zip(self._levels, self._crossing.T, strict=True) if column.any()}
+            )
+            crossing = positions(self._codes, [(source,) for source in sources], overlap=1)
+            tables = [*self._encoded_tables(), *self._tables_to_sum()]
+            columns, entries = self._look_up(codes, crossing, tables)
+            if sources:
+                matrix = graph.constant(self._crossing_by_position(sources, crossing), np.float64)
+                products = graph.node("GatherElements", graph.node("MatMul", numbers, matrix), columns, axis=1)
+                doubles.append((products, np.ones(len(sources))))
+            if len(tables) > len(self._encoded):
+                singles.append((entries, (np.arange(len(tables)) >= len(self._encoded)).astype(np.float64)))
+            if self._encoded:
+                features = graph.join([features, entries])
+        if self._terms.trees:
+            singles.append((self._trees(features), np.ones(1)))
+        if singles:
+            cast = graph.double(graph.join([name for name, _ in singles]))
+            doubles.append((cast, np.concatenate([weights for _, weights in singles])))
+        if not doubles:
+            raise CannotFoldError("it predicts a constant")
+        weights = np.concatenate([weights for _, weights in doubles])[:, np.newaxis]
+        summands = graph.join([name for name, _ in doubles])
+        constants = graph.constant(weights, np.float64), graph.constant([self._terms.constant], np.float64)
+        graph.node("Gemm", summands, *constants, name="y")
+        return graph.model(self._n_features)
+
+    def _impute(self) -> str:
+        """The raw columns, with what is imputed; a missing code for which nothing is imputed is an unknown one."""
+        fills = np.full(self._n_features, np.nan)
+        for source, fill in self._terms.fills.items():
+            fills[source] = fill
+        routed = {column.source for tree in self._terms.trees for column in tree.columns if isinstance(column, Number)}
+        for source, codes in self._codes.items():
+            if np.isnan(fills[source]):
+                if source in routed:
+                    raise CannotFoldError(f"column {source} may be missing, and is a category and a number to trees")
+                fills[source] = codes.low
+        if np.isnan(fills).all():
+            return "X"
+        return self._graph.node(
+            "Imputer", "X", domain=ML, imputed_value_floats=fills.tolist(), replaced_value_float=math.nan
+        )
+
+    def _clip(self, features: str) -> tuple[str, str]:
+        """Numbers, float64, and codes, float32, each clipped to its range."""
+        graph, clipped, numbers = self._graph, "", []
+        ends = [(base.low, base.high) for base in self._clipped]
+        ends += [(codes.low, codes.high) for codes in self._codes.values()]
+        if ends:
+            clipped = graph.pick(features, [*(base.source for base in self._clipped), *self._codes])
+            for kind, limits in zip(("Max", "Min"), np.array(ends).T, strict=True):
+                if np.isfinite(limits).any():
+                    clipped = graph.node(kind, clipped, graph.constant(limits, np.float32))
+        clipped, codes = graph.split(clipped, len(self._clipped), len(self._codes))
+        if self._clipped:
+            numbers.append(graph.double(clipped))
+        if self._steps:
+            edges = graph.constant(_rounded([step.edge for step in self._steps], up=True), np.float32)
+            picked = graph.pick(features, [step.source for step in self._steps])
+            numbers.append(graph.double(graph.node("GreaterOrEqual", picked, edges)))
+        return graph.join(numbers) if numbers else "", codes
+
+    def _look_up(
+        self, codes: str, crossing: tuple[_Numbers, _Numbers, int], tables: Sequence[tuple[Group, _Numbers]]
+    ) -> tuple[str, str]:
+        """Columns of the crossing categories' products, shape (n_rows, n_crossing), and each table's entry."""
+        graph = self._graph
+        found = crossing, positions(self._codes, [group for group, _ in tables])
+        matrix, offsets = (np.concatenate([part[number] for part in found], axis=-1) for number in (0, 1))
+        constants = graph.constant(matrix, np.float32), graph.constant(offsets, np.float32)
+        index = graph.node("Cast", graph.node("Gemm", codes, *constants), to=TensorProto.INT32)
+        columns, entries = graph.split(index, len(crossing[1]), len(tables))
+        if tables:
+            values = graph.constant(np.concatenate([table.ravel() for _, table in tables]), np.float32)
+            entries = graph.node("Gather", values, entries)
+        return columns, entries
+
+    def _encoded_tables(self) -> Iterator[tuple[Group, _Numbers]]:
+        """The tables that trees look at."""
+        for column in self._encoded.values():
+            codes = self._codes[column.source]
+            table = np.full(codes.size, column.other)
+            for code, value in column.values.items():
+                table[codes[code]] = value
+            yield (column.source,), table
+
+    def _tables_to_sum(self) -> Iterator[tuple[Group, _Numbers]]:
+        """Coefficients of the levels and of pairs of levels, each in one table."""
+        codes = self._codes
+        pairs: dict[tuple[int, int], list[tuple[Level, Level, float]]] = {}
+        singles: dict[int, list[tuple[Level, float]]] = {}
+        for row, column in np.argwhere(self._among_levels).tolist():
+            one, other, coefficient = self._levels[row], self._levels[column], self._among_levels[row, column]
+            if row == column:
+                singles.setdefault(one.source, []).append((one, coefficient))
+            elif one.source < other.source:
+                # The matrix is symmetric, and no row has two levels of one category.
+                pairs.setdefault((one.source, other.source), []).append((one, other, 2 * coefficient))
+        for group in cover(pairs, singles, {source: known.size for source, known in codes.items()}):
+            table = np.zeros([codes[source].size for source in group])
+            for source in group:
+                for level, coefficient in singles.pop(source, []):
+                    _where(table, group, codes, level)[...] += coefficient
+            for pair in combinations(group, 2):
+                for one, other, coefficient in pairs.pop(pair, []):
+                    _where(table, group, codes, one, other)[...] += coefficient
+            yield group, table
+
+    def _crossing_by_position(self, sources: Sequence[int], crossing: tuple[_Numbers, _Numbers, int]) -> _Numbers:
+        """Coefficients of numbers times levels, shape (n_numbers, n_positions).
+
+        The first and last position of a category, for unknown codes, have none, so that neighbours can share them.
+        """
+        _, offsets, n_positions = crossing
+        start = dict(zip(sources, offsets.astype(np.int64).tolist(), strict=True))
+        matrix = np.zeros((len(self._crossing), n_positions))
+        for level, column in zip(self._levels, self._crossing.T, strict=True):
+            if level.source in start:
+                matrix[:, start[level.source] + level.code] = column
+        return matrix
+
+    def _trees(self, features: str) -> str:
+        """The sum of the trees, float32, shape (n_rows, 1)."""
+        trees = self._terms.trees
+        place = {key: self._n_features + number for number, key in enumerate(self._encoded)}
+        nodes = [
+            (number, node, column) for number, tree in enumerate(trees) for node, column in enumerate(tree.columns)
+        ]
+        leaves = [(number, node) for number, node, column in nodes if column is None]
+        attributes: dict[str, Any] = {
+            "nodes_treeids": [number for number, _, _ in nodes],
+            "nodes_nodeids": [node for _, node, _ in nodes],
+            "nodes_featureids": [
+                0 if column is None else place.get(_key(column), column.source) for _, _, column in nodes
+            ],
+            "nodes_modes": ["LEAF" if column is None else "BRANCH_LEQ" for _, _, column in nodes],
+            "nodes_values": _rounded(np.concatenate([tree.thresholds for tree in trees]), up=False).tolist(),
+            "nodes_truenodeids": np.concatenate([tree.left for tree in trees]).clip(0).tolist(),
+            "nodes_falsenodeids": np.concatenate([tree.right for tree in trees]).clip(0).tolist(),
+            "target_treeids": [number for number, _ in leaves],
+            "target_nodeids": [node for _, node in leaves],
+            "target_ids": [0] * len(leaves),
+            "target_weights": [float(trees[number].values[node]) for number, node in leaves],
+        }
+        if np.isnan(list(self._terms.fills.values())).any():
+            missing = np.concatenate([tree.missing_left for tree in trees])
+            attributes["nodes_missing_value_tracks_true"] = missing.astype(int).tolist()
+        return self._graph.node("TreeEnsembleRegressor", features, domain=ML, n_targets=1, **attributes)
+
+
+def _where(table: _Numbers, group: Group, codes: Mapping[int, Codes], *levels: Level) -> _Numbers:
+    """The part of a group's table where its categories have ``levels``, as a view."""
+    chosen = {level.source: codes[level.source][level.code] for level in levels}
+    part: _Numbers = table[(*(chosen.get(source, slice(None)) for source in group), ...)]
+    return part
+
+
+def _key(column: Column) -> Any:
+    return (column.source, tuple(sorted(column.values.items())), column.other) if isinstance(column, Table) else None
+
+
+def _rounded(values: Sequence[float] | _Numbers, *, up: bool) -> NDArray[np.float32]:
+    """In float32, such that whatever is float32 compares with them as it does with ``values``."""
+    exact = np.asarray(values, np.float64)
+    rounded = exact.astype(np.float32)
+    wrong = rounded < exact if up else rounded > exact
+    return np.where(wrong, np.nextafter(rounded, np.float32(np.inf if up else -np.inf)), rounded)

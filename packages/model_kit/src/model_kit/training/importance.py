@@ -1,0 +1,59 @@
+"""Which fields matter most: the mean strength of their contributions to predictions of training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_kit.records.encoding import Encoded, FeatureMaker
+from model_kit.scoring.explanation import Explainer
+from model_kit.scoring.model import Graph, to_target_unit
+from model_kit.spec import InputSpec, Row
+from model_kit.training.evaluation import Fitted
+
+#: Rows that are explained, evenly spaced among those of the data: on the house prices 0.8 s, and no share is more than
+#: .006 from what all 1,460 rows give.
+N_ROWS = 300
+
+
+@dataclass(frozen=True)
+class _Exported:
+    """The model as it will be served, before there is a bundle."""
+
+    spec: InputSpec
+    golden: Mapping[str, Any]
+    features: FeatureMaker
+    graph: Graph
+
+    def score(self, encoded: Encoded) -> NDArray[np.float64]:
+        return to_target_unit(self.graph.score(self.features.derive(encoded)), self.spec.target)
+
+
+def importance(fitted: Fitted, content: bytes, golden: Row, rows: Sequence[Row]) -> dict[str, float]:
+    """Shares of the fields in what predictions differ by from that of the typical record.
+
+    Args:
+        fitted: the model.
+        content: its graph, as it will be served.
+        golden: the typical record.
+        rows: the training rows.
+
+    Returns:
+        Field -> its share of the mean absolute contribution on the estimator's scale, descending; they sum to 1, or are
+        all 0 where no prediction differs. A group that is switched as one stands under its first field.
+    """
+    explainer = Explainer(_Exported(fitted.spec, {"row": golden}, fitted.features, Graph(content)))
+    some = [rows[position] for position in np.linspace(0, len(rows) - 1, min(N_ROWS, len(rows))).round().astype(int)]
+    encoded = fitted.features.encode(some)
+    strength = np.zeros(len(explainer.players))
+    for row, prediction in zip(encoded, explainer.score(encoded).tolist(), strict=True):
+        effects = explainer.effects(row, prediction)
+        if effects is not None:
+            strength += np.abs(np.nan_to_num(effects))
+    total = float(strength.sum()) or 1.0
+    order = np.argsort(-strength, kind="stable")
+    return {explainer.players[player][0]: float(strength[player]) / total for player in order}

@@ -1,0 +1,133 @@
+"""The training harness: evaluate, fit, export, check, write the bundle."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import model_kit
+from model_kit.errors import SpecError
+from model_kit.records.generation import golden_row
+from model_kit.records.row_warnings import check_contradictions
+from model_kit.scoring.assessment import by_level
+from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, RUN, SPEC, dump_json, write_bundle
+from model_kit.scoring.definition import ModelDefinition
+from model_kit.scoring.intervals import FEWEST, calibrate, cross_fitted
+from model_kit.spec import Target
+from model_kit.training.dataset import Dataset
+from model_kit.training.evaluation import Evaluation, cross_validate, fit, require_floors
+from model_kit.training.export import Export, to_onnx
+from model_kit.training.importance import importance
+from model_kit.training.provenance import git_commit, source_digest
+from model_kit.training.reference import distribution, reference
+
+#: Libraries that decide what a training gives.
+LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "scipy", "skl2onnx")
+CARD_FORMAT = 1
+
+
+def train(
+    definition: ModelDefinition,
+    dataset: Dataset,
+    bundle: Path,
+    *,
+    cv: bool = True,
+    report: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Train a model and write its bundle; a bundle that is there stays until the new one is complete.
+
+    Args:
+        definition: the model package.
+        dataset: checked training data.
+        bundle: folder to write.
+        cv: cross-validate; without it the bundle is marked unevaluated and is never released.
+        report: called with what is being done, one line a step.
+
+    Returns:
+        The card.
+
+    Raises:
+        FloorError: the model scores below the package's floors.
+        ExportError: the graph does not agree with the estimator.
+        SpecError: a contradiction is about a field that does not exist, or the row of typical values has one.
+    """
+    check_contradictions(definition.contradictions, definition.fields)
+    evaluation: Evaluation | None = None
+    if cv:
+        evaluation = cross_validate(definition, dataset)
+        require_floors(definition, evaluation.metrics)
+    report(f"Fitting on all {len(dataset.rows)} rows")
+    start = time.perf_counter()
+    fitted = fit(definition, dataset.rows, dataset.target)
+    fit_seconds = time.perf_counter() - start
+    golden = definition.repair(golden_row(fitted.spec))
+    for contradiction in definition.contradictions:
+        if message := contradiction.find(golden):
+            raise SpecError(f"the row of typical values contradicts itself: {message}; repair has to mend it")
+    golden_prediction = float(fitted.predict([golden])[0])
+    report("Exporting, and comparing the graph with scikit-learn")
+    register: Callable[[], None] | None = definition.resolve("register_converters")
+    if register is not None:
+        register()
+    export = to_onnx(fitted, dataset.rows)
+    report(_about_graph(export))
+    shares = importance(fitted, export.content, golden, dataset.rows)
+    card = {
+        "format": CARD_FORMAT,
+        "model": definition.name,
+        "version": definition.version,
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.sha256,
+            "rows": len(dataset.rows),
+            "synthetic": dataset.synthetic,
+        },
+        "evaluated": evaluation is not None,
+        "metrics": evaluation and evaluation.metrics,
+        **_ranges(evaluation, dataset, definition.target),
+        "target_distribution": distribution(dataset.target, definition.target),
+        "importance": shares,
+        "errors": evaluation and by_level(evaluation.out_of_fold, dataset.target, dataset.rows, fitted.spec, [*shares]),
+        "agreement": export.agreement,
+        "graph": export.graph,
+        "code_sha256": source_digest(definition.folder),
+        "kit_sha256": source_digest(Path(model_kit.__file__).parent),
+        "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        RUN: {
+            "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "git_commit": git_commit(definition.folder),
+            "fit_seconds": round(fit_seconds, 3),
+            "cv_seconds": evaluation and round(evaluation.seconds, 3),
+        },
+    }
+    files = {
+        MODEL: export.content,
+        SPEC: fitted.spec.to_json().encode(),
+        CARD: dump_json(card),
+        GOLDEN: dump_json({"row": golden, "prediction": golden_prediction}),
+        REFERENCE: dump_json(reference(fitted.spec, dataset.rows)),
+    }
+    artifact = write_bundle(bundle, files)
+    report(f"Wrote {bundle} (artefact {artifact[:12]})")
+    return card
+
+
+def _ranges(evaluation: Evaluation | None, dataset: Dataset, target: Target) -> dict[str, Any]:
+    """The card's ``intervals`` and ``coverage``; ``None`` where there is too little to calibrate them on."""
+    if evaluation is None or len(dataset.rows) < FEWEST:
+        return {"intervals": None, "coverage": None}
+    out_of_fold = evaluation.out_of_fold
+    return {
+        "intervals": calibrate(out_of_fold, dataset.target, target),
+        "coverage": cross_fitted(out_of_fold, dataset.target, target),
+    }
+
+
+def _about_graph(export: Export) -> str:
+    nodes, reason = export.graph["nodes"], export.graph["reason"]
+    return f"The graph has {nodes} nodes" + (f"; it could not be folded: {reason}" if reason else "")
