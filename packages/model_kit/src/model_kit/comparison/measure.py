@@ -29,8 +29,6 @@ N_UNUSUAL: Final = 3
 FEWEST: Final = 10
 OTHERS: Final = f"(levels of fewer than {FEWEST} rows)"
 MISSING: Final = "(missing)"
-#: Where predictions may be 0 or below, a difference is no smaller share than of this part of a typical prediction.
-SMALLEST: Final = 0.01
 _ROUNDING: Final = 1e-9
 #: Rows of the large batch that is timed.
 BATCH: Final = 1000
@@ -68,23 +66,39 @@ class _Worst:
     record: Mapping[str, Any]
 
 
+def target_spread(target: Target, metrics: Mapping[str, Any] | None, typical: float) -> float:
+    """What a difference is at least a share of: on the identity scale, a prediction near 0 says nothing of its size.
+
+    Args:
+        target: of the old model.
+        metrics: on its card; ``rmse`` and ``r2`` together give the standard deviation of the target.
+        typical: a prediction that stands in where they are not known.
+
+    Returns:
+        The spread in the target's unit; 0 on the log scale, where a relative difference is meaningful everywhere.
+    """
+    if target.scale == "log":
+        return 0.0
+    rmse, r2 = (metrics or {}).get("rmse"), (metrics or {}).get("r2")
+    return float(rmse / (1 - r2) ** 0.5) if rmse and r2 is not None and r2 < 1 else abs(typical)
+
+
 class Measure:
-    """What two models say about the same rows.
+    """How the predictions of two models for the same rows differ.
 
     Args:
         spec: of the new model: its bins and levels group the rows.
-        target: of the old model.
-        typical: a typical prediction of the old model.
-        values: whether the values of single rows may be told.
+        spread: see :func:`target_spread`.
+        values: whether the values of single rows may be shown.
     """
 
-    def __init__(self, spec: InputSpec, target: Target, typical: float, *, values: bool) -> None:
+    def __init__(self, spec: InputSpec, spread: float, *, values: bool) -> None:
         self._spec = spec
+        self._spread = spread
         self._values = values
-        # A price cannot come near 0; a difference of temperatures can.
-        self._floor = 0.0 if target.scale == "log" else SMALLEST * abs(typical)
         self._old: list[float] = []
         self._new: list[float] = []
+        self._differences: list[float] = []
         self._labels = {field.name: Labels(field, spec.learned[field.name]) for field in spec.fields}
         self._groups: dict[str, dict[str, _Group]] = {name: {} for name in spec.names}
         self._worst: list[_Worst] = []
@@ -107,6 +121,7 @@ class Measure:
         difference = self._relative(before, after)
         self._old.append(before)
         self._new.append(after)
+        self._differences.append(difference)
         self.rows["compared"] += 1
         if len(self.sample) < BATCH:
             self.sample.append((pair.old.record, pair.new.record))
@@ -124,7 +139,7 @@ class Measure:
     def _relative(self, before: float, after: float) -> float:
         if before == after:
             return 0.0
-        size = max(abs(before), self._floor)
+        size = max(abs(before), self._spread)
         return (after - before) / size if size else float(np.copysign(np.inf, after - before))
 
     @property
@@ -132,15 +147,20 @@ class Measure:
         """Predictions of the old and of the new model, each of shape (n_compared,)."""
         return np.array(self._old), np.array(self._new)
 
+    @property
+    def differences(self) -> NDArray[np.float64]:
+        """Relative differences (new - old) / max(abs(old), spread), shape (n_compared,)."""
+        return np.array(self._differences)
+
     def distribution(self, beyond: float) -> dict[str, float] | None:
-        """The relative differences (new - old) / |old|; ``None`` if no row was scored by both.
+        """Quantiles and shares of the relative differences; ``None`` if no row was scored by both.
 
         Args:
-            beyond: the share of rows that differ by more than this is told, beside some round sizes.
+            beyond: ``share`` is that of the rows that differ by more than this.
         """
         if not self._old:
             return None
-        signed = np.array([self._relative(*pair) for pair in zip(self._old, self._new, strict=True)])
+        signed = self.differences
         sizes = np.abs(signed)
         # Values that occur: nothing is interpolated, and an infinity stays one.
         median_size, p90, p99 = np.quantile(sizes, [0.5, 0.9, 0.99], method="inverted_cdf").tolist()
@@ -154,6 +174,8 @@ class Measure:
             "share_beyond_1_percent": float(np.mean(sizes > 0.01)),
             "share_beyond_5_percent": float(np.mean(sizes > 0.05)),
             "share_beyond_20_percent": float(np.mean(sizes > 0.20)),
+            "beyond": beyond,
+            "spread": self._spread,
         }
 
     def by_field(self) -> list[dict[str, Any]]:
@@ -163,7 +185,7 @@ class Measure:
         """
         if not self._old:
             return []
-        sizes = np.abs([self._relative(*pair) for pair in zip(self._old, self._new, strict=True)])
+        sizes = np.abs(self.differences)
         mean, total = float(sizes.mean()), float(((sizes - sizes.mean()) ** 2).sum())
         # Where all differ by the same, what is left of the digits is no variation to explain.
         varied = np.isfinite(total) and float(np.ptp(sizes)) > _ROUNDING * mean
