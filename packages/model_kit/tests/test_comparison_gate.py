@@ -32,7 +32,7 @@ ENTRY = f"""
 [[accepted]]
 from = "1.0.0"
 to = "sha256:fedcba987654"
-reason = "trained on the sales of this year "
+reason = "trained on the sales of this year"
 by = "Ada"
 on = 2026-01-31
 checks = {{ difference.p99 = 0.3, "data.rows" = 80, "data.sha256" = "{HASH}", "spec.breaking" = ["zone:level:B"] }}
