@@ -20,9 +20,10 @@ from model_kit.comparison.run import Comparison, Data, compare
 from model_kit.comparison.scorer import Scorer
 from model_kit.comparison.sources import Package, find
 from model_kit.errors import DataError
+from model_kit.scoring.bundle import GOLDEN, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import Floors
-from model_kit.spec import Field, Learned, Level
-from model_kit.testing import FIELDS, LEARNED
+from model_kit.spec import Field, InputSpec, Learned, Level, Target
+from model_kit.testing import FIELDS, GOLDEN_PREDICTION, GOLDEN_ROW, LEARNED, ride_files
 
 Rides = Callable[..., Path]
 
@@ -266,6 +267,32 @@ def test_an_identical_spec_needs_no_new_version(judged: Callable[..., Comparison
     assert comparison.document["spec"] == {"verdict": "identical", "changes": []}
     assert "spec  identical\n" in text.report(comparison.document)
     assert "<p>Spec: identical</p>" in html.page(comparison)
+
+
+def test_targets_around_zero_are_compared_relative_to_their_spread(
+    judged: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    def degrees(name: str, offset: float, **card: Any) -> Path:
+        spec = InputSpec(FIELDS, LEARNED, Target("temperature", "", "identity", offset))
+        golden = {"row": GOLDEN_ROW, "prediction": math.log(GOLDEN_PREDICTION) - 2.5 + offset}
+        data = {"name": "rides.csv", "sha256": "a" * 64, "rows": 100, "synthetic": False}
+        files = ride_files(**{"data": data, "metrics": {"r2": 0.75, "rmse": 0.3}} | card)
+        write_bundle(tmp_path / name, files | {SPEC: spec.to_json().encode(), GOLDEN: dump_json(golden)})
+        return tmp_path / name
+
+    old = degrees("old", -1.0)
+    comparison = judged(degrees("new", -0.994), old=old)
+    assert comparison.passed
+    assert comparison.old.min() < 0 < comparison.old.max()
+    differences = comparison.document["differences"]
+    assert differences["spread"] == pytest.approx(0.6)
+    # Never more than 0.006 of the spread of 0.6, however near to 0 a prediction is.
+    assert differences["max"] == pytest.approx(0.01)
+    assert np.allclose(comparison.differences, 0.006 / np.maximum(abs(comparison.old), 0.6))
+    assert "(new - old) / max(|old|, 0.6)" in html.page(comparison)
+    assert "old model: temperature</text>" in html.page(comparison)
+    worse = judged(degrees("worse", -1.0, metrics={"r2": -0.1, "rmse": 0.3}), old=old)
+    assert beyond(worse) == ["floor.r2", "metric.r2"]
 
 
 def test_rows_that_only_the_old_model_takes_are_stopped(
