@@ -55,7 +55,7 @@ def parse_iso(field: Field, text: str) -> datetime:
         ValueError: it is not ISO 8601, or no such day or time exists.
     """
     if not (_DATE if field.kind == "date" else _DATETIME).fullmatch(text):
-        raise ValueError(text)
+        raise ValueError(f"not ISO 8601: {text!r}")
     return normalize(field, datetime.fromisoformat(text))
 
 
