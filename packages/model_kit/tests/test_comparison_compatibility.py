@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from model_kit.comparison.compatibility import compare_specs, major_version, verdict
+from model_kit.comparison.compatibility import Change, compare_specs, major_version, verdict
 from model_kit.spec import Field, InputSpec, Learned, Level
 from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES, TARGET
 
@@ -124,10 +124,19 @@ def test_breaking_changes_come_first() -> None:
     ]
 
 
-def test_another_format_of_dates_in_files_is_breaking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Field, "format", property(lambda field: field.unit), raising=False)
-    changes = compare_specs(SPEC_OF_RIDES, with_field("distance", unit="%d/%m/%Y"))
-    assert "distance:format:%d/%m/%Y" in [change.id for change in changes if change.breaking]
+@pytest.mark.parametrize(
+    ("old", "new", "id_", "text"),
+    [
+        ({}, {"format": "%d/%m/%Y"}, "start:format:%d/%m/%Y", "start: files had the format ISO 8601, have %d/%m/%Y"),
+        ({"format": "%d/%m/%Y"}, {}, "start:format:None", "start: files had the format %d/%m/%Y, have ISO 8601"),
+        ({"kind": "datetime"}, {"kind": "datetime", "time_zone": True}, "start:time_zone", "start needs a time zone"),
+        ({}, {"kind": "datetime"}, "start:kind:datetime", "start was of kind date, is datetime"),
+    ],
+)
+def test_a_date_written_otherwise_is_breaking(old: dict[str, Any], new: dict[str, Any], id_: str, text: str) -> None:
+    field = Field("start", "date", "Start")
+    specs = (InputSpec((replace(field, **changes),), {"start": Learned(0.0, None)}, TARGET) for changes in (old, new))
+    assert compare_specs(*specs) == (Change(id_, text, breaking=True),)
 
 
 @pytest.mark.parametrize(

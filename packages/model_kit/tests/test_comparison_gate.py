@@ -47,7 +47,7 @@ def test_the_file_is_read(write_gate: WriteGate) -> None:
     gate = read_gate(write_gate(ENTRY))
     assert gate.thresholds["difference.p99"] == 0.10
     assert gate.thresholds["rows.newly_failing"] == 0.0
-    assert gate.metrics == DEFAULT_METRICS | {"r2": MetricRule("higher", 0.01), "rmse": MetricRule("lower", 0.05)}
+    assert gate.metrics == {**DEFAULT_METRICS, "r2": MetricRule("higher", 0.01), "rmse": MetricRule("lower", 0.05)}
     (entry,) = gate.accepted
     assert (entry.old, entry.new, entry.by, entry.on) == ("1.0.0", "sha256:fedcba987654", "Ada", date(2026, 1, 31))
     assert entry.reason == "trained on the sales of this year"

@@ -69,7 +69,8 @@ def test_a_difference_is_a_share_of_the_spread_where_the_prediction_is_smaller()
     assert measure.differences == pytest.approx([0.001, 0.4, 0.05])
     found = measure.distribution(0.1)
     assert found is not None
-    assert (found["max"], found["spread"]) == (pytest.approx(0.4), 10.0)
+    assert found["max"] == pytest.approx(0.4)
+    assert found["spread"] == 10.0
     assert measure.worst()[0]["difference"] == pytest.approx(0.4)
 
 
@@ -149,6 +150,44 @@ def test_groups_of_few_rows_are_put_together() -> None:
 def test_a_value_has_the_name_of_its_bin_or_level(name: str, value: object, label: str) -> None:
     field = next(field for field in FIELDS if field.name == name)
     assert Labels(field, LEARNED[name])(value) == label
+
+
+@pytest.mark.parametrize(
+    ("field", "learned", "labels"),
+    [
+        (
+            Field("start", "date", "Start"),
+            Learned(0.0, "1970-01-11", 0.0, 40.0, (10.0, 31.0)),
+            {
+                "1970-01-11": "up to 1970-01-11",
+                "1970-01-12": "1970-01-11 to 1970-02-01",
+                "2026-01-31": "above 1970-02-01",
+                None: MISSING,
+            },
+        ),
+        (
+            Field("paid", "boolean", "Paid"),
+            Learned(0.0, True, codes={"true": 1}),
+            {True: "true", False: "(never seen)", None: MISSING},
+        ),
+    ],
+)
+def test_dates_have_bins_and_booleans_levels(field: Field, learned: Learned, labels: dict[Any, str]) -> None:
+    assert {value: Labels(field, learned)(value) for value in labels} == labels
+
+
+def test_what_is_unusual_about_dates_and_booleans_is_shown() -> None:
+    fields = (Field("start", "date", "Start"), Field("end", "date", "End"), Field("paid", "boolean", "Paid"))
+    learned = {
+        "start": Learned(0.0, "1970-01-11", 0.0, 40.0, (10.0, 31.0)),
+        "end": Learned(0.0, "1970-01-11", 0.0, 40.0, (10.0, 31.0)),
+        "paid": Learned(0.0, True, codes={"false": 0, "true": 1}),
+    }
+    assert unusual({"start": "1969-12-31", "end": "1970-02-01", "paid": False}, InputSpec(fields, learned, TARGET)) == [
+        ("start", "below all training rows"),
+        ("end", "1.0 spreads above typical"),
+        ("paid", "not the most frequent level"),
+    ]
 
 
 def test_a_number_without_bins_is_one_group() -> None:

@@ -352,7 +352,7 @@ def test_without_a_previous_version_the_floors_alone_judge(
     assert comparison.document["old"] is None
     told = text.report(comparison.document)
     assert "old   none" in told
-    assert "There is no previous version on the index: nothing to compare with, the floors alone judge." in told
+    assert "There is no previous version on the index: nothing to compare with, only the floors are checked." in told
     assert "There is no previous version" in html.page(comparison)
 
 
@@ -498,7 +498,7 @@ def test_the_table_tells_people_what_is_in_the_document(judged: Callable[..., Co
     assert re.search(r"^ok +latency.one_row .* \d+\.\d\d x +at most 50.00 x$", told, re.MULTILINE)
     assert re.search(r"^  rmse +0\.1 +0\.1 +0\.00%  lower is better$", told, re.MULTILINE)
     assert re.search(
-        r"^rows  made from the new model's spec, seed 20240: 500 rows, 500 scored by both$", told, re.MULTILINE
+        r"^rows  generated from the new model's spec, seed 20240: 500 rows, 500 scored by both$", told, re.MULTILINE
     )
     assert re.search(r"^  1,000 rows, median +[\d.]+ ms +[\d.]+ ms$", told, re.MULTILINE)
 

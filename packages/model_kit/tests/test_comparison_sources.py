@@ -151,7 +151,7 @@ def test_a_damaged_bundle_is_told_with_the_file(write_rides: Rides, tmp_path: Pa
 
 def test_a_process_that_ends_is_told_with_its_last_words(write_rides: Rides, make_wheel: Rides, tmp_path: Path) -> None:
     abrupt = "import os, sys\n\ndef load():\n    print('help', file=sys.stderr, flush=True)\n    os._exit(3)\n"
-    with pytest.raises(DataError, match=r"its process ended; its last words:\nhelp"):
+    with pytest.raises(DataError, match=r"its process ended; the end of its error output:\nhelp"):
         Scorer(found(make_wheel(write_rides(), code=abrupt), tmp_path))
 
 

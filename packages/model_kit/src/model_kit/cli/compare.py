@@ -36,7 +36,7 @@ examples:
 OLD and NEW are each a wheel file, a version on the private index ("1.2.0" or "latest",
 the newest release), or a bundle folder. The index is that of PACKAGE_INDEX_URL, PACKAGE_INDEX_USER and
 PACKAGE_INDEX_TOKEN. A wheel is scored by its own code, in a process of its own; a bundle folder has none and is scored
-by the installed code. Both score the same rows: those of --data, whatever predict reads, or 5,000 made from NEW's spec.
+by the installed code. Both score the same rows: those of --data, whatever predict reads, or 5,000 generated from the spec of NEW.
 
 Thresholds and reviewed changes are in the gate.toml beside the package's pyproject.toml, if it is installed from its
 sources; what that file does not state has the default of model-kit. More: docs/comparison.md
@@ -56,7 +56,7 @@ def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
     command.add_argument("old", metavar="OLD", help="the model now live: wheel, version, latest or bundle folder")
     command.add_argument("new", metavar="NEW", help="the candidate: the same")
     command.add_argument(
-        "--data", metavar="FILE", help="rows to score, - for standard input (default: 5,000 made rows)"
+        "--data", metavar="FILE", help="rows to score, - for standard input (default: 5,000 generated rows)"
     )
     command.add_argument("--format", choices=FORMATS, help="of the data (default: by its name, else csv)")
     command.add_argument("--json", action="store_true", help="as JSON")

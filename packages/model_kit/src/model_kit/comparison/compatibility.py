@@ -79,12 +79,13 @@ def _field_changes(old: Field, new: Field, before: Learned, after: Learned) -> I
     if old.unit != new.unit:
         text = f"{name} was in {old.unit or 'no unit'}, is in {new.unit or 'no unit'}"
         yield Change(f"{name}:unit:{new.unit}", text, breaking=True)
-    # Fields of older model kits have no format.
-    written, format_ = getattr(old, "format", None), getattr(new, "format", None)
-    if written != format_:
-        text = f"{name}: files had the format {written or 'ISO 8601'}, have {format_ or 'ISO 8601'}"
-        yield Change(f"{name}:format:{format_}", text, breaking=True)
-    if "category" not in {old.kind, new.kind}:
+    if old.format != new.format:
+        text = f"{name}: files had the format {old.format or 'ISO 8601'}, have {new.format or 'ISO 8601'}"
+        yield Change(f"{name}:format:{new.format}", text, breaking=True)
+    if old.kind == new.kind and old.time_zone != new.time_zone:
+        text = f"{name} {'needs a' if new.time_zone else 'takes no'} time zone"
+        yield Change(f"{name}:time_zone", text, breaking=True)
+    if old.is_number and new.is_number:
         yield from _bound_changes(old, new)
     if old.kind == new.kind == "category":
         yield from _level_changes(old, new, before, after)

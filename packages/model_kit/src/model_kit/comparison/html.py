@@ -13,14 +13,14 @@ import numpy as np
 from model_kit.comparison import text
 from model_kit.comparison.run import Comparison, Points
 
-#: Fields whose groups are drawn; JSON has all.
+#: Fields whose groups are shown; JSON has all.
 _FIELDS: Final = 12
-#: The drawing, in units of its own: its sides, and the edge that the labels need.
+#: Sides and margins of the drawing, in its own units.
 _SIZE: Final = 560
 _LEFT: Final = 64
 _BOTTOM: Final = 44
 _TOP: Final = 12
-#: Labels on an axis, about.
+#: Labels on an axis, at most.
 _TICKS: Final = 5
 
 _PAGE: Final = Template("""\
@@ -82,7 +82,7 @@ $body
 
 
 def page(comparison: Comparison) -> str:
-    """The report of a comparison, a whole HTML document."""
+    """The report as an HTML document."""
     document = comparison.document
     new = document["new"]
     old = document["old"]["version"] if document["old"] else "nothing"
@@ -202,11 +202,11 @@ def _scatter(comparison: Comparison) -> str:
 
 
 class _Drawing:
-    """Where predictions stand in the scatter; both axes have the same range."""
+    """Coordinates of predictions in the scatter plot; both axes have the same range."""
 
     def __init__(self, old: Points, new: Points, *, log: bool) -> None:
         both = np.concatenate([old, new])
-        # A card may promise a log scale, but nothing promises that no prediction is 0.
+        # A log scale does not guarantee that no prediction is 0.
         self.log = log and bool((both > 0).all())
         self._old, self._new = old, new
         low, high = (float(value) for value in (self._scaled(both).min(), self._scaled(both).max()))
@@ -227,12 +227,12 @@ class _Drawing:
         return np.round(_SIZE - _BOTTOM - share * (_SIZE - _BOTTOM - _TOP), 1)
 
     def dots(self, chosen: Any) -> str:
-        """A path of dots; those that would cover each other are drawn once."""
+        """A path of dots; dots at the same place are drawn once."""
         places = zip(self.across(self._old[chosen]).tolist(), self.up(self._new[chosen]).tolist(), strict=True)
         return "".join(f"M{x:g} {y:g}h0" for x, y in dict.fromkeys(places))
 
     def line(self, ratio: float, kind: str) -> str:
-        """Where the new prediction is ``ratio`` times the old one; on a linear scale for 1 alone."""
+        """The line where new = ratio * old; on a linear scale only for a ratio of 1."""
         shift = math.log10(ratio) if self.log else 0.0
         # Cut where it leaves the square.
         first, last = self._low + max(0.0, -shift), self._high - max(0.0, shift)
@@ -251,7 +251,7 @@ class _Drawing:
 
 
 def _ticks(low: float, high: float, *, log: bool) -> list[float]:
-    """Round values in a range; of a log scale the range is in powers of ten."""
+    """Round values in a range; for a log scale the range is in powers of ten."""
     if log and high - low > 1:
         steps = [step * 10.0**power for power in range(math.floor(low), math.ceil(high)) for step in (1, 2, 5)]
         return [value for value in steps if low <= math.log10(value) <= high]

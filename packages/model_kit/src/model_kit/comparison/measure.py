@@ -1,6 +1,6 @@
-"""How far the predictions of two models are apart: distribution, by field, worst rows, speed.
+"""Measures how the predictions of two models differ: distribution, by field, worst rows, latency.
 
-One row at a time, so that memory grows by two numbers a row.
+Rows are added in chunks and not kept: memory grows by three numbers a row.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from model_kit.batch.rows import InputRow
 from model_kit.comparison.scorer import Scorer
 from model_kit.records.generation import NEVER_SEEN
 from model_kit.spec import RARE, Field, InputSpec, Learned, Target
+from model_kit.spec.dates import days_to_iso, iso_to_days
 
-#: Rows of the largest difference that are named.
+#: Rows of the largest differences that are reported.
 N_WORST: Final = 10
-#: Fields of such a row that are named.
+#: Unusual fields of such a row that are reported.
 N_UNUSUAL: Final = 3
-#: Groups of fewer rows are put together: they say little, and nothing is to be told about a few rows.
+#: Smaller groups are merged: they say little, and reports must not describe a few rows.
 FEWEST: Final = 10
 OTHERS: Final = f"(levels of fewer than {FEWEST} rows)"
 MISSING: Final = "(missing)"
@@ -37,7 +38,7 @@ _ROUNDS: Final = {1: (40, 5), BATCH: (15, 1)}
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One row of the table, as each of the two reads it."""
+    """One row of the table, as each model reads it."""
 
     old: InputRow
     new: InputRow
@@ -102,13 +103,13 @@ class Measure:
         self._labels = {field.name: Labels(field, spec.learned[field.name]) for field in spec.fields}
         self._groups: dict[str, dict[str, _Group]] = {name: {} for name in spec.names}
         self._worst: list[_Worst] = []
-        #: Rows by what became of them.
+        #: Number of rows by who scored them.
         self.rows = {"total": 0, "compared": 0, "only_old": 0, "only_new": 0, "neither": 0}
         #: Rows that both score, for timing; each pair has the record as the old and as the new one reads it.
         self.sample: list[tuple[object, object]] = []
 
     def add(self, pairs: Sequence[Pair], old: Sequence[float | None], new: Sequence[float | None]) -> None:
-        """Take up rows with the two predictions of each; ``None`` where there is none."""
+        """Add rows with both predictions of each; ``None`` where a model gives none."""
         for pair, before, after in zip(pairs, old, new, strict=True):
             self.rows["total"] += 1
             if before is None or after is None or pair.new.fault or pair.old.fault:
@@ -125,7 +126,7 @@ class Measure:
         self.rows["compared"] += 1
         if len(self.sample) < BATCH:
             self.sample.append((pair.old.record, pair.new.record))
-        # What is no record is not scored.
+        # Only records are scored.
         record = cast("Mapping[str, Any]", pair.new.record)
         for name, label_of in self._labels.items():
             label, groups = label_of(record.get(name)), self._groups[name]
@@ -162,7 +163,7 @@ class Measure:
             return None
         signed = self.differences
         sizes = np.abs(signed)
-        # Values that occur: nothing is interpolated, and an infinity stays one.
+        # Without interpolation, which fails at infinity.
         median_size, p90, p99 = np.quantile(sizes, [0.5, 0.9, 0.99], method="inverted_cdf").tolist()
         return {
             "median": median_size,
@@ -187,7 +188,7 @@ class Measure:
             return []
         sizes = np.abs(self.differences)
         mean, total = float(sizes.mean()), float(((sizes - sizes.mean()) ** 2).sum())
-        # Where all differ by the same, what is left of the digits is no variation to explain.
+        # If all differ by the same, only rounding errors vary.
         varied = np.isfinite(total) and float(np.ptp(sizes)) > _ROUNDING * mean
         found = []
         for field_name, label_of in self._labels.items():
@@ -209,7 +210,7 @@ class Measure:
         return sorted(found, key=lambda entry: -entry["strength"])
 
     def worst(self) -> list[dict[str, Any]]:
-        """The rows of the largest differences, largest first, with what is unusual about each."""
+        """The rows of the largest differences, largest first, with the unusual fields of each."""
         return [
             {
                 "row": row.number,
@@ -234,26 +235,36 @@ class Labels:
     """
 
     def __init__(self, field: Field, learned: Learned) -> None:
+        self._field = field
         self._bins = learned.bins
-        self._category = field.kind == "category"
+        self._binned = field.is_number or field.is_temporal
         self._null = "NA" if field.null_means is not None else None
-        self.names = tuple(learned.codes or ()) if self._category else _bin_names(learned.bins)
+        self.names = _bin_names(field, learned.bins) if self._binned else tuple(learned.codes or ())
         self._levels = frozenset(self.names)
 
     def __call__(self, value: object) -> str:
         """The name; in brackets if it is none of ``names``."""
-        if value is None or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
+        number = as_number(self._field, value)
+        if value is None or number != number:  # noqa: PLR0124 - NaN
             return MISSING
-        if not self._category and isinstance(value, int | float):
-            return self.names[bisect_left(self._bins, value)]
+        if self._binned and number is not None:
+            return self.names[bisect_left(self._bins, number)]
         level = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        level = level.lower() if isinstance(value, bool) else level
         if level in self._levels:
             return level
         return MISSING if level == self._null else f"({NEVER_SEEN})"
 
 
+def as_number(field: Field, value: object) -> float | None:
+    """A number as it is, a date in days since 1970-01-01; ``None`` for anything else."""
+    if isinstance(value, str) and field.is_temporal:
+        return iso_to_days(field, value)
+    return value if isinstance(value, int | float) else None
+
+
 def unusual(record: Mapping[str, Any], spec: InputSpec) -> list[tuple[str, str]]:
-    """The fields of a record that are furthest from typical, with how; without a value of the record."""
+    """The fields of a record that are furthest from typical, each with a description that has no value of it."""
     found = []
     for position, field in enumerate(spec.fields):
         size, how = _strangeness(record.get(field.name), field, spec.learned[field.name])
@@ -267,29 +278,32 @@ def _strangeness(value: object, field: Field, learned: Learned) -> tuple[float, 
     label = Labels(field, learned)(value)
     if label == MISSING:
         return 2 * (1 - learned.missing), f"missing, as in {learned.missing:.0%} of the training rows"
-    if field.kind == "category":
+    number, typical = as_number(field, value), as_number(field, learned.typical)
+    if field.kind in ("category", "boolean"):
         if label.startswith("("):
             return 4.0, "a level never seen"
-        if (learned.codes or {}).get(label) == RARE and not field.ordered:
+        if field.kind == "category" and (learned.codes or {}).get(label) == RARE and not field.ordered:
             return 3.0, "a rare level"
-        return (0.0, "typical") if label == str(learned.typical) else (1.0, "not the most frequent level")
-    if not isinstance(value, int | float) or not isinstance(learned.typical, int | float):
+        typical_label = Labels(field, learned)(learned.typical)
+        return (0.0, "typical") if label == typical_label else (1.0, "not the most frequent level")
+    if number is None or typical is None:
         return 0.0, "typical"
-    if (learned.low is not None and value < learned.low) or (learned.high is not None and value > learned.high):
-        outside = "below" if value < float(learned.low or 0) else "above"
-        return 5.0, f"{outside} all training rows"
+    if learned.low is not None and number < learned.low:
+        return 5.0, "below all training rows"
+    if learned.high is not None and number > learned.high:
+        return 5.0, "above all training rows"
     edges = learned.bins
     spread = edges[-(len(edges) // 4) - 1] - edges[len(edges) // 4] if len(edges) > 1 else 0.0
     spread = spread or ((learned.high or 0.0) - (learned.low or 0.0)) / 4 or 1.0
-    distance = (value - learned.typical) / spread
+    distance = (number - typical) / spread
     return abs(distance), f"{abs(distance):.1f} spreads {'above' if distance > 0 else 'below'} typical"
 
 
 def latency(old: Scorer, new: Scorer, sample: Sequence[tuple[object, object]]) -> dict[str, dict[str, float]] | None:
-    """Median seconds for one row and for 1,000; the two models take turns. ``None`` without rows.
+    """Median seconds for one row and for 1,000, the two models taking turns; ``None`` without rows.
 
-    ``ratio`` is that of the shortest times: whatever else a machine does only ever adds to them, so that a gate can
-    rely on it where medians swing.
+    ``ratio`` is that of the shortest times: other load on the machine only adds to them, so it is more stable than
+    that of the medians.
     """
     if not sample:
         return None
@@ -309,11 +323,11 @@ def latency(old: Scorer, new: Scorer, sample: Sequence[tuple[object, object]]) -
     return found
 
 
-def _bin_names(bins: tuple[float, ...]) -> tuple[str, ...]:
+def _bin_names(field: Field, bins: tuple[float, ...]) -> tuple[str, ...]:
     if not bins:
         return ("all",)
-    between = [f"{low:.10g} to {high:.10g}" for low, high in pairwise(bins)]
-    return (f"up to {bins[0]:.10g}", *between, f"above {bins[-1]:.10g}")
+    edges = [days_to_iso(field, edge) if field.is_temporal else f"{edge:.10g}" for edge in bins]
+    return (f"up to {edges[0]}", *(f"{low} to {high}" for low, high in pairwise(edges)), f"above {edges[-1]}")
 
 
 def _merged(groups: Mapping[str, _Group]) -> dict[str, _Group]:

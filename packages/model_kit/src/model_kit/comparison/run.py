@@ -1,4 +1,4 @@
-"""From two running models and a table to a judged comparison."""
+"""Compares two running models on the same rows and judges the differences."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from model_kit.scoring.model import CHUNK
 
 #: Of the JSON document, see ``docs/comparison.schema.json``.
 FORMAT: Final = 2
-#: Rows made from the new model's spec where no table is given, and what makes them the same each time.
+#: Rows generated from the new model's spec if no table is given, and their seed.
 N_GENERATED: Final = 5000
 SEED: Final = 20240
 
@@ -48,9 +48,9 @@ class Data:
     """The table that both models score.
 
     Attributes:
-        path: a file that can be read twice; ``None``: rows made from the new model's spec.
-        name: what it is called; by default the file's name.
-        format: by default what the file's name says.
+        path: a file that can be read twice; ``None``: rows generated from the new model's spec.
+        name: for reports; by default the file's name.
+        format: by default that of the file's name.
     """
 
     path: str | None = None
@@ -60,10 +60,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found.
+    """The result.
 
     Attributes:
-        document: all of it but the single predictions, as JSON has it.
+        document: everything but the single predictions, as JSON.
         old, new: the predictions of the rows that both score, each of shape (n_compared,).
         differences: of these predictions, relative as in the document, shape (n_compared,).
     """
@@ -91,11 +91,11 @@ def compare(
     """Compare two models and judge what differs.
 
     Args:
-        old: the model now live; ``None`` if there is none: then the floors alone judge.
+        old: the model now live; ``None`` if there is none: then only the floors are checked.
         new: the candidate.
         gate: thresholds and reviewed entries.
         floors: of the model package, if it has any; no entry accepts less.
-        data: what both score.
+        data: rows that both score.
         report: called with the number of rows scored so far.
 
     Raises:
@@ -123,7 +123,7 @@ def compare(
         found |= {
             "data": {
                 "source": "generated" if data.path is None else "file",
-                "name": data.name or (data.path and name_of(data.path)) or "made from the new model's spec",
+                "name": data.name or (data.path and name_of(data.path)) or "generated from the new model's spec",
                 "seed": SEED if data.path is None else None,
                 "rows": measure.rows,
             },
@@ -155,7 +155,7 @@ def compare(
 def _score(old: Scorer, new: Scorer, data: Data, measure: Measure, report: Callable[[int], None]) -> None:
     with _pairs(old, new, data) as pairs:
         while chunk := list(islice(pairs, CHUNK)):
-            # Both are asked before either is waited for, so that they work at the same time.
+            # Send to both before waiting for either, so that they work at the same time.
             old.ask([pair.old.record for pair in chunk])
             new.ask([pair.new.record for pair in chunk])
             measure.add(chunk, old.predictions(), new.predictions())
@@ -164,7 +164,7 @@ def _score(old: Scorer, new: Scorer, data: Data, measure: Measure, report: Calla
 
 @contextmanager
 def _pairs(old: Scorer, new: Scorer, data: Data) -> Generator[Iterator[Pair]]:
-    """The rows, each as the two models' specs read it; what is made is the same for both."""
+    """The rows as each model's spec reads them; generated rows are the same for both."""
     if data.path is None:
         rows = generate_rows(new.spec, N_GENERATED, seed=SEED)
         entries = (InputRow(row, number, row) for number, row in enumerate(rows, 1))
@@ -191,13 +191,13 @@ def _floor_checks(new: Scorer, floors: Floors) -> list[Check]:
             Check(f"{FLOOR}real_data", real, True, "true", note="" if real else "trained on the synthetic sample"),
         ]
     elif not metrics:
-        # Of a development version it is said, not judged.
+        # Reported in a note, but not judged, of a development version.
         checks = checks[:1]
     return checks
 
 
 def _is_candidate(scorer: Scorer) -> bool:
-    """Whether this could be released as it is: anything but a development version, ``X.Y.Z+digest``."""
+    """Whether this could be released as it is: all but development versions, ``X.Y.Z+digest``."""
     return scorer.source.kind == "bundle" or "+" not in scorer.version
 
 
@@ -215,7 +215,7 @@ def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> l
     ]
     for entry in found["metrics"]:
         rule = gate.metrics.get(entry["name"])
-        # A metric that the old model lacks has nothing to be held to.
+        # Without an old value there is nothing to compare with.
         if rule and entry["old"] is not None:
             checks.append(Check(f"{METRIC}.{entry['name']}", entry["worse_by"], rule.worse_by, "at most"))
     removed = tuple(e["name"] for e in found["metrics"] if e["new"] is None and e["old"] is not None)
@@ -250,7 +250,7 @@ def _spec_checks(old: Scorer, new: Scorer, spec: Mapping[str, Any]) -> list[Chec
 
 
 def _metrics(old: Scorer, new: Scorer, gate: Gate) -> list[dict[str, Any]]:
-    """The figures of both cards side by side, those with a rule first."""
+    """The metrics of both cards, those with a rule first."""
     before, after = (_figures(side.card["metrics"]) for side in (old, new))
     names = dict.fromkeys((*gate.metrics, *before, *after))
     found = []
@@ -292,7 +292,7 @@ def _side(scorer: Scorer) -> dict[str, Any]:
 
 
 def _version(scorer: Scorer) -> str:
-    """Version of the wheel; of a bundle folder what its card says, as no distribution has built it yet."""
+    """Version of the wheel; of a bundle folder, which no wheel carries yet, that of its card."""
     return str(scorer.card["version"]) if scorer.source.kind == "bundle" else scorer.version
 
 
@@ -303,7 +303,7 @@ def _model_id(scorer: Scorer) -> ModelId:
 def _notes(old: Scorer | None, new: Scorer) -> list[str]:
     notes = []
     if old is None:
-        notes.append("There is no previous version on the index: nothing to compare with, the floors alone judge.")
+        notes.append("There is no previous version on the index: nothing to compare with, only the floors are checked.")
     elif old.lineage["artifact_sha256"] == new.lineage["artifact_sha256"]:
         notes.append("Both are the same artefact.")
     for word, side in (("The old", old), ("The new", new)):
@@ -349,7 +349,7 @@ def _plain(value: object) -> object:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity: what is infinite or no number is told as a text."""
+    """Replace infinity and NaN, which JSON lacks, by texts."""
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

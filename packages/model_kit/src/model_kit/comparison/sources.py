@@ -1,4 +1,4 @@
-"""Where the two models come from: a wheel, a version on the index, or a bundle folder."""
+"""Finds a model by wheel file, version on the package index, or bundle folder."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Kind: TypeAlias = Literal["wheel", "index", "bundle"]
 LATEST: Final = "latest"
 #: The distribution that every model package needs.
 KIT: Final = "model-kit"
-#: Wheels of the model kit that are looked into for the one of a model's time, the last on the index first.
-_LOOKED_INTO: Final = 100
+#: Newest wheels of the model kit that are searched for the one that a model was trained with.
+_SEARCHED_KITS: Final = 100
 _VERSION: Final = re.compile(r"\d[\w.+!-]*")
 
 
@@ -39,7 +39,7 @@ class Package:
     """The model package whose versions are compared.
 
     Attributes:
-        distribution: as the index spells it ("regression-model").
+        distribution: name on the index.
         loader: ``module:function`` that loads a bundle folder, its argument, with the installed code.
     """
 
@@ -49,18 +49,18 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One of the two models, found.
+    """One of the two models.
 
     Attributes:
-        kind: what was named.
-        name: what it is called in words.
-        loader: ``module:function`` that gives the model.
-        arguments: what the function is called with.
+        kind: where it comes from.
+        name: file, folder or wheel, for messages.
+        loader: ``module:function`` that returns the model.
+        arguments: of the function.
         paths: folders of its own code, put before all others; none for a bundle, which the installed code loads.
         bundle_bytes: size of the trained model on disk.
         wheel_bytes, wheel_sha256: of the wheel; ``None`` for a bundle.
-        kit_sha256: digest of the model kit's code that the model was trained with; ``None`` if nobody knows.
-        other_kit: whether another one scores it all the same, because that one is nowhere to be had.
+        kit_sha256: digest of the model kit's code that the model was trained with; ``None`` if the card does not say.
+        other_kit: whether the installed kit scores it because that one was not found.
     """
 
     kind: Kind
@@ -76,16 +76,16 @@ class Source:
 
 
 def find(text: str, package: Package, folder: Path, environ: Mapping[str, str]) -> Source | None:
-    """The model that ``text`` names; ``None`` if it says "latest" and the index has no release.
+    """Find the model that ``text`` names; ``None`` for "latest" if the index has no release.
 
     Args:
-        text: a wheel file, a bundle folder, a version (``1.2.0``, ``regression-model==1.2.0``) or ``latest``.
-        package: whose model it is.
+        text: a wheel file, a bundle folder, a version (``1.2.0``, ``<distribution>==1.2.0``) or ``latest``.
+        package: the model's package.
         folder: a new one, where a wheel is unpacked.
         environ: names the index.
 
     Raises:
-        DataError: it is none of these, or cannot be used; the text says why.
+        DataError: it is none of these, or cannot be used.
     """
     path = Path(text)
     if version := _version(text, package.distribution):
@@ -125,15 +125,14 @@ def with_kit(source: Source, text: str, folder: Path, environ: Mapping[str, str]
 
 
 def with_own_kit(source: Source, folder: Path, environ: Mapping[str, str]) -> Source:
-    """The same with the model kit that it was trained and released with, where that is not the installed one.
+    """Add the model kit that the model was trained with, if that is not the installed one.
 
-    The card has the digest of that kit's code. The index has its wheel, for a model and its kit are released together;
-    which version that was, nobody has to say.
+    The model's card has the digest of that kit's code; the index is searched for a wheel with that digest.
 
     Args:
         source: a wheel or a version on the index; of a bundle folder nothing is changed.
         folder: a new one, where wheels are unpacked.
-        environ: names the index; where it names none, the installed kit has to do.
+        environ: names the index; if it names none, the installed kit scores the model.
 
     Raises:
         DataError: the index cannot be read.
@@ -143,7 +142,7 @@ def with_own_kit(source: Source, folder: Path, environ: Mapping[str, str]) -> So
         return source
     if environ.get(URL, "").strip():
         client = IndexClient(index_from_environment(environ))
-        for number, listed in enumerate(reversed(client.wheels(KIT)[-_LOOKED_INTO:])):
+        for number, listed in enumerate(reversed(client.wheels(KIT)[-_SEARCHED_KITS:])):
             code = folder / str(number)
             code.mkdir(parents=True)
             with _opened(client.download(listed, code)) as archive:
@@ -155,7 +154,7 @@ def with_own_kit(source: Source, folder: Path, environ: Mapping[str, str]) -> So
 
 
 def _version(text: str, distribution: str) -> str | None:
-    """The version that is asked for, ``latest`` included; ``None`` if the text names a file."""
+    """The version that the text names, ``latest`` included; ``None`` if it names a file."""
     text = text.strip().removeprefix(f"{distribution}==").strip()
     if text == LATEST:
         return text
@@ -190,7 +189,7 @@ def _unpacked(wheel: Path, package: Package, folder: Path) -> Source:
 
 
 def _kit_sha256(archive: zipfile.ZipFile, card: str) -> str | None:
-    """What a card says of the model kit. Only which wheel is looked for hangs on it; loading checks the card."""
+    """Digest of the model kit according to the card, unchecked: it only decides which wheel is searched for."""
     try:
         found = json.loads(archive.read(card)).get("kit_sha256")
     except (KeyError, ValueError, AttributeError):
@@ -200,7 +199,7 @@ def _kit_sha256(archive: zipfile.ZipFile, card: str) -> str | None:
 
 @contextmanager
 def _opened(wheel: Path) -> Generator[zipfile.ZipFile]:
-    """The wheel as an archive; what is wrong with it while the block lasts is a ``DataError``."""
+    """Open a wheel as an archive; a damaged one is a ``DataError`` at any time within the block."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             yield archive
@@ -211,7 +210,7 @@ def _opened(wheel: Path) -> Generator[zipfile.ZipFile]:
 
 
 def _distribution(archive: zipfile.ZipFile, wheel: Path, expected: str) -> PurePosixPath:
-    """The folder of a wheel's metadata, if it is a wheel of what was expected."""
+    """The folder of the metadata of a wheel, which must be one of the expected distribution."""
     found = [PurePosixPath(name) for name in archive.namelist()]
     metadata = [name for name in found if name.name == "METADATA" and name.parent.name.endswith(".dist-info")]
     if len(metadata) != 1:

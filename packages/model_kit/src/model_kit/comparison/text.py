@@ -9,10 +9,10 @@ from typing import Any, Final
 #: Fields and rows of a table that the text shows; JSON has all.
 _FIELDS: Final = 6
 _ROWS: Final = 20
-#: Names of a list that are spelled out.
+#: Items of a list that are shown.
 _NAMED: Final = 6
 
-#: What a check is about, by its name or the part before the dot.
+#: Description of a check, by its name or the part before the dot.
 WORDS: Final[Mapping[str, str]] = {
     "difference.median": "half of the rows differ by at most",
     "difference.p90": "90 % of the rows differ by at most",
@@ -116,7 +116,7 @@ def compatibility(document: Mapping[str, Any]) -> str:
 
 
 def what(check: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    """What a check of the document is about, in words."""
+    """The description of a check."""
     name = check["name"]
     section, _, rest = name.partition(".")
     differences = document["differences"] or {}
@@ -125,7 +125,7 @@ def what(check: Mapping[str, Any], document: Mapping[str, Any]) -> str:
 
 
 def shown(value: object, check: Mapping[str, Any]) -> str:
-    """A value or limit of a check, in words."""
+    """A value or limit of a check."""
     section = check["name"].partition(".")[0]
     if value is None:
         return "not known"
@@ -146,7 +146,7 @@ def shown(value: object, check: Mapping[str, Any]) -> str:
 
 
 def limit(check: Mapping[str, Any]) -> str:
-    """What a check allows, in words."""
+    """The limit of a check, with its rule."""
     words = shown(check["limit"], check)
     rule = check["rule"]
     if rule == "true":
@@ -164,7 +164,7 @@ def percent(value: object) -> str:
 
 
 def number(value: object) -> str:
-    """A figure of a card or a prediction with the digits that matter."""
+    """A metric or prediction with its significant digits."""
     if not isinstance(value, int | float):
         return "" if value is None else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
@@ -199,7 +199,7 @@ def title(side: Mapping[str, Any]) -> str:
 
 
 def counts(data: Mapping[str, Any]) -> str:
-    """The table that was scored, and what became of its rows."""
+    """The table that was scored, with the numbers of rows by who scored them."""
     rows = data["rows"]
     failed = [
         f"{rows[key]:,} scored by {who}"
