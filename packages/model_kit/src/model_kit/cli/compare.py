@@ -35,8 +35,9 @@ examples:
 
 OLD and NEW are each a wheel file, a version on the private index ("1.2.0" or "latest",
 the newest release), or a bundle folder. The index is that of PACKAGE_INDEX_URL, PACKAGE_INDEX_USER and
-PACKAGE_INDEX_TOKEN. A wheel is scored by its own code, in a process of its own; a bundle folder has none and is scored
-by the installed code. Both score the same rows: those of --data, whatever predict reads, or 5,000 generated from the spec of NEW.
+PACKAGE_INDEX_TOKEN. A wheel is scored by its own code, in its own process; a bundle folder has none and is scored
+by the installed code. Both score the same rows: those of --data, any file that predict reads, or 5,000 generated
+from the spec of NEW.
 
 Thresholds and reviewed changes are in the gate.toml beside the package's pyproject.toml, if it is installed from its
 sources; what that file does not state has the default of model-kit. More: docs/comparison.md
