@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from model_kit.batch.blocks import Block
 from model_kit.batch.bulk import BatchJob, block_predictor
+from model_kit.batch.evaluation import score
+from model_kit.batch.tables import reading
 from model_kit.errors import DataError
 from model_kit.scoring.bundle import CARD, REFERENCE, read_bundle
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Field, InputSpec, Target
+from model_kit.spec.dates import days_to_iso
 from model_kit.training.dataset import parse
 from model_kit.training.train import train
 from sklearn.impute import SimpleImputer
@@ -125,3 +128,15 @@ def test_file_is_answered_as_records_are_and_keeps_its_text(model: BundleModel) 
 def test_training_file_with_another_format_is_refused(line: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         parse(DEFINITION, bookings(300) + line.encode() + b"\n", "bookings.csv")
+
+
+def test_errors_by_date_are_told_by_the_bins_of_training(model: BundleModel, tmp_path: Path) -> None:
+    path = tmp_path / "bookings.csv"
+    path.write_bytes(bookings(200))
+    with reading(str(path), model.spec) as table:
+        by = score(table, DEFINITION, model, ["arrival", "breakfast"]).assess(model.spec).by
+    edges = [days_to_iso(FIELDS[2], edge) for edge in model.spec.learned["arrival"].bins]
+    names = [group.name for group in by["arrival"]]
+    assert f"up to {edges[0]}" in names
+    assert f"{edges[0]} to {edges[1]}" in names
+    assert {group.name for group in by["breakfast"]} == {"true", "false"}
