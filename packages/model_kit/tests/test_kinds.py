@@ -27,21 +27,11 @@ from model_kit.scoring.explanation import Explainer
 from model_kit.scoring.frames import make_prediction
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Field, InputSpec, Learned, Target, fit_spec
-from model_kit.testing import BOOKING_FIELDS, SPEC_OF_BOOKINGS, SPEC_OF_RIDES, any_json, any_records
+from model_kit.testing import BOOKING, BOOKING_FIELDS, SPEC_OF_BOOKINGS, SPEC_OF_RIDES, Bookings, any_json, any_records
 from model_kit.training.reference import reference
 
 VALIDATE, ENCODE, FAST_LANE = Validator(SPEC_OF_BOOKINGS), Encoder(SPEC_OF_BOOKINGS), FastLane(SPEC_OF_BOOKINGS)
 FIELDS = {field.name: field for field in BOOKING_FIELDS}
-BOOKING: dict[str, Any] = {
-    "nights": 2,
-    "breakfast": True,
-    "arrival": "2024-07-01",
-    "booked": "2024-05-01T18:30:00",
-    "paid": "2024-06-01T16:00:00Z",
-    "left": "2024-07-03",
-    "area": 18.5,
-    "room": "double",
-}
 MOMENTS = [
     "2024-02-29",
     "2024-02-30",
@@ -121,7 +111,7 @@ def test_fast_lane_accepts_what_is_valid_with_the_same_numbers(records: list[Any
 
 
 def test_fast_lane_takes_every_valid_spelling() -> None:
-    spellings = [
+    spellings: list[dict[str, Any]] = [
         {"breakfast": 0, "booked": "2024-05-01 18:30", "paid": "2024-06-01T18:00:00.5+02:00"},
         {"breakfast": None, "booked": None, "paid": None, "left": None},
         {"breakfast": 1.0, "arrival": "0001-01-01", "left": "9999-12-31"},
@@ -424,20 +414,8 @@ def test_csv_keeps_its_text_and_json_lines_made_of_it_have_json_values(tmp_path:
     assert json.loads((tmp_path / "out.jsonl").read_text()) == BOOKING | {"note": "a"}
 
 
-class Model:
-    """Predicts the sum of what is encoded, missing values as 0."""
-
-    spec = SPEC_OF_BOOKINGS
-    version = "1.0.0"
-    card: dict[str, Any] = {}
-    golden: dict[str, Any] = {"row": BOOKING}
-
-    def score(self, encoded: Any) -> Any:
-        return np.nan_to_num(encoded).sum(axis=1)
-
-
 def predict(data: Any) -> Any:
-    return make_prediction(Predictor(Model()), data)  # type: ignore[arg-type]
+    return make_prediction(Predictor(Bookings()), data)
 
 
 def test_data_frame_has_timestamps_or_text() -> None:
@@ -466,11 +444,11 @@ def test_records_may_hold_python_and_numpy_values() -> None:
 
 
 def test_date_is_one_player_of_an_explanation_and_is_shown_as_sent() -> None:
-    explainer = Explainer(Model())
+    explainer = Explainer(Bookings())
     assert ("arrival",) in explainer.players
     sent = BOOKING | {"arrival": "2024-07-11", "breakfast": 0}
     (row,) = ENCODE(VALIDATE([sent]).rows)
-    explanation = explainer.explain(row, float(Model().score(row[np.newaxis])[0]), sent, 5)
+    explanation = explainer.explain(row, float(Bookings().score(row[np.newaxis])[0]), sent, 5)
     assert explanation is not None
     assert [(one.field, one.value, one.effect) for one in explanation.contributions] == [
         ("arrival", "2024-07-11", 10.0),

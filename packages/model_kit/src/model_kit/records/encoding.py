@@ -66,12 +66,12 @@ class Encoder:
         """Shape (n_rows, n_fields), float64; NaN = missing, category = its code, -1 = a level never seen."""
         matrix = np.empty((len(rows), len(self._columns)))
         for position, (name, codes, days) in enumerate(self._columns):
-            if days is not None:
-                matrix[:, position] = [days(row.get(name)) for row in rows]
-            elif codes is None:
-                matrix[:, position] = [row.get(name) for row in rows]
-            else:
+            if codes is not None:
                 matrix[:, position] = [codes.get(row.get(name), UNSEEN) for row in rows]
+            elif days is not None:
+                matrix[:, position] = [days(row.get(name)) for row in rows]
+            else:
+                matrix[:, position] = [row.get(name) for row in rows]
         return np.clip(matrix, -LARGEST, LARGEST, out=matrix)
 
 

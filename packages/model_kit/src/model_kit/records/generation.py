@@ -14,6 +14,7 @@ from model_kit.spec.dates import days_to_iso
 NEVER_SEEN = "never seen"
 #: Numbers further out than any data, where no hard bound forbids them.
 FAR = (0.0, -1.0, 1e6, 1e12, -1e12)
+SECONDS_PER_DAY = 86_400
 
 
 def generate_rows(
@@ -76,9 +77,12 @@ def _numbers(field: Field, learned: Learned, n_rows: int, extremes: float, rando
     highest = np.inf if field.maximum is None else field.maximum
     if field.kind == "date":
         return [math.floor(value) for value in values.tolist()]
+    if field.kind == "datetime":
+        # Whole seconds.
+        return [round(value * SECONDS_PER_DAY) / SECONDS_PER_DAY for value in values.tolist()]
     if field.kind == "integer":
         return [round(value) for value in values.clip(np.ceil(lowest), np.floor(highest)).tolist()]
-    if high > low and field.kind != "datetime":
+    if high > low:
         # Two decimals, and more where the whole range is small.
         decimals = 2 - math.floor(math.log10(min(high - low, 1.0)))
         values = np.array([round(value, decimals) for value in values.tolist()])
