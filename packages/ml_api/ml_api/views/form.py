@@ -9,7 +9,7 @@ from typing import Any
 from model_kit.scoring.protocol import Model
 from model_kit.spec import Field, InputSpec, Learned
 
-from ml_api.views import words
+from ml_api.views import formatting
 
 #: Fields that are shown unfolded, the required ones among them.
 N_FIRST = 10
@@ -117,7 +117,7 @@ def _control(identity: str, field: Field, learned: Learned, value: Any) -> Contr
     return Control(
         id=identity,
         field=field,
-        value=words.plain(value),
+        value=formatting.plain(value),
         hint=_hint(field, learned),
         blank="" if field.required else field.null_means or "not known",
         choices=choices[:MAX_SUGGESTIONS],
@@ -137,4 +137,4 @@ def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
 def _hint(field: Field, learned: Learned) -> str:
     if field.kind == "category" or learned.low is None or learned.high is None:
         return ""
-    return f"{words.number(learned.low)} to {words.number(learned.high)} in training"
+    return f"{formatting.number(learned.low)} to {formatting.number(learned.high)} in training"

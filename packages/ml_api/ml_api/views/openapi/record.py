@@ -10,7 +10,7 @@ from marshmallow import Schema, fields
 from model_kit.records.validation import MAX_LEVEL_CODE, JSONInteger, JSONNumber, LevelCode, schema_for
 from model_kit.spec import Field, InputSpec, Learned
 
-from ml_api.views.openapi.parts import identifier
+from ml_api.views.openapi.components import identifier
 
 JSONSchema: TypeAlias = dict[str, Any]
 
