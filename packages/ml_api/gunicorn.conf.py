@@ -19,8 +19,8 @@ from ml_api import connection
 from ml_api.logs import JSONFormatter
 from ml_api.memory import trim
 from ml_api.settings import Settings, SettingsError
-from ml_api.shares import Shares
 from ml_api.worker import Worker
+from ml_api.worker_loads import Shares
 
 try:
     settings = Settings.from_environ(os.environ)
@@ -45,7 +45,7 @@ bind = settings.bind
 # gunicorn's threads, with an end to waiting for a client: see ml_api/worker.py.
 worker_class = "ml_api.worker.Worker"
 Worker.patience = settings.request_timeout
-# Connections are shared out evenly: see ml_api/shares.py. Made here, in the master, so that all workers see it.
+# Connections are shared out evenly: see ml_api/worker_loads.py. Made here, in the master, so that all workers see it.
 Worker.shares = Shares(settings.workers)
 # Processes are what uses the cores: scoring a row is Python half of the time.
 workers = settings.workers

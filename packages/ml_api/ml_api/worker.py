@@ -27,13 +27,13 @@ from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
     ThreadWorker,
 )
 
+from ml_api.compute_lock import Turns
 from ml_api.connection import MAX_DISCARDED
 from ml_api.logs import LOGGER
 from ml_api.memory import trim
+from ml_api.memory_budget import SMALL, Place
 from ml_api.request_id import HEADER
-from ml_api.room import SMALL, Place
-from ml_api.shares import NOBODY, Shares
-from ml_api.turns import Turns
+from ml_api.worker_loads import NOBODY, Shares
 
 #: Bytes a second that buy a client more time: who sends 32 MiB at 2 Mbit/s is not stalling.
 SLOWEST = 256 * 1024

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from ml_api.connection import MAX_DISCARDED, _nothing, finish, serving
-from ml_api.shares import Shares
 from ml_api.worker import Worker
+from ml_api.worker_loads import Shares
 
 CONF = Path(__file__).parents[1] / "gunicorn.conf.py"
 ROUTER_IDLE_SECONDS = 90

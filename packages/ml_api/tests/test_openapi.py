@@ -18,8 +18,8 @@ import ml_api
 from documented import Documented
 from ml_api.app import API, create_app
 from ml_api.settings import Settings
+from ml_api.views.openapi.components import identifier
 from ml_api.views.openapi.examples import REQUEST_ID, Predictions
-from ml_api.views.openapi.parts import identifier
 from ml_api.views.openapi.record import describe
 
 URL = "/v1/predict/rides"

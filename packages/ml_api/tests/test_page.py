@@ -21,10 +21,10 @@ from model_kit.spec import Level, Target
 from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
 
 from ml_api.app import create_app
+from ml_api.models.examples import starts
 from ml_api.models.registry import Load
-from ml_api.models.starts import starts
 from ml_api.settings import Settings
-from ml_api.views import site, words
+from ml_api.views import formatting, site
 from ml_api.views.card import describe
 from ml_api.views.form import N_FIRST, first_fields, make_form
 
@@ -442,7 +442,7 @@ def test_texts_of_a_model_are_texts_on_the_page(bundle: Path) -> None:
     [("SalePrice", "Sale price"), ("sale_price", "Sale price"), ("fare", "Fare"), ("RMSE", "RMSE"), ("x", "X")],
 )
 def test_names_in_words(name: str, expected: str) -> None:
-    assert words.title(name) == expected
+    assert formatting.title(name) == expected
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ def test_names_in_words(name: str, expected: str) -> None:
     [(1872, "1872"), (215245, "215,245"), (0.4, "0.4"), (0.91372, "0.9137"), (1459.0, "1459"), (1234.56, "1235")],
 )
 def test_numbers_in_words(value: float, expected: str) -> None:
-    assert words.number(value) == expected
+    assert formatting.number(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -463,12 +463,12 @@ def test_numbers_in_words(value: float, expected: str) -> None:
     ],
 )
 def test_description_is_cut_where_it_explains_further(description: str, expected: tuple[str, str]) -> None:
-    assert words.lead(description) == expected
+    assert formatting.lead(description) == expected
 
 
 def test_nouns_have_their_article() -> None:
-    assert (words.article("house"), words.article("apartment")) == ("a house", "an apartment")
+    assert (formatting.article("house"), formatting.article("apartment")) == ("a house", "an apartment")
 
 
 def test_values_as_controls_take_them() -> None:
-    assert [words.plain(value) for value in (None, 1459.0, 0.5, 3, "A")] == ["", "1459", "0.5", "3", "A"]
+    assert [formatting.plain(value) for value in (None, 1459.0, 0.5, 3, "A")] == ["", "1459", "0.5", "3", "A"]

@@ -22,7 +22,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.test import EnvironBuilder
 
-from ml_api.room import SMALL, Place, Room
+from ml_api.memory_budget import SMALL, Place, Room
 from ml_api.views import requests
 from ml_api.views.requests import VALUES_PER_ROW, body, parse, read_body, records
 

@@ -15,8 +15,8 @@ from gunicorn.http import errors  # type: ignore[import-untyped]
 
 from ml_api import worker
 from ml_api.connection import MAX_DISCARDED
-from ml_api.shares import Shares
 from ml_api.worker import Client, Connection, Worker
+from ml_api.worker_loads import Shares
 
 #: The application says what is logged.
 pytestmark = pytest.mark.usefixtures("app")

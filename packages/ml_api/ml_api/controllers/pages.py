@@ -11,8 +11,8 @@ from werkzeug.exceptions import NotFound
 
 from ml_api import access
 from ml_api.controllers import lookup
+from ml_api.models.examples import starts
 from ml_api.models.registry import Registry
-from ml_api.models.starts import starts
 from ml_api.settings import Settings
 from ml_api.views import cached, site
 from ml_api.views.card import describe

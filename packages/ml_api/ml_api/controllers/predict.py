@@ -12,8 +12,8 @@ from werkzeug.exceptions import BadRequest
 
 from ml_api import access, connection
 from ml_api.controllers import lookup
+from ml_api.memory_budget import Place, Room
 from ml_api.models.registry import Registry
-from ml_api.room import Place, Room
 from ml_api.settings import Settings
 from ml_api.views import parameters, requests, responses
 

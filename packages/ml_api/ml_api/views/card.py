@@ -11,7 +11,7 @@ from typing import Any
 from model_kit.scoring.protocol import Model
 from model_kit.spec import InputSpec, Target
 
-from ml_api.views import words
+from ml_api.views import formatting
 from ml_api.views.form import importance
 from ml_api.views.responses import links
 
@@ -115,8 +115,8 @@ def describe(name: str, model: Model) -> About:
         name=name,
         version=model.version,
         noun=noun,
-        subject=words.article(noun),
-        title=words.title(spec.target.name),
+        subject=formatting.article(noun),
+        title=formatting.title(spec.target.name),
         target=spec.target,
         synthetic=bool((card.get("data") or {}).get("synthetic")),
         evaluated=bool(card.get("evaluated")),
@@ -144,14 +144,14 @@ def _scores(metrics: Mapping[str, Any], target: Target) -> Sequence[Score]:
     }
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
     order = [name for name in known if name in numbers] + [name for name in numbers if name not in known]
-    return [Score(*known.get(name, (words.title(name), "")), words.number(numbers[name])) for name in order]
+    return [Score(*known.get(name, (formatting.title(name), "")), formatting.number(numbers[name])) for name in order]
 
 
 def _bars(spec: InputSpec, card: Mapping[str, Any]) -> tuple[Bar, ...]:
     shares = [(name, share) for name, share in importance(spec, card).items() if share > 0][:N_BARS]
     described = {field.name: field.description for field in spec.fields}
     return tuple(
-        Bar(name, described[name], words.percent(share, 1), round(100 * share / shares[0][1], 1))
+        Bar(name, described[name], formatting.percent(share, 1), round(100 * share / shares[0][1], 1))
         for name, share in shares
     )
 
@@ -160,13 +160,13 @@ def _coverage(table: Mapping[str, Any] | None, unit: str) -> tuple[tuple[str, ..
     """Header and rows: how much each range promises, and holds overall and by third of the prediction."""
     if not table:
         return (), ()
-    low, high = map(words.number, table["edges"])
+    low, high = map(formatting.number, table["edges"])
     header = ("Promised", "Held", f"below {low} {unit}", f"{low} to {high}", f"above {high}", "Mean width")
     rows = []
     for row in table["levels"]:
         shares = [row["overall"], *row["thirds"], row["relative_width"]]
-        told = ["–" if share is None else words.percent(share, 1) for share in shares]
-        rows.append((words.percent(row["level"]), *told))
+        told = ["–" if share is None else formatting.percent(share, 1) for share in shares]
+        rows.append((formatting.percent(row["level"]), *told))
     return header, tuple(rows)
 
 
@@ -179,9 +179,9 @@ def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[Errors]:
         rows = [
             (
                 "All others" if group["level"] is None else meanings.get(group["level"]) or group["level"],
-                words.number(group["n"]),
-                words.number(group["mae"]),
-                "–" if group["relative"] is None else words.percent(group["relative"], 1),
+                formatting.number(group["n"]),
+                formatting.number(group["mae"]),
+                "–" if group["relative"] is None else formatting.percent(group["relative"], 1),
                 _bias(group["bias"], spec.target),
             )
             for group in found[name]
@@ -191,7 +191,7 @@ def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[Errors]:
 
 def _bias(bias: float, target: Target) -> str:
     """The mean error with its sign: in per cent where the estimator works on the log."""
-    told = words.percent(abs(math.expm1(bias)), 1) if target.scale == "log" else words.number(abs(bias))
+    told = formatting.percent(abs(math.expm1(bias)), 1) if target.scale == "log" else formatting.number(abs(bias))
     return f"{'−' if bias < 0 else '+'}{told}"
 
 
@@ -202,7 +202,7 @@ def _distribution(found: Any, target: Target) -> Distribution | None:
     low, high, highest = edges[0], edges[-1], max(shares)
     steps = [step / (N_TICKS - 1) for step in range(N_TICKS)]
     values = [low * (high / low) ** step if target.scale == "log" else low + (high - low) * step for step in steps]
-    ticks = tuple(words.number(float(f"{value:.3g}")) for value in values)
+    ticks = tuple(formatting.number(float(f"{value:.3g}")) for value in values)
     return Distribution(tuple(edges), tuple(round(share / highest, 4) for share in shares), ticks)
 
 
@@ -212,7 +212,7 @@ def _facts(model: Model) -> dict[str, dict[str, str]]:
     agreement, graph = card.get("agreement") or {}, card.get("graph") or {}
     data = card.get("data") or {}
     found = {
-        "Data": {words.title(name): value for name, value in data.items()},
+        "Data": {formatting.title(name): value for name, value in data.items()},
         "Lineage": {
             "Trained": _moment(lineage.get("trained_at")),
             "Git commit": lineage.get("git_commit"),
@@ -248,5 +248,5 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return words.number(value, 2)
-    return words.number(value) if isinstance(value, int) else str(value)
+        return formatting.number(value, 2)
+    return formatting.number(value) if isinstance(value, int) else str(value)

@@ -9,7 +9,7 @@ from typing import Any
 from model_kit.scoring.protocol import Model
 from model_kit.spec import Field, InputSpec, Learned
 
-from ml_api.views import words
+from ml_api.views import formatting
 
 #: Fields that are shown unfolded, the required ones among them.
 N_FIRST = 10
@@ -131,7 +131,7 @@ def _control(identity: str, field: Field, learned: Learned, value: Any) -> Contr
 
 
 def _value(field: Field, value: Any) -> str:
-    text = words.plain(value)
+    text = formatting.plain(value)
     if field.kind != "datetime" or field.time_zone:
         return text
     # As a browser writes it, which knows no shorter fractions of a second.
@@ -153,7 +153,7 @@ def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
 
 
 def _hint(field: Field, learned: Learned) -> str:
-    seen = words.training_range(field, learned)
+    seen = formatting.training_range(field, learned)
     said = [f"{seen} in training"] if seen else []
     if field.time_zone:
         said.append("with Z or an offset such as +01:00")

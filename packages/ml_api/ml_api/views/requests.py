@@ -18,7 +18,7 @@ from werkzeug.exceptions import (
 from werkzeug.sansio.utils import get_content_length
 
 from ml_api import connection
-from ml_api.room import SMALL, Place
+from ml_api.memory_budget import SMALL, Place
 
 #: Values for each record that is allowed: several times what a model has fields. A body may have more bytes than
 #: memory has room for their values: of 32 MiB of ``[]`` Python makes 750 MB.

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Request, Response, render_template
 
-from ml_api.views import cached, pages, words
+from ml_api.views import cached, formatting, pages
 
 _FOLDER = Path(__file__).with_name("static") / "site"
 _TYPES = {
@@ -45,7 +45,7 @@ def render(template: str, root: str, **values: Any) -> cached.Content:
         root: where the server's ``/`` is, seen from the page.
         values: what the template needs.
     """
-    text = render_template(template, root=root, assets=f"{root}assets/{digest()}/", words=words, **values)
+    text = render_template(template, root=root, assets=f"{root}assets/{digest()}/", formatting=formatting, **values)
     return cached.Content(text.encode(), "text/html; charset=utf-8")
 
 

@@ -11,8 +11,8 @@ from model_kit.scoring.protocol import Model
 
 from ml_api import __version__
 from ml_api.views import responses
+from ml_api.views.openapi.components import add_components
 from ml_api.views.openapi.model_paths import ModelPaths
-from ml_api.views.openapi.parts import add_components
 from ml_api.views.openapi.record import Records
 from ml_api.views.openapi.service_paths import add_documentation, add_models, add_pages, add_service
 

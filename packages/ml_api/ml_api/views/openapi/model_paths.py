@@ -13,8 +13,8 @@ from model_kit.scoring.protocol import Model
 
 from ml_api.views import parameters, responses, schemas
 from ml_api.views.openapi import examples
+from ml_api.views.openapi.components import JSON, Answers, answer, identifier, operation, problem
 from ml_api.views.openapi.examples import example, request
-from ml_api.views.openapi.parts import JSON, Answers, answer, identifier, operation, problem
 from ml_api.views.openapi.record import JSONSchema
 
 #: Why an example of a model could not be loaded.

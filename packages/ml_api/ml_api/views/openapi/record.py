@@ -20,7 +20,7 @@ from model_kit.records.validation import (
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.spec.dates import days_to_iso, expected
 
-from ml_api.views.openapi.parts import identifier
+from ml_api.views.openapi.components import identifier
 
 JSONSchema: TypeAlias = dict[str, Any]
 

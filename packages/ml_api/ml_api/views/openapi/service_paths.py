@@ -9,8 +9,7 @@ from apispec import APISpec
 
 from ml_api.views import assets, schemas, site
 from ml_api.views.openapi import examples
-from ml_api.views.openapi.examples import Examples, example, request
-from ml_api.views.openapi.parts import (
+from ml_api.views.openapi.components import (
     HTML,
     JSON,
     PROBLEM,
@@ -21,6 +20,7 @@ from ml_api.views.openapi.parts import (
     operation,
     response,
 )
+from ml_api.views.openapi.examples import Examples, example, request
 
 
 def add_models(document: APISpec, models: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 
-from ml_api.shares import NOBODY, Shares
+from ml_api.worker_loads import NOBODY, Shares
 
 
 def test_who_has_more_than_another_has_much() -> None:

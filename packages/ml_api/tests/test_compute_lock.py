@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
-from ml_api.turns import Turns
+from ml_api.compute_lock import Turns
 
 
 def test_one_after_the_other() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 import time
 
-from ml_api.room import SMALL, Place, Room
+from ml_api.memory_budget import SMALL, Place, Room
 
 
 def wait_until(count: int, room: Room) -> None:
