@@ -21,8 +21,8 @@ from model_kit.spec import Level, Target
 from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
 
 from ml_api.app import create_app
-from ml_api.models.examples import starts
-from ml_api.models.registry import Load
+from ml_api.models.examples import example_records
+from ml_api.models.registry import Loader
 from ml_api.settings import Settings
 from ml_api.views import formatting, site
 from ml_api.views.card import describe
@@ -37,7 +37,7 @@ def with_card(model: BundleModel, **entries: Any) -> BundleModel:
 
 
 def client_of(*models: BundleModel, **settings: Any) -> FlaskClient:
-    loads: dict[str, Load] = {f"rides{number or ''}": partial(_same, model) for number, model in enumerate(models)}
+    loads: dict[str, Loader] = {f"rides{number or ''}": partial(_same, model) for number, model in enumerate(models)}
     return create_app(Settings(**settings), loads).test_client()
 
 
@@ -164,7 +164,7 @@ def test_leaving_a_field_empty_says_what_that_means(bundle: Path) -> None:
 
 
 def test_starts_are_predicted_lower_and_higher_than_the_typical_record(client: FlaskClient) -> None:
-    found = facts(client.get("/"))["starts"]
+    found = facts(client.get("/"))["examples"]
     assert list(found) == ["High end", "Low end"]
     low, typical, high = (
         client.post("/v1/predict/rides", json=GOLDEN_ROW | changes).get_json()["predictions"][0]
@@ -184,8 +184,8 @@ def test_starts_contradict_nothing(app: Any, bundle: Path) -> None:
     model = load_rides(bundle)
     model.contradictions = (Contradiction("far", ("distance", "passengers"), far),)
     strongest = ("distance", "zone")
-    assert "High end" not in starts(Predictor(model), strongest)
-    assert "distance" in starts(Predictor(load_rides(bundle)), strongest)["High end"]
+    assert "High end" not in example_records(Predictor(model), strongest)
+    assert "distance" in example_records(Predictor(load_rides(bundle)), strongest)["High end"]
 
 
 @pytest.mark.parametrize(("group", "kept"), [(("distance", "passengers"), True), (("distance", "zone"), False)])
@@ -198,15 +198,15 @@ def test_starts_contradict_only_what_a_sum_mends(bundle: Path, group: tuple[str,
     model.contradictions = (
         Contradiction("far", group, lambda row: "far" if float(row["distance"] or 0) > 3.5 else None),
     )
-    assert ("distance" in starts(Predictor(model), ("distance",)).get("High end", {})) is kept
+    assert ("distance" in example_records(Predictor(model), ("distance",)).get("High end", {})) is kept
 
 
-def test_model_that_cannot_predict_its_golden_row_has_no_starts(bundle: Path) -> None:
+def test_model_that_cannot_predict_its_golden_row_has_no_example_records(bundle: Path) -> None:
     from model_kit.scoring.predictor import Predictor
 
     model = load_rides(bundle)
     model.golden = {"row": {}, "prediction": 0.0}
-    assert starts(Predictor(model), ("distance",)) == {}
+    assert example_records(Predictor(model), ("distance",)) == {}
 
 
 def test_page_is_light_and_comes_from_here_alone(client: FlaskClient) -> None:
@@ -391,7 +391,8 @@ def test_card_tells_errors_and_targets_on_the_scale_of_the_model(bundle: Path) -
     model.spec = replace(model.spec, target=Target("fare", "EUR", "identity"))
     model.lineage = {**model.lineage, "trained_at": "2026-02-03T23:30:00-02:00"}
     about = describe("rides", model)
-    assert about.errors[0].rows == (("Centre", "10", "1.5", "10.0\u00a0%", "−0.5"),)
+    assert about.error_columns == ("Rows", "Mean absolute error, EUR", "RMSE", "Too high or low")
+    assert about.errors[0].rows == (("Centre", "10", "1.5", "2", "−0.5"),)
     assert about.distribution
     assert about.distribution.ticks == ("0", "10", "20", "30")
     assert about.facts["Lineage"]["Trained"] == "2026-02-04 01:30 UTC"
@@ -409,7 +410,7 @@ def test_card_of_an_old_bundle_leaves_out_what_it_lacks(bundle: Path) -> None:
     found = text(client.get("/card/rides"))
     for heading in ("What matters", "What it learned from", "Do the ranges hold", "Where it is weaker"):
         assert heading not in found
-    assert facts(client.get("/")) | {"starts": {}} == {
+    assert facts(client.get("/")) | {"examples": {}} == {
         "batch": 500,
         "edges": None,
         "intervals": False,
@@ -418,7 +419,7 @@ def test_card_of_an_old_bundle_leaves_out_what_it_lacks(bundle: Path) -> None:
         "predict": "./v1/predict/rides",
         "sample": "./v1/models/rides/sample",
         "scale": "log",
-        "starts": {},
+        "examples": {},
         "subject": "a record",
         "title": "Fare",
         "together": [],

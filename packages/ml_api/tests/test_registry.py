@@ -17,7 +17,7 @@ from ml_api.models.registry import BrokenModelError, Registry, UnknownModelError
 
 FILES = ["card.json", "golden.json", "manifest.json", "model.onnx", "reference.json", "spec.json"]
 SYNTHETIC = "TRAINED ON SYNTHETIC DATA: its predictions mean nothing in the real world"
-NOT_EVALUATED = "NOT EVALUATED: nobody knows how good its predictions are"
+NOT_EVALUATED = "NOT EVALUATED: the quality of its predictions is unknown"
 
 
 def rides(folder: Path, **card: Any) -> Callable[[], BundleModel]:
