@@ -402,8 +402,8 @@ def test_default_is_what_a_missing_field_counts_as(client: FlaskClient, document
                 "type": ["string", "integer"],
                 "minimum": -(10**15),
                 "maximum": 10**15,
-                "description": "X. Category of whole-number codes. Typical: `1`. Required. A level that training never"
-                " saw is scored as unknown.\n\nLevels:\n\n- `1`: one",
+                "description": "X. Category of whole-number codes. Typical: `1`. Required. A level that does not"
+                " occur in training is scored as unknown.\n\nLevels:\n\n- `1`: one",
                 "examples": ["1"],
                 "x-levels": [{"value": "1", "meaning": "one", "seen": False}],
                 "x-ordered": False,

@@ -400,6 +400,31 @@ def test_card_tells_errors_and_targets_on_the_scale_of_the_model(bundle: Path) -
     assert describe("rides", model).facts["Lineage"]["Trained"] == "last week"
 
 
+def test_pages_of_a_target_without_a_unit(bundle: Path) -> None:
+    model = with_card(
+        load_rides(bundle),
+        metrics={"mae": 0.25},
+        target_distribution={"edges": [-1.0, -1.0], "shares": [1.0]},
+        coverage={
+            "edges": [-0.5, 0.5],
+            "levels": [{"level": 0.9, "overall": 0.9, "thirds": [0.9, 0.9, 0.9], "relative_width": None}],
+        },
+    )
+    model.spec = replace(model.spec, target=Target("phase_shift"))
+    model.golden["prediction"] = float(model.predict([GOLDEN_ROW])[0])
+    client = client_of(model)
+    found = text(client.get("/card/rides"))
+    assert "Predicts phase_shift of a record from 4 fields" in found
+    assert "Mean absolute error 0.25 how far off a prediction is on average" in found
+    assert "Promised Held below -0.5 -0.5 to 0.5 above 0.5 90 % 90.0 % 90.0 % 90.0 % 90.0 %" in found
+    assert "-1 Phase shift in the training data" in found
+    assert "in the training data," not in found
+    assert "Predicted phase shift" in text(client.get("/"))
+    document = client.get("/openapi.json").get_json()
+    described = document["paths"]["/v1/predict/rides"]["post"]["description"]
+    assert described.startswith("Returns one prediction of `phase_shift`, or one error, for each record.")
+
+
 def test_range_is_promised_where_there_is_one(bundle: Path) -> None:
     assert "with its range and its reasons" in text(client_of(load_rides(bundle)).get("/"))
     assert "with its reasons" in text(client_of(with_card(load_rides(bundle), intervals=None)).get("/"))
@@ -448,7 +473,15 @@ def test_names_in_words(name: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(1872, "1872"), (215245, "215,245"), (0.4, "0.4"), (0.91372, "0.9137"), (1459.0, "1459"), (1234.56, "1235")],
+    [
+        (1872, "1872"),
+        (215245, "215,245"),
+        (0.4, "0.4"),
+        (0.91372, "0.9137"),
+        (1459.0, "1459"),
+        (1234.56, "1235"),
+        (1e22, "1e+22"),
+    ],
 )
 def test_numbers_in_words(value: float, expected: str) -> None:
     assert formatting.number(value) == expected
@@ -465,6 +498,21 @@ def test_numbers_in_words(value: float, expected: str) -> None:
 )
 def test_description_is_cut_where_it_explains_further(description: str, expected: tuple[str, str]) -> None:
     assert formatting.lead(description) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 10.0, 20.0, 30.0], ("0", "10", "20", "30")),
+        ([-2.0, -2 / 3, 2 / 3, 2.0], ("-2", "-0.667", "0.667", "2")),
+        ([0.001, 0.002, 0.003], ("0.001", "0.002", "0.003")),
+        ([1013.0, 1013.3, 1013.6], ("1013", "1013.3", "1013.6")),
+        ([1e9, 2e9], ("1,000,000,000", "2,000,000,000")),
+        ([5.0], ("5",)),
+    ],
+)
+def test_labels_of_an_axis_are_distinct(values: list[float], expected: tuple[str, ...]) -> None:
+    assert formatting.ticks(values) == expected
 
 
 def test_nouns_have_their_article() -> None:
