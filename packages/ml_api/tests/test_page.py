@@ -1,4 +1,4 @@
-"""The pages for people, as they are sent; what a browser makes of them is in test_page_browser.py."""
+"""The HTML pages as they are sent; test_page_browser.py tests them in a browser."""
 
 from __future__ import annotations
 

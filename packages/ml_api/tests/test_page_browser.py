@@ -1,4 +1,4 @@
-"""The pages in a real Chromium: what a person does on them, with a keyboard, on a phone, in the dark.
+"""The HTML pages in Chromium: with mouse and keyboard, on a phone, in dark mode.
 
 Screenshots go to build/screenshots, for somebody to look at.
 """
@@ -38,7 +38,7 @@ WIDE, NARROW = 1280, 390
 
 @dataclass
 class Visitor:
-    """Opens pages of a server; whatever goes wrong on them is in ``wrong``."""
+    """Opens pages of a server; errors on them are collected in ``wrong``."""
 
     browser: Browser
     origin: str
@@ -592,7 +592,7 @@ HOUSE: dict[str, Any] = {"area": 100.0, "ground": 67.0, "upper": 33.0, "floor": 
 
 
 class Houses:
-    """Worth its area, and its counts."""
+    """Predicts area plus counts."""
 
     version = "3.0.0"
     card: ClassVar[dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""What a client can do to a socket; the whole worker is tested over HTTP."""
+"""The client's socket; the worker as a whole is tested over HTTP in test_gunicorn.py."""
 
 from __future__ import annotations
 

@@ -81,8 +81,10 @@ class ModelPaths:
         unknown = problem(
             "No model of that name is installed.", examples.unknown_model(self._names, method.upper(), path)
         )
-        told = operation(self._name, f"{verb}_{identifier(self._name)}", summary, answers | {"404": unknown}, **more)
-        self._document.path(self._links[link], operations={method: told})
+        documented = operation(
+            self._name, f"{verb}_{identifier(self._name)}", summary, answers | {"404": unknown}, **more
+        )
+        self._document.path(self._links[link], operations={method: documented})
 
     def _add_predictions(self, model: Model, record: JSONSchema, limits: tuple[int, int]) -> None:
         max_rows, max_explained = limits
