@@ -32,7 +32,7 @@ EXAMPLES: Final = """\
 examples:
   {program} compare latest path/to/bundle            the newest release on the index with what was trained now
   {program} compare 1.1.0 1.2.0                   two versions on the index
-  {program} compare old.whl new.whl --data labelled.csv --html report.html
+  {program} compare old.whl new.whl --data sold.csv --html report.html
   {program} compare latest new.whl --json | jq .checks
 
 OLD and NEW are each a wheel file, a version on the private index ("1.2.0" or "latest",
