@@ -204,6 +204,7 @@ def log() -> Iterator[list[dict[str, Any]]]:
     handler = Keep()
     handler.setFormatter(JSONFormatter())
     LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
     yield lines
     LOGGER.removeHandler(handler)
 
