@@ -1,8 +1,8 @@
-"""One request after the other, as long as each is quick.
+"""Lets one request at a time compute, as long as each is quick.
 
-Threads that compute at the same time share one interpreter: each call of the system hands it to another thread, and who
-gets it back when is a matter of luck. With 128 connections a worker that costs a quarter of the answers, and makes the
-99th percentile more than three times as long (``benchmarks/settings.md``).
+Threads that compute at the same time compete for the interpreter lock: each system call hands it to another thread, and
+the order in which they get it back is random. With 128 connections per worker that costs a quarter of the throughput
+and more than triples the 99th percentile of the latency (``benchmarks/settings.md``).
 """
 
 from __future__ import annotations
@@ -10,20 +10,24 @@ from __future__ import annotations
 import threading
 
 
-class Turns:
-    """A lock that whoever holds it for long loses to the one who waits; both go on then."""
+class ComputeLock:
+    """A lock that is replaced when a thread has waited for it too long; both threads compute from then on."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
-    def take(self, patience: float) -> threading.Lock:
-        """Wait for the turn, at most some ``patience`` seconds; to be released by whoever took it."""
+    def acquire(self, timeout: float) -> threading.Lock:
+        """Wait for the lock, for a small multiple of ``timeout`` seconds at most.
+
+        Returns:
+            The lock that was acquired; the caller releases it.
+        """
         while True:
             lock = self._lock
-            if lock.acquire(timeout=patience):
+            if lock.acquire(timeout=timeout):
                 if lock is self._lock:
                     return lock
-                lock.release()  # others wait for its successor by now
+                lock.release()  # it was replaced meanwhile: wait for its successor
             elif lock is self._lock:
                 successor = threading.Lock()
                 successor.acquire()

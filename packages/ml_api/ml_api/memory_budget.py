@@ -1,9 +1,9 @@
-"""Room in memory for what is large, shared out among requests before it is read.
+"""Limits the memory that large requests may hold at the same time.
 
-What a request holds is its body, what is made of it, and its answer until the client has taken that. Small ones are
-many and harmless; a few large ones at a time are all that a worker has memory for. So whoever brings a large body asks
-for room first and waits a while, with nothing read; an answer that is large gets its room at once or not at all, since
-it is there already.
+A request holds memory for its body, the values made of it, and its response until the client has read it. Small
+requests need little; a worker has memory for only a few large ones at a time. So a request with a large body reserves
+memory before the body is read, and waits if none is free. A large response reserves memory at once or fails, because it
+exists already.
 """
 
 from __future__ import annotations
@@ -11,49 +11,52 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-#: Bytes of a body or an answer up to which nobody asks for room. As many threads as a worker has hold 32 MB of them.
+#: Bytes of a body or response up to which no reservation is needed. A worker's threads hold 32 MB of these at most.
 SMALL = 64 * 1024
 
 
-class Room:
-    """So many bytes, given in the order in which they were asked for; who asks for more than all gets all.
+class MemoryBudget:
+    """A number of bytes, reserved in first-come, first-served order; a larger request reserves the whole budget.
 
     Args:
-        size: bytes in all.
-        patience: seconds for which a request waits.
+        size: bytes in total.
+        timeout: seconds for which :meth:`acquire` waits.
     """
 
-    def __init__(self, size: int, patience: float) -> None:
+    def __init__(self, size: int, timeout: float) -> None:
         self._size = self._free = size
-        self._patience = patience
+        self._timeout = timeout
         self._changed = threading.Condition()
         self._queue: deque[object] = deque()
 
     @property
-    def crowded(self) -> bool:
-        """Whether somebody waits."""
+    def contended(self) -> bool:
+        """Whether a request is waiting for memory."""
         return bool(self._queue)
 
-    def take(self, wanted: int) -> int | None:
-        """Wait for room; what was taken, or ``None`` if there was none in time."""
+    def acquire(self, wanted: int) -> int | None:
+        """Wait for memory; returns the number of bytes reserved, or ``None`` after the timeout."""
         wanted = min(wanted, self._size)
-        me = object()
+        ticket = object()
         with self._changed:
-            self._queue.append(me)
+            self._queue.append(ticket)
             try:
-                if not self._changed.wait_for(lambda: self._queue[0] is me and self._free >= wanted, self._patience):
+                if not self._changed.wait_for(lambda: self._queue[0] is ticket and self._free >= wanted, self._timeout):
                     return None
                 self._free -= wanted
                 return wanted
             finally:
-                self._queue.remove(me)
+                self._queue.remove(ticket)
                 self._changed.notify_all()
 
-    def swap(self, taken: int, wanted: int) -> int | None:
-        """Give back what was taken, for other room at once; ``None``, and all is given back, if there is too little."""
+    def resize(self, reserved: int, wanted: int) -> int | None:
+        """Replace a reservation without waiting; returns its new size, or ``None`` if too little is free.
+
+        In that case the old reservation is released too.
+        """
         wanted = min(wanted, self._size)
         with self._changed:
-            self._free += taken
+            self._free += reserved
             fits = self._free >= wanted
             if fits:
                 self._free -= wanted
@@ -61,38 +64,38 @@ class Room:
         return wanted if fits else None
 
 
-class Place:
-    """What one request has of a room.
+class Reservation:
+    """The part of a budget that one request holds.
 
     Attributes:
-        taken: bytes; none at first.
+        size: bytes; 0 at first.
     """
 
-    __slots__ = ("_room", "taken")
+    __slots__ = ("_budget", "size")
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self.taken = 0
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self.size = 0
 
     @property
-    def crowded(self) -> bool:
-        """Whether others wait for a place."""
-        return self._room.crowded
+    def contended(self) -> bool:
+        """Whether other requests wait for memory."""
+        return self._budget.contended
 
-    def take(self, wanted: int) -> bool:
-        """Wait for room for ``wanted`` bytes; whether there is."""
-        self.taken = self._room.take(wanted) or 0
-        return self.taken > 0
+    def acquire(self, wanted: int) -> bool:
+        """Wait for ``wanted`` bytes; returns whether they were reserved."""
+        self.size = self._budget.acquire(wanted) or 0
+        return self.size > 0
 
-    def keep(self, wanted: int) -> bool:
-        """Have room for ``wanted`` bytes, none if they are few, instead of what is had; whether there is."""
-        if not self.taken and wanted <= SMALL:
+    def resize(self, wanted: int) -> bool:
+        """Change the size to ``wanted`` bytes, or to 0 if they are few, without waiting; returns whether it worked."""
+        if not self.size and wanted <= SMALL:
             return True
-        taken = self._room.swap(self.taken, wanted if wanted > SMALL else 0)
-        self.taken = taken or 0
-        return taken is not None
+        size = self._budget.resize(self.size, wanted if wanted > SMALL else 0)
+        self.size = size or 0
+        return size is not None
 
-    def leave(self) -> None:
-        """Give back what there is."""
-        if self.taken:
-            self.keep(0)
+    def release(self) -> None:
+        """Return all bytes to the budget; does nothing if none are held."""
+        if self.size:
+            self.resize(0)

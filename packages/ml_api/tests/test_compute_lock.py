@@ -3,19 +3,19 @@ from __future__ import annotations
 import threading
 import time
 
-from ml_api.compute_lock import Turns
+from ml_api.compute_lock import ComputeLock
 
 
-def test_one_after_the_other() -> None:
-    turns = Turns()
+def test_one_request_computes_at_a_time() -> None:
+    compute_lock = ComputeLock()
     done: list[str] = []
 
     def work(name: str) -> None:
-        turn = turns.take(60)
+        lock = compute_lock.acquire(60)
         done.append(f"{name} begins")
         time.sleep(0.05)
         done.append(f"{name} ends")
-        turn.release()
+        lock.release()
 
     threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
     for thread in threads:
@@ -26,26 +26,26 @@ def test_one_after_the_other() -> None:
     assert all(one[0] == other[0] for one, other in zip(done[::2], done[1::2], strict=True))
 
 
-def test_who_takes_long_is_waited_for_once() -> None:
-    turns = Turns()
-    long = turns.take(60)
-    second = turns.take(0.01)  # waits, and goes on beside the first
+def test_long_request_delays_only_one_other() -> None:
+    compute_lock = ComputeLock()
+    long = compute_lock.acquire(60)
+    second = compute_lock.acquire(0.01)  # waits, then computes at the same time
     assert second is not long
     second.release()
-    assert turns.take(60) is second  # nobody waits for the first any longer
+    assert compute_lock.acquire(60) is second  # does not wait for the first
 
 
-def test_who_waits_for_a_turn_that_was_lost_waits_for_its_successor() -> None:
-    turns = Turns()
-    long = turns.take(60)
-    got: list[threading.Lock] = []
-    waiting = threading.Thread(target=lambda: got.append(turns.take(60)))
+def test_waiting_request_waits_for_the_successor_of_a_replaced_lock() -> None:
+    compute_lock = ComputeLock()
+    long = compute_lock.acquire(60)
+    acquired: list[threading.Lock] = []
+    waiting = threading.Thread(target=lambda: acquired.append(compute_lock.acquire(60)))
     waiting.start()
     time.sleep(0.05)
-    successor = turns.take(0.01)
+    successor = compute_lock.acquire(0.01)
     long.release()
     time.sleep(0.05)
-    assert got == []
+    assert acquired == []
     successor.release()
     waiting.join(10)
-    assert got == [successor]
+    assert acquired == [successor]

@@ -2,63 +2,63 @@ from __future__ import annotations
 
 import os
 
-from ml_api.worker_loads import NOBODY, Shares
+from ml_api.worker_loads import NO_WORKER, WorkerLoads
 
 
-def test_who_has_more_than_another_has_much() -> None:
-    shares = Shares(2)
-    one, other = shares.take(), shares.take()
-    one.tell(1)
-    other.tell(0)
-    assert (one.is_large(), other.is_large()) == (True, False)
-    other.tell(1)
-    assert (one.is_large(), other.is_large()) == (False, False)
+def test_worker_with_more_load_than_another_is_overloaded() -> None:
+    loads = WorkerLoads(2)
+    one, other = loads.acquire(), loads.acquire()
+    one.publish(1)
+    other.publish(0)
+    assert (one.is_overloaded(), other.is_overloaded()) == (True, False)
+    other.publish(1)
+    assert (one.is_overloaded(), other.is_overloaded()) == (False, False)
 
 
-def test_an_eighth_more_is_not_much() -> None:
-    shares = Shares(2)
-    one, other = shares.take(), shares.take()
-    other.tell(16)
-    one.tell(18)
-    assert not one.is_large()
-    one.tell(19)
-    assert one.is_large()
+def test_load_an_eighth_higher_is_no_overload() -> None:
+    loads = WorkerLoads(2)
+    one, other = loads.acquire(), loads.acquire()
+    other.publish(16)
+    one.publish(18)
+    assert not one.is_overloaded()
+    one.publish(19)
+    assert one.is_overloaded()
 
 
-def test_nobody_has_less() -> None:
-    shares = Shares(2)
-    one, other = shares.take(), shares.take()
-    one.tell(5)
-    assert not one.is_large()
-    other.tell(0)
-    assert one.is_large()
-    other.tell(NOBODY)
-    assert not one.is_large()
+def test_slot_without_a_worker_is_ignored() -> None:
+    loads = WorkerLoads(2)
+    one, other = loads.acquire(), loads.acquire()
+    one.publish(5)
+    assert not one.is_overloaded()
+    other.publish(0)
+    assert one.is_overloaded()
+    other.publish(NO_WORKER)
+    assert not one.is_overloaded()
 
 
-def test_place_of_the_dead_is_their_successors() -> None:
-    shares = Shares(1)
-    places = [shares.take() for _ in range(4)]
-    for load, place in enumerate(places):
-        place.tell(load)
-    late = shares.take()
-    late.tell(9)
-    assert not late.is_large()  # there was no place left
-    places[0].leave()
-    places[0].leave()
-    assert not places[1].is_large()
-    successor = shares.take()
-    successor.tell(0)
-    assert places[1].is_large()
+def test_released_slot_is_reused() -> None:
+    loads = WorkerLoads(1)
+    slots = [loads.acquire() for _ in range(4)]
+    for load, slot in enumerate(slots):
+        slot.publish(load)
+    late = loads.acquire()
+    late.publish(9)
+    assert not late.is_overloaded()  # it got no slot
+    slots[0].release()
+    slots[0].release()
+    assert not slots[1].is_overloaded()
+    successor = loads.acquire()
+    successor.publish(0)
+    assert slots[1].is_overloaded()
 
 
-def test_processes_see_each_other() -> None:
-    shares = Shares(2)
-    ours, theirs = shares.take(), shares.take()
-    ours.tell(1)
+def test_loads_are_shared_between_processes() -> None:
+    loads = WorkerLoads(2)
+    ours, theirs = loads.acquire(), loads.acquire()
+    ours.publish(1)
     child = os.fork()
     if child == 0:
-        theirs.tell(0)
+        theirs.publish(0)
         os._exit(0)
     os.waitpid(child, 0)
-    assert ours.is_large()
+    assert ours.is_overloaded()
