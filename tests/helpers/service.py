@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from model_kit.training import dataset
-from regression_model import training
+from model_kit.training.train import train
+from regression_model import DEFINITION
 
 from project import ROOT
 
@@ -54,7 +55,7 @@ HOUSE: dict[str, Any] = {"OverallQual": 5, "GrLivArea": 1500, "YearBuilt": 1975,
 
 def train_houses(folder: Path) -> None:
     """Write a bundle of the house-price model, trained on the synthetic sample."""
-    training.train(dataset.synthetic(), cv=False, bundle=folder)
+    train(DEFINITION, dataset.synthetic(DEFINITION), folder, cv=False)
 
 
 @dataclass(frozen=True)
