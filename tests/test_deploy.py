@@ -69,7 +69,7 @@ class Scene:
         """Let the command deploy other wheels than were made last."""
         golden = {"row": GOLDEN_ROW, "prediction": GOLDEN_PREDICTION}
         meant = live_service.Expected(
-            "regression", manifest.model.version, manifest.artifact_sha256, manifest.commit, golden
+            "regression", manifest.models[0].version, manifest.models[0].artifact_sha256, manifest.commit, golden
         )
         patch.setattr(deploy, "read_manifest", lambda _: manifest)
         patch.setattr(deploy, "expected", lambda *_, **__: meant)
@@ -190,7 +190,7 @@ def broken(scene: Scene, second: tuple[Manifest, Client]) -> tuple[Manifest, int
 
 
 def test_what_is_pushed_is_the_tested_commit_with_our_wheels_pinned(scene: Scene, first: Manifest) -> None:
-    assert scene.served() == first.artifact_sha256
+    assert scene.served() == first.models[0].artifact_sha256
     slug = scene.platform.apps["rides-staging"].releases[-1].slug
     assert slug is not None
     assert first.commit is not None
@@ -232,14 +232,14 @@ def test_without_our_file_the_build_fails_rather_than_take_theirs(
     finally:
         hidden.rename(ours)
     assert scene.newest == before
-    assert scene.served() == first.artifact_sha256
+    assert scene.served() == first.models[0].artifact_sha256
 
 
 def test_a_clean_release_drops_no_request(scene: Scene, second: tuple[Manifest, Client]) -> None:
     manifest, client = second
     assert client.failures == []
     assert client.asked > 20
-    assert manifest.model.version == "0.4.0"
+    assert manifest.models[0].version == "0.4.0"
 
 
 def test_a_release_that_is_not_well_is_rolled_back(

@@ -44,8 +44,8 @@ def train_on(model: Package, data: Path) -> str:
 
 def test_a_new_version_is_trained_and_needs_no_data_to_be_decided(project: Project, index: PackageIndex) -> None:
     plan = make_plan(project, index, Path("nowhere.csv"))
-    assert plan.decision == "train"
-    assert plan.sentence == "regression-model 0.3.0 is not released yet: it is trained."
+    assert plan.models["regression"].decision == "train"
+    assert plan.models["regression"].sentence == "regression-model 0.3.0 is not released yet: it is trained."
     assert plan.versions["regression-model"] == "0.3.0"
 
 
@@ -59,8 +59,8 @@ def test_what_is_unchanged_is_used_again_and_each_change_needs_a_new_version(
     shutil.rmtree(model.bundle)
     project.train_lock.write_text(LOCK.replace("twine==7.0.0", "twine==7.0.1"))
     plan = make_plan(project, index, data)
-    assert (plan.decision, plan.versions["regression-model"]) == ("reuse", "0.3.0")
-    assert plan.sentence == "Code, data and lock are those of regression-model 0.3.0: its wheel is used as it is."
+    assert (plan.models["regression"].decision, plan.versions["regression-model"]) == ("reuse", "0.3.0")
+    assert plan.models["regression"].sentence == "Code, data and lock are those of regression-model 0.3.0: its wheel is used as it is."
 
     serving = model.source / "serving.py"
     project.train_lock.write_text(LOCK.replace("numpy==2.4.6", "numpy==2.4.7"))
@@ -71,19 +71,19 @@ def test_what_is_unchanged_is_used_again_and_each_change_needs_a_new_version(
     with pytest.raises(ScriptError) as caught:
         make_plan(project, index, data)
     first, second = str(caught.value).splitlines()
-    version = project.packages[0].base_version()
+    version = project.kit.base_version()
     assert first == (
         f"model-kit has changed (code: errors.py) since model-kit {version} was released; "
         "raise __version__ in packages/model_kit/src/model_kit/__init__.py"
     )
     assert second == (
-        "the model has changed (code: extra.py, serving.py; code of model-kit; lock: numpy 2.4.6 -> 2.4.7; data) "
+        "regression has changed (code: extra.py, serving.py; code of model-kit; lock: numpy 2.4.6 -> 2.4.7; data) "
         "since regression-model 0.3.0 was released; "
         "raise __version__ in packages/regression_model/src/regression_model/__init__.py"
     )
     (model.source / "__init__.py").write_text('__version__ = "0.4.0"\n')
     (kit / "errors.py").write_text((kit / "errors.py").read_text().removesuffix("\n"))
-    assert make_plan(project, index, data).decision == "train"
+    assert make_plan(project, index, data).models["regression"].decision == "train"
 
 
 def test_newer_data_are_a_fault_in_a_push_and_a_new_training_on_a_schedule(
@@ -91,12 +91,12 @@ def test_newer_data_are_a_fault_in_a_push_and_a_new_training_on_a_schedule(
 ) -> None:
     train_on(model, data)
     publish(project, index, release=True)
-    assert make_plan(project, index, data, retrain=True).decision == "reuse"
+    assert make_plan(project, index, data, retrain=True).models["regression"].decision == "reuse"
     data.write_text("distance,fare\n1,3\n")
-    with pytest.raises(ScriptError, match=r"the model has changed \(data\) since regression-model 0\.3\.0"):
+    with pytest.raises(ScriptError, match=r"regression has changed \(data\) since regression-model 0\.3\.0"):
         make_plan(project, index, data)
     plan = make_plan(project, index, data, retrain=True)
-    assert (plan.decision, plan.versions["regression-model"]) == ("train", "0.3.0.post1")
+    assert (plan.models["regression"].decision, plan.versions["regression-model"]) == ("train", "0.3.0.post1")
     assert command.next_training("0.3.0.post1") == "0.3.0.post2"
     project.train_lock.write_text("")
     with pytest.raises(ScriptError, match=r"lock: numpy 2\.4\.6 -> none; data"):
@@ -106,7 +106,7 @@ def test_newer_data_are_a_fault_in_a_push_and_a_new_training_on_a_schedule(
 def test_what_cannot_be_compared_is_named(project: Project, model: Package, index: PackageIndex, data: Path) -> None:
     train_on(model, data)
     publish(project, index, release=True)
-    with pytest.raises(ScriptError, match=r"nowhere\.csv: no data here; `make data` loads them"):
+    with pytest.raises(ScriptError, match=r"nowhere\.csv: no data of regression here; make data MODEL=regression loads them"):
         make_plan(project, index, Path("nowhere.csv"))
     project.train_lock.unlink()
     with pytest.raises(ScriptError, match=r"train\.txt: No such file .*`make lock` writes it"):
@@ -127,7 +127,7 @@ def test_the_command_writes_the_plan_and_tells_it_again_for_this_commit_only(
     assert json.loads(project.plan.read_text())["commit"] == here
     capsys.readouterr()
     assert command.main(["--show"], project) == 0
-    assert capsys.readouterr().out == "train\n"
+    assert capsys.readouterr().out == "regression train\n"
     commit(project)
     assert command.main(["--show"], project) == 1
     assert "is about commit " + here in capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_a_damaged_or_missing_bundle_is_named(project: Project, model: Package) 
     for path in model.bundle.iterdir():
         path.unlink()
     model.bundle.rmdir()
-    with pytest.raises(ScriptError, match=r"no bundle here; `make train` makes one"):
+    with pytest.raises(ScriptError, match=r"regression has no bundle in .*; make train MODEL=regression DATA=path"):
         development_version(model)
 
 
