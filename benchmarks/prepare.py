@@ -26,6 +26,8 @@ import _scripts  # noqa: F401
 from project import ROOT, Package, ScriptError
 from servers import BUILD, CONTESTANTS
 
+#: Kinds of fields that the naive servers read as they are, beside categories.
+TYPES = ("integer", "number", "boolean")
 #: Where the training file may be if DATA does not say so: where `make data` puts it, and where the tests look.
 USUAL = ("data/{model}.csv", "../shared/data/ames/train.csv")
 
@@ -81,7 +83,8 @@ def pickle_pipeline(package: Package, data: str | None = None) -> Path:
     fields = {field.name: (type_of(field), field.required) for field in fitted.spec.fields}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    joblib.dump({"pipeline": pipeline, "offset": fitted.spec.target.offset, "fields": fields}, unfinished)
+    target = fitted.spec.target
+    joblib.dump({"pipeline": pipeline, "offset": target.offset, "scale": target.scale, "fields": fields}, unfinished)
     unfinished.replace(path)
     return path
 
@@ -98,7 +101,13 @@ def codes_of(field: Field, spec: InputSpec) -> dict[Any, int]:
 
 
 def type_of(field: Field) -> str:
-    """What a schema calls the field's values."""
+    """What a schema calls the field's values.
+
+    Raises:
+        ScriptError: the naive servers do not read such values.
+    """
     if field.kind == "category":
         return "integer" if field.numeric_codes else "text"
+    if field.kind not in TYPES:
+        raise ScriptError(f"{field.name} is a {field.kind}, which the naive servers do not read")
     return field.kind

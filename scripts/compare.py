@@ -65,6 +65,10 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
             statuses = []
             for package, new in models:
                 command = [sys.executable, "-c", code, "compare", "--model", package.model, options.old, new, *rest]
+                # The package's own thresholds; model_kit has defaults.
+                gate = package.folder / "gate.toml"
+                if gate.exists() and "--gate" not in rest:
+                    command += ["--gate", str(gate)]
                 if options.reports:
                     reports = project.root / options.reports
                     reports.mkdir(parents=True, exist_ok=True)

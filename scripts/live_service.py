@@ -106,7 +106,9 @@ def faults(service: Service, expected: Expected) -> list[str]:
         if found is None:
             return ["/version does not answer"]
         lineages = found.get("models") or {}
-        compared = [("models", sorted(lineages), sorted(model.name for model in expected.models))]
+        compared: list[tuple[str, Any, Any]] = [
+            ("models", sorted(lineages), sorted(model.name for model in expected.models))
+        ]
         for model in expected.models:
             lineage = lineages.get(model.name) or {}
             compared += [

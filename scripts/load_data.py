@@ -55,7 +55,7 @@ def load(project: Project, model: str | None, environ: Mapping[str, str], say: S
                 raise ScriptError(f"{package.model}: {text}")
             say(f"{package.model}: {text}")
             continue
-        command = [Path(sys.executable).with_name("model-kit"), "data", "--model", package.model, "-o", path]
+        command = [str(Path(sys.executable).with_name("model-kit")), "data", "--model", package.model, "-o", str(path)]
         command += [*(["--from", url] if url else []), *(["--sha256", sha256] if sha256 else [])]
         if subprocess.run(command, cwd=project.root, check=False).returncode:
             failed.append(package.model)

@@ -123,8 +123,9 @@ class Project:
         missing = [f"{model.model} has no bundle; {model.how_to_train}" for model in models if model not in trained]
         if not trained:
             raise ScriptError("\n".join(missing) or NO_MODEL)
-        for text in missing if say else ():
-            say(f"Left out: {text}")
+        if say:
+            for text in missing:
+                say(f"Left out: {text}")
         return trained
 
     def data(self, model: Package) -> Path:

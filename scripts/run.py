@@ -162,9 +162,7 @@ def serve(project: Project, port: int, *, development: bool, say: Say, model: st
         raise ScriptError(f"the server ended with status {process.returncode}; the reason is above")
 
 
-def run(
-    project: Project, port: int, *, development: bool = False, say: Say = print, model: str | None = None
-) -> None:
+def run(project: Project, port: int, *, development: bool = False, say: Say = print, model: str | None = None) -> None:
     """Train if there is no model, publish, install and serve.
 
     Raises:

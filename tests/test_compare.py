@@ -14,10 +14,10 @@ from typing import Any
 import model_kit
 import pytest
 from jsonschema import Draft202012Validator
-from model_kit.cli import compare as houses_command
 from model_kit.comparison import index as reader
 from model_kit.errors import DataError
 from model_kit.training.provenance import source_digest
+from regression_model import DEFINITION
 
 import compare as command
 import package_index
@@ -29,16 +29,17 @@ from small_project import SERVING, TOKEN, own_kit, train
 
 #: A card that may be released.
 CARD = {"metrics": {"r2": 0.9, "rmse": 0.1, "rmse_core": 0.1, "mae": 3.0}, "evaluated": True}
+GATE = ROOT / "packages/regression_model/gate.toml"
 SCHEMA = json.loads((ROOT / "docs/comparison.schema.json").read_text())
 
 
 @pytest.fixture
-def named(index: PackageIndex, project: Project, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
-    """The index, named by the environment, and the thresholds of the repository."""
+def named(index: PackageIndex, project: Project, model: Package, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
+    """The index, named by the environment, and the thresholds of houses."""
+    shutil.copy(GATE, model.folder)
     monkeypatch.setenv("PACKAGE_INDEX_URL", index.url)
     monkeypatch.setenv("PACKAGE_INDEX_USER", index.user)
     monkeypatch.setenv("PACKAGE_INDEX_TOKEN", TOKEN)
-    shutil.copy(ROOT / "gate.toml", project.root)
     return index
 
 
@@ -90,17 +91,17 @@ def test_each_is_scored_with_the_model_kit_that_it_was_trained_with(
 ) -> None:
     """A kit of another time is found on the index by what the model's card says of its code."""
     kit = own_kit(project)
-    raised(project.packages[0], "0.0.9")
-    code = kit / "model.py"
+    raised(project.kit, "0.0.9")
+    code = kit / "scoring/model.py"
     code.write_text(code.read_text() + "# Earlier.\n")
     train(model, **CARD, kit_sha256=source_digest(kit))
     # As they were released then: today's code would refuse to.
-    for package, version in ((project.packages[0], "0.0.9"), (model, "0.3.0")):
+    for package, version in ((project.kit, "0.0.9"), (model, "0.3.0")):
         build_wheel(package, version, project.index)
     # A later one, that is not the model's.
     code.write_text(code.read_text() + "# Later.\n")
-    raised(project.packages[0], "0.1.99")
-    build_wheel(project.packages[0], "0.1.99", project.index)
+    raised(project.kit, "0.1.99")
+    build_wheel(project.kit, "0.1.99", project.index)
     raised(model, "0.4.0")
     train(model, **CARD)
     wheel = build_wheel(model, "0.4.0", tmp_path / "built")
@@ -142,7 +143,7 @@ def test_a_version_that_the_index_lacks_and_one_that_refuses_are_unusable(
 def test_without_a_previous_version_the_bundle_that_is_there_is_held_to_the_floors(
     project: Project, model: Package, houses: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(ROOT / "gate.toml", project.root)
+    shutil.copy(GATE, model.folder)
     shutil.rmtree(model.bundle)
     shutil.copytree(houses, model.bundle)
     status, document = judged(project, capfd)
@@ -154,9 +155,9 @@ def test_without_a_previous_version_the_bundle_that_is_there_is_held_to_the_floo
 
 
 def test_houses_are_scored_by_the_installed_code(
-    houses: Path, tmp_path: Path, project: Project, capfd: pytest.CaptureFixture[str]
+    houses: Path, tmp_path: Path, project: Project, model: Package, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(ROOT / "gate.toml", project.root)
+    shutil.copy(GATE, model.folder)
     report = tmp_path / "report.html"
     status, document = judged(project, capfd, "--old", str(houses), "--new", str(houses), "--html", str(report))
     assert status == 1
@@ -164,7 +165,7 @@ def test_houses_are_scored_by_the_installed_code(
     assert document["data"]["rows"]["compared"] == 5000
     assert len(document["by_field"]) == 79
     assert "<svg" in report.read_text()
-    houses_command.load(houses).check()
+    DEFINITION.load_bundle(houses).check()
 
 
 def test_both_readers_of_the_settings_understand_the_same() -> None:

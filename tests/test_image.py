@@ -230,16 +230,15 @@ def test_a_failed_build_is_told(project: Project, index: PackageIndex, tmp_path:
 
 
 def test_what_was_not_published_or_is_another_wheel_is_refused(project: Project, index: PackageIndex) -> None:
-    model = project.packages[-1]
     with pytest.raises(ScriptError, match=r"published\.txt: No such file or directory; `make publish` writes it"):
-        command.published_model(project.published, model, index)
+        command.published_models(project, index)
     text = publish(project, index).read_text()
     project.published.write_text(re.sub("sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", text))
     with pytest.raises(ScriptError, match="does not have regression-model==.* as .* names it"):
-        command.published_model(project.published, model, index)
+        command.published_models(project, index)
     project.published.write_text(re.sub("regression-model==[^ ]+", "regression-model==7", text))
     with pytest.raises(ScriptError, match="does not have regression-model==7"):
-        command.published_model(project.published, model, index)
+        command.published_models(project, index)
 
 
 def test_pip_s_places_go_along_but_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -286,7 +285,7 @@ def test_make_image_publishes_first_and_tells_of_a_newer_model(
     out = capsys.readouterr().out
     assert "Published regression_model-0.3.0" in out
     assert "Built ml-api: model 0.3.0+" in out
-    assert "another one" not in out
+    assert "not published yet" not in out
     train(model, evaluated=False)
     assert command.main(["build"], project) == 0
     assert "`make publish`, then `make image` again" in capsys.readouterr().out

@@ -60,7 +60,10 @@ def test_what_is_unchanged_is_used_again_and_each_change_needs_a_new_version(
     project.train_lock.write_text(LOCK.replace("twine==7.0.0", "twine==7.0.1"))
     plan = make_plan(project, index, data)
     assert (plan.models["regression"].decision, plan.versions["regression-model"]) == ("reuse", "0.3.0")
-    assert plan.models["regression"].sentence == "Code, data and lock are those of regression-model 0.3.0: its wheel is used as it is."
+    assert (
+        plan.models["regression"].sentence
+        == "Code, data and lock are those of regression-model 0.3.0: its wheel is used as it is."
+    )
 
     serving = model.source / "serving.py"
     project.train_lock.write_text(LOCK.replace("numpy==2.4.6", "numpy==2.4.7"))
@@ -106,7 +109,9 @@ def test_newer_data_are_a_fault_in_a_push_and_a_new_training_on_a_schedule(
 def test_what_cannot_be_compared_is_named(project: Project, model: Package, index: PackageIndex, data: Path) -> None:
     train_on(model, data)
     publish(project, index, release=True)
-    with pytest.raises(ScriptError, match=r"nowhere\.csv: no data of regression here; make data MODEL=regression loads them"):
+    with pytest.raises(
+        ScriptError, match=r"nowhere\.csv: no data of regression here; make data MODEL=regression loads them"
+    ):
         make_plan(project, index, Path("nowhere.csv"))
     project.train_lock.unlink()
     with pytest.raises(ScriptError, match=r"train\.txt: No such file .*`make lock` writes it"):

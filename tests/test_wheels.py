@@ -21,7 +21,12 @@ from wheels import make_wheels, read_manifest
 
 
 def write_plan(
-    project: Project, decision: str, versions: dict[str, str], *, commit: str | None = None, data_sha256: str | None = None
+    project: Project,
+    decision: str,
+    versions: dict[str, str],
+    *,
+    commit: str | None = None,
+    data_sha256: str | None = None,
 ) -> None:
     planned = ModelPlan(decision, "", data_sha256=data_sha256)
     project.plan.write_text(json.dumps(asdict(Plan(commit, versions, {"regression": planned}))))
