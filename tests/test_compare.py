@@ -25,7 +25,7 @@ from build_wheels import build_wheel
 from package_index import PackageIndex
 from project import ROOT, Package, Project, ScriptError
 from publish import publish
-from small_project import SERVING, TOKEN, own_kit, train
+from small_project import SERVING, TOKEN, add_model, own_kit, train
 
 #: A card that may be released.
 CARD = {"metrics": {"r2": 0.9, "rmse": 0.1, "rmse_core": 0.1, "mae": 3.0}, "evaluated": True}
@@ -211,7 +211,7 @@ def test_make_passes_on_what_it_is_told() -> None:
             text=True,
             check=True,
         )
-        return done.stdout.splitlines()[-1].strip()
+        return " ".join(done.stdout.splitlines()[-1].split())
 
     assert re.search(r"scripts/compare\.py\s*$", make())
     assert make("OLD=1.0.0", "NEW=a b.whl", "COMPARE=--html r.html").endswith(
@@ -231,3 +231,40 @@ def test_the_script_teaches_its_use_and_ends_in_order(project: Project, monkeypa
 
     monkeypatch.setattr(command, "open_index", interrupted)
     assert command.main([], project) == 130
+
+
+def test_each_model_is_held_to_its_own_release(project: Project, model: Package, tmp_path: Path) -> None:
+    fares, tips = add_model(project, "fares"), add_model(project, "tips")
+    train(fares)
+    assert command.chosen(project, None, None) == [(fares, str(fares.bundle)), (model, str(model.bundle))]
+    wheels = tmp_path / "wheels"
+    built = {package.model: build_wheel(package, "0.4.0", wheels) for package in (fares, model)}
+    found = [(fares, str(built["fares"])), (model, str(built["regression"]))]
+    assert command.chosen(project, None, str(wheels)) == found
+    assert command.chosen(project, "regression", str(wheels)) == found[1:]
+    with pytest.raises(ScriptError, match="has no wheel of tips"):
+        command.chosen(project, tips.model, str(wheels))
+    with pytest.raises(ScriptError, match=r"NEW=0\.4\.0 is of one model; say which: MODEL=fares\|regression\|tips"):
+        command.chosen(project, None, "0.4.0")
+    assert command.chosen(project, "tips", "0.4.0") == [(tips, "0.4.0")]
+
+
+def test_of_several_the_worst_status_counts_and_each_has_its_report(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gate.toml").write_text("")
+    fares = add_model(project, "fares")
+    train(fares)
+    shutil.copy(tmp_path / "gate.toml", fares.folder)
+    calls: list[list[str]] = []
+
+    def run(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(words[words.index("compare") :])
+        return subprocess.CompletedProcess(words, 1 if "fares" in words else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert command.main(["--reports", "build/reports", "--json"], project) == 1
+    reports = project.root / "build/reports"
+    assert calls[0][:3] == ["compare", "--model", "fares"]
+    assert calls[0][-5:] == ["--json", "--gate", str(fares.folder / "gate.toml"), "--html", str(reports / "fares.html")]
+    assert calls[1][-3:] == ["--json", "--html", str(reports / "regression.html")]

@@ -22,7 +22,7 @@ import image as command
 from package_index import PackageIndex
 from project import ROOT, Package, Project, ScriptError
 from publish import publish
-from small_project import TOKEN, train
+from small_project import TOKEN, add_model, train
 
 #: Writes down how it was called, and with which of our variables.
 DOCKER = """\
@@ -330,3 +330,22 @@ def test_a_stop_while_building_is_told(
     monkeypatch.setattr(command, "make_image", stop)
     assert command.main(["build"], project) == 130
     assert capsys.readouterr().err == "image: stopped\n"
+
+
+def test_the_image_of_several_models_names_each(
+    project: Project, model: Package, index: PackageIndex, client: Client
+) -> None:
+    fares = add_model(project, "fares", "1.0.0")
+    artifacts = [train(fares, metrics={"r2": 0.7}), train(model)]
+    publish(project, index, release=True)
+    assert [(package.model, version) for package, version, _ in command.published_models(project, index)] == [
+        ("fares", "1.0.0"),
+        ("regression", "0.3.0"),
+    ]
+    identity = command.build(project, index, os.environ | {"DOCKER": str(client.path)})
+    assert identity.model_version == "fares 1.0.0, regression 0.3.0"
+    assert identity.artifact_sha256.split() == artifacts
+    arguments, _ = client.call
+    assert f"ARTIFACT_SHA256={' '.join(artifacts)}" in arguments
+    publish(project, index, model="fares", release=False)
+    assert [package for package, *_ in command.published_models(project, index)] == [fares]

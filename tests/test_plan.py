@@ -13,7 +13,7 @@ from package_index import PackageIndex
 from plan import make_plan
 from project import Package, Project, ScriptError
 from publish import publish
-from small_project import TOKEN, own_kit, train
+from small_project import TOKEN, add_model, own_kit, train
 
 LOCK = """\
 numpy==2.4.6 ; python_full_version < '3.12' \\
@@ -150,3 +150,51 @@ def test_the_command_writes_the_plan_and_tells_it_again_for_this_commit_only(
 
     monkeypatch.setattr(command, "make_plan", interrupted)
     assert command.main([], project) == 130
+
+
+def test_each_model_has_a_decision_and_one_without_data_is_no_part_of_the_release(
+    project: Project, model: Package, index: PackageIndex, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_on(model, data)
+    publish(project, index, release=True)
+    add_model(project, "fares")
+    add_model(project, "tips")
+    for name in ("regression", "fares"):
+        path = project.root / f"data/{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(data, path)
+    plan = make_plan(project, index)
+    decided = {name: planned.decision for name, planned in plan.models.items()}
+    assert decided == {"fares": "train", "regression": "reuse", "tips": "skip"}
+    assert plan.models["fares"].data == "data/fares.csv"
+    assert plan.models["tips"].sentence == (
+        "tips-model 0.3.0 is left out: it is not released, and there is no data/tips.csv; "
+        "make data MODEL=tips DATA_URL=url-or-path"
+    )
+    assert set(plan.versions) == {"model-kit", "fares-model", "regression-model"}
+    assert set(make_plan(project, index, model="fares").models) == {"fares"}
+    with pytest.raises(ScriptError, match="tips-model 0.3.0 is left out"):
+        make_plan(project, index, model="tips")
+    with pytest.raises(ScriptError, match=r"is of one model; say which: MODEL=fares\|regression\|tips"):
+        make_plan(project, index, data)
+    for package in project.models():
+        shutil.rmtree(package.folder)
+    with pytest.raises(ScriptError, match="make new-model NAME="):
+        make_plan(project, index)
+
+
+def test_what_changed_is_told_of_every_model_at_once(project: Project, index: PackageIndex, data: Path) -> None:
+    for package in (add_model(project, "fares"), *project.models("regression")):
+        train_on(package, data)
+        (project.root / "data").mkdir(exist_ok=True)
+        shutil.copy(data, project.data(package))
+    publish(project, index, release=True)
+    for package in project.models():
+        (package.source / "extra.py").write_text("x = 1\n")
+    with pytest.raises(ScriptError) as caught:
+        make_plan(project, index)
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(
+        "fares has changed (code: extra.py) since fares-model 0.3.0 was released; raise __version__"
+    )
+    assert second.startswith("regression has changed (code: extra.py)")

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,7 +26,7 @@ from build_wheels import read_trained
 from local_index import free_port
 from project import ROOT, Package, Project, ScriptError
 from run import curl_line, parse_port, provenance, require_free, wait_until_ready
-from small_project import add_third_party, make_environment, train
+from small_project import add_model, add_third_party, make_environment, train
 from train_models import quiet_environment
 
 PROGRAM = (
@@ -249,3 +250,46 @@ def test_a_server_that_stops_by_itself_is_an_error(project: Project, monkeypatch
     monkeypatch.setattr(command, "wait_until_ready", lambda *_: None)
     with pytest.raises(ScriptError, match="the server ended with status 4"):
         command.serve(project, 9, development=False, say=lambda _: None)
+
+
+def test_every_model_with_a_bundle_is_served(project: Project, tmp_path: Path) -> None:
+    train(add_model(project, "fares"), metrics={"r2": 0.7})
+    add_model(project, "tips")
+    make_environment(project.serving)
+    add_third_party(project.serving)
+    port, output = free_port(), tmp_path / "output"
+    process = start(project, port, output=output)
+    try:
+        text = wait_for("Ctrl-C stops it.", output, process)
+        assert "Left out: tips has no bundle; make train MODEL=tips DATA=path.csv" in text
+        assert "Model fares: trained on rides by hand" in text
+        for line in re.findall(r"^  (curl .*)$", text, re.MULTILINE):
+            answer = subprocess.run(shlex.split(line), capture_output=True, check=True).stdout
+            assert json.loads(answer)["predictions"] == pytest.approx([math.exp(3)])
+        assert sorted(get(port, "/version")["models"]) == ["fares", "regression"]
+    finally:
+        process.terminate()
+        assert process.wait(40) == 0
+
+    # The one that is named is served alone.
+    process = start(project, port, "--model", "fares", output=output)
+    try:
+        wait_for("Ctrl-C stops it.", output, process)
+        assert sorted(get(port, "/version")["models"]) == ["fares"]
+    finally:
+        process.terminate()
+        assert process.wait(40) == 0
+
+
+def test_where_nothing_can_be_served_it_is_said_what_to_do(
+    project: Project, model: Package, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train_models.has_sample", lambda _: False)
+    shutil.rmtree(model.bundle)
+    assert command.main(["--port", str(free_port())], project) == 2
+    assert (
+        "run: regression has no synthetic sample; make train MODEL=regression DATA=path.csv" in capsys.readouterr().err
+    )
+    shutil.rmtree(model.folder)
+    assert command.main(["--port", str(free_port())], project) == 1
+    assert "run: there is no model package under packages/; make new-model NAME=" in capsys.readouterr().err

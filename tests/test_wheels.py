@@ -16,7 +16,7 @@ from package_index import PackageIndex
 from plan import ModelPlan, Plan
 from project import Package, Project, ScriptError
 from publish import publish_made
-from small_project import add_third_party, make_environment, train
+from small_project import add_model, add_third_party, make_environment, train
 from wheels import make_wheels, read_manifest
 
 
@@ -190,3 +190,46 @@ def test_the_commands_end_in_order(
     assert command.main([], project) == 130
     monkeypatch.setattr(check_wheels, "check", interrupted)
     assert check_wheels.main([], project) == 130
+
+
+def test_the_wheels_of_all_models_are_made_tried_together_and_published(
+    project: Project, index: PackageIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(add_model(project, "fares"), metrics={"r2": 0.7})
+    tips = add_model(project, "tips")
+    told: list[str] = []
+    manifest = make_wheels(project, index, say=told.append)
+    assert [(wheel.name, wheel.model) for wheel in manifest.wheels] == [
+        ("model-kit", ""),
+        ("fares-model", "fares"),
+        ("regression-model", "regression"),
+    ]
+    left_out = "Left out: tips is not released and has no bundle; make train MODEL=tips DATA=path.csv"
+    assert left_out in told
+    artifacts = {wheel.artifact_sha256 for wheel in manifest.models}
+    assert len(artifacts) == 2
+    assert read_manifest(project) == manifest
+
+    make_environment(project.serving)
+    add_third_party(project.serving)
+    assert check_wheels.main([], project) == 0
+    said = capsys.readouterr().out
+    assert f"fares_model-0.3.0-py3-none-any.whl serves: artefact {manifest.models[0].artifact_sha256[:12]}" in said
+    assert "regression_model-0.3.0-py3-none-any.whl serves" in said
+
+    pins = publish_made(project, index, model="fares", say=told.append).read_text()
+    assert "fares-model==0.3.0" in pins
+    assert "regression-model" not in pins
+    with pytest.raises(ScriptError, match="MODEL=tips: build/wheels has no wheel of it, but of fares, regression"):
+        publish_made(project, index, model="tips")
+    assert "regression-model==0.3.0" in publish_made(project, index, say=told.append).read_text()
+
+    # What the plan leaves out is left out.
+    versions = {package.name: package.base_version() for package in project.packages}
+    planned = {"fares": ModelPlan("reuse", ""), "regression": ModelPlan("skip", "No data.")}
+    project.plan.write_text(json.dumps(asdict(Plan(None, versions, planned))))
+    told.clear()
+    assert [wheel.model for wheel in make_wheels(project, index, say=told.append).models] == ["fares"]
+    assert told[-2:] == ["Left out: No data.", "Left out: the plan does not name tips; `make plan` again"]
+    with pytest.raises(ScriptError, match="the plan does not name tips"):
+        make_wheels(project, index, model=tips.model)
