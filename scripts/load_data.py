@@ -16,10 +16,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from model_kit.errors import ModelKitError
-from model_kit.scoring.definition import find_definition
-
 from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError
+from train_models import definition_of
 
 URL, SHA256 = "DATA_URL", "DATA_SHA256"
 
@@ -64,10 +62,7 @@ def load(project: Project, model: str | None, environ: Mapping[str, str], say: S
 
 
 def _on_openml(package: Package) -> bool:
-    try:
-        return find_definition(package.model).openml_id is not None
-    except (ModelKitError, ImportError) as error:
-        raise ScriptError(f"{package.folder}: {error}; `make tools` installs every package under packages/") from error
+    return definition_of(package).openml_id is not None
 
 
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ _HIGHEST_PORT = 65535
 #: Seconds until the server must be ready: it takes 1 or 2, and gunicorn itself gives a worker 30.
 PATIENCE = 60.0
 _OK = 200
+#: Fields that are shown where none is required.
+SHOWN = 10
 
 
 def parse_port(text: str) -> int:
@@ -99,9 +102,10 @@ def provenance(package: Package, bundle: Bundle) -> str:
 
 
 def curl_line(base: str, name: str, bundle: Bundle) -> str:
-    """A command that works when pasted: the required fields of the golden row."""
+    """A command that works when pasted: the required fields of the golden row, or some where none is required."""
     row = bundle.json(GOLDEN)["row"]
     record = {field["name"]: row[field["name"]] for field in bundle.json(SPEC)["fields"] if field.get("required")}
+    record = record or dict(islice(row.items(), SHOWN))
     body = json.dumps([record], ensure_ascii=False)
     return f"curl -sS {base}/v1/predict/{name} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 

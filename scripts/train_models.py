@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model_kit.errors import ModelKitError
-from model_kit.scoring.definition import find_definition
+from model_kit.scoring.definition import ModelDefinition, find_definition
 
 from plan import TRAIN, read_plan, require_one
 from processes import child, stop_on_signals
@@ -46,16 +46,21 @@ def train(package: Package, data: Path | None, *options: str | Path) -> None:
             raise ScriptError(f"training {package.model} on {what} failed; the reason is above")
 
 
-def has_sample(package: Package) -> bool:
-    """Whether a package generates a synthetic sample.
+def definition_of(package: Package) -> ModelDefinition:
+    """What a package declares.
 
     Raises:
         ScriptError: the package is not installed, or cannot be imported.
     """
     try:
-        return find_definition(package.model).sample is not None
-    except (ModelKitError, ImportError) as error:
-        raise ScriptError(f"{package.folder}: {error}; `make tools` installs every package under packages/") from error
+        return find_definition(package.model)
+    except ModelKitError as error:
+        raise ScriptError(f"{package.folder}: {error} (`make tools` installs a new package)") from error
+
+
+def has_sample(package: Package) -> bool:
+    """Whether a package generates a synthetic sample."""
+    return definition_of(package).sample is not None
 
 
 def train_samples(models: Sequence[Package], say: Say) -> None:

@@ -287,7 +287,7 @@ def test_promotion_releases_the_very_slug_and_rollback_the_one_before(
     scene.wait(staging.version + 1)
     assert scene.served() != good.models[0].artifact_sha256
     assert scene.deploy("verify", "--limit", "0") == 1
-    assert "/version has model_version '0.3.0' where '0.4.0' was meant" in told()
+    assert "/version has regression.version '0.3.0' where '0.4.0' was meant" in told()
     assert scene.deploy("rollback", "--release", f"v{staging.version}") == 0
     scene.wait(staging.version + 2)
     assert scene.served() == good.models[0].artifact_sha256
