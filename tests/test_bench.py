@@ -38,7 +38,7 @@ import servers
 import workloads
 from generator import Load, VoidError
 from project import ROOT, Package, ScriptError
-from service import ENTRY_POINTS, METADATA, PACKAGE, VERSION
+from service import install_houses
 from workloads import BARE, CONSTANT, MODERN, NAIVE, OURS
 
 PATH = "/v1/predict/regression"
@@ -193,11 +193,7 @@ def test_the_real_service_is_held_to_a_line_for_each_request(tmp_path: Path, hou
 
 def installed(site: Path, houses: Path) -> dict[str, str]:
     """Make ``site`` a folder in which the model is installed; what finds it there."""
-    announced = site / f"regression_model-{VERSION}.dist-info"
-    announced.mkdir(parents=True)
-    (announced / "METADATA").write_text(METADATA)
-    (announced / "entry_points.txt").write_text(ENTRY_POINTS)
-    (site / "houses_package.py").write_text(PACKAGE)
+    install_houses(site)
     path = [str(site), *(entry for entry in sys.path if entry)]
     return {"HOUSES_BUNDLE": str(houses), "PYTHONPATH": os.pathsep.join(path)}
 
