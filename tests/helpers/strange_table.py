@@ -57,7 +57,7 @@ def strange_table(n_rows: int = 400, seed: int = 20240, delimiter: str = ",") ->
         moment = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(minutes=random.randrange(1_000_000))
         size, promo, shop = random.uniform(1, 9), random.random() < 0.3, random.randrange(1000)
         result = 3 * size - 12 + 4 * promo + (day.year - 2021) + (shop % 7) / 3 + random.gauss(0, 0.7)
-        numbers = [round(random.gauss(0, 10**random.randrange(4)), 3) for _ in range(n_numbers)]
+        numbers = [round(random.gauss(0, 10 ** random.randrange(4)), 3) for _ in range(n_numbers)]
         row = {
             "sold.on": day.isoformat(),
             "signed (d.m.Y)": (day + timedelta(3)).strftime("%d.%m.%Y"),
@@ -82,7 +82,8 @@ def strange_table(n_rows: int = 400, seed: int = 20240, delimiter: str = ",") ->
             "row id": number + 1,
             "uuid": f"{random.getrandbits(64):016x}",
             "empty": "",
-            "comment": " ".join(random.choice(["good", "bad", "late", "broken", "blue"]) for _ in range(12)) + str(number),
+            "comment": " ".join(random.choice(["good", "bad", "late", "broken", "blue"]) for _ in range(12))
+            + str(number),
             "mixed dates": day.isoformat() if number % 2 else day.strftime("%d/%m/%Y"),
             "nearly numeric": "?" if number % 40 == 7 else random.random(),
             "with separators": f"{random.randrange(1000, 9_000_000):,}",

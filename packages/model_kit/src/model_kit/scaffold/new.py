@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from scipy.stats import skew
+import pandas as pd
 
 from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold import source
@@ -191,7 +191,7 @@ def _scale(target: Column) -> Literal["log", "identity"]:
     values = np.repeat([float(text) for text in target.counts], list(target.counts.values()))
     if (values <= 0).any():
         return "identity"
-    raw, logged = float(skew(values)), float(skew(np.log(values)))
+    raw, logged = float(pd.Series(values).skew()), float(pd.Series(np.log(values)).skew())
     return "log" if raw > 1 and abs(logged) < raw else "identity"
 
 
@@ -316,5 +316,3 @@ def to_document(found: Draft, scores: Mapping[str, Mapping[str, float]], folder:
             for path in files
         ],
     }
-
-

@@ -64,6 +64,7 @@ def init_source(name: str, target: Target) -> str:
     return f'''"""{_sentence(target)}"""
 
 from model_kit import ModelDefinition
+
 from {package}.fields import FIELDS, TARGET
 
 __version__ = "0.1.0"
@@ -103,12 +104,12 @@ def make_estimator(spec: InputSpec) -> Estimator:
 def test_source(name: str) -> str:
     """The package's test."""
     package = package_name(name)
+    imports = sorted(["from model_kit.testing import check_definition", f"from {package} import DEFINITION"])
     return f'''"""The package keeps what its definition promises: model_kit checks it with generated rows."""
 
 from pathlib import Path
 
-from model_kit.testing import check_definition
-from {package} import DEFINITION
+{chr(10).join(imports)}
 
 
 def test_definition_trains_exports_and_predicts(tmp_path: Path) -> None:

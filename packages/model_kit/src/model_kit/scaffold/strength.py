@@ -23,7 +23,7 @@ from model_kit.training.evaluation import to_estimator_scale
 LEAK: Final = 0.98
 #: A required field gives at least this much, and there are at most so many of them.
 REQUIRED: Final = 0.1
-MOST_REQUIRED: Final = 4
+MOST_REQUIRED: Final = 2
 #: Rows that are looked at, evenly spaced, and the seed of their folds.
 N_ROWS: Final = 10_000
 SEED: Final = 20240
