@@ -178,7 +178,9 @@ smoke-image: tools ## Start the image and hold it to what was published: version
 test-image: tools-dev ## Build and try the image with a real Docker engine, set up if there is none (as root, minutes)
 	@TEST_IMAGE=1 $(bin)/python scripts/engine.py $(bin)/python -m pytest tests/image $(PYTEST)
 
-lock: tools-dev ## Write the locks anew, with the newest versions
+lock: ## Write the locks anew, with the newest versions
+	@# An incomplete lock must not prevent making a complete one.
+	@$(set_up) .venv --lock requirements/dev.txt $(editable) --allow-incomplete
 	@$(bin)/python scripts/lock.py
 
 clean: ## Delete what is made here: environments, wheels, caches; not the trained bundle, not data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def add_third_party(folder: Path) -> None:
     target = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     target.mkdir(parents=True, exist_ok=True)
     lock = (ROOT / "requirements.txt").read_text()
-    names = {line.split("==")[0] for line in lock.splitlines() if "==" in line}
+    names = set(re.findall(r"^([a-zA-Z0-9._-]+).*==", lock, re.MULTILINE))
     for name in names:
         try:
             files = distribution(name).files or []

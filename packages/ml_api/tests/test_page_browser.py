@@ -21,12 +21,14 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from model_kit.batch.csv_files import read_records
+from model_kit.records.text import parse_cell
 from model_kit.spec import Field, Target, fit_spec
-from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES
+from model_kit.testing import BOOKING, GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES, Bookings
 from playwright.sync_api import Browser, Page, Route, expect
 from werkzeug.serving import make_server
 
 from ml_api.app import create_app
+from ml_api.models.registry import Load
 from ml_api.settings import Settings
 
 if TYPE_CHECKING:
@@ -624,7 +626,16 @@ class Houses:
 
 @pytest.fixture
 def houses(browser: Browser) -> Iterator[Visitor]:
-    server = make_server("127.0.0.1", 0, create_app(Settings(), {"houses": Houses}), threaded=True)
+    yield from visited(browser, {"houses": Houses})
+
+
+@pytest.fixture
+def bookings(browser: Browser) -> Iterator[Visitor]:
+    yield from visited(browser, {"bookings": Bookings})
+
+
+def visited(browser: Browser, loads: dict[str, Load]) -> Iterator[Visitor]:
+    server = make_server("127.0.0.1", 0, create_app(Settings(), loads), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     visitor = Visitor(browser, f"http://127.0.0.1:{server.port}/", [])
@@ -698,3 +709,81 @@ def test_prediction_is_marked_on_the_distribution(houses: Visit) -> None:
     expect(line).to_have_attribute("x1", "400")
     page.get_by_label("Area of all floors").fill("-1")
     expect(line).to_have_count(0)
+
+
+def test_controls_of_dates_and_booleans_send_json(bookings: Visit) -> None:
+    page = bookings()
+    settled(page)
+    sent: list[dict[str, Any]] = []
+
+    def remember(route: Route) -> None:
+        sent.append(json.loads(route.request.post_data or "")[0])
+        route.continue_()
+
+    page.route("**/v1/predict/**", remember)
+    assert page.locator(".field.changed").count() == 0
+    page.get_by_label("Breakfast is included").select_option("no")
+    page.get_by_label("Day of arrival").fill("2031-05-01")
+    page.get_by_label("When the room was booked").fill("2024-05-02T08:15:30")
+    page.get_by_label("When the room was paid").fill("2024-06-01 18:00+02:00")
+    page.get_by_label("Day of departure").fill("")
+    expect(page.locator("[data-field=arrival] .say")).to_contain_text("arrival 2031-05-01 is after what training saw")
+    settled(page)
+    expected = BOOKING | {
+        "breakfast": False,
+        "arrival": "2031-05-01",
+        "booked": "2024-05-02T08:15:30",
+        "paid": "2024-06-01 18:00+02:00",
+    }
+    del expected["left"]
+    assert sent[-1] == expected
+    page.get_by_label("When the room was paid").fill("2024-06-01 18:00")
+    expect(page.locator("[data-field=paid] .say")).to_contain_text("The time zone is missing")
+    page.get_by_role("button", name="Random").click()
+    settled(page)
+    expect(page.locator(".field.wrong")).to_have_count(0)
+
+
+def test_dropped_file_has_dates_in_the_format_of_its_fields(bookings: Visit) -> None:
+    page = bookings()
+    header = "nights,breakfast,arrival,booked,paid"
+    right = "2,YES,01/07/2024,1/5/2024 18:30,2024-06-01T16:00:00Z"
+    iso = "2,1,2024-07-01,2024-05-01 18:30,2024-06-01 18:00+02:00"
+    wrong = "2,maybe,07/31/2024,,"
+    drop(page, "bookings.csv", f"{header}\n{right}\n{iso}\n{wrong}\n".encode())
+    expect(page.locator("#result")).to_be_visible()
+    first, second, third = csv.DictReader(io.StringIO(download(page)))
+    assert first["prediction"] == second["prediction"] != ""
+    assert (first["arrival"], first["error"]) == ("01/07/2024", "")
+    assert third["error"] == (
+        "breakfast: Not a valid boolean; expected true or false.;"
+        " arrival: Not a valid date; expected YYYY-MM-DD, in files also DD/MM/YYYY."
+    )
+
+
+def test_page_reads_dates_as_the_command_line_does(bookings: Visit) -> None:
+    texts = {
+        ("date", "%d/%m/%Y"): ["1/2/2024", "31/12/2024", "13/13/2024", "2024-12-31", "01/02/24", " 01/02/2024 ", "NA"],
+        ("date", "%d.%m.%y"): ["31.12.68", "31.12.69", "1.1.00", "31-12-68"],
+        ("date", "%b %d, %Y"): ["Dec 31, 2024", "dec  1, 2024", "December 1, 2024"],
+        ("date", "%A %d %B %Y"): ["Tuesday 31 December 2024", "Tue 31 December 2024"],
+        ("date", "%d/%m/%Y %H:%M"): ["31/12/2024 00:00", "31/12/2024 0:00", "31/12/2024 01:00"],
+        ("datetime", "%m/%d/%Y %I:%M %p"): [
+            "12/31/2024 06:30 PM",
+            "1/1/2024 12:00 am",
+            "1/1/2024 12:05 pm",
+            "1/1/2024 0:05 am",
+        ],
+        ("datetime", "%Y/%m/%d %H:%M:%S.%f"): ["2024/12/31 18:30:05.25", "2024/12/31 18:30:05"],
+        ("datetime", "(%Y) %d+%m %H:%M"): ["(2024) 31+12 08:00", "2024 31+12 08:00"],
+    }
+    cases = [(Field("x", kind, "", format=format_), text) for (kind, format_), found in texts.items() for text in found]  # type: ignore[arg-type]
+    read = """async (cases) => {
+      const csv = await import(document.querySelector("script[src]").src.replace("page.js", "csv.js"));
+      return cases.map(([field, text]) => csv.value(field, text));
+    }"""
+    sent = [[{"kind": field.kind, "format": field.format}, text] for field, text in cases]
+    for (field, text), value in zip(cases, bookings().evaluate(read, sent), strict=True):
+        expected = parse_cell(field, text)
+        # Fractions of a second may be written shorter: what both mean is compared.
+        assert (value and parse_cell(replace(field, format=None), value)) == expected, (field.format, text)

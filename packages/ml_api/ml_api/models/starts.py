@@ -10,6 +10,7 @@ from typing import Any
 
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import RARE, Field, Learned, Value
+from model_kit.spec.dates import days_to_iso
 
 #: Levels of one category that are tried.
 MAX_LEVELS = 60
@@ -56,17 +57,23 @@ def _contradictions(predictor: Predictor, record: Mapping[str, Any]) -> set[tupl
     answer = predictor.detailed([record], warnings=True)
     warnings = [warning for of_row in answer.warnings or () for warning in of_row or ()]
     spec = predictor.model.spec
-    numbers = {field.name for field in spec.fields if field.kind != "category"}
+    numbers = {field.name for field in spec.fields if field.is_number}
     groups = [numbers & set(group) for group in spec.together]
     about = {tuple(warning["fields"]) for warning in warnings if len(warning["fields"]) > 1}
     return {fields for fields in about if not any(set(fields) <= group for group in groups)}
 
 
 def _values(field: Field, learned: Learned) -> Iterable[Value]:
-    """The quantiles of a number between the quarters; the common levels of a category."""
+    """The quantiles of a number or date between the quarters; the common levels of a category; true and false."""
     if field.kind == "category":
         yield from sorted(level for level, code in (learned.codes or {}).items() if code != RARE)[:MAX_LEVELS]
         return
+    if field.kind == "boolean":
+        yield from (level == "true" for level in learned.codes or {})
+        return
     bins = learned.bins
     for edge in bins[len(bins) // 4 : 3 * len(bins) // 4 + 1]:
-        yield int(edge) if field.kind == "integer" else edge
+        if field.is_temporal:
+            yield days_to_iso(field, edge)
+        else:
+            yield int(edge) if field.kind == "integer" else edge

@@ -15,6 +15,8 @@ from ml_api.views import words
 N_FIRST = 10
 #: Categories with more levels than a person looks through are typed, with suggestions.
 MAX_CHOICES = 100
+#: Kind of a field -> type of its input element.
+_TYPES = {"integer": "number", "number": "number", "date": "date", "datetime": "datetime-local"}
 #: Suggestions that are worth their place on the page.
 MAX_SUGGESTIONS = 300
 
@@ -34,15 +36,17 @@ class Control:
     Attributes:
         id: the element's.
         field: what is asked for.
+        type: of an input element.
         value: what the typical record has, as text; empty if nothing.
-        hint: what a number may be, and was in training.
+        hint: what a number or date was in training, and how a date with a time zone is written.
         blank: what leaving it empty says; empty where it must be given.
-        choices: levels of a category.
-        select: the level is chosen; otherwise it is typed.
+        choices: levels of a category, or "true" and "false".
+        select: one of them is chosen; otherwise it is typed.
     """
 
     id: str
     field: Field
+    type: str
     value: str
     hint: str
     blank: str
@@ -113,11 +117,12 @@ def first_fields(spec: InputSpec, card: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _control(identity: str, field: Field, learned: Learned, value: Any) -> Control:
-    choices = tuple(_choices(field, learned)) if field.kind == "category" else ()
+    choices = tuple(_choices(field, learned))
     return Control(
         id=identity,
         field=field,
-        value=words.plain(value),
+        type="text" if field.time_zone else _TYPES.get(field.kind, "text"),
+        value=_value(field, value),
         hint=_hint(field, learned),
         blank="" if field.required else field.null_means or "not known",
         choices=choices[:MAX_SUGGESTIONS],
@@ -125,8 +130,21 @@ def _control(identity: str, field: Field, learned: Learned, value: Any) -> Contr
     )
 
 
+def _value(field: Field, value: Any) -> str:
+    text = words.plain(value)
+    if field.kind != "datetime" or field.time_zone:
+        return text
+    # As a browser writes it, which knows no shorter fractions of a second.
+    return text[: len("YYYY-MM-DDThh:mm:ss")].removesuffix(":00")
+
+
 def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
     seen = learned.codes or {}
+    if field.kind == "boolean":
+        for value, text in (("true", "yes"), ("false", "no")):
+            yield Choice(value, text if value in seen else f"{text}, not in training")
+    if field.kind != "category":
+        return
     documented = {level.value: level.meaning for level in field.levels}
     for value in (*documented, *sorted(set(seen) - set(documented))):
         meaning = documented.get(value) or value
@@ -135,6 +153,8 @@ def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
 
 
 def _hint(field: Field, learned: Learned) -> str:
-    if field.kind == "category" or learned.low is None or learned.high is None:
-        return ""
-    return f"{words.number(learned.low)} to {words.number(learned.high)} in training"
+    seen = words.training_range(field, learned)
+    said = [f"{seen} in training"] if seen else []
+    if field.time_zone:
+        said.append("with Z or an offset such as +01:00")
+    return ", ".join(said)

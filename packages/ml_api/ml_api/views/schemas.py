@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from marshmallow import INCLUDE, RAISE, Schema, fields, validate
+from model_kit.spec import KINDS
 
 _MESSAGES = fields.Dict(keys=fields.String(), values=fields.List(fields.String()))
 
@@ -189,7 +190,7 @@ class SpecFieldSchema(OpenSchema):
     """One field as its model package declares it, with what training learned of it."""
 
     name = fields.String(required=True, metadata=_says("As the data spells it"))
-    kind = fields.String(required=True, validate=validate.OneOf(["integer", "number", "category"]))
+    kind = fields.String(required=True, validate=validate.OneOf(KINDS))
     description = fields.String(required=True)
     group = fields.String(required=True)
     learned = fields.Dict(required=True, metadata=_says("Share missing, typical value, range, bins, codes"))

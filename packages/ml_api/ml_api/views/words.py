@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from model_kit.spec import Field, Learned
+from model_kit.spec.dates import days_to_iso
+
 #: Below it no digits are grouped, so that a year stays one.
 _GROUPED = 10_000
 
@@ -31,6 +34,8 @@ def plain(value: Any) -> str:
     """A value as a form's control takes it: 1459.0 is "1459", ``None`` is empty."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
@@ -42,6 +47,15 @@ def number(value: float, digits: int = 4) -> str:
         whole = round(value)
         return f"{whole:,}" if abs(whole) >= _GROUPED else str(whole)
     return f"{value:.{digits}g}"
+
+
+def training_range(field: Field, learned: Learned) -> str:
+    """What training saw of a number or a date, ``"1 to 4"``; empty for other kinds and where it saw nothing."""
+    if learned.low is None or learned.high is None:
+        return ""
+    if field.is_temporal:
+        return f"{days_to_iso(field, learned.low)} to {days_to_iso(field, learned.high)}"
+    return f"{number(learned.low)} to {number(learned.high)}"
 
 
 def percent(share: float, digits: int = 0) -> str:

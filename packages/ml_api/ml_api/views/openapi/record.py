@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
-from model_kit.records.validation import MAX_LEVEL_CODE, JSONInteger, JSONNumber, LevelCode, schema_for
+from model_kit.records.validation import (
+    MAX_LEVEL_CODE,
+    ISODate,
+    JSONBoolean,
+    JSONInteger,
+    JSONNumber,
+    LevelCode,
+    schema_for,
+)
 from model_kit.spec import Field, InputSpec, Learned
+from model_kit.spec.dates import days_to_iso, expected
 
 from ml_api.views.openapi.parts import identifier
 
 JSONSchema: TypeAlias = dict[str, Any]
 
-_KINDS = {"integer": "Whole number", "number": "Number", "category": "Category"}
+_KINDS = {
+    "integer": "Whole number",
+    "number": "Number",
+    "category": "Category",
+    "boolean": "Boolean",
+    "date": "Date",
+    "datetime": "Date and time",
+}
+#: RFC 3339 has no datetime without a time zone; OpenAPI's registry of formats calls it this.
+_LOCAL_DATETIME = "date-time-local"
 
 
 class Records:
@@ -31,6 +50,8 @@ class Records:
         plugin.map_to_openapi_type(JSONNumber, "number", None)  # type: ignore[no-untyped-call]
         plugin.map_to_openapi_type(JSONInteger, "integer", None)  # type: ignore[no-untyped-call]
         plugin.map_to_openapi_type(LevelCode, "string", None)  # type: ignore[no-untyped-call]
+        plugin.map_to_openapi_type(JSONBoolean, "boolean", None)  # type: ignore[no-untyped-call]
+        plugin.map_to_openapi_type(ISODate, "string", None)  # type: ignore[no-untyped-call]
         if plugin.converter is None:
             raise TypeError("the plugin is not in use by a document yet")
         plugin.converter.add_attribute_function(self._from_spec())  # type: ignore[no-untyped-call]
@@ -74,6 +95,8 @@ def describe(field: Field, learned: Learned, type_: str | list[str]) -> JSONSche
             "minimum": -MAX_LEVEL_CODE,
             "maximum": MAX_LEVEL_CODE,
         }
+    if field.is_temporal:
+        found["format"] = "date" if field.kind == "date" else "date-time" if field.time_zone else _LOCAL_DATETIME
     if not field.required:
         # Not the typical value: a model may see in absence something else, and those at hand do.
         found["default"] = None
@@ -85,7 +108,7 @@ def describe(field: Field, learned: Learned, type_: str | list[str]) -> JSONSche
     if field.unit is not None:
         found["x-unit"] = field.unit
     if learned.low is not None:
-        found["x-training-range"] = [learned.low, learned.high]
+        found["x-training-range"] = _training_range(field, learned)
     if field.levels:
         seen = learned.codes or {}
         found["x-levels"] = [
@@ -100,12 +123,23 @@ def _description(field: Field, learned: Learned) -> str:
     kind = f"{_KINDS[field.kind]} of whole-number codes" if field.numeric_codes else _KINDS[field.kind]
     first = f"{field.description}. {kind}" + (f", in {field.unit}." if field.unit else ".")
     said = [first]
+    if field.kind == "boolean":
+        said.append("The numbers 1 and 0 are taken too.")
+    if field.is_temporal:
+        said.append(f"ISO 8601: {expected(replace(field, format=None))}.")
+    if field.kind == "datetime":
+        said.append("A blank is taken for the T too, and the seconds may be left out.")
+        said.append("It is converted to UTC." if field.time_zone else "It has no time zone.")
     if field.minimum is not None or field.maximum is not None:
         said.append(f"Bounds: {_bounds(field)}.")
     if learned.low is not None:
-        said.append(f"Seen in training: {_number(learned.low)} to {_number(learned.high)}; beyond it is scored too.")
+        low, high = _training_range(field, learned)
+        if not field.is_temporal:
+            low, high = _number(low), _number(high)
+        said.append(f"Seen in training: {low} to {high}; beyond it is scored too.")
     if learned.typical is not None:
-        said.append(f"Typical: `{learned.typical}`.")
+        typical = str(learned.typical).lower() if field.kind == "boolean" else learned.typical
+        said.append(f"Typical: `{typical}`.")
     said.append(_absence(field))
     if field.kind != "category":
         return " ".join(said)
@@ -113,6 +147,11 @@ def _description(field: Field, learned: Learned) -> str:
     levels = [f"- `{level.value}`: {level.meaning}" for level in field.levels]
     heading = "Levels, lowest first:" if field.ordered else "Levels:"
     return "\n".join([" ".join(said), *(["", heading, "", *levels] if levels else [])])
+
+
+def _training_range(field: Field, learned: Learned) -> list[Any]:
+    ends = [learned.low, learned.high]
+    return [days_to_iso(field, end) for end in ends if end is not None] if field.is_temporal else ends
 
 
 def _bounds(field: Field) -> str:

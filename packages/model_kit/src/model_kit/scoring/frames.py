@@ -9,8 +9,10 @@ from typing import Any, Protocol, TypeAlias, TypedDict, runtime_checkable
 import numpy as np
 
 from model_kit.errors import DataError
+from model_kit.records.text import parse_value
 from model_kit.records.validation import RowErrors
 from model_kit.scoring.predictor import Predictor
+from model_kit.spec import Field
 
 
 class Result(TypedDict):
@@ -49,8 +51,9 @@ def make_prediction(predictor: Predictor, input_data: DataFrame | Record | Seque
     Args:
         predictor: the model.
         input_data: records (field name -> value), one record, or a pandas DataFrame. ``None``, NaN, ``NaT`` and
-            ``pd.NA`` are missing values; numpy's scalars count as the numbers they hold. Fields that the
-            model does not use are ignored. A DataFrame's index is ignored: rows count from 0.
+            ``pd.NA`` are missing values; numpy's scalars count as the numbers they hold. Dates may be Python's,
+            numpy's or pandas'; text of dates and booleans is read as in files. Fields that the model does not use are
+            ignored. A DataFrame's index is ignored: rows count from 0.
 
     Returns:
         ``predictions``, ``version`` and ``errors``, see :class:`Result`.
@@ -59,7 +62,11 @@ def make_prediction(predictor: Predictor, input_data: DataFrame | Record | Seque
         TypeError: ``input_data`` is none of these.
         DataError: a DataFrame has a column twice.
     """
-    answer = predictor([_plain_record(record) for record in _records(input_data)])
+    # Numbers and categories are judged as they are.
+    fields = {
+        field.name: field for field in predictor.model.spec.fields if field.is_temporal or field.kind == "boolean"
+    }
+    answer = predictor([_plain_record(record, fields) for record in _records(input_data)])
     return {"predictions": answer.predictions, "version": predictor.model.version, "errors": answer.errors or None}
 
 
@@ -77,14 +84,21 @@ def _records(input_data: object) -> Sequence[object]:
     raise TypeError(f"input_data is a {type(input_data).__name__}, not records, one record or a DataFrame")
 
 
-def _plain_record(record: object) -> object:
+def _plain_record(record: object, fields: Mapping[str, Field]) -> object:
     """A copy with plain Python values; what is no record stays as it is, for the validator to refuse."""
     if not isinstance(record, Mapping):
         return record
-    return {name: _plain(value) for name, value in record.items()}
+    plain = {name: _plain(value) for name, value in record.items()}
+    for name, field in fields.items():
+        if name in plain:
+            plain[name] = parse_value(field, plain[name])
+    return plain
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, np.datetime64):
+        # As nanoseconds it would become an integer.
+        value = value.astype("datetime64[us]")
     if isinstance(value, np.generic):
         value = value.item()
     # NaN is the only float unlike itself; pandas' other two are known by name, as pandas is not imported.

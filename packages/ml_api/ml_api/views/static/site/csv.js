@@ -4,6 +4,28 @@
 const DELIMITERS = [",", ";", "\t"];
 const INTEGER = /^[+-]?\d{1,18}$/;
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
+const BOOLEANS = new Map(Object.entries({ true: true, yes: true, 1: true, false: false, no: false, 0: false }));
+const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const LONG_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december";
+// What a format of Python's strptime may have, as strptime reads it.
+const DIRECTIVES = {
+  "%Y": "(?<Y>\\d{4})",
+  "%y": "(?<y>\\d{2})",
+  "%m": "(?<m>1[0-2]|0?[1-9])",
+  "%b": `(?<b>${MONTHS.join("|")})`,
+  "%B": `(?<B>${LONG_MONTHS})`,
+  "%d": "(?<d>3[01]|[12]\\d|0?[1-9])",
+  "%a": "(?:mon|tue|wed|thu|fri|sat|sun)",
+  "%A": "(?:mon|tues|wednes|thurs|fri|satur|sun)day",
+  "%H": "(?<H>2[0-3]|[01]?\\d)",
+  "%I": "(?<I>1[0-2]|0?[1-9])",
+  "%M": "(?<M>[0-5]?\\d)",
+  "%S": "(?<S>[0-5]?\\d)",
+  "%f": "(?<f>\\d{1,6})",
+  "%p": "(?<p>am|pm)",
+  "%z": "(?<z>Z|[+-]\\d\\d:?[0-5]\\d)",
+  "%%": "%",
+};
 const DECIMAL_COMMA = /^\s*[+-]?\d[\d.]*,\d+\s*$/;
 // What Python's str.strip() takes off.
 const STRIP = /^[\s\x1c-\x1f\x85]+|[\s\x1c-\x1f\x85]+$/g;
@@ -135,6 +157,8 @@ export function read(text, fields) {
   return { columns, rows: [...rows], delimiter, bom, lineEnd };
 }
 
+const isNumber = (field) => field.kind === "integer" || field.kind === "number";
+
 function number(text) {
   const stripped = text.replace(STRIP, "");
   if (!(INTEGER.test(stripped) || NUMBER.test(stripped))) return text;
@@ -142,11 +166,32 @@ function number(text) {
   return Number.isFinite(value) ? value : text;
 }
 
-/** A cell as the value of a field `{kind, codes}`; what does not fit is left for the API to refuse. */
+/** The ISO 8601 text of a date that is written in the format of its field; null if it is written in another way. */
+function date({ kind, format }, text) {
+  const pattern = format.replace(/%.|\s+|[.*+?^${}()|[\]\\/]/g, (part) => {
+    if (part.startsWith("%")) return DIRECTIVES[part] ?? "(?!)";
+    return /\s/.test(part) ? "\\s+" : `\\${part}`;
+  });
+  const found = new RegExp(`^${pattern}$`, "i").exec(text)?.groups;
+  if (!found) return null;
+  const two = (number) => String(number).padStart(2, "0");
+  const year = found.Y ?? (Number(found.y) < 69 ? `20${found.y}` : `19${found.y}`);
+  const month = found.m ?? MONTHS.indexOf((found.b ?? found.B).slice(0, 3).toLowerCase()) + 1;
+  const day = `${year}-${two(month)}-${two(found.d)}`;
+  const afternoon = found.p?.toLowerCase() === "pm" ? 12 : 0;
+  const hour = two(found.H ?? (found.I ? (Number(found.I) % 12) + afternoon : 0));
+  const time = `${hour}:${two(found.M ?? 0)}:${two(found.S ?? 0)}${found.f ? `.${found.f}` : ""}`;
+  if (kind === "date") return /^[0:.]*$/.test(time) ? day : null;
+  return `${day}T${time}${found.z ?? ""}`;
+}
+
+/** A cell as the value of a field `{kind, codes, format}`; what does not fit is left for the API to refuse. */
 export function value(field, text) {
   const stripped = text.replace(STRIP, "");
   if (stripped === "" || stripped === "NA") return null;
-  if (field.kind !== "category") return number(text);
+  if (isNumber(field)) return number(text);
+  if (field.kind === "boolean") return BOOLEANS.get(stripped.toLowerCase()) ?? number(text);
+  if (field.kind === "date" || field.kind === "datetime") return (field.format && date(field, stripped)) ?? stripped;
   if (!field.codes) return text;
   const code = number(text);
   return Number.isInteger(code) ? code : text;
@@ -154,7 +199,7 @@ export function value(field, text) {
 
 /** Whether a cell is a number written like 12,5, which is refused. */
 export function hasDecimalComma(field, text) {
-  return field.kind !== "category" && DECIMAL_COMMA.test(text);
+  return isNumber(field) && DECIMAL_COMMA.test(text);
 }
 
 /** One row as text, quoted where it must be. */

@@ -4,6 +4,10 @@ import { LOCALE } from "./numbers.js";
 
 const GROUPED = 10_000; // below it no digits are grouped, so that a year stays one
 
+const LOCAL_DATETIME = "YYYY-MM-DDThh:mm:ss".length; // a browser takes no longer fractions of a second than milliseconds
+
+const isNumber = (control) => ["integer", "number"].includes(control.dataset.kind);
+
 export class Fields {
   constructor(form) {
     this.form = form;
@@ -11,12 +15,13 @@ export class Fields {
     for (const control of form.querySelectorAll("[data-kind]")) this.controls.set(control.name, control);
   }
 
-  /** `{name, kind, codes, required}` of every field, as the reader of CSV files needs them. */
+  /** `{name, kind, codes, format, required}` of every field, as the reader of CSV files needs them. */
   get specs() {
     return [...this.controls.values()].map((control) => ({
       name: control.name,
       kind: control.dataset.kind,
       codes: "codes" in control.dataset,
+      format: control.dataset.format ?? null,
       required: control.required,
     }));
   }
@@ -44,28 +49,36 @@ export class Fields {
     return unit && unit !== "year" ? `${text} ${unit}` : text;
   }
 
-  /** The record that the form holds; what is empty is left out. What cannot be read as a number is in `bad`. */
+  /** The record that the form holds; what is empty is left out. What cannot be read as a number or date is in `bad`. */
   record() {
     const record = {};
     const bad = [];
     for (const [name, control] of this.controls) {
       if (control.validity.badInput) bad.push(name);
       else if (control.value !== "") {
-        record[name] = control.dataset.kind === "category" ? control.value : Number(control.value);
+        const kind = control.dataset.kind;
+        if (kind === "boolean") record[name] = control.value === "true";
+        else record[name] = isNumber(control) ? Number(control.value) : control.value;
       }
     }
     return { record, bad };
   }
 
+  /** What is said of a control that the browser cannot read. */
+  unreadable(name) {
+    return isNumber(this.controls.get(name)) ? "Not a number." : "Not a date.";
+  }
+
   number(name) {
     const control = this.controls.get(name);
-    return control && control.dataset.kind !== "category" && control.value !== "" ? Number(control.value) : null;
+    return control && isNumber(control) && control.value !== "" ? Number(control.value) : null;
   }
 
   set(name, value) {
     const control = this.controls.get(name);
     if (!control) return;
-    const text = value === null || value === undefined ? "" : String(value);
+    let text = value === null || value === undefined ? "" : String(value);
+    if (control.type === "datetime-local") text = text.slice(0, LOCAL_DATETIME);
     const options = control.options;
     if (options && ![...options].some((option) => option.value === text)) control.add(new Option(text, text));
     control.value = text;
@@ -128,7 +141,7 @@ export class Fields {
 /** Sums that hold among fields that belong together: [whole, [parts]] where the parts now add up to the whole. */
 export function sums(fields, together) {
   return together
-    .map(([whole, ...parts]) => [whole, parts.filter((part) => fields.controls.get(part)?.dataset.kind !== "category")])
+    .map(([whole, ...parts]) => [whole, parts.filter((part) => fields.controls.has(part) && isNumber(fields.controls.get(part)))])
     .filter(([whole, parts]) => {
       const values = parts.map((part) => fields.number(part));
       const total = fields.number(whole);

@@ -66,7 +66,7 @@ async function ask() {
 function show(answer, bad) {
   const [prediction] = answer.predictions;
   const errors = Object.fromEntries(Object.entries(answer.errors?.[0] ?? {}).map(([name, said]) => [name, said.join(" ")]));
-  for (const name of bad) errors[name] = "Not a number.";
+  for (const name of bad) errors[name] = fields.unreadable(name);
   const warnings = answer.warnings?.[0] ?? [];
   fields.say(errors, warnings);
   remarks(warnings);
