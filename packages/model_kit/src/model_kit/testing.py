@@ -20,12 +20,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from model_kit.batch.bulk import BatchJob, BlockPredictor, block_predictor
-<<<<<<< HEAD
-from model_kit.records.encoding import Encoded
-from model_kit.records.generation import generate_rows
-=======
 from model_kit.records.encoding import Encoded, Encoder
->>>>>>> main
+from model_kit.records.generation import generate_rows
 from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import Estimator, Floors, ModelDefinition
 from model_kit.scoring.model import BundleModel
