@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from model_kit.errors import DataError, FloorError
-from model_kit.records.encoding import FeatureMaker
+from model_kit.records.encoding import FeatureMaker, Features
 from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
 from model_kit.scoring.intervals import FEWEST, TOLD, Intervals, calibrate, coverage
 from model_kit.scoring.model import to_target_unit
@@ -27,6 +27,9 @@ from model_kit.training.dataset import Dataset
 
 N_SPLITS = 10
 N_REPEATS = 2
+#: From so many rows on one repeat will do, and from so many 5 folds: chance has little part in the scores.
+ONE_REPEAT = 5_000
+FIVE_FOLDS = 20_000
 RANDOM_STATE = 20240
 
 #: Positions of the rows to fit on, and of those to predict.
@@ -49,7 +52,7 @@ class Fitted:
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), by scikit-learn."""
-        return to_target_unit(self.estimator.predict(self.features(rows)), self.spec.target)
+        return to_target_unit(self.estimator.predict(_exact(self.features(rows))), self.spec.target)
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,18 @@ class Evaluation:
         out_of_fold: shape (n_repeats, n_rows), in the target's unit, in the order of the rows.
         metrics: see :func:`score`.
         seconds: wall time.
+        n_splits: folds of a repeat.
     """
 
     out_of_fold: NDArray[np.float64]
     metrics: dict[str, float]
     seconds: float
+    n_splits: int
+
+
+def _exact(features: Features) -> NDArray[np.float64]:
+    """Features as float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with."""
+    return features.astype(np.float64)
 
 
 def to_estimator_scale(values: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
@@ -94,7 +104,7 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
     features = FeatureMaker(spec, definition.derive)
     estimator = make_estimator(definition, spec)
     with threadpool_limits(1):
-        estimator.fit(features(rows), scaled - offset)
+        estimator.fit(_exact(features(rows)), scaled - offset)
     return Fitted(spec, features, estimator)
 
 
@@ -105,23 +115,41 @@ def make_estimator(definition: ModelDefinition, spec: InputSpec) -> Estimator:
     return estimator
 
 
+def sizes(n_rows: int) -> tuple[int, int]:
+    """Folds and repeats of a cross-validation of so many rows."""
+    return (5 if n_rows >= FIVE_FOLDS else N_SPLITS), (1 if n_rows >= ONE_REPEAT else N_REPEATS)
+
+
 def cross_validate(
     definition: ModelDefinition,
     dataset: Dataset,
     *,
-    n_splits: int = N_SPLITS,
-    n_repeats: int = N_REPEATS,
+    n_splits: int | None = None,
+    n_repeats: int | None = None,
     n_jobs: int = 2,
     progress: bool = True,
+    what: str = "Cross-validation",
 ) -> Evaluation:
-    """Repeated k-fold cross-validation; every row is predicted once per repeat by a model that never saw it."""
+    """Repeated k-fold cross-validation; every row is predicted once per repeat by a model that never saw it.
+
+    Args:
+        definition: the model package.
+        dataset: the rows.
+        n_splits, n_repeats: folds, and how often; by default :func:`sizes` of the rows.
+        n_jobs: processes.
+        progress: show a bar, to a terminal only.
+        what: the bar's label.
+    """
     start = time.perf_counter()
+    usual = sizes(len(dataset.target))
+    n_splits, n_repeats = n_splits or usual[0], n_repeats or usual[1]
     folds = _folds(np.arange(len(dataset.target)), n_splits, n_repeats)
     out_of_fold = np.full((n_repeats, len(dataset.target)), np.nan)
-    predicted = _predicted(definition, dataset, folds, n_jobs, "Cross-validation" if progress else None)
+    predicted = _predicted(definition, dataset, folds, n_jobs, what if progress else None)
     for number, ((_, hold_out), predictions) in enumerate(zip(folds, predicted, strict=True)):
         out_of_fold[number // n_splits, hold_out] = predictions
-    return Evaluation(out_of_fold, score(definition, dataset, out_of_fold), time.perf_counter() - start)
+    metrics = score(definition, dataset, out_of_fold)
+    return Evaluation(out_of_fold, metrics, time.perf_counter() - start, n_splits)
 
 
 def nested_coverage(
