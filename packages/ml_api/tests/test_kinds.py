@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from ml_api.models.starts import starts
 from model_kit.scoring.predictor import Predictor
 from model_kit.testing import BOOKING, Bookings
 
 from ml_api.app import create_app
-from ml_api.models.starts import starts
 from ml_api.settings import Settings
 
 
