@@ -24,6 +24,7 @@ from model_kit.scoring.intervals import FEWEST, TOLD, Intervals, calibrate, cove
 from model_kit.scoring.model import to_target_unit
 from model_kit.spec import InputSpec, Row, Target, fit_spec
 from model_kit.training.dataset import Dataset
+from model_kit.training.estimators.preparation import Source, prepare
 
 N_SPLITS = 10
 N_REPEATS = 2
@@ -44,11 +45,15 @@ class Fitted:
         spec: what was learned of the fields, with the target's offset.
         features: the way from rows to the estimator's features.
         estimator: fitted on log(target) - offset (or target - offset).
+        preprocessing, imputation: who encodes categories and fills missing values, see
+            :class:`~model_kit.training.estimators.preparation.Prepared`.
     """
 
     spec: InputSpec
     features: FeatureMaker
     estimator: Estimator
+    preprocessing: Source = "package"
+    imputation: Source = "package"
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), by scikit-learn."""
@@ -102,17 +107,10 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
         rare_below=definition.rare_below,
     ).with_offset(offset)
     features = FeatureMaker(spec, definition.derive)
-    estimator = make_estimator(definition, spec)
+    prepared = prepare(definition, spec)
     with threadpool_limits(1):
-        estimator.fit(_exact(features(rows)), scaled - offset)
-    return Fitted(spec, features, estimator)
-
-
-def make_estimator(definition: ModelDefinition, spec: InputSpec) -> Estimator:
-    """The unfitted estimator of a model: made by the package's function, or its estimator behind the kit's steps."""
-    declared = definition.resolve("estimator")
-    estimator: Estimator = declared(spec) if callable(declared) else declared
-    return estimator
+        prepared.estimator.fit(_exact(features(rows)), scaled - offset)
+    return Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation)
 
 
 def sizes(n_rows: int) -> tuple[int, int]:
@@ -135,7 +133,8 @@ def cross_validate(
     Args:
         definition: the model package.
         dataset: the rows.
-        n_splits, n_repeats: folds, and how often; by default :func:`sizes` of the rows.
+        n_splits: folds; by default that of :func:`sizes`.
+        n_repeats: how often; likewise.
         n_jobs: processes.
         progress: show a bar, to a terminal only.
         what: the bar's label.
