@@ -11,8 +11,8 @@ from model_kit.spec import Field, InputSpec, Learned, Value
 
 #: A level that no data has.
 NEVER_SEEN = "never seen"
-#: Numbers further out than any data, where no hard bound forbids them.
-FAR = (0.0, -1.0, 1e6, 1e12, -1e12)
+#: Extreme numbers lie up to so many widths of the training range beyond it.
+REACH = 10.0
 
 
 def generate_rows(
@@ -26,7 +26,8 @@ def generate_rows(
         seed: the same seed gives the same rows.
         nulls: share of optional values left out, on top of the share that training data lacked.
         unseen: share of categories with a level that training never saw, documented or not.
-        extremes: share of numbers at or beyond the ends of the training range, within the hard bounds.
+        extremes: share of numbers at or beyond the ends of the training range: 1 and 10 times its width, and at 0 if
+            that is no further; always within the hard bounds.
     """
     random = np.random.default_rng(seed)
     columns: dict[str, list[Value]] = {}
@@ -64,7 +65,10 @@ def _numbers(field: Field, learned: Learned, n_rows: int, extremes: float, rando
     cells = random.integers(len(edges) - 1, size=n_rows)
     dense = edges[cells] + (edges[cells + 1] - edges[cells]) * random.random(n_rows)
     values = np.where(random.random(n_rows) < 0.5, dense, low + (high - low) * random.random(n_rows))
-    ends = np.array([low, high, low - (high - low), high + (high - low), *FAR])
+    width = (high - low) or abs(high) or 1.0
+    lowest_end, highest_end = low - REACH * width, high + REACH * width
+    ends = np.array([low, high, low - width, high + width, lowest_end, highest_end])
+    ends = np.append(ends, np.clip(0.0, lowest_end, highest_end))
     values = np.where(random.random(n_rows) < extremes, ends[random.integers(len(ends), size=n_rows)], values)
     lowest = -np.inf if field.minimum is None else field.minimum
     highest = np.inf if field.maximum is None else field.maximum

@@ -18,7 +18,7 @@ from model_kit.spec import InputSpec, Row, Target
 
 #: Rows scored at a time: memory stays flat and nothing is slower.
 CHUNK = 1000
-#: Relative difference beyond which the golden row counts as wrong.
+#: Difference beyond which the golden row counts as wrong, relative to its prediction or the spread of the target.
 GOLDEN_TOLERANCE = 1e-5
 
 
@@ -88,6 +88,8 @@ class BundleModel:
             raise BundleError(CARD, f"not a card: {error!r}") from error
         if not {"row", "prediction"} <= set(self.golden):
             raise BundleError(GOLDEN, "it must hold row and prediction")
+        # Older files, and those of targets on the log scale, have no spread.
+        self._spread: float = self.golden.pop("spread", 0.0)
         self._features = FeatureMaker(self.spec, derive)
         self._graph = Graph(bundle.files[MODEL])
 
@@ -119,11 +121,12 @@ class BundleModel:
         """Score the golden row.
 
         Raises:
-            NotReadyError: the score differs from the recorded one by more than 1e-5 of it.
+            NotReadyError: the score differs from the recorded one by more than 1e-5 of it, or of the spread of
+                an identity-scale target where that is more.
         """
         expected = self.golden["prediction"]
         found = float(self.predict([self.golden["row"]])[0])
-        if not abs(found - expected) <= GOLDEN_TOLERANCE * abs(expected):
+        if not abs(found - expected) <= GOLDEN_TOLERANCE * max(abs(expected), self._spread):
             raise NotReadyError(f"the golden row scores {found!r} where {expected!r} was recorded")
 
 

@@ -17,7 +17,7 @@ from sklearn.model_selection import KFold, RepeatedKFold
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from model_kit.errors import DataError, FloorError
+from model_kit.errors import DataError, FloorError, TrainingError, first_line
 from model_kit.records.encoding import FeatureMaker, Features
 from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
 from model_kit.scoring.intervals import FEWEST, TOLD, Intervals, calibrate, coverage
@@ -47,6 +47,8 @@ class Fitted:
         estimator: fitted on log(target) - offset (or target - offset).
         preprocessing, imputation: who encodes categories and fills missing values, see
             :class:`~model_kit.training.estimators.preparation.Prepared`.
+        spread: standard deviation of an identity-scale target, in its unit: differences of predictions that are
+            smaller are relative to it. 0 on the log scale, where they are relative to the prediction.
     """
 
     spec: InputSpec
@@ -54,6 +56,7 @@ class Fitted:
     estimator: Estimator
     preprocessing: Source = "package"
     imputation: Source = "package"
+    spread: float = 0.0
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), by scikit-learn."""
@@ -91,12 +94,21 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
     """Fit spec and estimator on ``rows``; ``target`` in its unit, shape (n_rows,).
 
     One thread in the linear algebra, so that the result does not depend on how many there are.
+
+    Raises:
+        DataError: no row is kept for training.
+        DefinitionError: the declared estimator cannot be used.
+        TrainingError: it refuses the data.
     """
     keep_for_training: RowFilter | None = definition.resolve("keep_for_training")
     if keep_for_training is not None:
         keep = keep_for_training(rows, target)
         rows = [row for row, kept in zip(rows, keep, strict=True) if kept]
         target = target[keep]
+        if not rows:
+            raise DataError(
+                f"{definition.name}: keep_for_training keeps no row; it must return True for those to fit on"
+            )
     scaled = to_estimator_scale(target, definition.target)
     offset = math.fsum(scaled) / len(scaled)
     spec = fit_spec(
@@ -108,9 +120,17 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
     ).with_offset(offset)
     features = FeatureMaker(spec, definition.derive)
     prepared = prepare(definition, spec)
-    with threadpool_limits(1):
-        prepared.estimator.fit(_exact(features(rows)), scaled - offset)
-    return Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation)
+    try:
+        with threadpool_limits(1):
+            prepared.estimator.fit(_exact(features(rows)), scaled - offset)
+    except ValueError as error:
+        raise TrainingError(
+            f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. It gets "
+            f"{'the logarithm of ' if spec.target.scale == 'log' else ''}{spec.target.name} less its mean, which may be "
+            "negative: use a loss that allows it, and instead of a transformed target the scale 'log' in the definition"
+        ) from error
+    spread = 0.0 if spec.target.scale == "log" else float(np.std(target))
+    return Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread)
 
 
 def sizes(n_rows: int) -> tuple[int, int]:
@@ -138,10 +158,18 @@ def cross_validate(
         n_jobs: processes.
         progress: show a bar, to a terminal only.
         what: the bar's label.
+
+    Raises:
+        DataError: there are fewer rows than folds.
     """
     start = time.perf_counter()
     usual = sizes(len(dataset.target))
     n_splits, n_repeats = n_splits or usual[0], n_repeats or usual[1]
+    if len(dataset.target) < n_splits:
+        raise DataError(
+            f"{dataset.name}: {len(dataset.target)} rows cannot be cross-validated in {n_splits} folds; add rows, or "
+            "train without cross-validation"
+        )
     folds = _folds(np.arange(len(dataset.target)), n_splits, n_repeats)
     out_of_fold = np.full((n_repeats, len(dataset.target)), np.nan)
     predicted = _predicted(definition, dataset, folds, n_jobs, what if progress else None)

@@ -32,15 +32,18 @@ class BoostedTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:  # noqa: N803 - scikit-learn's name
-        """Fit to ``X``, shape (n_rows, n_columns), and ``y``, shape (n_rows,)."""
-        matrix, target = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
+        """Fit to ``X``, shape (n_rows, n_columns), and ``y``, shape (n_rows,).
+
+        ``X`` is rounded to float32, which is how the graph compares it with thresholds.
+        """
+        matrix, target = validate_data(self, X, y, dtype=np.float32, y_numeric=True)
         self.regressor_ = self._choose(len(matrix)).fit(matrix, target)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
         """Predictions, shape (n_rows,)."""
         check_is_fitted(self)
-        matrix = validate_data(self, X, dtype=np.float64, reset=False)
+        matrix = validate_data(self, X, dtype=np.float32, reset=False)
         # Threads that wait for each other take longer than one that works.
         with threadpool_limits(1):
             predictions: NDArray[np.float64] = self.regressor_.predict(matrix)
