@@ -126,8 +126,8 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
     except ValueError as error:
         raise TrainingError(
             f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. It gets "
-            f"{'the logarithm of ' if spec.target.scale == 'log' else ''}{spec.target.name} less its mean, which may be "
-            "negative: use a loss that allows it, and instead of a transformed target the scale 'log' in the definition"
+            f"{'the logarithm of ' if spec.target.scale == 'log' else ''}{spec.target.name} less its mean, which is "
+            "negative in part: use a loss that allows it, and instead of a transformed target the scale 'log' in the definition"
         ) from error
     spread = 0.0 if spec.target.scale == "log" else float(np.std(target))
     return Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread)
