@@ -1,7 +1,8 @@
 """Write the locks anew: every package that serving, training and development need, with its sha256.
 
-Universal: one lock for Python 3.11 to 3.13 on Linux and macOS, with markers where they differ. The three share their
-pins. Needs the network; respects UV_* and pip's index variables, and writes no index's name.
+Universal: one lock for Python 3.11 to 3.13 on Linux and macOS, with markers where they differ. They share their pins.
+Each package is written with the extras that others request of it, for platforms that resolve dependencies while
+installing (`pip install -r`). Needs the network; respects UV_* and pip's index variables, and writes no index's name.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def lock(root: Path, *, upgrade: bool) -> None:
         for source, target in LOCKS:
             command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
             command += ["--python-version", LOWEST_PYTHON, "--no-header", "--no-emit-index-url", "--no-emit-find-links"]
+            # With hashes, pip refuses to resolve `coverage[toml]` if the lock only has `coverage`.
+            command += ["--no-strip-extras"]
             command += ["--output-file", target, source, *(["--upgrade"] if upgrade else [])]
             environ = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
             if subprocess.run(command, cwd=copy, env=environ, check=False).returncode:

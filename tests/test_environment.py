@@ -15,9 +15,10 @@ from project import ROOT
 
 @pytest.fixture
 def pips(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What pip was asked for, instead of a network."""
+    """What pip was asked for, instead of a network; no lock lacks anything."""
     asked: list[list[str]] = []
     monkeypatch.setattr(command, "run_pip", lambda words, *_: asked.append(words))
+    monkeypatch.setattr(command, "find_missing", lambda *_: "")
     return asked
 
 
@@ -28,11 +29,18 @@ def lock(tmp_path: Path) -> Path:
     return path
 
 
+def add_distribution(site: Path, name: str, version: str, metadata: str) -> None:
+    """Let a package look installed."""
+    folder = site / f"{name}-{version}.dist-info"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{metadata}")
+
+
 def test_made_once_and_anew_when_the_lock_changes(tmp_path: Path, lock: Path, pips: list[list[str]]) -> None:
     folder = tmp_path / "env"
     assert make_environment(folder, lock, [], Path(sys.executable))
     assert not (folder / "bin/pip").exists()
-    assert pips[0][-3:] == ["--require-hashes", "--requirement", str(lock)]
+    assert pips[0][-4:] == ["--no-deps", "--require-hashes", "--requirement", str(lock)]
     (folder / "mine").touch()
     assert not make_environment(folder, lock, [], Path(sys.executable))
     assert len(pips) == 1
@@ -89,6 +97,69 @@ def test_packages_are_taken_from_their_sources_without_dependencies(
     assert set(json.loads((tmp_path / "env" / STAMP).read_text())) == {"made of", "locks", "editable"}
 
 
+def test_a_lock_that_lacks_a_requirement_of_an_extra_is_told(
+    tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "env"
+    site = folder / f"lib/python3.{sys.version_info[1]}/site-packages"
+    lock.write_text(f"plugin==1 --hash=sha256:{'0' * 64}\nlibrary==2 --hash=sha256:{'0' * 64}\n")
+
+    def install(*_: object) -> None:
+        add_distribution(site, "plugin", "1", "Requires-Dist: library[fast]>=2\n")
+        add_distribution(site, "library", "2", "Provides-Extra: fast\nRequires-Dist: speedup; extra == 'fast'\n")
+
+    monkeypatch.setattr(command, "run_pip", install)
+    arguments = [str(folder), "--lock", str(lock), "--pip", sys.executable]
+    assert command.main(arguments) == 1
+    told = capsys.readouterr().err
+    assert f"{lock} is not complete; pip's check of {folder}:\n" in told
+    assert "requirement speedup (from library[fast])" in told
+    assert told.endswith("Run `make lock`, which adds what is missing.\n")
+    assert not (folder / STAMP).exists(), "checked again the next time"
+
+    assert command.main([*arguments, "--allow-incomplete"]) == 0
+    assert "requirement speedup (from library[fast])" in capsys.readouterr().out
+    assert not (folder / STAMP).exists(), "checked again the next time"
+
+    add_distribution(site, "speedup", "3", "")
+    assert not (folder / "bin/pip").exists()
+    assert (
+        command.find_missing([sys.executable, "-m", "pip", "--python", str(folder / "bin/python")], lock, folder) == ""
+    )
+
+
+def test_the_kit_and_the_models_are_found_and_one_that_is_gone_is_uninstalled(
+    tmp_path: Path, lock: Path, pips: list[list[str]]
+) -> None:
+    packages = tmp_path / "packages"
+    announcing = "[project.entry-points.'ml_api.models']\n"
+    for name, text in {"model_kit": "", "ml_api": "[project]\n", "rides_model": announcing + "rides = 'x:y'\n"}.items():
+        (packages / name).mkdir(parents=True)
+        (packages / name / "pyproject.toml").write_text(text)
+    arguments = [str(tmp_path / "env"), "--lock", str(lock), "--packages", str(packages)]
+    kit, rides, fares = (str(packages / name) for name in ("model_kit", "rides_model", "fares_model"))
+    assert command.main(arguments) == 0
+    assert pips[-1][-4:] == ["--editable", kit, "--editable", rides]
+
+    # A new package is picked up the next time, a deleted one goes.
+    (packages / "fares_model").mkdir()
+    (packages / "fares_model/pyproject.toml").write_text(announcing + "fares = 'x:y'\n")
+    assert command.main(arguments) == 0
+    assert pips[-1][-6:] == ["--editable", kit, "--editable", fares, "--editable", rides]
+    (packages / "rides_model/pyproject.toml").unlink()
+    assert command.main(arguments) == 0
+    assert pips[-2][-3:] == ["uninstall", "--yes", "rides_model"]
+    assert pips[-1][-4:] == ["--editable", kit, "--editable", fares]
+
+    # Into the Python that runs, as tox asks.
+    assert command.main(["--packages", str(packages)]) == 0
+    assert pips[-1][:2] == [sys.executable, "-m"]
+    assert pips[-1][-4:] == ["--editable", kit, "--editable", fares]
+    (packages / "fares_model/pyproject.toml").write_text("[")
+    with pytest.raises(SetUpError, match=r"fares_model/pyproject\.toml: "):
+        command.find_packages(packages)
+
+
 def test_pip_s_progress_is_shown_and_its_failure_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = "for n in range(40): print('Collecting', f'p{n}==1')\nprint('Installing collected packages: p')\n"
     command.run_pip([sys.executable, "-c", lines], 40, tmp_path)
@@ -122,6 +193,7 @@ def test_what_serves_is_without_the_packages_own_tests(
             (site / name).touch()
 
     monkeypatch.setattr(command, "run_pip", install)
+    monkeypatch.setattr(command, "find_missing", lambda *_: "")
     arguments = [str(folder), "--lock", str(lock), "--pip", sys.executable]
     assert command.main([*arguments, "--without-tests"]) == 0
     assert not (site / "numpy/tests").exists()
@@ -160,22 +232,6 @@ def test_the_command_ends_without_a_traceback(
     monkeypatch.setattr(command, "make_environment", make)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert command.main([str(tmp_path / "env"), "--lock", "lock.txt"]) == status
-
-
-def test_locks_are_hashed_share_their_pins_and_name_no_server() -> None:
-    pins = {}
-    for name in ("requirements.txt", "requirements/train.txt", "requirements/dev.txt"):
-        text = (ROOT / name).read_text()
-        assert "://" not in text
-        assert "--index" not in text
-        blocks = [block for block in text.split("\n") if "==" in block]
-        assert blocks
-        assert text.count("==") <= text.count("--hash=sha256:")
-        pins[name] = {line.split(" ")[0] for line in blocks}
-    ours = {"model-kit", "model_kit", "regression-model", "regression_model"}
-    assert not {pin.split("==")[0] for pin in pins["requirements.txt"]} & (ours | {"pandas", "scikit-learn", "onnx"})
-    assert pins["requirements.txt"] <= pins["requirements/dev.txt"]
-    assert pins["requirements/train.txt"] <= pins["requirements/dev.txt"]
 
 
 def test_requirements_txt_is_the_only_package_manager_file_at_the_root() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from model_kit.batch.rows import InputRow
-from model_kit.comparison.measure import FEWEST, MISSING, N_WORST, OTHERS, Labels, Measure, Pair, unusual
+from model_kit.comparison.measure import FEWEST, MISSING, N_WORST, OTHERS, Labels, Measure, Pair, target_spread, unusual
 from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES, TARGET
 
@@ -20,11 +20,10 @@ def measured(
     old: Sequence[float | None],
     new: Sequence[float | None],
     records: Sequence[dict[str, Any]] | None = None,
-    target: Target = TARGET,
-    typical: float = 10.0,
+    spread: float = 0.0,
     values: bool = True,
 ) -> Measure:
-    measure = Measure(SPEC_OF_RIDES, target, typical, values=values)
+    measure = Measure(SPEC_OF_RIDES, spread, values=values)
     entries = [InputRow(record, number, record) for number, record in enumerate(records or [RIDE] * len(old), 1)]
     measure.add([Pair(entry, entry) for entry in entries], old, new)
     return measure
@@ -46,6 +45,8 @@ def test_the_distribution_is_of_relative_differences() -> None:
         "share_beyond_1_percent": 0.99,
         "share_beyond_5_percent": 0.95,
         "share_beyond_20_percent": 0.80,
+        "beyond": 0.75,
+        "spread": 0.0,
     }
 
 
@@ -63,11 +64,32 @@ def test_what_was_zero_and_is_not_differs_infinitely() -> None:
     assert found["signed_median"] == -math.inf
 
 
-def test_near_zero_a_difference_is_a_share_of_a_typical_prediction() -> None:
-    degrees = Target("temperature", "C", "identity")
-    found = measured([0.001, 20.0], [0.011, 21.0], target=degrees, typical=-10.0).distribution(0.1)
+def test_a_difference_is_a_share_of_the_spread_where_the_prediction_is_smaller() -> None:
+    measure = measured([0.001, -2.0, 20.0], [0.011, 2.0, 21.0], spread=10.0)
+    assert measure.differences == pytest.approx([0.001, 0.4, 0.05])
+    found = measure.distribution(0.1)
     assert found is not None
-    assert found["max"] == pytest.approx(0.01 / (0.01 * 10))
+    assert found["max"] == pytest.approx(0.4)
+    assert found["spread"] == 10.0
+    assert measure.worst()[0]["difference"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("scale", "metrics", "spread"),
+    [
+        ("log", {"rmse": 0.5, "r2": 0.75}, 0.0),
+        # rmse**2 is the share 1 - r2 of the target's variance.
+        ("identity", {"rmse": 3.0, "r2": 0.75}, 6.0),
+        ("identity", {"rmse": 3.0, "r2": -1.25}, 2.0),
+        ("identity", {"rmse": 3.0}, 7.0),
+        ("identity", {"rmse": 0.0, "r2": 1.0}, 7.0),
+        ("identity", None, 7.0),
+    ],
+)
+def test_the_spread_is_that_of_the_target_on_the_identity_scale(
+    scale: Literal["log", "identity"], metrics: dict[str, float] | None, spread: float
+) -> None:
+    assert target_spread(Target("temperature", "C", scale), metrics, typical=-7.0) == spread
 
 
 def test_rows_are_counted_by_who_scores_them() -> None:
@@ -78,7 +100,7 @@ def test_rows_are_counted_by_who_scores_them() -> None:
 
 
 def test_a_row_that_could_not_be_read_is_not_compared() -> None:
-    measure = Measure(SPEC_OF_RIDES, TARGET, 10.0, values=True)
+    measure = Measure(SPEC_OF_RIDES, 0.0, values=True)
     measure.add([Pair(InputRow({}, 1, RIDE), InputRow({}, 1, None, "no row"))], [1.0], [1.0])
     assert measure.rows["only_old"] == 1
     assert measure.distribution(0.1) is None
@@ -128,6 +150,44 @@ def test_groups_of_few_rows_are_put_together() -> None:
 def test_a_value_has_the_name_of_its_bin_or_level(name: str, value: object, label: str) -> None:
     field = next(field for field in FIELDS if field.name == name)
     assert Labels(field, LEARNED[name])(value) == label
+
+
+@pytest.mark.parametrize(
+    ("field", "learned", "labels"),
+    [
+        (
+            Field("start", "date", "Start"),
+            Learned(0.0, "1970-01-11", 0.0, 40.0, (10.0, 31.0)),
+            {
+                "1970-01-11": "up to 1970-01-11",
+                "1970-01-12": "1970-01-11 to 1970-02-01",
+                "2026-01-31": "above 1970-02-01",
+                None: MISSING,
+            },
+        ),
+        (
+            Field("paid", "boolean", "Paid"),
+            Learned(0.0, True, codes={"true": 1}),
+            {True: "true", False: "(never seen)", None: MISSING},
+        ),
+    ],
+)
+def test_dates_have_bins_and_booleans_levels(field: Field, learned: Learned, labels: dict[Any, str]) -> None:
+    assert {value: Labels(field, learned)(value) for value in labels} == labels
+
+
+def test_what_is_unusual_about_dates_and_booleans_is_shown() -> None:
+    fields = (Field("start", "date", "Start"), Field("end", "date", "End"), Field("paid", "boolean", "Paid"))
+    learned = {
+        "start": Learned(0.0, "1970-01-11", 0.0, 40.0, (10.0, 31.0)),
+        "end": Learned(0.0, "1970-01-11", 0.0, 40.0, (10.0, 31.0)),
+        "paid": Learned(0.0, True, codes={"false": 0, "true": 1}),
+    }
+    assert unusual({"start": "1969-12-31", "end": "1970-02-01", "paid": False}, InputSpec(fields, learned, TARGET)) == [
+        ("start", "below all training rows"),
+        ("end", "1.0 spreads above typical"),
+        ("paid", "not the most frequent level"),
+    ]
 
 
 def test_a_number_without_bins_is_one_group() -> None:

@@ -20,9 +20,10 @@ from model_kit.comparison.run import Comparison, Data, compare
 from model_kit.comparison.scorer import Scorer
 from model_kit.comparison.sources import Package, find
 from model_kit.errors import DataError
+from model_kit.scoring.bundle import GOLDEN, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import Floors
-from model_kit.spec import Field, Learned, Level
-from model_kit.testing import FIELDS, LEARNED
+from model_kit.spec import Field, InputSpec, Learned, Level, Target
+from model_kit.testing import FIELDS, GOLDEN_PREDICTION, GOLDEN_ROW, LEARNED, ride_files
 
 Rides = Callable[..., Path]
 
@@ -44,12 +45,12 @@ CHECKS = [
     "difference.share",
     "rows.compared",
     "rows.newly_failing",
-    "metric.r2",
     "metric.rmse",
+    "metric.r2",
     "metric.removed",
     "data.sha256",
     "data.rows",
-    "contract.breaks",
+    "spec.breaking",
     "size.bundle",
     "latency.one_row",
     "latency.thousand_rows",
@@ -161,10 +162,11 @@ NARROW = tuple(replace(field, minimum=2) if field.name == "passengers" else fiel
         ({"metrics": {"r2": 0.9, "rmse": 0.6}}, ["floor.rmse", "metric.rmse"]),
         (
             {"evaluated": False, "metrics": None},
-            ["floor.r2", "floor.rmse", "floor.evaluated", "metric.r2", "metric.rmse", "metric.removed"],
+            ["floor.r2", "floor.rmse", "floor.evaluated", "metric.rmse", "metric.r2", "metric.removed"],
         ),
         ({"golden": 1.1}, ["floor.golden_row"]),
-        ({"fields": NARROW}, ["contract.breaks"]),
+        ({"fields": NARROW}, ["spec.breaking", "spec.version"]),
+        ({"fields": NARROW, "version": "2.0.0"}, ["spec.breaking"]),
         ({"notes": "x" * 9000}, ["size.bundle"]),
     ],
 )
@@ -177,48 +179,120 @@ def test_what_else_is_beyond_a_threshold_is_stopped(
 
 
 def test_a_metric_that_is_gone_is_stopped_by_name(judged: Callable[..., Comparison], write_rides: Rides) -> None:
-    old = write_rides(metrics={"r2": 0.9, "rmse": 0.1, "mae": 3.0})
+    old = write_rides(metrics={"r2": 0.9, "rmse": 0.1, "bias": 3.0})
     comparison = judged(write_rides(), old=old)
     assert beyond(comparison) == ["metric.removed"]
-    assert check(comparison, "metric.removed")["value"] == ["mae"]
+    assert check(comparison, "metric.removed")["value"] == ["bias"]
 
 
 def test_a_level_lost_is_named_and_accepted_by_name(judged: Callable[..., Comparison], write_rides: Rides) -> None:
-    new = write_rides(learned=ONE_ZONE)
+    new = write_rides(learned=ONE_ZONE, version="2.0.0")
     comparison = judged(new)
-    assert beyond(comparison) == ["contract.breaks"]
-    assert check(comparison, "contract.breaks")["value"] == ["zone:level:B"]
-    assert comparison.document["contract"]["breaks"] == [
-        {"id": "zone:level:B", "text": "zone: the level B was known, is scored as unknown"}
-    ]
+    assert beyond(comparison) == ["spec.breaking"]
+    assert check(comparison, "spec.breaking")["value"] == ["zone:level:B"]
+    spec = comparison.document["spec"]
+    assert spec["verdict"] == "breaking"
+    assert spec["changes"][0] == {
+        "id": "zone:level:B",
+        "text": "zone: the level B was known, is scored as unknown",
+        "breaking": True,
+    }
     entry = """
 [[accepted]]
 from = "1.2.3"
-to = "1.2.3"
+to = "2.0.0"
 reason = "B is no tariff zone any more"
 by = "Ada"
 on = 2026-01-31
-checks = { contract.breaks = ["zone:level:B"], data.rows = 50 }
+checks = { spec.breaking = ["zone:level:B"], data.rows = 50 }
 """
     comparison = judged(new, entry)
     assert comparison.passed
-    accepted = check(comparison, "contract.breaks")
+    accepted = check(comparison, "spec.breaking")
     assert accepted["status"] == "accepted"
     assert accepted["accepted"] == {
         "from": "1.2.3",
-        "to": "1.2.3",
+        "to": "2.0.0",
         "limit": ["zone:level:B"],
         "reason": "B is no tariff zone any more",
         "by": "Ada",
         "on": "2026-01-31",
     }
     assert comparison.document["stale_entries"] == [
-        "the entry from 1.2.3 to 1.2.3 (Ada, 2026-01-31): data.rows needs no acceptance here"
+        "the entry from 1.2.3 to 2.0.0 (Ada, 2026-01-31): data.rows needs no acceptance here"
     ]
-    told = text.table(comparison.document)
+    told = text.report(comparison.document)
     assert "Ada, 2026-01-31, up to zone:level:B: B is no tariff zone any more" in told
     assert "stale: the entry" in told
     assert ", 1 accepted by a reviewed entry" in told.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "passes"),
+    [
+        ("1.9.0", "2.0.0", True),
+        ("1.9.0", "2.0.0+abc123", True),
+        ("1.9.0+abc123", "1.10.0", False),
+        ("1.9.0", "1.9.0+abc123", False),
+        ("0.3.0", "0.4.0", False),
+        ("0.3.0", "1.0.0", True),
+    ],
+)
+def test_a_breaking_change_needs_a_new_major_version_even_if_it_is_accepted(
+    old: str,
+    new: str,
+    passes: bool,
+    judged: Callable[..., Comparison],
+    write_rides: Rides,
+    make_wheel: Rides,
+    rides: Data,
+) -> None:
+    entry = f"""
+[[accepted]]
+from = "{old}"
+to = "{new}"
+reason = "B is no tariff zone any more"
+by = "Ada"
+on = 2026-01-31
+checks = {{ spec.breaking = ["zone:level:B"] }}
+"""
+    before, after = make_wheel(write_rides(), old), make_wheel(write_rides(learned=ONE_ZONE), new)
+    comparison = judged(after, entry, old=before, data=rides)
+    assert check(comparison, "spec.breaking")["status"] == "accepted"
+    assert check(comparison, "spec.version")["status"] == ("within" if passes else "beyond")
+
+
+def test_an_identical_spec_needs_no_new_version(judged: Callable[..., Comparison], live: Path, rides: Data) -> None:
+    comparison = judged(live, data=rides)
+    assert comparison.document["spec"] == {"verdict": "identical", "changes": []}
+    assert "spec  identical\n" in text.report(comparison.document)
+    assert "<p>Spec: identical</p>" in html.page(comparison)
+
+
+def test_targets_around_zero_are_compared_relative_to_their_spread(
+    judged: Callable[..., Comparison], tmp_path: Path
+) -> None:
+    def degrees(name: str, offset: float, **card: Any) -> Path:
+        spec = InputSpec(FIELDS, LEARNED, Target("temperature", "", "identity", offset))
+        golden = {"row": GOLDEN_ROW, "prediction": math.log(GOLDEN_PREDICTION) - 2.5 + offset}
+        data = {"name": "rides.csv", "sha256": "a" * 64, "rows": 100, "synthetic": False}
+        files = ride_files(**{"data": data, "metrics": {"r2": 0.75, "rmse": 0.3}} | card)
+        write_bundle(tmp_path / name, files | {SPEC: spec.to_json().encode(), GOLDEN: dump_json(golden)})
+        return tmp_path / name
+
+    old = degrees("old", -1.0)
+    comparison = judged(degrees("new", -0.994), old=old)
+    assert comparison.passed
+    assert comparison.old.min() < 0 < comparison.old.max()
+    differences = comparison.document["differences"]
+    assert differences["spread"] == pytest.approx(0.6)
+    # Never more than 0.006 of the spread of 0.6, however near to 0 a prediction is.
+    assert differences["max"] == pytest.approx(0.01)
+    assert np.allclose(comparison.differences, 0.006 / np.maximum(abs(comparison.old), 0.6))
+    assert "(new - old) / max(|old|, 0.6)" in html.page(comparison)
+    assert "old model: temperature</text>" in html.page(comparison)
+    worse = judged(degrees("worse", -1.0, metrics={"r2": -0.1, "rmse": 0.3}), old=old)
+    assert beyond(worse) == ["floor.r2", "metric.r2"]
 
 
 def test_rows_that_only_the_old_model_takes_are_stopped(
@@ -227,7 +301,7 @@ def test_rows_that_only_the_old_model_takes_are_stopped(
     path = tmp_path / "rides.csv"
     path.write_text("distance,zone,comfort\n2,A,2\n8,B,\n3,B,NA\n1,A,1\n")
     comparison = judged(write_rides(fields=STRICT), data=Data(str(path)))
-    assert beyond(comparison) == ["rows.compared", "rows.newly_failing", "contract.breaks"]
+    assert beyond(comparison) == ["rows.compared", "rows.newly_failing", "spec.breaking", "spec.version"]
     assert comparison.document["data"]["rows"]["only_old"] == 2
 
 
@@ -240,7 +314,7 @@ def test_models_with_no_row_in_common_are_stopped(
     assert {f"difference.{name}" for name in ("median", "p90", "p99", "max", "share")} <= set(beyond(comparison))
     assert comparison.document["latency"] is None
     assert comparison.document["differences"] is None
-    assert "not known" in text.table(comparison.document)
+    assert "not known" in text.report(comparison.document)
     assert "<svg" not in html.page(comparison)
 
 
@@ -276,9 +350,9 @@ def test_without_a_previous_version_the_floors_alone_judge(
     assert comparison.passed is better
     assert [entry["name"] for entry in comparison.document["checks"]] == CHECKS[:5]
     assert comparison.document["old"] is None
-    told = text.table(comparison.document)
+    told = text.report(comparison.document)
     assert "old   none" in told
-    assert "There is no previous version on the index: nothing to compare with, the floors alone judge." in told
+    assert "There is no previous version on the index: nothing to compare with, only the floors are checked." in told
     assert "There is no previous version" in html.page(comparison)
 
 
@@ -302,7 +376,7 @@ def test_wheels_are_compared_by_their_own_code_and_size(
     sides = [comparison.document[side] for side in ("old", "new")]
     assert [side["version"] for side in sides] == ["1.2.0", "1.3.0"]
     assert {side["scored_by"] for side in sides} == {"its own code"}
-    assert "  wheel " in text.table(comparison.document)
+    assert "  wheel " in text.report(comparison.document)
 
 
 def test_of_a_development_version_it_is_said_and_not_judged_that_it_is_no_release(
@@ -360,7 +434,7 @@ def test_the_report_shows_all_and_needs_nothing_from_outside(
     shown = " ".join(page.texts)
     for heading in (
         "Checks",
-        "What would break a client",
+        "Changes of the spec",
         "Predictions, old and new",
         "Where they differ",
         "Worst rows",
@@ -371,7 +445,7 @@ def test_the_report_shows_all_and_needs_nothing_from_outside(
     assert "STOPPED" in shown
     assert "passengers:minimum:2" in shown
     assert comparison.document["by_field"][0]["field"] == "zone"
-    assert re.search(r"^  zone +\d+% +28.40% B +22.12% A$", text.table(comparison.document), re.MULTILINE)
+    assert re.search(r"^  zone +\d+% +28.40% B +22.12% A$", text.report(comparison.document), re.MULTILINE)
     # One dot for each place where a row is, all of them far from the line; ten circles.
     dots = re.search(r'class="far" d="([^"]+)"', source)
     assert dots
@@ -394,7 +468,7 @@ to = "1.2.3"
 reason = '{evil}'
 by = '{evil}'
 on = 2026-01-31
-checks = {{ contract.breaks = ['zone:level:{evil}'], data.rows = 3 }}
+checks = {{ spec.breaking = ['zone:level:{evil}'], data.rows = 3 }}
 """
     comparison = judged(write_rides(1.01, data=data, metrics={"r2": 0.9, "rmse": 0.1, evil: 1.0}), entry, old=old)
     source = html.page(comparison)
@@ -409,27 +483,27 @@ def test_what_is_infinite_is_told_in_json_as_a_text(judged: Callable[..., Compar
     comparison = judged(new, old=old)
     assert check(comparison, "metric.rmse")["value"] == "inf"
     assert "Infinity" not in json.dumps(comparison.document, allow_nan=False)
-    assert "inf" in text.table(comparison.document)
+    assert "inf" in text.report(comparison.document)
     assert check(judged(old, old=old), "metric.rmse")["value"] == 0.0
 
 
 def test_the_table_tells_people_what_is_in_the_document(judged: Callable[..., Comparison], write_rides: Rides) -> None:
     comparison = judged(write_rides(1.03))
-    told = text.table(comparison.document)
+    told = text.report(comparison.document)
     assert told.startswith("STOPPED: 1 of 21 checks beyond their limits\n")
     assert re.search(
         r"^BEYOND +difference.median +half of the rows differ by at most +3.00% +at most 2.00%$", told, re.MULTILINE
     )
     assert re.search(r"^ok +data.sha256 +training data +aaaaaaaaaaaa +aaaaaaaaaaaa$", told, re.MULTILINE)
     assert re.search(r"^ok +latency.one_row .* \d+\.\d\d x +at most 50.00 x$", told, re.MULTILINE)
-    assert re.search(r"^  rmse +0\.1 +0\.1 +0\.00%$", told, re.MULTILINE)
+    assert re.search(r"^  rmse +0\.1 +0\.1 +0\.00%  lower is better$", told, re.MULTILINE)
     assert re.search(
-        r"^rows  made from the new model's spec, seed 20240: 500 rows, 500 scored by both$", told, re.MULTILINE
+        r"^rows  generated from the new model's spec, seed 20240: 500 rows, 500 scored by both$", told, re.MULTILINE
     )
     assert re.search(r"^  1,000 rows, median +[\d.]+ ms +[\d.]+ ms$", told, re.MULTILINE)
 
 
-def test_what_a_client_gains_is_told_and_what_it_loses_is_cut_short(
+def test_changes_of_the_spec_are_shown_with_a_verdict_breaking_ones_first(
     judged: Callable[..., Comparison], write_rides: Rides, make_wheel: Rides, rides: Data
 ) -> None:
     tip = Field("tip", "number", "Tip")
@@ -439,15 +513,25 @@ def test_what_a_client_gains_is_told_and_what_it_loses_is_cut_short(
     more = "\n\nrides = derive\n\n\ndef derive(encoded):\n    return rides(encoded[:, :4])\n"
     old = make_wheel(write_rides(learned=many, fields=(*FIELDS, tip)), "1.2.0", more=more)
     new = make_wheel(write_rides(learned=learned, fields=(*FIELDS, tip)), "1.3.0", more=more)
-    told = text.table(judged(new, old=old, data=rides).document)
-    assert "(zone:level:Z19)\n  and 5 more: --json\n" in told
-    assert re.search("contract.breaks +what would break a client +25 +none$", told, re.MULTILINE)
+    comparison = judged(new, old=old, data=rides)
+    told = text.report(comparison.document)
+    assert "spec  breaking: 25 of 26 changes\n" in told
+    assert re.search(
+        r"\n  zone: the level Z19 was known, is scored as unknown +breaking +zone:level:Z19\n  and 6", told
+    )
+    assert re.search("spec.breaking +breaking changes of the spec +25 +none$", told, re.MULTILINE)
+    assert check(comparison, "spec.version")["note"] == (
+        "the spec has breaking changes: raise the version from 1.2.0 to 2.0.0 or higher"
+    )
+    assert "  spec.version: the spec has breaking changes: raise the version from 1.2.0 to 2.0.0 or higher" in told
     comparison = judged(new, data=rides)
-    assert comparison.document["contract"] == {"breaks": [], "additions": ["tip"]}
-    assert "new optional fields: tip" in text.table(comparison.document)
-    page = html.page(comparison)
-    assert "New optional fields: tip" in page
-    assert "Nothing: whatever the old model takes" in page
+    changes = comparison.document["spec"]["changes"]
+    assert comparison.document["spec"]["verdict"] == "compatible"
+    assert changes == [{"id": "tip:added", "text": "tip is new and optional", "breaking": False}]
+    assert re.search(
+        r"^  tip is new and optional +compatible +tip:added$", text.report(comparison.document), re.MULTILINE
+    )
+    assert "Spec: compatible: 1 changes, clients need none" in html.page(comparison)
 
 
 @pytest.mark.parametrize(

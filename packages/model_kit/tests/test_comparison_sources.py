@@ -151,7 +151,7 @@ def test_a_damaged_bundle_is_told_with_the_file(write_rides: Rides, tmp_path: Pa
 
 def test_a_process_that_ends_is_told_with_its_last_words(write_rides: Rides, make_wheel: Rides, tmp_path: Path) -> None:
     abrupt = "import os, sys\n\ndef load():\n    print('help', file=sys.stderr, flush=True)\n    os._exit(3)\n"
-    with pytest.raises(DataError, match=r"its process ended; its last words:\nhelp"):
+    with pytest.raises(DataError, match=r"its process ended; the end of its error output:\nhelp"):
         Scorer(found(make_wheel(write_rides(), code=abrupt), tmp_path))
 
 
@@ -163,13 +163,19 @@ def test_a_process_that_ends_later_is_told_as_well(write_rides: Rides, tmp_path:
             scorer.ask([GOLDEN_ROW] * 10_000)
 
 
-def test_a_wheel_can_bring_the_model_kit_of_its_time(write_rides: Rides, make_wheel: Rides, tmp_path: Path) -> None:
-    kit = tmp_path / "model_kit-0.0.9-py3-none-any.whl"
-    with zipfile.ZipFile(kit, "w") as archive:
-        for file in Path(model_kit.__file__).parent.glob("[!_]*.py"):
-            archive.write(file, f"model_kit/{file.name}")
-        archive.writestr("model_kit/__init__.py", '__version__ = "0.0.9"\n')
+def kit_wheel(folder: Path, files: dict[str, str]) -> Path:
+    """A wheel of a model kit 0.0.9 with some files."""
+    path = folder / "model_kit-0.0.9-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (files | {"__init__.py": '__version__ = "0.0.9"\n'}).items():
+            archive.writestr(f"model_kit/{name}", content)
         archive.writestr("model_kit-0.0.9.dist-info/METADATA", "Metadata-Version: 2.1\nName: model_kit\n")
+    return path
+
+
+def test_a_wheel_can_bring_the_model_kit_of_its_time(write_rides: Rides, make_wheel: Rides, tmp_path: Path) -> None:
+    code = Path(model_kit.__file__).parent
+    kit = kit_wheel(tmp_path, {path.relative_to(code).as_posix(): path.read_text() for path in code.rglob("*.py")})
     source = with_kit(found(make_wheel(write_rides()), tmp_path / "a"), str(kit), tmp_path / "kit", {})
     with Scorer(source) as scorer:
         assert scorer.kit == "0.0.9"
@@ -178,3 +184,39 @@ def test_a_wheel_can_bring_the_model_kit_of_its_time(write_rides: Rides, make_wh
     bundle = found(write_rides(), tmp_path / "b")
     with pytest.raises(DataError, match="a bundle folder is scored by the installed code, model kit included"):
         with_kit(bundle, str(kit), tmp_path / "kit2", {})
+
+
+#: As model kit 0.1 had it: all modules in one folder.
+FLAT_PREDICTOR = """
+from types import SimpleNamespace
+
+
+class Predictor:
+    def __init__(self, model):
+        self.model = model
+
+    def __call__(self, records):
+        return SimpleNamespace(predictions=[self.model.fare for _ in records])
+"""
+FLAT_MODEL = """
+from pathlib import Path
+from types import SimpleNamespace
+
+from model_kit.prediction import Predictor
+
+
+def load():
+    spec = SimpleNamespace(to_json=Path(__file__).with_name("bundle").joinpath("spec.json").read_text)
+    return SimpleNamespace(
+        version="1.0.0", spec=spec, card={}, lineage={}, golden={"prediction": 1.0}, check=lambda: None, fare=7.5
+    )
+"""
+
+
+def test_a_wheel_for_the_flat_model_kit_is_scored(write_rides: Rides, make_wheel: Rides, tmp_path: Path) -> None:
+    kit = kit_wheel(tmp_path, {"prediction.py": FLAT_PREDICTOR})
+    wheel = found(make_wheel(write_rides(), code=FLAT_MODEL), tmp_path / "a")
+    with Scorer(with_kit(wheel, str(kit), tmp_path / "kit", {})) as scorer:
+        assert scorer.kit == "0.0.9"
+        scorer.ask([GOLDEN_ROW, GOLDEN_ROW])
+        assert scorer.predictions() == [7.5, 7.5]

@@ -1,4 +1,4 @@
-"""From a model's spec and card to the form that asks it: the fields that matter most, then the others by group."""
+"""Builds the form of a model from its spec and card: the most important fields, then the others by group."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from typing import Any
 from model_kit.scoring.protocol import Model
 from model_kit.spec import Field, InputSpec, Learned
 
-from ml_api.views import words
+from ml_api.views import formatting
 
-#: Fields that are shown unfolded, the required ones among them.
+#: Number of fields above the collapsed groups, including the required ones.
 N_FIRST = 10
-#: Categories with more levels than a person looks through are typed, with suggestions.
+#: A category with more levels is a text input with suggestions.
 MAX_CHOICES = 100
-#: Suggestions that are worth their place on the page.
+#: Kind of a field -> type of its input element.
+_TYPES = {"integer": "number", "number": "number", "date": "date", "datetime": "datetime-local"}
+#: Maximum number of suggestions.
 MAX_SUGGESTIONS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One level of a category: ``value`` is sent, ``text`` is read."""
+    """One level of a category: ``value`` is sent, ``text`` is displayed."""
 
     value: str
     text: str
@@ -29,20 +31,22 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One field as the form asks for it.
+    """The form control of one field.
 
     Attributes:
-        id: the element's.
-        field: what is asked for.
-        value: what the typical record has, as text; empty if nothing.
-        hint: what a number may be, and was in training.
-        blank: what leaving it empty says; empty where it must be given.
-        choices: levels of a category.
-        select: the level is chosen; otherwise it is typed.
+        id: id of the element.
+        field: the field.
+        type: of an input element.
+        value: value of the typical record, as text; empty if it is missing.
+        hint: range of a number or date in training, and how a date with a time zone is written.
+        blank: meaning of an empty control; empty if the field is required.
+        choices: levels of a category, or "true" and "false".
+        select: whether the control is a list of choices; otherwise it is a text input.
     """
 
     id: str
     field: Field
+    type: str
     value: str
     hint: str
     blank: str
@@ -63,8 +67,8 @@ class Form:
     """The form of one model.
 
     Attributes:
-        first: the fields that matter most, strongest first.
-        groups: all others, in the spec's order.
+        first: the most important fields, strongest first.
+        groups: all other fields, in the spec's order.
     """
 
     first: tuple[Control, ...]
@@ -72,12 +76,12 @@ class Form:
 
     @property
     def n_fields(self) -> int:
-        """How many fields there are."""
+        """Number of fields."""
         return len(self.first) + sum(len(group.controls) for group in self.groups)
 
 
 def make_form(model: Model) -> Form:
-    """The form of ``model``, filled with its golden row."""
+    """Build the form of ``model``, filled with its golden row."""
     spec, row = model.spec, model.golden["row"]
     controls = {
         field.name: _control(f"f{index}", field, spec.learned[field.name], row.get(field.name))
@@ -95,15 +99,15 @@ def make_form(model: Model) -> Form:
 
 
 def importance(spec: InputSpec, card: Mapping[str, Any]) -> dict[str, float]:
-    """Field -> share of the card's importance, strongest first; empty if the card has none."""
+    """Return field -> importance, strongest first; empty if the card has none."""
     shares = {name: share for name, share in (card.get("importance") or {}).items() if name in spec.learned}
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
 
 def first_fields(spec: InputSpec, card: Mapping[str, Any]) -> tuple[str, ...]:
-    """The ``N_FIRST`` fields to ask for first: all required ones and the strongest others, strongest first.
+    """Return the ``N_FIRST`` most important fields: all required ones and the strongest others, strongest first.
 
-    A card without importance leaves the spec's order.
+    Without importances in the card they are in the spec's order.
     """
     ranked = [name for name, share in importance(spec, card).items() if share > 0]
     ranked += [name for name in spec.names if name not in ranked]
@@ -113,11 +117,12 @@ def first_fields(spec: InputSpec, card: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _control(identity: str, field: Field, learned: Learned, value: Any) -> Control:
-    choices = tuple(_choices(field, learned)) if field.kind == "category" else ()
+    choices = tuple(_choices(field, learned))
     return Control(
         id=identity,
         field=field,
-        value=words.plain(value),
+        type="text" if field.time_zone else _TYPES.get(field.kind, "text"),
+        value=_value(field, value),
         hint=_hint(field, learned),
         blank="" if field.required else field.null_means or "not known",
         choices=choices[:MAX_SUGGESTIONS],
@@ -125,8 +130,21 @@ def _control(identity: str, field: Field, learned: Learned, value: Any) -> Contr
     )
 
 
+def _value(field: Field, value: Any) -> str:
+    text = formatting.plain(value)
+    if field.kind != "datetime" or field.time_zone:
+        return text
+    # As a browser writes it, which knows no shorter fractions of a second.
+    return text[: len("YYYY-MM-DDThh:mm:ss")].removesuffix(":00")
+
+
 def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
     seen = learned.codes or {}
+    if field.kind == "boolean":
+        for value, text in (("true", "yes"), ("false", "no")):
+            yield Choice(value, text if value in seen else f"{text}, not in training")
+    if field.kind != "category":
+        return
     documented = {level.value: level.meaning for level in field.levels}
     for value in (*documented, *sorted(set(seen) - set(documented))):
         meaning = documented.get(value) or value
@@ -135,6 +153,8 @@ def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
 
 
 def _hint(field: Field, learned: Learned) -> str:
-    if field.kind == "category" or learned.low is None or learned.high is None:
-        return ""
-    return f"{words.number(learned.low)} to {words.number(learned.high)} in training"
+    seen = formatting.training_range(field, learned)
+    said = [f"{seen} in training"] if seen else []
+    if field.time_zone:
+        said.append("with Z or an offset such as +01:00")
+    return ", ".join(said)

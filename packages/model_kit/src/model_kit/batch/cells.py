@@ -57,8 +57,8 @@ class CellEncoder:
     def __init__(self, spec: InputSpec, columns: tuple[str, ...]) -> None:
         fields = [field for field in spec.fields if field.name in columns]
         # Numbers first, so that they are a slice.
-        fields.sort(key=lambda field: field.kind == "category")
-        numbers = [field for field in fields if field.kind != "category"]
+        fields.sort(key=lambda field: not field.is_number)
+        numbers = [field for field in fields if field.is_number]
         self._width = len(columns)
         self._from_last = np.array([columns.index(field.name) for field in fields]) - (len(columns) - 1)
         self._places = np.array([spec.names.index(field.name) for field in fields])
@@ -176,7 +176,7 @@ class _Column:
 
     def plain_number(self, text: bytes) -> float | None:
         """The number that a text spells, which certainly is valid; ``None`` if that takes a closer look."""
-        if self._field.kind == "category" or b"_" in text:
+        if not self._field.is_number or b"_" in text:
             return None
         try:
             number = float(text)

@@ -82,7 +82,7 @@ class RecordMaker:
         self.decimal_commas = 0
         position = {column: index for index, column in enumerate(columns)}
         self._parsers = [
-            (field.name, position[field.name], partial(parse_cell, field), field.kind != "category")
+            (field.name, position[field.name], partial(parse_cell, field), field.is_number)
             for field in spec.fields
             if field.name in position
         ]

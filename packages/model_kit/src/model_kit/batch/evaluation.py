@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,6 +23,7 @@ from model_kit.scoring.intervals import Intervals, coverage
 from model_kit.scoring.model import CHUNK, BundleModel
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import InputSpec, Target
+from model_kit.spec.dates import days_to_iso, iso_to_days
 
 MISSING: Final = "(missing)"
 #: A number that takes more values than this is grouped by the bins that training learned.
@@ -30,7 +32,7 @@ MOST_VALUES: Final = 12
 SHOWN: Final = 40
 #: What coverages are called, in the order in which they are shown.
 COVERAGES: Final[Mapping[str, str]] = {
-    "file": "this file, thirds by predicted price",
+    "file": "this file, thirds by predicted value",
     "cross_validated": "training data, cross-validated (from the model's card)",
     "nested": "this file as training data, nested cross-validation",
 }
@@ -158,8 +160,15 @@ def _identifier(value: object) -> str:
 
 
 def _named(name: str, values: Sequence[Any], spec: InputSpec) -> list[str]:
-    """The name of each row's group; a number of many values is cut into the bins that training learned."""
+    """The name of each row's group; a number or date of many values is cut into the bins that training learned."""
     bins = spec.learned[name].bins if name in spec.learned else ()
+    date = next((declared for declared in spec.fields if declared.name == name and declared.is_temporal), None)
+    if date and bins and len(set(values)) > MOST_VALUES:
+        edges = [days_to_iso(date, edge) for edge in bins]
+        return [
+            _label(value) if _is_missing(value) else _bin_name(bisect_left(bins, iso_to_days(date, value)), edges)
+            for value in values
+        ]
     numbers = {value for value in values if isinstance(value, int | float) and not isinstance(value, bool)}
     if bins and len(numbers) > MOST_VALUES:
         return [_bin(value, bins) if value in numbers else _label(value) for value in values]
@@ -167,15 +176,20 @@ def _named(name: str, values: Sequence[Any], spec: InputSpec) -> list[str]:
 
 
 def _bin(value: float, bins: Sequence[float]) -> str:
-    edge = int(np.searchsorted(bins, value))
-    if edge == 0:
-        return f"up to {bins[0]:g}"
-    return f"above {bins[-1]:g}" if edge == len(bins) else f"{bins[edge - 1]:g} to {bins[edge]:g}"
+    return _bin_name(bisect_left(bins, value), [f"{edge:g}" for edge in bins])
+
+
+def _bin_name(position: int, edges: Sequence[str]) -> str:
+    if position == 0:
+        return f"up to {edges[0]}"
+    return f"above {edges[-1]}" if position == len(edges) else f"{edges[position - 1]} to {edges[position]}"
 
 
 def _label(value: object) -> str:
     if _is_missing(value):
         return MISSING
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from model_kit.batch.rows import Added, InputRow
 from model_kit.errors import DataError, MissingLibraryError
-from model_kit.records.text import parse_cell
+from model_kit.records.text import parse_value
 from model_kit.spec import Field, InputSpec
 
 #: Rows that are in memory as Python objects at a time.
@@ -135,11 +135,9 @@ def _arrow() -> tuple[ModuleType, ModuleType]:
 
 
 def _value(field: Field, value: Any) -> Any:
-    if isinstance(value, str):
-        return parse_cell(field, value)
     if isinstance(value, Decimal):
         value = float(value)
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and math.isnan(value) else parse_value(field, value)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The command ``compare``: what changes from one version of the model to the next, and whether it may."""
+"""The command ``compare``: shows what changes between two versions of a model and judges it by thresholds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model_kit.batch.csv_files import replacing
 from model_kit.batch.progress import Progress
 from model_kit.batch.tables import FORMATS, STANDARD, format_of, name_of
 from model_kit.comparison import html, text
-from model_kit.comparison.gate import read_gate
+from model_kit.comparison.gate import FILE, find_gate, read_gate
 from model_kit.comparison.run import Comparison, Data, compare
 from model_kit.comparison.scorer import Scorer
 from model_kit.comparison.sources import Package, Source, find, with_kit, with_own_kit
@@ -25,22 +25,22 @@ from model_kit.scoring.definition import ModelDefinition, find_entry_point
 
 PASSED: Final = 0
 BEYOND: Final = 1
-#: Thresholds and reviewed entries, in the folder where the command runs: the top of the repository.
-GATE: Final = Path("gate.toml")
 
 EXAMPLES: Final = """\
 examples:
   {program} compare latest path/to/bundle            the newest release on the index with what was trained now
   {program} compare 1.1.0 1.2.0                   two versions on the index
-  {program} compare old.whl new.whl --data sold.csv --html report.html
+  {program} compare old.whl new.whl --data rows.csv --html report.html
   {program} compare latest new.whl --json | jq .checks
 
 OLD and NEW are each a wheel file, a version on the private index ("1.2.0" or "latest",
 the newest release), or a bundle folder. The index is that of PACKAGE_INDEX_URL, PACKAGE_INDEX_USER and
-PACKAGE_INDEX_TOKEN. A wheel is scored by its own code, in a process of its own; a bundle folder has none and is scored
-by the installed code. Both score the same rows: those of --data, whatever predict reads, or 5,000 made from NEW's spec.
+PACKAGE_INDEX_TOKEN. A wheel is scored by its own code, in its own process; a bundle folder has none and is scored
+by the installed code. Both score the same rows: those of --data, any file that predict reads, or 5,000 generated
+from the spec of NEW.
 
-Thresholds and reviewed changes are in gate.toml. More: docs/comparison.md
+Thresholds and reviewed changes are in the gate.toml beside the package's pyproject.toml, if it is installed from its
+sources; what that file does not state has the default of model-kit. More: docs/comparison.md
 
 exit status: 0 nothing is beyond its threshold; 1 something is; 2 the input or the thresholds are unusable
 """
@@ -50,21 +50,21 @@ def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
     """Add the command."""
     command: argparse.ArgumentParser = commands.add_parser(
         "compare",
-        help="compare two versions of the model, and judge what changes",
+        help="compare two versions of the model and judge what changes",
         epilog=EXAMPLES.format(program=program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument("old", metavar="OLD", help="what is live: wheel, version, latest or bundle folder")
-    command.add_argument("new", metavar="NEW", help="what shall be live: the same")
+    command.add_argument("old", metavar="OLD", help="the model now live: wheel, version, latest or bundle folder")
+    command.add_argument("new", metavar="NEW", help="the candidate: the same")
     command.add_argument(
-        "--data", metavar="FILE", help="rows to score, - for standard input (default: 5,000 made rows)"
+        "--data", metavar="FILE", help="rows to score, - for standard input (default: 5,000 generated rows)"
     )
     command.add_argument("--format", choices=FORMATS, help="of the data (default: by its name, else csv)")
     command.add_argument("--json", action="store_true", help="as JSON")
     command.add_argument("--json-to", type=Path, metavar="FILE", help="write the JSON to a file as well")
     command.add_argument("--html", type=Path, metavar="FILE", help="write a report to a file as well")
     command.add_argument(
-        "--gate", type=Path, default=GATE, metavar="FILE", help="the thresholds (default: %(default)s)"
+        "--gate", type=Path, metavar="FILE", help=f"the thresholds (default: the package's {FILE}, else model-kit's)"
     )
     for side in ("old", "new"):
         command.add_argument(
@@ -100,7 +100,9 @@ def _compare(arguments: argparse.Namespace) -> Comparison:
     # A bundle folder has no code of its own: the installed definition loads it.
     loader = find_entry_point(definition.name).value.removesuffix(".load") + ".load_bundle"
     package = Package(definition.distribution, loader)
-    gate = read_gate(arguments.gate)
+    # Relative, so that reports do not show where the repository is.
+    found = find_gate(definition.folder)
+    gate = read_gate(arguments.gate or (found and Path(os.path.relpath(found))))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compare-")))
         old = _found(arguments.old, arguments.old_kit, package, folder / "old")
@@ -112,7 +114,7 @@ def _compare(arguments: argparse.Namespace) -> Comparison:
         data = _data(arguments, folder)
         with Progress("Comparing", None) as progress:
             return compare(
-                before, after, gate, definition.floors, data, say=lambda done: progress.show(done, f"{done:,} rows")
+                before, after, gate, definition.floors, data, report=lambda done: progress.show(done, f"{done:,} rows")
             )
 
 
@@ -146,4 +148,4 @@ def _write(comparison: Comparison, arguments: argparse.Namespace) -> None:
     if arguments.html:
         with replacing(arguments.html) as file:
             file.write(html.page(comparison))
-    sys.stdout.write(as_json if arguments.json else text.table(comparison.document))
+    sys.stdout.write(as_json if arguments.json else text.report(comparison.document))

@@ -1,5 +1,5 @@
-"""The gate between versions: what a new model changes, whether it may, and what would break a client.
+"""Compares two versions of a model and judges the differences by thresholds.
 
-``sources`` finds the two models, ``scorer`` runs each with its own code in a process of its own (``worker``),
-``measure`` and ``contract`` say what differs, ``gate`` judges, ``run`` does it all; ``text`` and ``html`` show it.
+``sources`` finds the models, ``scorer`` runs each with its own code in its own process (``worker``), ``measure`` and
+``compatibility`` compare predictions and specs, ``gate`` judges, ``run`` combines them; ``text`` and ``html`` report.
 """

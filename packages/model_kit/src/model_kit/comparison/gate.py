@@ -1,18 +1,21 @@
-"""What may change between two versions: the thresholds, the changes that a reviewed entry accepts, and the verdict.
+"""The limits of what may change between two versions, the reviewed exceptions, and how they judge a value.
 
-Both stand in one TOML file, described in ``docs/comparison.md``. A threshold that is missing or unknown is an error:
-nothing is ever let through because a name was misspelt.
+Both are read from a model package's ``gate.toml``, see ``docs/comparison.md``. The file states what differs from the
+defaults here; an unknown name is an error, so that a misspelt one does not disable a check.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
 
 from model_kit.errors import DataError
 
@@ -20,47 +23,81 @@ from model_kit.errors import DataError
 Rule: TypeAlias = Literal["at most", "at least", "same", "none but", "true"]
 Value: TypeAlias = "float | str | tuple[str, ...] | bool | None"
 
-#: Section -> its thresholds, each a number of 0 or more.
-THRESHOLDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "difference": ("median", "p90", "p99", "max", "beyond", "share"),
-    "rows": ("compared", "newly_failing"),
-    "data": ("rows",),
-    "size": ("bundle", "wheel"),
-    "latency": ("one_row", "thousand_rows"),
-}
-#: Sections whose thresholds are shares, which are never above 1.
-_SHARES: Final = frozenset({"rows.compared", "rows.newly_failing", "difference.share", "data.rows"})
+FILE: Final = "gate.toml"
 METRIC: Final = "metric"
-#: Checks with no threshold but "nothing", which entries can accept.
+#: Checks that allow no change at all unless a reviewed entry accepts it.
 DATA_SHA256: Final = "data.sha256"
 METRICS_REMOVED: Final = "metric.removed"
-BREAKS: Final = "contract.breaks"
+SPEC_BREAKING: Final = "spec.breaking"
 #: Checks that no entry can accept.
 FLOOR: Final = "floor."
-#: Which thresholds are no check of their own.
-_PARAMETERS: Final = frozenset({"difference.beyond"})
+SPEC_VERSION: Final = "spec.version"
 _ARTEFACT: Final = "sha256:"
-#: Digits of an artefact's sha256 that name it.
-_FEWEST_DIGITS: Final = 12
-_ENTRY: Final = ("from", "to", "checks", "reason", "by", "on")
+
+_Limit: TypeAlias = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
+_Finite: TypeAlias = Annotated[float, Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
+_Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+_Text: TypeAlias = Annotated[str, Meta(pattern=r"\S")]
+_Version: TypeAlias = Annotated[str, Meta(pattern=rf"^(?!{_ARTEFACT})\S|^{_ARTEFACT}[0-9a-f]{{12,}}$")]
 
 
-@dataclass(frozen=True, slots=True)
-class MetricRule:
+class _Table(Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class _Difference(_Table, frozen=True):
+    median: _Limit = 0.03
+    p90: _Limit = 0.07
+    p99: _Limit = 0.12
+    max: _Limit = 0.30
+    # At most ``share`` of the rows may differ by more than this; it is not a check of its own.
+    beyond: _Limit = 0.10
+    share: _Share = 0.02
+
+
+class _Rows(_Table, frozen=True):
+    compared: _Share = 0.95
+    newly_failing: _Share = 0.0
+
+
+class _Data(_Table, frozen=True):
+    rows: _Share = 1.0
+
+
+class _Size(_Table, frozen=True):
+    bundle: _Limit = 2.0
+    wheel: _Limit = 2.0
+
+
+class _Latency(_Table, frozen=True):
+    one_row: _Limit = 3.0
+    thousand_rows: _Limit = 3.0
+
+
+class MetricRule(_Table, frozen=True):
     """How much worse a metric of the card may be.
 
     Attributes:
-        lower_is_better: which way is worse.
-        worse_by: the most that it may be worse by, as a share of the old value.
+        better: which direction is better.
+        worse_by: the most that it may be worse by.
+        absolute: ``worse_by`` is in the metric's own unit; otherwise it is a share of the old value, which suits
+            errors but no metric that can be near 0.
     """
 
-    lower_is_better: bool
-    worse_by: float
+    better: Literal["lower", "higher"]
+    worse_by: _Limit
+    absolute: bool = False
+
+    def worse(self, old: float, new: float) -> float:
+        """How much worse the new value is, to be compared with ``worse_by``; negative if it is better."""
+        change = new - old if self.better == "lower" else old - new
+        if self.absolute or not change:
+            return change + 0.0  # no minus before a zero
+        return change / abs(old) if old else change * float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A change that somebody has looked at and wants.
+class Accepted(_Table, frozen=True, rename={"old": "from", "new": "to"}):
+    """A change that somebody has reviewed and wants.
 
     Attributes:
         old, new: version or ``sha256:`` and at least 12 digits of the artefact.
@@ -68,27 +105,48 @@ class Accepted:
         reason, by, on: why, who, when.
     """
 
-    old: str
-    new: str
-    checks: Mapping[str, Value]
-    reason: str
-    by: str
+    old: _Version
+    new: _Version
+    checks: Annotated[dict[str, Any], Meta(min_length=1)]
+    reason: _Text
+    by: _Text
     on: date
+
+
+#: A metric that neither model has is not checked.
+DEFAULT_METRICS: Final[Mapping[str, MetricRule]] = {
+    "rmse": MetricRule("lower", 0.02),
+    "rmse_core": MetricRule("lower", 0.02),
+    "mae": MetricRule("lower", 0.02),
+    "r2": MetricRule("higher", 0.005, absolute=True),
+}
+
+
+class _File(_Table, frozen=True):
+    difference: _Difference = _Difference()
+    rows: _Rows = _Rows()
+    data: _Data = _Data()
+    size: _Size = _Size()
+    latency: _Latency = _Latency()
+    metric: dict[str, MetricRule] = {}
+    accepted: list[Accepted] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The thresholds file.
+    """Limits and reviewed entries.
 
     Attributes:
-        thresholds: ``section.name`` -> number, for all of ``THRESHOLDS``.
+        thresholds: ``section.name`` -> number.
         metrics: name of a metric -> its rule.
         accepted: the reviewed entries.
+        source: where they come from, for reports.
     """
 
     thresholds: Mapping[str, float]
     metrics: Mapping[str, MetricRule]
-    accepted: tuple[Accepted, ...] = ()
+    accepted: tuple[Accepted, ...]
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +158,7 @@ class Check:
         value, limit: see ``rule``.
         rule: how the value is held to the limit.
         accepted: the entry that lets it go beyond the limit, if one does.
-        note: what else there is to say, such as an entry that does not go far enough.
+        note: what else there is to say, such as what to do, or an entry that does not go far enough.
     """
 
     name: str
@@ -112,7 +170,7 @@ class Check:
 
     @property
     def within(self) -> bool:
-        """Whether the value is what it may be; one that is no number never is."""
+        """Whether the value is within its limit; NaN and ``None`` never are."""
         return _holds(self.value, self.limit, self.rule)
 
     @property
@@ -122,48 +180,115 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """What an entry can call one of the two models."""
+class ModelId:
+    """The version and the artefact of a model, either of which an entry may name."""
 
     version: str
     artifact_sha256: str
 
-    def answers_to(self, text: str) -> bool:
-        """Whether ``text`` means this model."""
+    def matches(self, text: str) -> bool:
+        """Whether an entry's ``from`` or ``to`` names this model."""
         if text.startswith(_ARTEFACT):
             return self.artifact_sha256.startswith(text.removeprefix(_ARTEFACT))
         return text == self.version
 
 
-def read_gate(path: Path) -> Gate:
-    """Read the thresholds file.
+def find_gate(package: Path) -> Path | None:
+    """The thresholds file of a model package in a source tree; ``None`` if it has none or is installed elsewhere.
+
+    Args:
+        package: folder of the package's code, ``<project>/src/<package>`` or ``<project>/<package>``.
+    """
+    for project in (package.parent, package.parent.parent):
+        if (project / "pyproject.toml").is_file():
+            return project / FILE if (project / FILE).is_file() else None
+    return None
+
+
+def read_gate(path: Path | None) -> Gate:
+    """Read a thresholds file; what it does not state has its default.
+
+    Args:
+        path: the file; ``None``: the defaults alone.
 
     Raises:
-        DataError: it cannot be read, is no TOML, lacks a threshold, or says something that is not understood.
+        DataError: it cannot be read, is not TOML, or has an unknown name or an unusable value.
     """
+    if path is None:
+        return _gate({}, "the defaults of model-kit")
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        return _gate(tomllib.loads(path.read_text("utf-8")), str(path))
     except OSError as error:
         raise DataError(f"{path}: the thresholds cannot be read: {error.strerror}") from error
+    except msgspec.ValidationError as error:
+        raise DataError(f"{path}: {error}; docs/comparison.md describes the file") from error
     except ValueError as error:
         raise DataError(f"{path}: is not TOML: {error}") from error
-    try:
-        return _gate(document)
-    except _Fault as error:
-        raise DataError(f"{path}: {error}") from error
 
 
-def settle(checks: Sequence[Check], gate: Gate, old: Name | None, new: Name) -> tuple[list[Check], list[str]]:
-    """Let the reviewed entries for these two models accept what is beyond its limit.
+def _gate(document: dict[str, Any], source: str) -> Gate:
+    # Days and moments stay what TOML has made of them: a moment or a text is no day.
+    file = msgspec.convert(document, _File, builtin_types=(date, datetime))
+    if "removed" in file.metric:
+        raise msgspec.ValidationError("[metric.removed] is not about a metric, it is the name of a check")
+    metrics = {**DEFAULT_METRICS, **file.metric}
+    sections = msgspec.to_builtins(file)
+    thresholds = {
+        f"{section}.{name}": limit
+        for section in ("difference", "rows", "data", "size", "latency")
+        for name, limit in sections[section].items()
+    }
+    numbers = {*thresholds, *(f"{METRIC}.{name}" for name in metrics)} - {"difference.beyond"}
+    accepted = [_accepted(entry, place, numbers) for place, entry in enumerate(file.accepted, 1)]
+    return Gate(thresholds, metrics, tuple(accepted), source)
+
+
+def _accepted(entry: Accepted, place: int, numbers: set[str]) -> Accepted:
+    """The entry with the limit of each check as its rule compares it."""
+    kinds = dict.fromkeys(numbers, _Finite) | {
+        DATA_SHA256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")],
+        METRICS_REMOVED: tuple[str, ...],
+        SPEC_BREAKING: tuple[str, ...],
+    }
+    checks = {}
+    for name, limit in _flat(entry.checks).items():
+        where = f"[[accepted]] number {place}"
+        if not _is_acceptable(name):
+            raise msgspec.ValidationError(f"{where}: {name} holds for every version, no entry can accept less")
+        if name not in kinds:
+            raise msgspec.ValidationError(f"{where}: there is no check {name}; there are {', '.join(sorted(kinds))}")
+        try:
+            checks[name] = msgspec.convert(limit, kinds[name])
+        except msgspec.ValidationError as error:
+            raise msgspec.ValidationError(f"{where}: {name}: {error}") from error
+    return msgspec.structs.replace(entry, checks=checks)
+
+
+def _is_acceptable(check: str) -> bool:
+    return not check.startswith(FLOOR) and check != SPEC_VERSION
+
+
+def _flat(checks: Mapping[str, Any]) -> dict[str, Any]:
+    """``difference.p99 = 0.2`` with and without quotes around the name."""
+    found: dict[str, Any] = {}
+    for name, value in checks.items():
+        found |= (
+            {f"{name}.{rest}": limit for rest, limit in value.items()} if isinstance(value, dict) else {name: value}
+        )
+    return found
+
+
+def settle(checks: Sequence[Check], gate: Gate, old: ModelId | None, new: ModelId) -> tuple[list[Check], list[str]]:
+    """Apply the reviewed entries for these two models to the checks that are beyond their limits.
 
     Returns:
-        The checks, and one sentence for each entry, or part of one, that matches nothing here.
+        The checks, and one sentence for each entry or part of an entry that has no effect here.
     """
-    entries = [entry for entry in gate.accepted if old and old.answers_to(entry.old) and new.answers_to(entry.new)]
+    entries = [entry for entry in gate.accepted if old and old.matches(entry.old) and new.matches(entry.new)]
     stale = [f"{_title(entry)}: is about other versions than these" for entry in gate.accepted if entry not in entries]
     settled = []
     for check in checks:
-        if check.within or check.name.startswith(FLOOR):
+        if check.within or not _is_acceptable(check.name):
             settled.append(check)
             continue
         named = [entry for entry in entries if check.name in entry.checks]
@@ -190,106 +315,3 @@ def _holds(value: Value, limit: Value, rule: Rule) -> bool:
     if not isinstance(value, int | float) or not isinstance(limit, int | float):
         return False
     return value <= limit if rule == "at most" else value >= limit
-
-
-class _Fault(Exception):  # noqa: N818 - no error on its own: the caller says in which file
-    """What is wrong with the file."""
-
-
-def _gate(document: Mapping[str, Any]) -> Gate:
-    known = {*THRESHOLDS, METRIC, "accepted"}
-    _only(document, known, "the file")
-    thresholds = {}
-    for section, names in THRESHOLDS.items():
-        table = _table(document.get(section, {}), section)
-        _only(table, names, f"[{section}]")
-        for name in names:
-            if name not in table:
-                raise _Fault(f"lacks the threshold {section}.{name}")
-            thresholds[f"{section}.{name}"] = _number(table[name], f"{section}.{name}")
-    metrics = {}
-    for name, table in _table(document.get(METRIC, {}), METRIC).items():
-        where = f"{METRIC}.{name}"
-        rule = _table(table, where)
-        _only(rule, ("better", "worse_by"), f"[{where}]")
-        if name == "removed" or rule.get("better") not in ("lower", "higher"):
-            raise _Fault(f'[{where}] must be about a metric and say better = "lower" or "higher"')
-        metrics[name] = MetricRule(rule["better"] == "lower", _number(rule.get("worse_by"), f"{where}.worse_by"))
-    entries = document.get("accepted", [])
-    if not isinstance(entries, list):
-        raise _Fault("write [[accepted]] with two brackets: each entry is one of a list")
-    checked = (*thresholds, *(f"{METRIC}.{name}" for name in metrics), DATA_SHA256, METRICS_REMOVED, BREAKS)
-    checks = frozenset(checked) - _PARAMETERS
-    return Gate(thresholds, metrics, tuple(_entry(entry, place, checks) for place, entry in enumerate(entries, 1)))
-
-
-def _entry(entry: Any, place: int, names: frozenset[str]) -> Accepted:
-    where = f"[[accepted]] number {place}"
-    table = _table(entry, where)
-    _only(table, _ENTRY, where)
-    for key in _ENTRY:
-        if key not in table:
-            raise _Fault(f"{where} lacks {key}: an entry says {', '.join(_ENTRY)}")
-    for key in ("from", "to", "reason", "by"):
-        if not isinstance(table[key], str) or not table[key].strip():
-            raise _Fault(f"{where}: {key} must be a text that says something")
-    for key in ("from", "to"):
-        digits = table[key].removeprefix(_ARTEFACT)
-        if digits != table[key] and (len(digits) < _FEWEST_DIGITS or set(digits) - set("0123456789abcdef")):
-            raise _Fault(f"{where}: {key} must have at least {_FEWEST_DIGITS} hexadecimal digits after {_ARTEFACT}")
-    # A moment is a day as well, to Python.
-    if type(table["on"]) is not date:
-        raise _Fault(f"{where}: on must be a day, like 2026-01-31, without quotes")
-    checks = _table(table["checks"], f"{where}, checks")
-    if not checks:
-        raise _Fault(f"{where}: checks names no check")
-    limits = {name: _accepted_limit(name, limit, where, names) for name, limit in _flat(checks).items()}
-    return Accepted(table["from"], table["to"], limits, table["reason"].strip(), table["by"].strip(), table["on"])
-
-
-def _accepted_limit(name: str, limit: Any, where: str, names: frozenset[str]) -> Value:
-    if name.startswith(FLOOR):
-        raise _Fault(f"{where}: {name} is a floor, and a floor is never accepted away")
-    if name not in names:
-        raise _Fault(f"{where}: there is no check {name}; there are {', '.join(sorted(names))}")
-    if name == DATA_SHA256:
-        if not isinstance(limit, str) or len(limit) != 64:
-            raise _Fault(f"{where}: {name} must be the new sha256, 64 digits")
-        return limit
-    if name in {BREAKS, METRICS_REMOVED}:
-        if not isinstance(limit, list) or not all(isinstance(entry, str) for entry in limit):
-            raise _Fault(f"{where}: {name} must be a list of names")
-        return tuple(limit)
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit):
-        raise _Fault(f"{where}: {name} must be a finite number: how far it may go")
-    return float(limit)
-
-
-def _flat(checks: Mapping[str, Any]) -> dict[str, Any]:
-    """``difference.p99 = 0.2`` with and without quotes around the name."""
-    found: dict[str, Any] = {}
-    for name, value in checks.items():
-        found |= (
-            {f"{name}.{rest}": inner for rest, inner in value.items()} if isinstance(value, dict) else {name: value}
-        )
-    return found
-
-
-def _table(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise _Fault(f"{where} must be a table")
-    return value
-
-
-def _only(table: Mapping[str, Any], known: Any, where: str) -> None:
-    for name in table:
-        if name not in known:
-            raise _Fault(f"{where} has {name}, which means nothing here; there are {', '.join(sorted(known))}")
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise _Fault(f"{name} must be a number of 0 or more")
-    if name in _SHARES and value > 1:
-        raise _Fault(f"{name} is a share of the rows, from 0 to 1")
-    return float(value)

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file: nothing is loaded from anywhere, no script runs, and every text is escaped."""
+"""Writes a comparison as one HTML file that loads nothing and runs no script; every text is escaped."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ import numpy as np
 from model_kit.comparison import text
 from model_kit.comparison.run import Comparison, Points
 
-#: Fields whose groups are drawn; JSON has all.
+#: Fields whose groups are shown; JSON has all.
 _FIELDS: Final = 12
-#: The drawing, in units of its own: its sides, and the edge that the labels need.
+#: Sides and margins of the drawing, in its own units.
 _SIZE: Final = 560
 _LEFT: Final = 64
 _BOTTOM: Final = 44
 _TOP: Final = 12
-#: Labels on an axis, about.
+#: Labels on an axis, at most.
 _TICKS: Final = 5
-
-_MARKS: Final = {"within": "within", "accepted": "accepted", "beyond": "beyond"}
 
 _PAGE: Final = Template("""\
 <!doctype html>
@@ -84,23 +82,25 @@ $body
 
 
 def page(comparison: Comparison) -> str:
-    """The report of a comparison, a whole HTML document."""
+    """The report as an HTML document."""
     document = comparison.document
     new = document["new"]
     old = document["old"]["version"] if document["old"] else "nothing"
+    tables = {name: _titled(table) for name, table in text.tables(document).items()}
     parts = [
         f"<h1>{_e(document['target']['name'])}: from {_e(old)} to {_e(new['version'])}</h1>",
         f'<p class="verdict {"within" if document["passed"] else "beyond"}">{_e(text.verdict(document))}</p>',
         _sides(document),
         _notes(document),
         _checks(document),
-        _contract(document["contract"]),
+        f"<p>Spec: {_e(text.compatibility(document))}</p>" if document["spec"] else "",
+        tables.get("spec"),
         _scatter(comparison),
-        _distribution(document["differences"]),
+        _distribution(document),
         _fields(document["by_field"]),
-        _worst(document),
-        _metrics(document["metrics"]),
-        _speed(document),
+        tables.get("worst"),
+        tables.get("metrics"),
+        tables.get("speed"),
     ]
     return _PAGE.substitute(title=_e(f"From {old} to {new['version']}"), body="\n".join(part for part in parts if part))
 
@@ -118,6 +118,11 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozens
         for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def _titled(table: text.Table) -> str:
+    rows = [[_e(cell) for cell in row] for row in table.rows]
+    return f"<h2>{_e(table.title)}</h2>\n" + _table(table.heads, rows, table.right)
 
 
 def _sides(document: Mapping[str, Any]) -> str:
@@ -154,7 +159,7 @@ def _checks(document: Mapping[str, Any]) -> str:
         note = f'<br><span class="soft">{_e(text.acceptance(check))}</span>' if status != "within" else ""
         rows.append(
             (
-                f'<strong class="{_MARKS[status]}">{_e(status)}</strong>',
+                f'<strong class="{status}">{_e(status)}</strong>',
                 f"{_e(text.what(check, document))}{note}",
                 f"<code>{_e(check['name'])}</code>",
                 _e(text.shown(check["value"], check)),
@@ -164,30 +169,14 @@ def _checks(document: Mapping[str, Any]) -> str:
     return "<h2>Checks</h2>\n" + _table(("", "what", "name", "is", "limit"), rows)
 
 
-def _contract(contract: Mapping[str, Any] | None) -> str:
-    if contract is None:
-        return ""
-    found = "<h2>What would break a client</h2>\n"
-    if contract["breaks"]:
-        found += _table(
-            ("what", "name in a reviewed entry"),
-            ((_e(entry["text"]), f"<code>{_e(entry['id'])}</code>") for entry in contract["breaks"]),
-        )
-    else:
-        found += "<p>Nothing: whatever the old model takes, the new one takes for the same.</p>"
-    if contract["additions"]:
-        found += f"<p>New optional fields: {_e(', '.join(contract['additions']))}</p>"
-    return found
-
-
 def _scatter(comparison: Comparison) -> str:
     document = comparison.document
     if not document["differences"]:
         return ""
     target, beyond = document["target"], float(document["differences"]["beyond"])
     drawing = _Drawing(comparison.old, comparison.new, log=target["scale"] == "log")
-    unit = _e(f"{target['name']}, {target['unit']}")
-    far = np.abs(comparison.new - comparison.old) > beyond * np.abs(comparison.old)
+    unit = _e(", ".join(part for part in (target["name"], target["unit"]) if part))
+    far = np.abs(comparison.differences) > beyond
     parts = [
         f'<svg viewBox="0 0 {_SIZE} {_SIZE}" role="img" aria-label="Prediction of the new model against the old one">',
         *drawing.axes(),
@@ -213,11 +202,11 @@ def _scatter(comparison: Comparison) -> str:
 
 
 class _Drawing:
-    """Where predictions stand in the scatter; both axes have the same range."""
+    """Coordinates of predictions in the scatter plot; both axes have the same range."""
 
     def __init__(self, old: Points, new: Points, *, log: bool) -> None:
         both = np.concatenate([old, new])
-        # A card may promise a log scale, but nothing promises that no prediction is 0.
+        # A log scale does not guarantee that no prediction is 0.
         self.log = log and bool((both > 0).all())
         self._old, self._new = old, new
         low, high = (float(value) for value in (self._scaled(both).min(), self._scaled(both).max()))
@@ -238,12 +227,12 @@ class _Drawing:
         return np.round(_SIZE - _BOTTOM - share * (_SIZE - _BOTTOM - _TOP), 1)
 
     def dots(self, chosen: Any) -> str:
-        """A path of dots; those that would cover each other are drawn once."""
+        """A path of dots; dots at the same place are drawn once."""
         places = zip(self.across(self._old[chosen]).tolist(), self.up(self._new[chosen]).tolist(), strict=True)
         return "".join(f"M{x:g} {y:g}h0" for x, y in dict.fromkeys(places))
 
     def line(self, ratio: float, kind: str) -> str:
-        """Where the new prediction is ``ratio`` times the old one; on a linear scale for 1 alone."""
+        """The line where new = ratio * old; on a linear scale only for a ratio of 1."""
         shift = math.log10(ratio) if self.log else 0.0
         # Cut where it leaves the square.
         first, last = self._low + max(0.0, -shift), self._high - max(0.0, shift)
@@ -262,7 +251,7 @@ class _Drawing:
 
 
 def _ticks(low: float, high: float, *, log: bool) -> list[float]:
-    """Round values in a range; of a log scale the range is in powers of ten."""
+    """Round values in a range; for a log scale the range is in powers of ten."""
     if log and high - low > 1:
         steps = [step * 10.0**power for power in range(math.floor(low), math.ceil(high)) for step in (1, 2, 5)]
         return [value for value in steps if low <= math.log10(value) <= high]
@@ -279,7 +268,8 @@ def _short(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _distribution(differences: Mapping[str, Any] | None) -> str:
+def _distribution(document: Mapping[str, Any]) -> str:
+    differences = document["differences"]
     if not differences:
         return ""
     names = {
@@ -293,7 +283,8 @@ def _distribution(differences: Mapping[str, Any] | None) -> str:
         "share_beyond_20_percent": "rows that differ by more than 20 %",
     }
     rows = [(_e(words), _e(text.percent(differences[name]))) for name, words in names.items()]
-    return "<h2>Relative differences, (new - old) / old</h2>\n" + _table(("", "share"), rows, frozenset({1}))
+    size = f"max(|old|, {text.number(differences['spread'])})" if differences["spread"] else "|old|"
+    return f"<h2>Relative differences, (new - old) / {size}</h2>\n" + _table(("", "share"), rows, frozenset({1}))
 
 
 def _fields(fields: Sequence[Mapping[str, Any]]) -> str:
@@ -321,47 +312,3 @@ def _fields(fields: Sequence[Mapping[str, Any]]) -> str:
 def _bar(size: object, largest: float) -> str:
     width = min(float(str(size)) / largest, 1.0) * 100
     return f'<span class="bar" style="width:{width:.1f}%"></span>'
-
-
-def _worst(document: Mapping[str, Any]) -> str:
-    rows = [
-        (
-            _e(row["row"]),
-            _e(text.number(row["old"])),
-            _e(text.number(row["new"])),
-            _e(text.signed(row["difference"])),
-            _e(text.unusual(row)),
-        )
-        for row in document["worst"]
-    ]
-    heads = ("row", "old", "new", "differs by", "what is unusual about it")
-    return "<h2>Worst rows</h2>\n" + _table(heads, rows, frozenset({0, 1, 2, 3})) if rows else ""
-
-
-def _metrics(metrics: Sequence[Mapping[str, Any]] | None) -> str:
-    rows = [
-        (
-            _e(entry["name"]),
-            _e(text.number(entry["old"])),
-            _e(text.number(entry["new"])),
-            _e("" if entry["worse_by"] is None else text.percent(entry["worse_by"])),
-            _e(f"{entry['better']} is better" if entry["better"] else "not judged"),
-        )
-        for entry in metrics or ()
-    ]
-    heads = ("metric", "old", "new", "worse by", "")
-    return "<h2>Metrics of the cards</h2>\n" + _table(heads, rows, frozenset({1, 2, 3})) if rows else ""
-
-
-def _speed(document: Mapping[str, Any]) -> str:
-    old, new, seconds = document["old"], document["new"], document["latency"]
-    if not old:
-        return ""
-    rows = [("bundle, bytes", f"{old['bundle_bytes']:,}", f"{new['bundle_bytes']:,}")]
-    if old["wheel_bytes"] and new["wheel_bytes"]:
-        rows.append(("wheel, bytes", f"{old['wheel_bytes']:,}", f"{new['wheel_bytes']:,}"))
-    for name, words in (("one_row", "one row, median"), ("thousand_rows", "1,000 rows, median")):
-        if seconds:
-            entry = seconds[name]
-            rows.append((words, _e(text.milliseconds(entry["old"])), _e(text.milliseconds(entry["new"]))))
-    return "<h2>Size and speed</h2>\n" + _table(("", "old", "new"), rows, frozenset({1, 2}))

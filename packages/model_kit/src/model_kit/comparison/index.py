@@ -1,4 +1,4 @@
-"""Reading a private package index (PEP 503) with the standard library: the wheels of a project, and one of them."""
+"""Lists and downloads the wheels of a private package index (PEP 503), with the standard library alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RELEASE: Final = re.compile(r"(\d+(?:\.\d+)*)(?:\.post(\d+))?")
 
 @dataclass(frozen=True)
 class Index:
-    """An index and who asks it; the URL has no credentials and ends in a slash."""
+    """An index with the user's credentials; the URL has none and ends in a slash."""
 
     url: str
     user: str
@@ -40,13 +40,13 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A wheel as an index lists it.
+    """A wheel on an index.
 
     Attributes:
         version: as its name spells it.
         url: where it is.
-        sha256: what the index says; ``None`` if it says none.
-        yanked: withdrawn: found by its exact version only.
+        sha256: stated by the index; ``None`` if it states none.
+        yanked: withdrawn; only found by its exact version.
     """
 
     version: str
@@ -83,11 +83,11 @@ def index_from_environment(environ: Mapping[str, str]) -> Index:
 
 
 class IndexClient:
-    """Asks an index what it has."""
+    """Reads an index."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
-        # A proxy of the surroundings can't reach a server on this machine.
+        # A proxy named by the environment cannot reach a server on this machine.
         proxies = ProxyHandler({} if _is_loopback(urlsplit(index.url).hostname or "") else None)
         self._opener = build_opener(proxies)
         credentials = base64.b64encode(f"{index.user}:{index.token}".encode()).decode()
@@ -97,12 +97,12 @@ class IndexClient:
         """The wheels of a project; empty if the index doesn't know it.
 
         Raises:
-            DataError: the index doesn't answer, not to this user, or is none.
+            DataError: the index does not answer, refuses the user, or is not an index.
         """
         try:
             page, base = self._get(urljoin(self.index.url, f"{project}/"))
         except FileNotFoundError:
-            # A wrong address answers the same: nobody may take that for "no previous version".
+            # A wrong address answers 404 as well, and must not pass as "no previous version".
             try:
                 self._get(self.index.url)
             except FileNotFoundError as error:
@@ -120,10 +120,10 @@ class IndexClient:
         return found
 
     def download(self, wheel: Listed, folder: Path) -> Path:
-        """Fetch a wheel and hold it to the sha256 that the index states.
+        """Download a wheel and check the sha256 that the index states.
 
         Raises:
-            DataError: the index doesn't answer, or what it sends has another sha256.
+            DataError: the index does not answer, or the wheel has another sha256.
         """
         name = unquote(urlsplit(wheel.url).path.rpartition("/")[2])
         try:
@@ -137,10 +137,10 @@ class IndexClient:
         return path
 
     def _get(self, url: str) -> tuple[bytes, str]:
-        """Content, and the URL that it came from; a 404 is a ``FileNotFoundError``."""
+        """Content and final URL; a 404 is a ``FileNotFoundError``."""
         request = Request(url, headers={"Accept": "text/html, */*", "User-Agent": "model-kit"})  # noqa: S310 - http(s), by index_from_environment
         if urlsplit(url)[:2] == urlsplit(self.index.url)[:2]:
-            # Neither sent to another host nor to where a redirect leads.
+            # Sent neither to another host nor after a redirect.
             request.add_unredirected_header("Authorization", self._authorization)
         where = f"the package index {self.index.url} ({URL})"
         try:

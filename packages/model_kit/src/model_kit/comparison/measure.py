@@ -1,6 +1,6 @@
-"""How far the predictions of two models are apart: distribution, by field, worst rows, speed.
+"""Measures how the predictions of two models differ: distribution, by field, worst rows, latency.
 
-One row at a time, so that memory grows by two numbers a row.
+Rows are added in chunks and not kept: memory grows by three numbers a row.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from model_kit.batch.rows import InputRow
 from model_kit.comparison.scorer import Scorer
 from model_kit.records.generation import NEVER_SEEN
 from model_kit.spec import RARE, Field, InputSpec, Learned, Target
+from model_kit.spec.dates import days_to_iso, iso_to_days
 
-#: Rows of the largest difference that are named.
+#: Rows of the largest differences that are reported.
 N_WORST: Final = 10
-#: Fields of such a row that are named.
+#: Unusual fields of such a row that are reported.
 N_UNUSUAL: Final = 3
-#: Groups of fewer rows are put together: they say little, and nothing is to be told about a few rows.
+#: Smaller groups are merged: they say little, and reports must not describe a few rows.
 FEWEST: Final = 10
 OTHERS: Final = f"(levels of fewer than {FEWEST} rows)"
 MISSING: Final = "(missing)"
-#: Where predictions may be 0 or below, a difference is no smaller share than of this part of a typical prediction.
-SMALLEST: Final = 0.01
 _ROUNDING: Final = 1e-9
 #: Rows of the large batch that is timed.
 BATCH: Final = 1000
@@ -39,7 +38,7 @@ _ROUNDS: Final = {1: (40, 5), BATCH: (15, 1)}
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One row of the table, as each of the two reads it."""
+    """One row of the table, as each model reads it."""
 
     old: InputRow
     new: InputRow
@@ -68,33 +67,49 @@ class _Worst:
     record: Mapping[str, Any]
 
 
+def target_spread(target: Target, metrics: Mapping[str, Any] | None, typical: float) -> float:
+    """What a difference is at least a share of: on the identity scale, a prediction near 0 says nothing of its size.
+
+    Args:
+        target: of the old model.
+        metrics: on its card; ``rmse`` and ``r2`` together give the standard deviation of the target.
+        typical: a prediction that stands in where they are not known.
+
+    Returns:
+        The spread in the target's unit; 0 on the log scale, where a relative difference is meaningful everywhere.
+    """
+    if target.scale == "log":
+        return 0.0
+    rmse, r2 = (metrics or {}).get("rmse"), (metrics or {}).get("r2")
+    return float(rmse / (1 - r2) ** 0.5) if rmse and r2 is not None and r2 < 1 else abs(typical)
+
+
 class Measure:
-    """What two models say about the same rows.
+    """How the predictions of two models for the same rows differ.
 
     Args:
         spec: of the new model: its bins and levels group the rows.
-        target: of the old model.
-        typical: a typical prediction of the old model.
-        values: whether the values of single rows may be told.
+        spread: see :func:`target_spread`.
+        values: whether the values of single rows may be shown.
     """
 
-    def __init__(self, spec: InputSpec, target: Target, typical: float, *, values: bool) -> None:
+    def __init__(self, spec: InputSpec, spread: float, *, values: bool) -> None:
         self._spec = spec
+        self._spread = spread
         self._values = values
-        # A price cannot come near 0; a difference of temperatures can.
-        self._floor = 0.0 if target.scale == "log" else SMALLEST * abs(typical)
         self._old: list[float] = []
         self._new: list[float] = []
+        self._differences: list[float] = []
         self._labels = {field.name: Labels(field, spec.learned[field.name]) for field in spec.fields}
         self._groups: dict[str, dict[str, _Group]] = {name: {} for name in spec.names}
         self._worst: list[_Worst] = []
-        #: Rows by what became of them.
+        #: Number of rows by who scored them.
         self.rows = {"total": 0, "compared": 0, "only_old": 0, "only_new": 0, "neither": 0}
         #: Rows that both score, for timing; each pair has the record as the old and as the new one reads it.
         self.sample: list[tuple[object, object]] = []
 
     def add(self, pairs: Sequence[Pair], old: Sequence[float | None], new: Sequence[float | None]) -> None:
-        """Take up rows with the two predictions of each; ``None`` where there is none."""
+        """Add rows with both predictions of each; ``None`` where a model gives none."""
         for pair, before, after in zip(pairs, old, new, strict=True):
             self.rows["total"] += 1
             if before is None or after is None or pair.new.fault or pair.old.fault:
@@ -107,10 +122,11 @@ class Measure:
         difference = self._relative(before, after)
         self._old.append(before)
         self._new.append(after)
+        self._differences.append(difference)
         self.rows["compared"] += 1
         if len(self.sample) < BATCH:
             self.sample.append((pair.old.record, pair.new.record))
-        # What is no record is not scored.
+        # Only records are scored.
         record = cast("Mapping[str, Any]", pair.new.record)
         for name, label_of in self._labels.items():
             label, groups = label_of(record.get(name)), self._groups[name]
@@ -124,7 +140,7 @@ class Measure:
     def _relative(self, before: float, after: float) -> float:
         if before == after:
             return 0.0
-        size = max(abs(before), self._floor)
+        size = max(abs(before), self._spread)
         return (after - before) / size if size else float(np.copysign(np.inf, after - before))
 
     @property
@@ -132,17 +148,22 @@ class Measure:
         """Predictions of the old and of the new model, each of shape (n_compared,)."""
         return np.array(self._old), np.array(self._new)
 
+    @property
+    def differences(self) -> NDArray[np.float64]:
+        """Relative differences (new - old) / max(abs(old), spread), shape (n_compared,)."""
+        return np.array(self._differences)
+
     def distribution(self, beyond: float) -> dict[str, float] | None:
-        """The relative differences (new - old) / |old|; ``None`` if no row was scored by both.
+        """Quantiles and shares of the relative differences; ``None`` if no row was scored by both.
 
         Args:
-            beyond: the share of rows that differ by more than this is told, beside some round sizes.
+            beyond: ``share`` is that of the rows that differ by more than this.
         """
         if not self._old:
             return None
-        signed = np.array([self._relative(*pair) for pair in zip(self._old, self._new, strict=True)])
+        signed = self.differences
         sizes = np.abs(signed)
-        # Values that occur: nothing is interpolated, and an infinity stays one.
+        # Without interpolation, which fails at infinity.
         median_size, p90, p99 = np.quantile(sizes, [0.5, 0.9, 0.99], method="inverted_cdf").tolist()
         return {
             "median": median_size,
@@ -154,6 +175,8 @@ class Measure:
             "share_beyond_1_percent": float(np.mean(sizes > 0.01)),
             "share_beyond_5_percent": float(np.mean(sizes > 0.05)),
             "share_beyond_20_percent": float(np.mean(sizes > 0.20)),
+            "beyond": beyond,
+            "spread": self._spread,
         }
 
     def by_field(self) -> list[dict[str, Any]]:
@@ -163,9 +186,9 @@ class Measure:
         """
         if not self._old:
             return []
-        sizes = np.abs([self._relative(*pair) for pair in zip(self._old, self._new, strict=True)])
+        sizes = np.abs(self.differences)
         mean, total = float(sizes.mean()), float(((sizes - sizes.mean()) ** 2).sum())
-        # Where all differ by the same, what is left of the digits is no variation to explain.
+        # If all differ by the same, only rounding errors vary.
         varied = np.isfinite(total) and float(np.ptp(sizes)) > _ROUNDING * mean
         found = []
         for field_name, label_of in self._labels.items():
@@ -187,7 +210,7 @@ class Measure:
         return sorted(found, key=lambda entry: -entry["strength"])
 
     def worst(self) -> list[dict[str, Any]]:
-        """The rows of the largest differences, largest first, with what is unusual about each."""
+        """The rows of the largest differences, largest first, with the unusual fields of each."""
         return [
             {
                 "row": row.number,
@@ -212,26 +235,36 @@ class Labels:
     """
 
     def __init__(self, field: Field, learned: Learned) -> None:
+        self._field = field
         self._bins = learned.bins
-        self._category = field.kind == "category"
+        self._binned = field.is_number or field.is_temporal
         self._null = "NA" if field.null_means is not None else None
-        self.names = tuple(learned.codes or ()) if self._category else _bin_names(learned.bins)
+        self.names = _bin_names(field, learned.bins) if self._binned else tuple(learned.codes or ())
         self._levels = frozenset(self.names)
 
     def __call__(self, value: object) -> str:
         """The name; in brackets if it is none of ``names``."""
-        if value is None or (isinstance(value, float) and value != value):  # noqa: PLR0124 - NaN
+        number = as_number(self._field, value)
+        if value is None or number != number:  # noqa: PLR0124 - NaN
             return MISSING
-        if not self._category and isinstance(value, int | float):
-            return self.names[bisect_left(self._bins, value)]
+        if self._binned and number is not None:
+            return self.names[bisect_left(self._bins, number)]
         level = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        level = level.lower() if isinstance(value, bool) else level
         if level in self._levels:
             return level
         return MISSING if level == self._null else f"({NEVER_SEEN})"
 
 
+def as_number(field: Field, value: object) -> float | None:
+    """A number as it is, a date in days since 1970-01-01; ``None`` for anything else."""
+    if isinstance(value, str) and field.is_temporal:
+        return iso_to_days(field, value)
+    return value if isinstance(value, int | float) else None
+
+
 def unusual(record: Mapping[str, Any], spec: InputSpec) -> list[tuple[str, str]]:
-    """The fields of a record that are furthest from typical, with how; without a value of the record."""
+    """The fields of a record that are furthest from typical, each with a description that has no value of it."""
     found = []
     for position, field in enumerate(spec.fields):
         size, how = _strangeness(record.get(field.name), field, spec.learned[field.name])
@@ -245,29 +278,32 @@ def _strangeness(value: object, field: Field, learned: Learned) -> tuple[float, 
     label = Labels(field, learned)(value)
     if label == MISSING:
         return 2 * (1 - learned.missing), f"missing, as in {learned.missing:.0%} of the training rows"
-    if field.kind == "category":
+    number, typical = as_number(field, value), as_number(field, learned.typical)
+    if field.kind in ("category", "boolean"):
         if label.startswith("("):
             return 4.0, "a level never seen"
-        if (learned.codes or {}).get(label) == RARE and not field.ordered:
+        if field.kind == "category" and (learned.codes or {}).get(label) == RARE and not field.ordered:
             return 3.0, "a rare level"
-        return (0.0, "typical") if label == str(learned.typical) else (1.0, "not the most frequent level")
-    if not isinstance(value, int | float) or not isinstance(learned.typical, int | float):
+        typical_label = Labels(field, learned)(learned.typical)
+        return (0.0, "typical") if label == typical_label else (1.0, "not the most frequent level")
+    if number is None or typical is None:
         return 0.0, "typical"
-    if (learned.low is not None and value < learned.low) or (learned.high is not None and value > learned.high):
-        outside = "below" if value < float(learned.low or 0) else "above"
-        return 5.0, f"{outside} all training rows"
+    if learned.low is not None and number < learned.low:
+        return 5.0, "below all training rows"
+    if learned.high is not None and number > learned.high:
+        return 5.0, "above all training rows"
     edges = learned.bins
     spread = edges[-(len(edges) // 4) - 1] - edges[len(edges) // 4] if len(edges) > 1 else 0.0
     spread = spread or ((learned.high or 0.0) - (learned.low or 0.0)) / 4 or 1.0
-    distance = (value - learned.typical) / spread
+    distance = (number - typical) / spread
     return abs(distance), f"{abs(distance):.1f} spreads {'above' if distance > 0 else 'below'} typical"
 
 
 def latency(old: Scorer, new: Scorer, sample: Sequence[tuple[object, object]]) -> dict[str, dict[str, float]] | None:
-    """Median seconds for one row and for 1,000; the two models take turns. ``None`` without rows.
+    """Median seconds for one row and for 1,000, the two models taking turns; ``None`` without rows.
 
-    ``ratio`` is that of the shortest times: whatever else a machine does only ever adds to them, so that a gate can
-    rely on it where medians swing.
+    ``ratio`` is that of the shortest times: other load on the machine only adds to them, so it is more stable than
+    that of the medians.
     """
     if not sample:
         return None
@@ -287,11 +323,11 @@ def latency(old: Scorer, new: Scorer, sample: Sequence[tuple[object, object]]) -
     return found
 
 
-def _bin_names(bins: tuple[float, ...]) -> tuple[str, ...]:
+def _bin_names(field: Field, bins: tuple[float, ...]) -> tuple[str, ...]:
     if not bins:
         return ("all",)
-    between = [f"{low:.10g} to {high:.10g}" for low, high in pairwise(bins)]
-    return (f"up to {bins[0]:.10g}", *between, f"above {bins[-1]:.10g}")
+    edges = [days_to_iso(field, edge) if field.is_temporal else f"{edge:.10g}" for edge in bins]
+    return (f"up to {edges[0]}", *(f"{low} to {high}" for low, high in pairwise(edges)), f"above {edges[-1]}")
 
 
 def _merged(groups: Mapping[str, _Group]) -> dict[str, _Group]:

@@ -1,11 +1,11 @@
-"""From two running models and a table to a judged comparison."""
+"""Compares two running models on the same rows and judges the differences."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -14,9 +14,20 @@ from numpy.typing import NDArray
 
 from model_kit.batch.rows import InputRow
 from model_kit.batch.tables import Format, name_of, reading
-from model_kit.comparison.contract import additions, breaks
-from model_kit.comparison.gate import BREAKS, DATA_SHA256, FLOOR, METRIC, METRICS_REMOVED, Check, Gate, Name, settle
-from model_kit.comparison.measure import Measure, Pair, latency
+from model_kit.comparison.compatibility import compare_specs, major_version, verdict
+from model_kit.comparison.gate import (
+    DATA_SHA256,
+    FLOOR,
+    METRIC,
+    METRICS_REMOVED,
+    SPEC_BREAKING,
+    SPEC_VERSION,
+    Check,
+    Gate,
+    ModelId,
+    settle,
+)
+from model_kit.comparison.measure import Measure, Pair, latency, target_spread
 from model_kit.comparison.scorer import Scorer
 from model_kit.errors import DataError
 from model_kit.records.generation import generate_rows
@@ -24,8 +35,8 @@ from model_kit.scoring.definition import Floors
 from model_kit.scoring.model import CHUNK
 
 #: Of the JSON document, see ``docs/comparison.schema.json``.
-FORMAT: Final = 1
-#: Rows made from the new model's spec where no table is given, and what makes them the same each time.
+FORMAT: Final = 2
+#: Rows generated from the new model's spec if no table is given, and their seed.
 N_GENERATED: Final = 5000
 SEED: Final = 20240
 
@@ -37,9 +48,9 @@ class Data:
     """The table that both models score.
 
     Attributes:
-        path: a file that can be read twice; ``None``: rows made from the new model's spec.
-        name: what it is called; by default the file's name.
-        format: by default what the file's name says.
+        path: a file that can be read twice; ``None``: rows generated from the new model's spec.
+        name: for reports; by default the file's name.
+        format: by default that of the file's name.
     """
 
     path: str | None = None
@@ -49,16 +60,18 @@ class Data:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found.
+    """The result.
 
     Attributes:
-        document: all of it but the single predictions, as JSON has it.
+        document: everything but the single predictions, as JSON.
         old, new: the predictions of the rows that both score, each of shape (n_compared,).
+        differences: of these predictions, relative as in the document, shape (n_compared,).
     """
 
     document: dict[str, Any]
     old: Points
     new: Points
+    differences: Points
 
     @property
     def passed(self) -> bool:
@@ -73,17 +86,17 @@ def compare(
     floors: Floors | None,
     data: Data,
     *,
-    say: Callable[[int], None] = lambda _: None,
+    report: Callable[[int], None] = lambda _: None,
 ) -> Comparison:
     """Compare two models and judge what differs.
 
     Args:
-        old: the model now live; ``None`` if there is none: then the floors alone judge.
+        old: the model now live; ``None`` if there is none: then only the floors are checked.
         new: the candidate.
         gate: thresholds and reviewed entries.
         floors: of the model package, if it has any; no entry accepts less.
-        data: what both score.
-        say: told how many rows have been scored.
+        data: rows that both score.
+        report: called with the number of rows scored so far.
 
     Raises:
         DataError: the two are not versions of one model, the old one is damaged, or the table cannot be used.
@@ -91,45 +104,44 @@ def compare(
     checks = _floor_checks(new, floors) if floors else []
     notes = _notes(old, new)
     sides: dict[str, Any] = {"old": old and _side(old), "new": _side(new)}
-    found: dict[str, Any] = dict.fromkeys(("data", "differences", "latency", "metrics", "contract"))
+    found: dict[str, Any] = dict.fromkeys(("data", "differences", "latency", "metrics", "spec"))
     found |= {"by_field": [], "worst": []}
-    points = np.empty(0), np.empty(0)
+    points = np.empty(0), np.empty(0), np.empty(0)
     if old is not None:
         if old.card["model"] != new.card["model"]:
             raise DataError(f"these are two models, not two versions: {old.card['model']} and {new.card['model']}")
         if old.golden_fault:
             raise DataError(f"{old.source.name}: {old.golden_fault}; it cannot stand for what is live")
-        values = data.path is None
-        measure = Measure(new.spec, old.spec.target, old.golden_prediction, values=values)
-        _score(old, new, data, measure, say)
+        spread = target_spread(old.spec.target, old.card["metrics"], old.golden_prediction)
+        measure = Measure(new.spec, spread, values=data.path is None)
+        _score(old, new, data, measure, report)
         if not measure.rows["total"]:
             raise DataError(f"{data.name or data.path}: has no row to compare the models on")
-        points = measure.points
-        beyond = gate.thresholds["difference.beyond"]
+        points = *measure.points, measure.differences
+        distribution = measure.distribution(gate.thresholds["difference.beyond"])
+        changes = compare_specs(old.spec, new.spec)
         found |= {
             "data": {
                 "source": "generated" if data.path is None else "file",
-                "name": data.name or (data.path and name_of(data.path)) or "made from the new model's spec",
+                "name": data.name or (data.path and name_of(data.path)) or "generated from the new model's spec",
                 "seed": SEED if data.path is None else None,
                 "rows": measure.rows,
             },
-            "differences": _with_beyond(measure.distribution(beyond), beyond),
+            "differences": distribution,
             "by_field": measure.by_field(),
             "worst": measure.worst(),
             "latency": latency(old, new, measure.sample),
             "metrics": _metrics(old, new, gate),
-            "contract": {
-                "breaks": [{"id": entry.id, "text": entry.text} for entry in breaks(old.spec, new.spec)],
-                "additions": list(additions(old.spec, new.spec)),
-            },
+            "spec": {"verdict": verdict(changes), "changes": [asdict(change) for change in changes]},
         }
         checks += _checks(old, new, gate, found)
-    checks, stale = settle(checks, gate, _name(old) if old else None, _name(new))
+    checks, stale = settle(checks, gate, _model_id(old) if old else None, _model_id(new))
     passed = all(check.passed for check in checks)
     target = new.spec.target
     document = {
         "format": FORMAT,
         "passed": passed,
+        "thresholds": gate.source,
         "target": {"name": target.name, "unit": target.unit, "scale": target.scale},
         **sides,
         **found,
@@ -140,19 +152,19 @@ def compare(
     return Comparison(_finite(document), *points)
 
 
-def _score(old: Scorer, new: Scorer, data: Data, measure: Measure, say: Callable[[int], None]) -> None:
+def _score(old: Scorer, new: Scorer, data: Data, measure: Measure, report: Callable[[int], None]) -> None:
     with _pairs(old, new, data) as pairs:
         while chunk := list(islice(pairs, CHUNK)):
-            # Both are asked before either is waited for, so that they work at the same time.
+            # Send to both before waiting for either, so that they work at the same time.
             old.ask([pair.old.record for pair in chunk])
             new.ask([pair.new.record for pair in chunk])
             measure.add(chunk, old.predictions(), new.predictions())
-            say(measure.rows["total"])
+            report(measure.rows["total"])
 
 
 @contextmanager
 def _pairs(old: Scorer, new: Scorer, data: Data) -> Generator[Iterator[Pair]]:
-    """The rows, each as the two models' specs read it; what is made is the same for both."""
+    """The rows as each model's spec reads them; generated rows are the same for both."""
     if data.path is None:
         rows = generate_rows(new.spec, N_GENERATED, seed=SEED)
         entries = (InputRow(row, number, row) for number, row in enumerate(rows, 1))
@@ -179,13 +191,13 @@ def _floor_checks(new: Scorer, floors: Floors) -> list[Check]:
             Check(f"{FLOOR}real_data", real, True, "true", note="" if real else "trained on the synthetic sample"),
         ]
     elif not metrics:
-        # Of a development version it is said, not judged.
+        # Reported in a note, but not judged, of a development version.
         checks = checks[:1]
     return checks
 
 
 def _is_candidate(scorer: Scorer) -> bool:
-    """Whether this could be released as it is: anything but a development version, ``X.Y.Z+digest``."""
+    """Whether this could be released as it is: all but development versions, ``X.Y.Z+digest``."""
     return scorer.source.kind == "bundle" or "+" not in scorer.version
 
 
@@ -203,7 +215,7 @@ def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> l
     ]
     for entry in found["metrics"]:
         rule = gate.metrics.get(entry["name"])
-        # A metric that the old model lacks has nothing to be held to.
+        # Without an old value there is nothing to compare with.
         if rule and entry["old"] is not None:
             checks.append(Check(f"{METRIC}.{entry['name']}", entry["worse_by"], rule.worse_by, "at most"))
     removed = tuple(e["name"] for e in found["metrics"] if e["new"] is None and e["old"] is not None)
@@ -213,7 +225,7 @@ def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> l
         Check(METRICS_REMOVED, removed, (), "none but"),
         Check(DATA_SHA256, after["sha256"], before["sha256"], "same"),
         Check("data.rows", after["rows"], fewest, "at least"),
-        Check(BREAKS, tuple(entry["id"] for entry in found["contract"]["breaks"]), (), "none but"),
+        *_spec_checks(old, new, found["spec"]),
         Check("size.bundle", new.source.bundle_bytes / old.source.bundle_bytes, limits["size.bundle"], "at most"),
     ]
     if old.source.wheel_bytes and new.source.wheel_bytes:
@@ -224,8 +236,21 @@ def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> l
     return checks
 
 
+def _spec_checks(old: Scorer, new: Scorer, spec: Mapping[str, Any]) -> list[Check]:
+    """No breaking change unless accepted, and each, accepted or not, needs a higher major version."""
+    breaking = tuple(change["id"] for change in spec["changes"] if change["breaking"])
+    checks = [Check(SPEC_BREAKING, breaking, (), "none but")]
+    if breaking:
+        before, after = (major_version(_version(side)) for side in (old, new))
+        needed = (before or 0) + 1
+        check = Check(SPEC_VERSION, after, needed, "at least")
+        note = f"the spec has breaking changes: raise the version from {_version(old)} to {needed}.0.0 or higher"
+        checks.append(check if check.within else replace(check, note=note))
+    return checks
+
+
 def _metrics(old: Scorer, new: Scorer, gate: Gate) -> list[dict[str, Any]]:
-    """The figures of both cards side by side, those with a rule first."""
+    """The metrics of both cards, those with a rule first."""
     before, after = (_figures(side.card["metrics"]) for side in (old, new))
     names = dict.fromkeys((*gate.metrics, *before, *after))
     found = []
@@ -234,13 +259,8 @@ def _metrics(old: Scorer, new: Scorer, gate: Gate) -> list[dict[str, Any]]:
             continue
         rule = gate.metrics.get(name)
         first, second = before.get(name), after.get(name)
-        worse = None
-        if rule and first is not None and second is not None:
-            change = (second - first) * (1 if rule.lower_is_better else -1)
-            worse = change / abs(first) if first else (math.copysign(math.inf, change) if change else 0.0)
-            worse += 0.0  # no minus before a zero
-        better = None if rule is None else "lower" if rule.lower_is_better else "higher"
-        found.append({"name": name, "old": first, "new": second, "better": better, "worse_by": worse})
+        worse = rule.worse(first, second) if rule and first is not None and second is not None else None
+        found.append({"name": name, "old": first, "new": second, "better": rule and rule.better, "worse_by": worse})
     return found
 
 
@@ -272,18 +292,18 @@ def _side(scorer: Scorer) -> dict[str, Any]:
 
 
 def _version(scorer: Scorer) -> str:
-    """Version of the wheel; of a bundle folder what its card says, as no distribution has built it yet."""
+    """Version of the wheel; of a bundle folder, which no wheel carries yet, that of its card."""
     return str(scorer.card["version"]) if scorer.source.kind == "bundle" else scorer.version
 
 
-def _name(scorer: Scorer) -> Name:
-    return Name(_version(scorer), scorer.lineage["artifact_sha256"])
+def _model_id(scorer: Scorer) -> ModelId:
+    return ModelId(_version(scorer), scorer.lineage["artifact_sha256"])
 
 
 def _notes(old: Scorer | None, new: Scorer) -> list[str]:
     notes = []
     if old is None:
-        notes.append("There is no previous version on the index: nothing to compare with, the floors alone judge.")
+        notes.append("There is no previous version on the index: nothing to compare with, only the floors are checked.")
     elif old.lineage["artifact_sha256"] == new.lineage["artifact_sha256"]:
         notes.append("Both are the same artefact.")
     for word, side in (("The old", old), ("The new", new)):
@@ -301,10 +321,6 @@ def _notes(old: Scorer | None, new: Scorer) -> list[str]:
         if side.card["evaluated"] is not True:
             notes.append(f"{word} model was not evaluated.")
     return notes
-
-
-def _with_beyond(distribution: dict[str, float] | None, beyond: float) -> dict[str, float] | None:
-    return distribution and distribution | {"beyond": beyond}
 
 
 def _check(check: Check) -> dict[str, Any]:
@@ -333,7 +349,7 @@ def _plain(value: object) -> object:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity: what is infinite or no number is told as a text."""
+    """Replace infinity and NaN, which JSON lacks, by texts."""
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""A model in a process of its own, with its own code: asked for predictions line by line."""
+"""Runs a model in its own process, with its own code, and exchanges lines of JSON with it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from model_kit.errors import DataError, SpecError
 from model_kit.spec import InputSpec
 
 _WORKER: Final = Path(__file__).with_name("worker.py")
-#: Seconds for the process to end when there is nothing more to ask.
-_PATIENCE: Final = 10
-#: The last words of a process that failed, in characters.
-_WORDS: Final = 2000
+#: Seconds that the process has to exit after its input is closed.
+_EXIT_TIMEOUT: Final = 10
+#: Characters of the error output of a failed process that are reported.
+_ERROR_TAIL: Final = 2000
 
 
 class Scorer:
-    """One of the two models, running.
+    """One of the two models, running in its process.
 
     Args:
         source: where it comes from.
 
     Raises:
-        DataError: it cannot be loaded, or its spec is not one that this code reads; the text says which and why.
+        DataError: the model cannot be loaded, or its spec cannot be read by this code.
     """
 
     def __init__(self, source: Source) -> None:
@@ -42,7 +42,7 @@ class Scorer:
             "loader": source.loader,
             "arguments": [str(argument) for argument in source.arguments],
         }
-        # Isolated: neither the folder of the script, nor PYTHONPATH, nor the user's own packages get in between.
+        # Isolated: neither the script's folder, nor PYTHONPATH, nor the user's site-packages are on the path.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-B", str(_WORKER), json.dumps(job)],
             env=_without_secrets(os.environ),
@@ -81,7 +81,7 @@ class Scorer:
             with suppress(OSError):
                 self._process.stdin.close()
         try:
-            self._process.wait(_PATIENCE)
+            self._process.wait(_EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -90,16 +90,16 @@ class Scorer:
         self._errors.close()
 
     def ask(self, records: Sequence[object]) -> None:
-        """Send records; :meth:`predictions` has the answer, so that two models can work at the same time."""
+        """Send records without waiting, so that two models can work at the same time; see :meth:`predictions`."""
         self._send({"records": records})
 
     def predictions(self) -> list[float | None]:
-        """One for each record asked about, in order; ``None`` where the model gives none."""
+        """Wait for the predictions of the records sent last, in order; ``None`` where the model gives none."""
         found: list[float | None] = self._receive()["predictions"]
         return found
 
     def seconds(self, times: int) -> list[float]:
-        """How long each of ``times`` predictions of all records together takes that were asked about last."""
+        """Seconds of each of ``times`` predictions of all records that were sent last."""
         self._send({"times": times})
         found: list[float] = self._receive()["seconds"]
         return found
@@ -110,24 +110,24 @@ class Scorer:
             self._process.stdin.write(json.dumps(message, ensure_ascii=True) + "\n")
             self._process.stdin.flush()
         except OSError as error:
-            raise DataError(f"{self.source.name}: {self._last_words()}") from error
+            raise DataError(f"{self.source.name}: {self._error_tail()}") from error
 
     def _receive(self) -> dict[str, Any]:
         assert self._process.stdout  # noqa: S101 - it was opened as a pipe
         line = self._process.stdout.readline()
         if not line:
-            raise DataError(self._last_words())
+            raise DataError(self._error_tail())
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise DataError(f"cannot be loaded: {answer['error']}")
         return answer
 
-    def _last_words(self) -> str:
+    def _error_tail(self) -> str:
         self._errors.seek(0)
-        words = self._errors.read().decode("utf-8", "replace").strip()[-_WORDS:]
-        return f"its process ended; its last words:\n{words}"
+        tail = self._errors.read().decode("utf-8", "replace").strip()[-_ERROR_TAIL:]
+        return f"its process ended; the end of its error output:\n{tail}"
 
 
 def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a model's code has no business with is not told to it."""
+    """The environment without the credentials of the package index."""
     return {name: value for name, value in environ.items() if not name.startswith("PACKAGE_INDEX_")}

@@ -1,4 +1,4 @@
-"""Where the two models come from: a wheel, a version on the index, or a bundle folder."""
+"""Finds a model by wheel file, version on the package index, or bundle folder."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Generator, Mapping
-from configparser import ConfigParser
-from configparser import Error as ConfigError
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from email.parser import Parser
-from pathlib import Path, PurePosixPath
+from importlib.metadata import Distribution
+from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 import model_kit
@@ -29,8 +26,8 @@ Kind: TypeAlias = Literal["wheel", "index", "bundle"]
 LATEST: Final = "latest"
 #: The distribution that every model package needs.
 KIT: Final = "model-kit"
-#: Wheels of the model kit that are looked into for the one of a model's time, the last on the index first.
-_LOOKED_INTO: Final = 100
+#: Newest wheels of the model kit that are searched for the one that a model was trained with.
+_SEARCHED_KITS: Final = 100
 _VERSION: Final = re.compile(r"\d[\w.+!-]*")
 
 
@@ -39,7 +36,7 @@ class Package:
     """The model package whose versions are compared.
 
     Attributes:
-        distribution: as the index spells it ("regression-model").
+        distribution: name on the index.
         loader: ``module:function`` that loads a bundle folder, its argument, with the installed code.
     """
 
@@ -49,18 +46,18 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One of the two models, found.
+    """One of the two models.
 
     Attributes:
-        kind: what was named.
-        name: what it is called in words.
-        loader: ``module:function`` that gives the model.
-        arguments: what the function is called with.
+        kind: where it comes from.
+        name: file, folder or wheel, for messages.
+        loader: ``module:function`` that returns the model.
+        arguments: of the function.
         paths: folders of its own code, put before all others; none for a bundle, which the installed code loads.
         bundle_bytes: size of the trained model on disk.
         wheel_bytes, wheel_sha256: of the wheel; ``None`` for a bundle.
-        kit_sha256: digest of the model kit's code that the model was trained with; ``None`` if nobody knows.
-        other_kit: whether another one scores it all the same, because that one is nowhere to be had.
+        kit_sha256: digest of the model kit's code that the model was trained with; ``None`` if the card does not say.
+        other_kit: whether the installed kit scores it because that one was not found.
     """
 
     kind: Kind
@@ -76,26 +73,25 @@ class Source:
 
 
 def find(text: str, package: Package, folder: Path, environ: Mapping[str, str]) -> Source | None:
-    """The model that ``text`` names; ``None`` if it says "latest" and the index has no release.
+    """Find the model that ``text`` names; ``None`` for "latest" if the index has no release.
 
     Args:
-        text: a wheel file, a bundle folder, a version (``1.2.0``, ``regression-model==1.2.0``) or ``latest``.
-        package: whose model it is.
+        text: a wheel file, a bundle folder, a version (``1.2.0``, ``<distribution>==1.2.0``) or ``latest``.
+        package: the model's package.
         folder: a new one, where a wheel is unpacked.
         environ: names the index.
 
     Raises:
-        DataError: it is none of these, or cannot be used; the text says why.
+        DataError: it is none of these, or cannot be used.
     """
     path = Path(text)
     if version := _version(text, package.distribution):
         wheel = _fetched(version, package.distribution, folder, environ)
-        return None if wheel is None else replace(_unpacked(wheel, package, folder), kind="index")
+        return None if wheel is None else replace(_from_wheel(wheel, package, folder), kind="index")
     if path.suffix == ".whl":
-        return _unpacked(path, package, folder)
+        return _from_wheel(path, package, folder)
     if path.is_dir():
-        size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-        return Source("bundle", text, package.loader, (path.resolve(),), (), size)
+        return Source("bundle", text, package.loader, (path.resolve(),), (), _size(path))
     what = "a wheel file, a bundle folder, a version on the package index, or latest"
     raise DataError(f"{text}: {'is not' if path.exists() else 'there is no such file or folder; it is not'} {what}")
 
@@ -118,22 +114,20 @@ def with_kit(source: Source, text: str, folder: Path, environ: Mapping[str, str]
     wheel = _fetched(version, KIT, folder, environ) if version else Path(text)
     if wheel is None:
         raise DataError(f"the package index has no release of {KIT}")
-    with _opened(wheel) as archive:
-        _distribution(archive, wheel, KIT)
-        archive.extractall(folder / "code")
-    return replace(source, paths=(*source.paths, folder / "code"))
+    code = _extracted(wheel, folder / "code")
+    _distribution(code, wheel, KIT)
+    return replace(source, paths=(*source.paths, code))
 
 
 def with_own_kit(source: Source, folder: Path, environ: Mapping[str, str]) -> Source:
-    """The same with the model kit that it was trained and released with, where that is not the installed one.
+    """Add the model kit that the model was trained with, if that is not the installed one.
 
-    The card has the digest of that kit's code. The index has its wheel, for a model and its kit are released together;
-    which version that was, nobody has to say.
+    The model's card has the digest of that kit's code; the index is searched for a wheel with that digest.
 
     Args:
         source: a wheel or a version on the index; of a bundle folder nothing is changed.
         folder: a new one, where wheels are unpacked.
-        environ: names the index; where it names none, the installed kit has to do.
+        environ: names the index; if it names none, the installed kit scores the model.
 
     Raises:
         DataError: the index cannot be read.
@@ -143,11 +137,10 @@ def with_own_kit(source: Source, folder: Path, environ: Mapping[str, str]) -> So
         return source
     if environ.get(URL, "").strip():
         client = IndexClient(index_from_environment(environ))
-        for number, listed in enumerate(reversed(client.wheels(KIT)[-_LOOKED_INTO:])):
+        for number, listed in enumerate(reversed(client.wheels(KIT)[-_SEARCHED_KITS:])):
             code = folder / str(number)
             code.mkdir(parents=True)
-            with _opened(client.download(listed, code)) as archive:
-                archive.extractall(code)
+            _extracted(client.download(listed, code), code)
             if source_digest(code / model_kit.__name__) == wanted:
                 return replace(source, paths=(*source.paths, code))
             shutil.rmtree(code)
@@ -155,7 +148,7 @@ def with_own_kit(source: Source, folder: Path, environ: Mapping[str, str]) -> So
 
 
 def _version(text: str, distribution: str) -> str | None:
-    """The version that is asked for, ``latest`` included; ``None`` if the text names a file."""
+    """The version that the text names, ``latest`` included; ``None`` if it names a file."""
     text = text.strip().removeprefix(f"{distribution}==").strip()
     if text == LATEST:
         return text
@@ -172,62 +165,52 @@ def _fetched(version: str, distribution: str, folder: Path, environ: Mapping[str
     return None if found is None else client.download(found, folder)
 
 
-def _unpacked(wheel: Path, package: Package, folder: Path) -> Source:
-    code = folder / "code"
-    with _opened(wheel) as archive:
-        metadata = _distribution(archive, wheel, package.distribution)
-        loader = _loader(archive, wheel, metadata)
-        manifests = [PurePosixPath(name) for name in archive.namelist() if PurePosixPath(name).name == MANIFEST]
-        if len(manifests) != 1:
-            raise DataError(f"{wheel.name}: a wheel of a model carries one bundle, this one has {len(manifests)}")
-        bundle = manifests[0].parent
-        size = sum(info.file_size for info in archive.infolist() if PurePosixPath(info.filename).parent == bundle)
-        kit = _kit_sha256(archive, str(bundle / CARD))
-        archive.extractall(code)
+def _from_wheel(wheel: Path, package: Package, folder: Path) -> Source:
+    code = _extracted(wheel, folder / "code")
+    points = _distribution(code, wheel, package.distribution).entry_points.select(group=ENTRY_POINT_GROUP)
+    if len(points) != 1:
+        raise DataError(f"{wheel.name}: must announce one model under the entry points {ENTRY_POINT_GROUP}")
+    bundles = [manifest.parent for manifest in code.rglob(MANIFEST)]
+    if len(bundles) != 1:
+        raise DataError(f"{wheel.name}: a wheel of a model carries one bundle, this one has {len(bundles)}")
+    (loader,) = (point.value for point in points)
     content = wheel.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
+    digest, size, kit = hashlib.sha256(content).hexdigest(), _size(bundles[0]), _kit_sha256(bundles[0] / CARD)
     return Source("wheel", wheel.name, loader, (), (code,), size, len(content), digest, kit)
 
 
-def _kit_sha256(archive: zipfile.ZipFile, card: str) -> str | None:
-    """What a card says of the model kit. Only which wheel is looked for hangs on it; loading checks the card."""
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
+def _kit_sha256(card: Path) -> str | None:
+    """Digest of the model kit according to the card, unchecked: it only decides which wheel is searched for."""
     try:
-        found = json.loads(archive.read(card)).get("kit_sha256")
-    except (KeyError, ValueError, AttributeError):
+        found = json.loads(card.read_bytes()).get("kit_sha256")
+    except (OSError, ValueError, AttributeError):
         return None
     return found if isinstance(found, str) else None
 
 
-@contextmanager
-def _opened(wheel: Path) -> Generator[zipfile.ZipFile]:
-    """The wheel as an archive; what is wrong with it while the block lasts is a ``DataError``."""
+def _extracted(wheel: Path, folder: Path) -> Path:
+    """The folder, with the files of the wheel."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            yield archive
+            archive.extractall(folder)
     except OSError as error:
         raise DataError(f"{wheel}: cannot be read: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise DataError(f"{wheel}: is no wheel, or damaged: {error}") from error
+    return folder
 
 
-def _distribution(archive: zipfile.ZipFile, wheel: Path, expected: str) -> PurePosixPath:
-    """The folder of a wheel's metadata, if it is a wheel of what was expected."""
-    found = [PurePosixPath(name) for name in archive.namelist()]
-    metadata = [name for name in found if name.name == "METADATA" and name.parent.name.endswith(".dist-info")]
-    if len(metadata) != 1:
+def _distribution(code: Path, wheel: Path, expected: str) -> Distribution:
+    """The metadata of an extracted wheel, which must be one of the expected distribution."""
+    found = [path.parent for path in code.glob("*.dist-info/METADATA")]
+    if len(found) != 1:
         raise DataError(f"{wheel.name}: is no wheel: it has no metadata")
-    name = str(Parser().parsestr(archive.read(str(metadata[0])).decode("utf-8", "replace"))["Name"])
+    distribution = Distribution.at(found[0])
+    name = str(distribution.metadata["Name"])
     if re.sub(r"[-_.]+", "-", name).lower() != expected:
         raise DataError(f"{wheel.name}: is a wheel of {name}, not of {expected}")
-    return metadata[0].parent
-
-
-def _loader(archive: zipfile.ZipFile, wheel: Path, metadata: PurePosixPath) -> str:
-    points = ConfigParser(delimiters=("=",), interpolation=None)
-    points.optionxform = str  # type: ignore[assignment, method-assign] # the documented way to keep the case of names
-    try:
-        points.read_string(archive.read(f"{metadata}/entry_points.txt").decode())
-        (loader,) = dict(points[ENTRY_POINT_GROUP]).values()
-    except (KeyError, ValueError, ConfigError) as error:
-        raise DataError(f"{wheel.name}: must announce one model under the entry points {ENTRY_POINT_GROUP}") from error
-    return loader.strip()
+    return distribution

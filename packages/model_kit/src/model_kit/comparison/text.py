@@ -1,17 +1,18 @@
-"""A comparison as people read it: words for values, and the table that a terminal shows."""
+"""Formats a comparison for people: values in words, the tables that both reports show, and the report as text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-#: Fields, and promises broken, that the table shows; JSON has all.
+#: Fields and rows of a table that the text shows; JSON has all.
 _FIELDS: Final = 6
-_BREAKS: Final = 20
-#: Names of a list that are spelled out.
+_ROWS: Final = 20
+#: Items of a list that are shown.
 _NAMED: Final = 6
 
-#: What a check is about, by its name or the part before the dot.
+#: Description of a check, by its name or the part before the dot.
 WORDS: Final[Mapping[str, str]] = {
     "difference.median": "half of the rows differ by at most",
     "difference.p90": "90 % of the rows differ by at most",
@@ -24,7 +25,8 @@ WORDS: Final[Mapping[str, str]] = {
     "metric": "{name} is worse by",
     "data.sha256": "training data",
     "data.rows": "training rows",
-    "contract.breaks": "what would break a client",
+    "spec.breaking": "breaking changes of the spec",
+    "spec.version": "major version",
     "size.bundle": "size of the bundle, new / old",
     "size.wheel": "size of the wheel, new / old",
     "latency.one_row": "shortest time for one row, new / old",
@@ -39,8 +41,82 @@ _RATIOS: Final = ("size", "latency")
 _PERCENT: Final = ("difference", "rows", "metric")
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of plain text.
+
+    Attributes:
+        title: heading.
+        heads: of the columns; the first is that of the rows' names.
+        rows: cells.
+        right: columns that are aligned to the right.
+    """
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[int] = frozenset()
+
+
+def tables(document: Mapping[str, Any]) -> dict[str, Table]:
+    """The tables that all reports show, by section of the document; one without rows is left out."""
+    spec, old, new, seconds = (document[name] for name in ("spec", "old", "new", "latency"))
+    changes = [
+        (change["text"], "breaking" if change["breaking"] else "compatible", change["id"])
+        for change in (spec["changes"] if spec else ())
+    ]
+    metrics = [
+        (
+            entry["name"],
+            number(entry["old"]),
+            number(entry["new"]),
+            "" if entry["worse_by"] is None else percent(entry["worse_by"]),
+            f"{entry['better']} is better" if entry["better"] else "not judged",
+        )
+        for entry in document["metrics"] or ()
+    ]
+    worst = [
+        (str(row["row"]), number(row["old"]), number(row["new"]), signed(row["difference"]), unusual(row))
+        for row in document["worst"]
+    ]
+    speed = []
+    if old:
+        for name in ("bundle", "wheel"):
+            sizes = old[f"{name}_bytes"], new[f"{name}_bytes"]
+            if all(sizes):
+                speed.append((name, *(f"{size:,} bytes" for size in sizes)))
+    for name, words in (("one_row", "one row, median"), ("thousand_rows", "1,000 rows, median")):
+        if seconds:
+            speed.append((words, milliseconds(seconds[name]["old"]), milliseconds(seconds[name]["new"])))
+    found = {
+        "spec": Table("Changes of the spec", ("what", "", "id"), changes),
+        "metrics": Table(
+            "Metrics of the cards", ("metric", "old", "new", "worse by", ""), metrics, frozenset({1, 2, 3})
+        ),
+        "worst": Table(
+            "Worst rows", ("row", "old", "new", "differs", "what is unusual about it"), worst, frozenset({1, 2, 3})
+        ),
+        "speed": Table("Size and speed", ("", "old", "new"), speed, frozenset({1, 2})),
+    }
+    return {name: table for name, table in found.items() if table.rows}
+
+
+def compatibility(document: Mapping[str, Any]) -> str:
+    """The verdict on the spec in one line; empty if there is no old one."""
+    spec = document["spec"]
+    if not spec:
+        return ""
+    n_breaking = sum(change["breaking"] for change in spec["changes"])
+    words = {
+        "identical": "",
+        "compatible": f": {len(spec['changes'])} changes, clients need none",
+        "breaking": f": {n_breaking} of {len(spec['changes'])} changes",
+    }
+    return f"{spec['verdict']}{words[spec['verdict']]}"
+
+
 def what(check: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    """What a check of the document is about, in words."""
+    """The description of a check."""
     name = check["name"]
     section, _, rest = name.partition(".")
     differences = document["differences"] or {}
@@ -49,7 +125,7 @@ def what(check: Mapping[str, Any], document: Mapping[str, Any]) -> str:
 
 
 def shown(value: object, check: Mapping[str, Any]) -> str:
-    """A value or limit of a check, in words."""
+    """A value or limit of a check."""
     section = check["name"].partition(".")[0]
     if value is None:
         return "not known"
@@ -70,7 +146,7 @@ def shown(value: object, check: Mapping[str, Any]) -> str:
 
 
 def limit(check: Mapping[str, Any]) -> str:
-    """What a check allows, in words."""
+    """The limit of a check, with its rule."""
     words = shown(check["limit"], check)
     rule = check["rule"]
     if rule == "true":
@@ -88,7 +164,7 @@ def percent(value: object) -> str:
 
 
 def number(value: object) -> str:
-    """A figure of a card or a prediction with the digits that matter."""
+    """A metric or prediction with its significant digits."""
     if not isinstance(value, int | float):
         return "" if value is None else str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}"
@@ -123,7 +199,7 @@ def title(side: Mapping[str, Any]) -> str:
 
 
 def counts(data: Mapping[str, Any]) -> str:
-    """The table that was scored, and what became of its rows."""
+    """The table that was scored, with the numbers of rows by who scored them."""
     rows = data["rows"]
     failed = [
         f"{rows[key]:,} scored by {who}"
@@ -135,7 +211,7 @@ def counts(data: Mapping[str, Any]) -> str:
 
 
 def acceptance(check: Mapping[str, Any]) -> str:
-    """Who accepted what is beyond the limit, and why."""
+    """Who accepted the value beyond the limit and why, else what there is to do."""
     entry = check["accepted"]
     if entry is None:
         return str(check["note"])
@@ -143,8 +219,8 @@ def acceptance(check: Mapping[str, Any]) -> str:
     return f"{entry['by']}, {entry['on']}, up to {upper}: {entry['reason']}"
 
 
-def table(document: Mapping[str, Any]) -> str:
-    """The comparison as a terminal shows it."""
+def report(document: Mapping[str, Any]) -> str:
+    """The report as a terminal shows it."""
     return "\n".join(line.rstrip() for line in _lines(document)) + "\n"
 
 
@@ -155,6 +231,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"new   {title(document['new'])}"
     if document["data"]:
         yield f"rows  {counts(document['data'])}"
+        yield f"gate  {document['thresholds']}"
+        yield f"spec  {compatibility(document)}"
     yield from (f"note  {note}" for note in document["notes"])
     yield ""
     marks = {"within": "ok", "accepted": "accepted", "beyond": "BEYOND"}
@@ -163,38 +241,26 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         is_list = isinstance(check["value"], list)
         value = (f"{len(check['value'])}" if check["value"] else "none") if is_list else shown(check["value"], check)
         rows.append((marks[check["status"]], check["name"], what(check, document), value, limit(check)))
-    yield from _aligned(rows, right={3})
+    yield from _aligned(rows, right=frozenset({3}))
     for check in document["checks"]:
         if check["status"] != "within" and acceptance(check):
             yield f"  {check['name']}: {acceptance(check)}"
-    yield from _contract(document["contract"])
-    yield from _metrics(document["metrics"])
+    shown_tables = tables(document)
+    yield from _table(shown_tables.get("spec"))
+    yield from _table(shown_tables.get("metrics"))
     yield from _by_field(document["by_field"])
-    yield from _worst(document["worst"])
-    yield from _speed(document)
+    yield from _table(shown_tables.get("worst"))
+    yield from _table(shown_tables.get("speed"))
     yield from (f"stale: {entry}" for entry in document["stale_entries"])
 
 
-def _contract(contract: Mapping[str, Any] | None) -> Iterator[str]:
-    if contract and contract["breaks"]:
+def _table(table: Table | None) -> Iterator[str]:
+    if table:
         yield ""
-        yield "what would break a client"
-        for entry in contract["breaks"][:_BREAKS]:
-            yield f"  {entry['text']}    ({entry['id']})"
-        if len(contract["breaks"]) > _BREAKS:
-            yield f"  and {len(contract['breaks']) - _BREAKS} more: --json"
-    if contract and contract["additions"]:
-        yield f"new optional fields: {', '.join(contract['additions'])}"
-
-
-def _metrics(metrics: Sequence[Mapping[str, Any]] | None) -> Iterator[str]:
-    if metrics:
-        yield ""
-        rows = [("metrics of the cards", "old", "new", "worse by")]
-        for entry in metrics:
-            worse = "" if entry["worse_by"] is None else percent(entry["worse_by"])
-            rows.append((f"  {entry['name']}", number(entry["old"]), number(entry["new"]), worse))
-        yield from _aligned(rows, right={1, 2, 3})
+        rows = [(f"  {row[0]}", *row[1:]) for row in table.rows[:_ROWS]]
+        yield from _aligned([(table.title.lower(), *table.heads[1:]), *rows], table.right)
+        if len(table.rows) > _ROWS:
+            yield f"  and {len(table.rows) - _ROWS} more: --json"
 
 
 def _by_field(fields: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -205,18 +271,7 @@ def _by_field(fields: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             groups = sorted(entry["groups"], key=lambda group: float(group["mean_size"]))
             most, least = (f"{percent(group['mean_size'])} {group['name']}" for group in (groups[-1], groups[0]))
             rows.append((f"  {entry['field']}", f"{entry['strength']:.0%}", most, least))
-        yield from _aligned(rows, right={1})
-
-
-def _worst(worst: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    if worst:
-        yield ""
-        rows = [("worst rows", "old", "new", "differs", "what is unusual about it")]
-        for entry in worst:
-            words = unusual(entry)
-            cells = (f"  {entry['row']}", number(entry["old"]), number(entry["new"]), signed(entry["difference"]))
-            rows.append((*cells, words))
-        yield from _aligned(rows, right={1, 2, 3})
+        yield from _aligned(rows, right=frozenset({1}))
 
 
 def unusual(entry: Mapping[str, Any]) -> str:
@@ -233,23 +288,7 @@ def signed(value: object) -> str:
     return f"{value:+.1%}" if isinstance(value, int | float) else str(value)
 
 
-def _speed(document: Mapping[str, Any]) -> Iterator[str]:
-    old, new, seconds = document["old"], document["new"], document["latency"]
-    if not old:
-        return
-    yield ""
-    rows = [("size and speed", "old", "new")]
-    rows.append(("  bundle", f"{old['bundle_bytes']:,} bytes", f"{new['bundle_bytes']:,} bytes"))
-    if old["wheel_bytes"] and new["wheel_bytes"]:
-        rows.append(("  wheel", f"{old['wheel_bytes']:,} bytes", f"{new['wheel_bytes']:,} bytes"))
-    if seconds:
-        for name, words in (("one_row", "one row"), ("thousand_rows", "1,000 rows")):
-            entry = seconds[name]
-            rows.append((f"  {words}, median", milliseconds(entry["old"]), milliseconds(entry["new"])))
-    yield from _aligned(rows, right={1, 2})
-
-
-def _aligned(rows: Sequence[Sequence[str]], right: set[int]) -> Iterator[str]:
+def _aligned(rows: Sequence[Sequence[str]], right: frozenset[int]) -> Iterator[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = zip(row, widths, strict=True)

@@ -1,8 +1,9 @@
-"""The process that loads one model with its own code and scores with it; a script that ``scorer`` starts.
+"""Loads one model with its own code and scores with it: the script of the process that ``scorer`` starts.
 
 Its argument is a JSON object: ``paths`` (put before all others), ``loader`` (``module:function``), ``arguments`` for
-the function (paths). It answers each JSON line on standard input with one on standard output. It asks of the model and
-the model kit, which may be older ones, only what has been stable since the first: ``load()``, ``Model``, ``Predictor``.
+the function (paths). Each line on standard input is a request, each line on standard output a response, both JSON. The
+model and its model kit may be older ones, so only what is stable since model kit 0.1 is used: ``load()``, ``Model``,
+``Predictor``.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from typing import Any
 
 
 def main() -> None:
-    """Load, then answer until there is nothing more to answer."""
-    # What the model's code prints must not get among the answers.
+    """Load the model, then respond to requests until standard input ends."""
+    # The model's code may print: responses go to a descriptor of their own.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     job = json.loads(sys.argv[1])
     sys.path[:0] = job["paths"]
     try:
         model = _load(job)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told to whoever asked
+    except Exception as error:  # noqa: BLE001 - any error of the model's code goes to the parent
         answer: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

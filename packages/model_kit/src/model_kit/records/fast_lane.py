@@ -5,7 +5,7 @@ It only accepts. What it declines goes to :mod:`model_kit.records.validation`, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import getitem
 from typing import Any
@@ -38,18 +38,21 @@ class FastLane:
     """Records -> encoded rows, bit for bit those of :class:`.encoding.Encoder`; built once per spec."""
 
     def __init__(self, spec: InputSpec) -> None:
-        categories = [field for field in spec.fields if field.kind == "category"]
-        fields = [*categories, *(field for field in spec.fields if field.kind != "category")]
-        codes = Encoder(spec).codes
-        self._codes = [_codes(field, codes[field.name]) for field in categories]
-        # The categories come first, so that what is looked up is one stretch and what is taken as it is another.
+        looked_up = [field for field in spec.fields if not field.is_number]
+        fields = [*looked_up, *(field for field in spec.fields if field.is_number)]
+        encoder = Encoder(spec)
+        self._codes: list[Mapping[object, float] | _Days] = [
+            _Days(encoder.dates[field.name]) if field.is_temporal else _codes(field, encoder.codes[field.name])
+            for field in looked_up
+        ]
+        # What is not a number comes first, so that what is looked up is one stretch and what is taken as it is another.
         names = [field.name for field in fields]
         self._columns = np.array([names.index(name) for name in spec.names], np.intp)
         # Attributes have names of their own, as a field's need not be an identifier.
         attributes = {f"field_{position}": field for position, field in enumerate(fields)}
         self._record = msgspec.defstruct(
             "Record",
-            [(name, surely_valid(field), *(() if field.required else (None,))) for name, field in attributes.items()],
+            [(name, _type(field), *(() if field.required else (None,))) for name, field in attributes.items()],
             rename={name: field.name for name, field in attributes.items()},
             kw_only=True,
             gc=False,
@@ -72,11 +75,29 @@ class FastLane:
                 values = astuple(read)
                 rows.append([*map(getitem, self._codes, values), *values[n_codes:]])
                 positions.append(position)
-            except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            # A date that cannot be read is a ValueError, as is a UnicodeError.
+            except (msgspec.MsgspecError, ValueError, RecursionError):
                 declined.append(position)
         # None becomes NaN.
         encoded = np.array(rows, np.float64).reshape(len(rows), len(self._columns))[:, self._columns]
         return Accepted(encoded, positions, declined)
+
+
+def _type(field: Field) -> Any:
+    """The values to take, for msgspec; of texts of dates, looking them up decides."""
+    if not field.is_temporal:
+        return surely_valid(field)
+    return str if field.required else str | None
+
+
+class _Days:
+    """Text of a date or datetime -> days since 1970-01-01; a ValueError if it is not valid."""
+
+    def __init__(self, days: Callable[[object], float]) -> None:
+        self._days = days
+
+    def __getitem__(self, text: object) -> float:
+        return self._days(text)
 
 
 class _Codes(dict[object, float]):

@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 
 from model_kit.spec import Field, InputSpec, Learned, Value
+from model_kit.spec.dates import days_to_iso
 
 #: A level that no data has.
 NEVER_SEEN = "never seen"
-#: Extreme numbers lie up to so many widths of the training range beyond it.
+#: Numbers further out than most data, as far as ``REACH`` and hard bounds allow.
+FAR = (0.0, -1.0, 1e6, 1e12, -1e12)
+#: No number lies further beyond the training range than so many times its width: there, no linear model is finite.
 REACH = 10.0
+SECONDS_PER_DAY = 86_400
 
 
 def generate_rows(
@@ -26,8 +30,8 @@ def generate_rows(
         seed: the same seed gives the same rows.
         nulls: share of optional values left out, on top of the share that training data lacked.
         unseen: share of categories with a level that training never saw, documented or not.
-        extremes: share of numbers at or beyond the ends of the training range: 1 and 10 times its width, and at 0 if
-            that is no further; always within the hard bounds.
+        extremes: share of numbers and dates at or beyond the ends of the training range, by 10 times its width at
+            most, within the hard bounds.
     """
     random = np.random.default_rng(seed)
     columns: dict[str, list[Value]] = {}
@@ -36,6 +40,11 @@ def generate_rows(
         missing = 0.0 if field.required else 1 - (1 - learned.missing) * (1 - nulls)
         if field.kind == "category":
             values = _levels(field, learned, n_rows, unseen, random)
+        elif field.kind == "boolean":
+            values = [bool(value) for value in random.integers(2, size=n_rows)]
+        elif field.is_temporal:
+            days = _numbers(field, learned, n_rows, extremes, random)
+            values = [days_to_iso(field, float(value or 0.0)) for value in days]
         else:
             values = _numbers(field, learned, n_rows, extremes, random)
         absent = random.random(n_rows) < missing
@@ -66,12 +75,16 @@ def _numbers(field: Field, learned: Learned, n_rows: int, extremes: float, rando
     dense = edges[cells] + (edges[cells + 1] - edges[cells]) * random.random(n_rows)
     values = np.where(random.random(n_rows) < 0.5, dense, low + (high - low) * random.random(n_rows))
     width = (high - low) or abs(high) or 1.0
-    lowest_end, highest_end = low - REACH * width, high + REACH * width
-    ends = np.array([low, high, low - width, high + width, lowest_end, highest_end])
-    ends = np.append(ends, np.clip(0.0, lowest_end, highest_end))
+    far = np.clip(FAR, low - REACH * width, high + REACH * width)
+    ends = np.array([low, high, low - width, high + width, *far])
     values = np.where(random.random(n_rows) < extremes, ends[random.integers(len(ends), size=n_rows)], values)
     lowest = -np.inf if field.minimum is None else field.minimum
     highest = np.inf if field.maximum is None else field.maximum
+    if field.kind == "date":
+        return [math.floor(value) for value in values.tolist()]
+    if field.kind == "datetime":
+        # Whole seconds.
+        return [round(value * SECONDS_PER_DAY) / SECONDS_PER_DAY for value in values.tolist()]
     if field.kind == "integer":
         return [round(value) for value in values.clip(np.ceil(lowest), np.floor(highest)).tolist()]
     if high > low:

@@ -13,12 +13,13 @@ from typing import Any, Final, TypedDict
 from model_kit.errors import SpecError
 from model_kit.records.encoding import LARGEST, NULL_SPELLING
 from model_kit.spec import Field, InputSpec, Learned, Row, Value
+from model_kit.spec.dates import days_to_iso, iso_to_days, parse_iso, to_iso
 
 #: An optional field was not given, and that has no meaning of its own.
 IMPUTED: Final = "imputed"
-#: A category has a level that training never saw, whether it is documented or not.
+#: A category or boolean has a level that training never saw, whether it is documented or not.
 UNSEEN_LEVEL: Final = "unseen_level"
-#: A number lies outside the range of training.
+#: A number or date lies outside the range of training.
 OUT_OF_RANGE: Final = "out_of_range"
 #: The codes that every model has; contradictions have others.
 CODES: Final = (IMPUTED, UNSEEN_LEVEL, OUT_OF_RANGE)
@@ -104,7 +105,14 @@ class RowWarnings:
         found: list[RowWarning] = []
         for field, learned in self._fields:
             row[field.name] = value = _read(field, record.get(field.name))
-            said = _of_number(field, learned, value) if field.kind != "category" else _of_level(field, learned, value)
+            if value is None:
+                said = _imputed(field)
+            elif field.is_number:
+                said = _of_number(field, learned, value)
+            elif field.is_temporal:
+                said = _of_date(field, learned, str(value))
+            else:
+                said = _of_level(field, learned, str(value).lower() if field.kind == "boolean" else str(value))
             if said:
                 code, message = said
                 found.append({"code": code, "field": field.name, "fields": [field.name], "message": message})
@@ -116,17 +124,19 @@ class RowWarnings:
 
 
 def _read(field: Field, value: Any) -> Value:
-    """A value as the validator has it, "NA" as ``None`` where that is the data's spelling of null."""
-    if field.kind != "category" or value is None:
+    """A valid value as the validator has it, "NA" as ``None`` where that is the data's spelling of null."""
+    if field.is_number or value is None:
         return value  # type: ignore[no-any-return]
+    if field.kind == "boolean":
+        return bool(value)
+    if field.is_temporal:
+        return to_iso(field, parse_iso(field, value))
     level = value if isinstance(value, str) else str(int(value))
     return None if field.null_means is not None and level == NULL_SPELLING else level
 
 
 def _of_number(field: Field, learned: Learned, value: Any) -> tuple[str, str] | None:
     """Code and words, if there is something to say."""
-    if value is None:
-        return _imputed(field)
     if learned.low is None or learned.high is None:
         return OUT_OF_RANGE, f"{field.name} {number(value)} is new: training saw no value of it"
     if learned.low <= value <= learned.high:
@@ -136,11 +146,22 @@ def _of_number(field: Field, learned: Learned, value: Any) -> tuple[str, str] | 
     return OUT_OF_RANGE, f"{field.name} {number(value)} is {side} what training saw ({seen})"
 
 
-def _of_level(field: Field, learned: Learned, value: Any) -> tuple[str, str] | None:
-    if value is None:
-        return _imputed(field)
+def _of_date(field: Field, learned: Learned, text: str) -> tuple[str, str] | None:
+    if learned.low is None or learned.high is None:
+        return OUT_OF_RANGE, f"{field.name} {text} is new: training saw no value of it"
+    days = iso_to_days(field, text)
+    if learned.low <= days <= learned.high:
+        return None
+    side = "before" if days < learned.low else "after"
+    seen = f"{days_to_iso(field, learned.low)} to {days_to_iso(field, learned.high)}"
+    return OUT_OF_RANGE, f"{field.name} {text} is {side} what training saw ({seen})"
+
+
+def _of_level(field: Field, learned: Learned, value: str) -> tuple[str, str] | None:
     if value in (learned.codes or {}):
         return None
+    if field.kind == "boolean":
+        return UNSEEN_LEVEL, f"{field.name} {value} did not occur in training"
     shown = value if len(value) <= LONGEST else f"{value[:LONGEST]}..."
     return UNSEEN_LEVEL, f'{field.name} "{shown}" did not occur in training; it counts as unknown'
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, missing, validate
 from marshmallow.exceptions import SCHEMA
@@ -16,6 +16,7 @@ from msgspec import Meta, MsgspecError, convert
 
 from model_kit.records.encoding import LARGEST
 from model_kit.spec import Field, InputSpec, Row, Value
+from model_kit.spec.dates import TimeZoneError, expected, parse_iso, to_iso
 
 #: marshmallow's name for the row as a whole.
 WHOLE_ROW = SCHEMA
@@ -23,6 +24,8 @@ WHOLE_ROW = SCHEMA
 MAX_LEVEL_CODE = 10**15
 #: What is wrong with one row: field name, or ``WHOLE_ROW`` -> messages.
 RowErrors: TypeAlias = dict[str, list[str]]
+#: A type for msgspec that no value has.
+_NO_VALUE: Final = Annotated[str, Meta(pattern="(?!)")]
 
 
 class JSONNumber(fields.Field[float]):
@@ -76,6 +79,46 @@ class LevelCode(fields.Field[str]):
         return str(int(value))
 
 
+class JSONBoolean(fields.Field[bool]):
+    """``true`` and ``false``, and the numbers 1 and 0."""
+
+    default_error_messages = {"invalid": "Not a valid boolean; expected true or false."}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> bool:
+        if not isinstance(value, int | float) or value not in (0, 1):
+            raise self.make_error("invalid")
+        return bool(value)
+
+
+class ISODate(fields.Field[str]):
+    """Text of ISO 8601; becomes the canonical one of the same day, or moment in UTC.
+
+    Args:
+        declared: a date or datetime of the spec.
+    """
+
+    default_error_messages = {
+        "invalid": "Not a valid {kind}; expected {expected}.",
+        "no_zone": "The time zone is missing; expected {expected}.",
+        "zone": "A time zone is not permitted; expected {expected}.",
+    }
+
+    def __init__(self, declared: Field, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.declared = declared
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
+        try:
+            if isinstance(value, str):
+                return to_iso(self.declared, parse_iso(self.declared, value))
+            fault = "invalid"
+        except TimeZoneError:
+            fault = "no_zone" if self.declared.time_zone else "zone"
+        except ValueError:
+            fault = "invalid"
+        raise self.make_error(fault, kind=self.declared.kind, expected=expected(self.declared))
+
+
 def schema_for(spec: InputSpec) -> Schema:
     """The marshmallow schema of one record; fields the model does not use are accepted and left out."""
     declared: dict[str, fields.Field[Any]] = {field.name: _schema_field(field) for field in spec.fields}
@@ -86,6 +129,10 @@ def _schema_field(field: Field) -> fields.Field[Any]:
     common: dict[str, Any] = {"required": field.required, "allow_none": not field.required}
     if field.kind == "category":
         return LevelCode(**common) if field.numeric_codes else fields.String(**common)
+    if field.kind == "boolean":
+        return JSONBoolean(**common)
+    if field.is_temporal:
+        return ISODate(field, **common)
     if field.minimum is not None or field.maximum is not None:
         common["validate"] = validate.Range(min=field.minimum, max=field.maximum)
     return JSONInteger(**common) if field.kind == "integer" else JSONNumber(**common)
@@ -97,7 +144,12 @@ def surely_valid(field: Field) -> Any:
     It may only say yes: what is not of this type is for the schema to judge.
     """
     kind: Any
-    if field.kind != "category":
+    if field.is_temporal:
+        # No type tells days that exist from others.
+        kind = _NO_VALUE
+    elif field.kind == "boolean":
+        kind = bool | Annotated[float, Meta(ge=0.0, le=1.0, multiple_of=1.0)]
+    elif field.is_number:
         # Beyond these an encoder has to clip.
         low = -LARGEST if field.minimum is None else max(float(field.minimum), -LARGEST)
         high = LARGEST if field.maximum is None else min(float(field.maximum), LARGEST)

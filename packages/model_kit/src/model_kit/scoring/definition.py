@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -260,7 +261,14 @@ def find_entry_point(name: str) -> EntryPoint:
 
 
 def _definition(point: EntryPoint) -> ModelDefinition:
-    definition = getattr(point.load(), "__self__", None)
+    try:
+        definition = getattr(point.load(), "__self__", None)
+    except Exception as error:  # a package may do anything wrong when it is imported
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise DefinitionError(
+            f"model {point.name} = {point.value} cannot be imported: {type(error).__name__}: {error} "
+            f"({where.filename}, line {where.lineno})"
+        ) from error
     if not isinstance(definition, ModelDefinition):
         raise DefinitionError(
             f"entry point {point.name} = {point.value}: it must be the load method of a ModelDefinition"

@@ -1,4 +1,4 @@
-"""Predictions in Python: plain records or a DataFrame in, one prediction for each row out."""
+"""Predictions in Python from records or a DataFrame, one for each row."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from typing import Any, Protocol, TypeAlias, TypedDict, runtime_checkable
 import numpy as np
 
 from model_kit.errors import DataError
+from model_kit.records.text import parse_value
 from model_kit.records.validation import RowErrors
 from model_kit.scoring.predictor import Predictor
+from model_kit.spec import Field
 
 
 class Result(TypedDict):
-    """What became of the rows.
+    """The result for some rows.
 
     Keys:
-        predictions: in the target's unit, one for each row in order; ``None`` exactly where ``errors`` has that
-            row's position.
+        predictions: in the target's unit, one for each row in order; ``None`` exactly if ``errors`` has the row's
+            position.
         version: version of the model package.
-        errors: position of a row, from 0 -> what is wrong with it; ``None`` if nothing is.
+        errors: position of a row, from 0 -> its errors; ``None`` if there are none.
     """
 
     predictions: list[float | None]
@@ -30,7 +32,7 @@ class Result(TypedDict):
 
 @runtime_checkable
 class DataFrame(Protocol):
-    """What is used of a pandas DataFrame, so that pandas need not be installed."""
+    """The part of a pandas DataFrame that is used; pandas itself need not be installed."""
 
     @property
     def columns(self) -> Any:
@@ -44,22 +46,27 @@ Record: TypeAlias = Mapping[str, Any]
 
 
 def make_prediction(predictor: Predictor, input_data: DataFrame | Record | Sequence[Record]) -> Result:
-    """Predictions for rows; no row is dropped, reordered or changed.
+    """Predict rows; none is dropped, reordered or changed.
 
     Args:
         predictor: the model.
         input_data: records (field name -> value), one record, or a pandas DataFrame. ``None``, NaN, ``NaT`` and
-            ``pd.NA`` are missing values; numpy's scalars count as the numbers they hold. Fields that the
-            model does not use are ignored. A DataFrame's index is ignored: rows count from 0.
+            ``pd.NA`` are missing values; numpy scalars are converted to Python numbers. Dates may be Python's, numpy's
+            or pandas'; text of dates and booleans is read as in files. Fields that the model does not use are ignored.
+            A DataFrame's index is ignored: rows count from 0.
 
     Returns:
         ``predictions``, ``version`` and ``errors``, see :class:`Result`.
 
     Raises:
-        TypeError: ``input_data`` is none of these.
-        DataError: a DataFrame has a column twice.
+        TypeError: ``input_data`` has another type.
+        DataError: a DataFrame has two columns of the same name.
     """
-    answer = predictor([_plain_record(record) for record in _records(input_data)])
+    # Numbers and categories are judged as they are.
+    fields = {
+        field.name: field for field in predictor.model.spec.fields if field.is_temporal or field.kind == "boolean"
+    }
+    answer = predictor([_plain_record(record, fields) for record in _records(input_data)])
     return {"predictions": answer.predictions, "version": predictor.model.version, "errors": answer.errors or None}
 
 
@@ -77,17 +84,24 @@ def _records(input_data: object) -> Sequence[object]:
     raise TypeError(f"input_data is a {type(input_data).__name__}, not records, one record or a DataFrame")
 
 
-def _plain_record(record: object) -> object:
-    """A copy with plain Python values; what is no record stays as it is, for the validator to refuse."""
+def _plain_record(record: object, fields: Mapping[str, Field]) -> object:
+    """Copy a record with plain Python values; anything else is returned unchanged for the validator to reject."""
     if not isinstance(record, Mapping):
         return record
-    return {name: _plain(value) for name, value in record.items()}
+    plain = {name: _plain(value) for name, value in record.items()}
+    for name, field in fields.items():
+        if name in plain:
+            plain[name] = parse_value(field, plain[name])
+    return plain
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, np.datetime64):
+        # As nanoseconds it would become an integer.
+        value = value.astype("datetime64[us]")
     if isinstance(value, np.generic):
         value = value.item()
-    # NaN is the only float unlike itself; pandas' other two are known by name, as pandas is not imported.
+    # NaN is the only float that differs from itself; pandas' NA and NaT are recognized by name without pandas.
     if isinstance(value, float):
         return None if value != value else value  # noqa: PLR0124
     return None if type(value).__name__ in {"NAType", "NaTType"} else value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from model_kit.spec.fields import RARE, UNSEEN, Field, Kind, Learned, Level, Row, Target, Value
+from model_kit.spec.fields import KINDS, RARE, UNSEEN, Field, Kind, Learned, Level, Row, Target, Value
 from model_kit.spec.input_spec import FORMAT, InputSpec
 from model_kit.spec.learning import fit_spec
 
 __all__ = [
     "FORMAT",
+    "KINDS",
     "RARE",
     "UNSEEN",
     "Field",

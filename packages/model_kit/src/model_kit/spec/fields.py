@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from model_kit.errors import SpecError
+from model_kit.spec.dates import check_format
 
-Kind: TypeAlias = Literal["integer", "number", "category"]
+Kind: TypeAlias = Literal["integer", "number", "category", "boolean", "date", "datetime"]
+KINDS: Final = get_args(Kind)
+#: ``bool`` counts as ``int``; dates and datetimes are canonical ISO 8601 text.
 Value: TypeAlias = "float | int | str | None"
 #: One validated record: field name -> value. A field that is absent counts as ``None``.
 Row: TypeAlias = Mapping[str, Value]
@@ -38,7 +41,8 @@ class Field:
 
     Attributes:
         name: as the data spells it; there is no renaming anywhere.
-        kind: ``"integer"`` (any finite number with an integral value), ``"number"`` or ``"category"``.
+        kind: ``"integer"`` (any finite number with an integral value), ``"number"``, ``"category"``, ``"boolean"``,
+            ``"date"`` or ``"datetime"``.
         description: what it measures, in one line.
         group: heading under which forms and documents show it.
         required: present and not null, or the row is in error; every other field is imputed.
@@ -49,6 +53,8 @@ class Field:
         numeric_codes: the levels are whole numbers; 20, 20.0 and "20" are the same level.
         null_means: what a missing value says where absence is information ("no garage").
             A category that has it also takes the data's own spelling of null, "NA".
+        format: how files write a date or datetime, as strptime has it (``"%d/%m/%Y"``); ``None``: ISO 8601.
+        time_zone: every datetime has a time zone and is converted to UTC; otherwise none has one.
     """
 
     name: str
@@ -63,16 +69,33 @@ class Field:
     ordered: bool = False
     numeric_codes: bool = False
     null_means: str | None = None
+    format: str | None = None
+    time_zone: bool = False
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers."""
+        return self.kind in ("integer", "number")
+
+    @property
+    def is_temporal(self) -> bool:
+        """Whether its values are dates or datetimes."""
+        return self.kind in ("date", "datetime")
 
     def __post_init__(self) -> None:
         if not self.name:
             raise SpecError("a field has no name")
-        if self.kind not in ("integer", "number", "category"):
-            raise SpecError(f"{self.name}: kind is {self.kind!r}, not integer, number or category")
+        if self.kind not in KINDS:
+            raise SpecError(f"{self.name}: kind is {self.kind!r}, not {', '.join(KINDS[:-1])} or {KINDS[-1]}")
         if self.kind != "category" and (self.levels or self.ordered or self.numeric_codes):
             raise SpecError(f"{self.name}: only a category has levels")
-        if self.kind == "category" and not (self.minimum is None and self.maximum is None):
-            raise SpecError(f"{self.name}: a category has no bounds")
+        if not self.is_number and not (self.minimum is None and self.maximum is None):
+            raise SpecError(f"{self.name}: a {self.kind} has no bounds")
+        if not self.is_temporal and self.format is not None:
+            raise SpecError(f"{self.name}: only a date or datetime has a format")
+        if self.kind != "datetime" and self.time_zone:
+            raise SpecError(f"{self.name}: only a datetime has a time zone")
+        check_format(self)
         if self.ordered and not self.levels:
             raise SpecError(f"{self.name}: an ordered category must document its levels")
         values = [level.value for level in self.levels]
@@ -88,12 +111,13 @@ class Learned:
 
     Attributes:
         missing: share of training rows without a value, 0 to 1.
-        typical: median of a number (a value that occurs, so that an integer stays one), mode of a
-            category; ``None`` where most rows have no value and absence is information, or none has one.
-        low, high: range of a number in training.
-        bins: inner edges of the drift bins of a number, ascending; empty for a category.
+        typical: median of a number or date (a value that occurs, so that an integer stays one), mode of a category
+            or boolean; ``None`` where most rows have no value and absence is information, or none has one.
+        low, high: range in training of a number; of a date or datetime in days since 1970-01-01.
+        bins: inner edges of the drift bins in the unit of ``low``, ascending; empty for categories and booleans.
         codes: level -> code, for every level seen. Ordered categories: 1 + position among the documented
-            levels. Others: 1, 2, ... by name, and ``RARE`` for the levels seen only a few times.
+            levels. Others: 1, 2, ... by name, and ``RARE`` for the levels seen only a few times. Booleans:
+            "false" -> 0, "true" -> 1.
     """
 
     missing: float

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TypeVar
 
 from model_kit.errors import SpecError
+from model_kit.spec.dates import days_to_iso, iso_to_days
 from model_kit.spec.fields import RARE, Field, Learned, Row, Target
 from model_kit.spec.input_spec import InputSpec
+
+_T = TypeVar("_T")
 
 
 def fit_spec(
@@ -27,7 +32,7 @@ def fit_spec(
         rows: validated training rows.
         together: groups of fields that only make sense together.
         rare_below: levels of a nominal category seen in fewer rows than this share the code ``RARE``.
-        n_bins: drift bins of a number; edges are quantiles, so fewer where values repeat.
+        n_bins: drift bins of a number or date; edges are quantiles, so fewer where values repeat.
 
     Raises:
         SpecError: there is no row, or an ordered category holds a level that is not documented.
@@ -43,6 +48,13 @@ def fit_spec(
         missing = 1 - len(present) / len(table)
         if field.kind == "category":
             learned[field.name] = _learn_category(field, [str(value) for value in present], missing, rare_below)
+        elif field.kind == "boolean":
+            learned[field.name] = _learn_boolean(field, [bool(value) for value in present], missing)
+        elif field.is_temporal:
+            days = [iso_to_days(field, str(value)) for value in present]
+            found = _learn_number(field, days, missing, n_bins)
+            typical = None if found.typical is None else days_to_iso(field, float(found.typical))
+            learned[field.name] = replace(found, typical=typical)
         else:
             learned[field.name] = _learn_number(field, [float(value) for value in present], missing, n_bins)
     return InputSpec(fields, learned, target, together)
@@ -62,11 +74,22 @@ def _learn_category(field: Field, present: list[str], missing: float, rare_below
         common = sorted(value for value, count in counts.items() if count >= rare_below)
         codes = dict.fromkeys(sorted(set(counts) - set(common)), RARE)
         codes |= {value: code for code, value in enumerate(common, start=RARE + 1)}
-    mode = min(counts, key=lambda value: (-counts[value], value), default=None)
+    return Learned(missing=missing, typical=_mode(field, counts, missing), codes=codes)
+
+
+def _learn_boolean(field: Field, present: list[bool], missing: float) -> Learned:
+    counts = {value: present.count(value) for value in (False, True) if value in present}
+    codes = {str(value).lower(): int(value) for value in counts}
+    return Learned(missing=missing, typical=_mode(field, counts, missing), codes=codes)
+
+
+def _mode(field: Field, counts: Mapping[_T, int], missing: float) -> _T | None:
+    """The most frequent value, by name where several are; ``None`` where absence is, and is information."""
+    mode = min(counts, key=lambda value: (-counts[value], str(value)), default=None)
     if field.null_means is not None and not field.required and mode is not None:
-        n_missing = round(missing * len(present) / (1 - missing))
-        mode = None if n_missing > counts[mode] else mode
-    return Learned(missing=missing, typical=mode, codes=codes)
+        n_missing = round(missing * sum(counts.values()) / (1 - missing))
+        return None if n_missing > counts[mode] else mode
+    return mode
 
 
 def _learn_number(field: Field, present: list[float], missing: float, n_bins: int) -> Learned:

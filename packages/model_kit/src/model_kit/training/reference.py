@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.spec import InputSpec, Row, Target
+from model_kit.spec.dates import iso_to_days
 
 #: Cells with fewer rows are merged, so that no cell is about a few rows.
 FEWEST = 10
@@ -25,8 +26,9 @@ def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
 
     Returns:
         ``rows``: how many; ``fields``: name -> ``missing`` (rows without a value) and either ``edges`` (upper,
-        inclusive, of all bins but the last) with ``counts``, or ``levels`` (level -> count) with ``other``. Cells of
-        fewer than 10 rows are merged with a neighbour or into ``other``; what is still rare then is not told (0).
+        inclusive, of all bins but the last; of dates in days since 1970-01-01) with ``counts``, or ``levels`` (level
+        -> count) with ``other``. Cells of fewer than 10 rows are merged with a neighbour or into ``other``; what is
+        still rare then is not told (0).
     """
     fields = {}
     for field in spec.fields:
@@ -36,6 +38,11 @@ def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
         cells: dict[str, Any]
         if field.kind == "category":
             cells = _count_levels([str(value) for value in present])
+        elif field.kind == "boolean":
+            cells = _count_levels([str(value).lower() for value in present])
+        elif field.is_temporal:
+            days = [iso_to_days(field, str(value)) for value in present]
+            cells = _count_bins(days, spec.learned[field.name].bins)
         else:
             cells = _count_bins([float(value) for value in present], spec.learned[field.name].bins)
         fields[field.name] = {"missing": _unless_rare(missing)} | cells

@@ -118,12 +118,11 @@ def train(
             "cv_seconds": evaluation and round(evaluation.seconds, 3),
         },
     }
-    spread = {"spread": fitted.spread} if fitted.spread else {}
     files = {
         MODEL: export.content,
         SPEC: fitted.spec.to_json().encode(),
         CARD: dump_json(card),
-        GOLDEN: dump_json({"row": golden, "prediction": golden_prediction} | spread),
+        GOLDEN: dump_json({"row": golden, "prediction": golden_prediction}),
         REFERENCE: dump_json(reference(fitted.spec, dataset.rows)),
     }
     artifact = write_bundle(bundle, files)

@@ -1,9 +1,31 @@
-// CSV as files have it: RFC 4180, a byte-order mark, any line end, semicolons or tabs, a line "sep=;" first.
-// Cells become values by the same rules as on the command line.
+// Reads and writes CSV files: RFC 4180, byte-order mark, any line ending, semicolons or tabs, a first line "sep=;".
+// Cells are converted to values by the same rules as on the command line.
 
 const DELIMITERS = [",", ";", "\t"];
 const INTEGER = /^[+-]?\d{1,18}$/;
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/;
+const BOOLEANS = new Map(Object.entries({ true: true, yes: true, 1: true, false: false, no: false, 0: false }));
+const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const LONG_MONTHS = "january|february|march|april|may|june|july|august|september|october|november|december";
+// What a format of Python's strptime may have, as strptime reads it.
+const DIRECTIVES = {
+  "%Y": "(?<Y>\\d{4})",
+  "%y": "(?<y>\\d{2})",
+  "%m": "(?<m>1[0-2]|0?[1-9])",
+  "%b": `(?<b>${MONTHS.join("|")})`,
+  "%B": `(?<B>${LONG_MONTHS})`,
+  "%d": "(?<d>3[01]|[12]\\d|0?[1-9])",
+  "%a": "(?:mon|tue|wed|thu|fri|sat|sun)",
+  "%A": "(?:mon|tues|wednes|thurs|fri|satur|sun)day",
+  "%H": "(?<H>2[0-3]|[01]?\\d)",
+  "%I": "(?<I>1[0-2]|0?[1-9])",
+  "%M": "(?<M>[0-5]?\\d)",
+  "%S": "(?<S>[0-5]?\\d)",
+  "%f": "(?<f>\\d{1,6})",
+  "%p": "(?<p>am|pm)",
+  "%z": "(?<z>Z|[+-]\\d\\d:?[0-5]\\d)",
+  "%%": "%",
+};
 const DECIMAL_COMMA = /^\s*[+-]?\d[\d.]*,\d+\s*$/;
 // What Python's str.strip() takes off.
 const STRIP = /^[\s\x1c-\x1f\x85]+|[\s\x1c-\x1f\x85]+$/g;
@@ -16,10 +38,10 @@ const MAGIC = [
   ["\xfe\xff", "UTF-16, not UTF-8 text; export it as CSV UTF-8"],
 ];
 
-/** The file is no table that can be read; the message says why. */
+/** The file cannot be read as a table; the message gives the reason. */
 export class NotCSV extends Error {}
 
-/** The text of a file's bytes; throws NotCSV. */
+/** Decodes a file's bytes; throws NotCSV. */
 export function decode(buffer) {
   const head = String.fromCharCode(...new Uint8Array(buffer, 0, Math.min(4, buffer.byteLength)));
   const known = MAGIC.find(([magic]) => head.startsWith(magic));
@@ -33,7 +55,7 @@ export function decode(buffer) {
 
 const escaped = (delimiter) => `\\u${delimiter.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
-/** Yields `{cells, line}` for each row that is not blank; a quote within quotes is doubled. */
+/** Yields `{cells, line}` for each row that is not blank; a quote inside quotes is doubled. */
 export function* split(text, delimiter, start = 0, line = 1) {
   const special = new RegExp(`[${escaped(delimiter)}\r\n]`, "g");
   let at = start;
@@ -80,13 +102,13 @@ function* first(rows) {
   if (!done) yield value;
 }
 
-/** How many required fields, and how many fields, a header has if `delimiter` separates it. */
+/** Counts the required fields and the fields in a header separated by `delimiter`. */
 function known(text, start, delimiter, fields) {
   let cells = [];
   try {
     cells = [...first(split(text, delimiter, start))][0]?.cells ?? [];
   } catch {
-    // Then it is another delimiter.
+    // It is not this delimiter.
   }
   const columns = new Set(cells);
   const found = fields.filter((field) => columns.has(field.name));
@@ -94,9 +116,9 @@ function known(text, start, delimiter, fields) {
 }
 
 /**
- * A table: `columns`, `rows` of `{cells, line}`, and how the file is written.
+ * Parses a table: `columns`, `rows` of `{cells, line}`, and the format of the file.
  *
- * fields: `{name, required}` of those that the model knows. Throws NotCSV.
+ * fields: `{name, required}` of the model's fields. Throws NotCSV.
  */
 export function read(text, fields) {
   const bom = text.startsWith("\ufeff");
@@ -135,6 +157,8 @@ export function read(text, fields) {
   return { columns, rows: [...rows], delimiter, bom, lineEnd };
 }
 
+const isNumber = (field) => field.kind === "integer" || field.kind === "number";
+
 function number(text) {
   const stripped = text.replace(STRIP, "");
   if (!(INTEGER.test(stripped) || NUMBER.test(stripped))) return text;
@@ -142,22 +166,43 @@ function number(text) {
   return Number.isFinite(value) ? value : text;
 }
 
-/** A cell as the value of a field `{kind, codes}`; what does not fit is left for the API to refuse. */
+/** The ISO 8601 text of a date that is written in the format of its field; null if it is written in another way. */
+function date({ kind, format }, text) {
+  const pattern = format.replace(/%.|\s+|[.*+?^${}()|[\]\\/]/g, (part) => {
+    if (part.startsWith("%")) return DIRECTIVES[part] ?? "(?!)";
+    return /\s/.test(part) ? "\\s+" : `\\${part}`;
+  });
+  const found = new RegExp(`^${pattern}$`, "i").exec(text)?.groups;
+  if (!found) return null;
+  const two = (number) => String(number).padStart(2, "0");
+  const year = found.Y ?? (Number(found.y) < 69 ? `20${found.y}` : `19${found.y}`);
+  const month = found.m ?? MONTHS.indexOf((found.b ?? found.B).slice(0, 3).toLowerCase()) + 1;
+  const day = `${year}-${two(month)}-${two(found.d)}`;
+  const afternoon = found.p?.toLowerCase() === "pm" ? 12 : 0;
+  const hour = two(found.H ?? (found.I ? (Number(found.I) % 12) + afternoon : 0));
+  const time = `${hour}:${two(found.M ?? 0)}:${two(found.S ?? 0)}${found.f ? `.${found.f}` : ""}`;
+  if (kind === "date") return /^[0:.]*$/.test(time) ? day : null;
+  return `${day}T${time}${found.z ?? ""}`;
+}
+
+/** Converts a cell to a value of a field `{kind, codes, format}`; an invalid cell is left unchanged for the API to reject. */
 export function value(field, text) {
   const stripped = text.replace(STRIP, "");
   if (stripped === "" || stripped === "NA") return null;
-  if (field.kind !== "category") return number(text);
+  if (isNumber(field)) return number(text);
+  if (field.kind === "boolean") return BOOLEANS.get(stripped.toLowerCase()) ?? number(text);
+  if (field.kind === "date" || field.kind === "datetime") return (field.format && date(field, stripped)) ?? stripped;
   if (!field.codes) return text;
   const code = number(text);
   return Number.isInteger(code) ? code : text;
 }
 
-/** Whether a cell is a number written like 12,5, which is refused. */
+/** Returns whether a cell is a number with a decimal comma, which is an error. */
 export function hasDecimalComma(field, text) {
-  return field.kind !== "category" && DECIMAL_COMMA.test(text);
+  return isNumber(field) && DECIMAL_COMMA.test(text);
 }
 
-/** One row as text, quoted where it must be. */
+/** Writes one row, with quotes where they are needed. */
 export function line(cells, table) {
   const must = new RegExp(`["\r\n${escaped(table.delimiter)}]`);
   const quote = (cell) => (must.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);

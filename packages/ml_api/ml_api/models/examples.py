@@ -1,0 +1,82 @@
+"""Example records for the form: the typical record with its strongest fields set to low or high values.
+
+The values are quantiles and levels of the spec, so that no example is a row of the training data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from model_kit.scoring.predictor import Predictor
+from model_kit.spec import RARE, Field, Learned, Value
+from model_kit.spec.dates import days_to_iso
+
+#: Levels of one category that are tried.
+MAX_LEVELS = 60
+LOW, HIGH = "Low end", "High end"
+
+
+def example_records(predictor: Predictor, strongest: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Find records with lower and higher predictions than the golden row.
+
+    A change that contradicts another field is left out, except among numbers that belong together, such as a total and
+    its parts: the form adjusts those.
+
+    Args:
+        predictor: the model.
+        strongest: the fields to change, strongest first.
+
+    Returns:
+        Name of the example -> the fields that differ from the golden row.
+    """
+    spec = predictor.model.spec
+    typical = dict(predictor.model.golden["row"])
+    fields = {field.name: field for field in spec.fields}
+    tried = [(name, value) for name in strongest for value in _values(fields[name], spec.learned[name])]
+    middle, *predictions = predictor([typical, *(typical | {name: value} for name, value in tried)]).predictions
+    if middle is None:
+        return {}
+    examples: dict[str, dict[str, Any]] = {LOW: {}, HIGH: {}}
+    allowed = _contradictions(predictor, typical)
+    for example, sign in ((LOW, -1), (HIGH, 1)):
+        for field in strongest:
+            gains = {
+                value: sign * (prediction - middle)
+                for (name, value), prediction in zip(tried, predictions, strict=True)
+                if name == field and prediction is not None
+            }
+            for value in sorted(gains, key=gains.__getitem__, reverse=True):
+                if gains[value] <= 0:
+                    break
+                if _contradictions(predictor, typical | examples[example] | {field: value}) <= allowed:
+                    examples[example][field] = value
+                    break
+    return {example: changes for example, changes in examples.items() if changes}
+
+
+def _contradictions(predictor: Predictor, record: Mapping[str, Any]) -> set[tuple[str, ...]]:
+    """Return the fields of each contradiction in a record, except those among numbers that belong together."""
+    answer = predictor.detailed([record], warnings=True)
+    warnings = [warning for row_warnings in answer.warnings or () for warning in row_warnings or ()]
+    spec = predictor.model.spec
+    numbers = {field.name for field in spec.fields if field.is_number}
+    groups = [numbers & set(group) for group in spec.together]
+    contradicting = {tuple(warning["fields"]) for warning in warnings if len(warning["fields"]) > 1}
+    return {fields for fields in contradicting if not any(set(fields) <= group for group in groups)}
+
+
+def _values(field: Field, learned: Learned) -> Iterable[Value]:
+    """Yield the quartiles of a number or date, the common levels of a category, or true and false."""
+    if field.kind == "category":
+        yield from sorted(level for level, code in (learned.codes or {}).items() if code != RARE)[:MAX_LEVELS]
+        return
+    if field.kind == "boolean":
+        yield from (level == "true" for level in learned.codes or {})
+        return
+    bins = learned.bins
+    for edge in bins[len(bins) // 4 : 3 * len(bins) // 4 + 1]:
+        if field.is_temporal:
+            yield days_to_iso(field, edge)
+        else:
+            yield int(edge) if field.kind == "integer" else edge
