@@ -1,13 +1,15 @@
-"""Two small transformers whose arithmetic is the same, bit for bit, in scikit-learn and in the exported graph."""
+"""Small transformers whose arithmetic is the same, bit for bit, in scikit-learn and in the exported graph."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.preprocessing import KBinsDiscretizer
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 #: Code that stands for a missing level of a nominal category; no level has it, nor has what training never saw.
@@ -99,3 +101,14 @@ class RangeScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # typ
         matrix: NDArray[np.floating[Any]] = validate_data(self, X, dtype=self.dtype, reset=False)
         scaled: NDArray[np.floating[Any]] = (np.clip(matrix, self.low_, self.high_) - self.low_) * self.scale_
         return scaled
+
+
+class QuantileBins(KBinsDiscretizer):  # type: ignore[misc]
+    """Bins between quantiles, fewer where values repeat, which is no reason for a warning."""
+
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:  # noqa: N803 - scikit-learn's name
+        """Learn the edges of ``X``, shape (n_rows, n_columns)."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Bins whose width are too small|Feature .* is constant")
+            super().fit(X, y, sample_weight)
+        return self

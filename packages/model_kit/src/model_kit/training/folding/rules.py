@@ -266,14 +266,12 @@ def _boosting(regressor: GradientBoostingRegressor, columns: Columns, share: flo
 
 
 @fold_regressor.register
-def _histogram_boosting(
-    regressor: HistGradientBoostingRegressor, columns: Columns, share: float, terms: Terms
-) -> None:
+def _histogram_boosting(regressor: HistGradientBoostingRegressor, columns: Columns, share: float, terms: Terms) -> None:
     _require(regressor.loss in _IDENTITY_LOSSES, f"HistGradientBoostingRegressor(loss={regressor.loss!r})")
     _require(regressor.is_categorical_ is None, "categorical features of a HistGradientBoostingRegressor")
-    terms.constant += share * float(np.ravel(regressor._baseline_prediction)[0])
+    terms.constant += share * float(np.ravel(regressor._baseline_prediction)[0])  # noqa: SLF001 - scikit-learn has no other way
     # The leaves' values include the learning rate.
-    for (predictor,) in regressor._predictors:
+    for (predictor,) in regressor._predictors:  # noqa: SLF001 - likewise
         nodes = predictor.nodes
         is_leaf = nodes["is_leaf"].astype(bool)
         features = nodes["feature_idx"].tolist()
