@@ -44,7 +44,7 @@ KINDS = {
 }
 
 
-def strange_table(n_rows: int = 400, seed: int = 20240, delimiter: str = ",") -> bytes:
+def strange_table(n_rows: int = 1500, seed: int = 20240, delimiter: str = ",") -> bytes:
     """The file as CSV: a header and ``n_rows`` rows; the target has either sign."""
     random = Random(seed)
     n_numbers = 100 - 1 - len(KINDS) - len(LEFT_OUT)

@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-
 from model_kit.records.encoding import Encoder
 from model_kit.records.fast_lane import FastLane
 from model_kit.records.validation import Validator

@@ -158,7 +158,11 @@ def draft_from_bytes(
     dataset = parse(definition, content, file_name, report=lambda _: None)
     report(f"All {len(dataset.rows):,} rows are accepted; looking at {len(guesses)} fields")
     found = strengths(definition, dataset)
-    complete = {column.name for column, guess in judged if guess.field is not None and not column.n_missing}
+    complete = {
+        column.name
+        for column, guess in judged
+        if guess.field is not None and not column.n_missing and found[column.name] < LEAK
+    }
     required = required_fields(found, complete)
     guesses = [_with_strength(guess, found, required) for guess in guesses]
     suspicions = [

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -105,9 +107,31 @@ def _save(
         init = folder / "src" / found.definition.package / "__init__.py"
         init.write_text(init.read_text("utf-8").replace(":make_estimator", ":ESTIMATOR"), "utf-8")
     definition = new.written_definition(folder, found.definition.package)
-    train(definition, found.dataset, definition.bundle, cv=cv, fitted=estimator if fitted else None, report=report)
+    train(
+        definition,
+        found.dataset,
+        definition.bundle,
+        cv=cv,
+        estimator=_without_names(estimator) if fitted else None,
+        report=report,
+    )
     report(f"Wrote {folder}")
     return folder
+
+
+def _without_names(estimator: Any) -> Any:
+    """A copy of a fitted estimator that takes an array: without the names of the frame that it was fitted on."""
+    copy = deepcopy(estimator)
+    found = [copy]
+    for one in found:
+        if isinstance(one, list | tuple):
+            found += one
+        elif isinstance(one, dict):
+            found += one.values()
+        elif isinstance(one, BaseEstimator):
+            vars(one).pop("feature_names_in_", None)
+            found += vars(one).values()
+    return copy
 
 
 def _is_fitted(estimator: Any) -> bool:

@@ -127,10 +127,21 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
         raise TrainingError(
             f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. It gets "
             f"{'the logarithm of ' if spec.target.scale == 'log' else ''}{spec.target.name} less its mean, which is "
-            "negative in part: use a loss that allows it, and instead of a transformed target the scale 'log' in the definition"
+            "negative in part: use a loss that allows it, and instead of a transformed target the scale 'log'"
         ) from error
     spread = 0.0 if spec.target.scale == "log" else float(np.std(target))
     return Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread)
+
+
+def adopt(
+    definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.float64], estimator: Estimator
+) -> Fitted:
+    """As :func:`fit`, for an estimator that is fitted already and predicts the target in its unit."""
+    spec = fit_spec(
+        definition.fields, definition.target, rows, together=definition.together, rare_below=definition.rare_below
+    )
+    features = FeatureMaker(spec, definition.derive)
+    return Fitted(spec, features, estimator, spread=float(np.std(target)))
 
 
 def sizes(n_rows: int) -> tuple[int, int]:
