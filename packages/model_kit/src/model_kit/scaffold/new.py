@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
 from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold import source
@@ -195,8 +195,12 @@ def _scale(target: Column) -> Literal["log", "identity"]:
     values = np.repeat([float(text) for text in target.counts], list(target.counts.values()))
     if (values <= 0).any():
         return "identity"
-    raw, logged = float(pd.Series(values).skew()), float(pd.Series(np.log(values)).skew())
+    raw, logged = _skewness(values), _skewness(np.log(values))
     return "log" if raw > 1 and abs(logged) < raw else "identity"
+
+
+def _skewness(values: NDArray[np.float64]) -> float:
+    return float(np.mean(((values - values.mean()) / values.std()) ** 3))
 
 
 def _with_strength(guess: Guess, found: Mapping[str, float], required: set[str]) -> Guess:
