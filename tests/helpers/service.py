@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from model_kit.training import dataset
 from model_kit.training.train import train
 from regression_model import DEFINITION
 
+from installed import hide_other_models, install
 from project import ROOT
 
 API = ROOT / "packages" / "ml_api"
@@ -42,7 +42,6 @@ from regression_model.derive import derive
 def load():
     return BundleModel.load(Path(os.environ["HOUSES_BUNDLE"]), derive, "1.2.3")
 """
-DISTRIBUTION = "regression-model"
 ENTRY_POINTS = "[ml_api.models]\nregression = houses_package:load\n"
 
 #: What every hostile request carries somewhere, and no log may hold.
@@ -59,16 +58,9 @@ def train_houses(folder: Path) -> None:
 
 
 def install_houses(site: Path) -> None:
-    """Make ``site`` a folder in which the house-price model is installed, and no other that is installed elsewhere.
-
-    On PYTHONPATH a distribution hides one of the same name behind it.
-    """
-    others = {point.dist.name for point in entry_points(group="ml_api.models") if point.dist} - {DISTRIBUTION}
-    for name in (DISTRIBUTION, *others):
-        announced = site / f"{name.replace('-', '_')}-{VERSION}.dist-info"
-        announced.mkdir(parents=True)
-        (announced / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {VERSION}\n")
-        (announced / "entry_points.txt").write_text(ENTRY_POINTS if name == DISTRIBUTION else "")
+    """Make ``site`` a folder in which the house-price model is installed, and no other."""
+    install(site, "regression-model", VERSION, ENTRY_POINTS)
+    hide_other_models(site)
     (site / "houses_package.py").write_text(PACKAGE)
 
 

@@ -23,6 +23,7 @@ from model_kit.testing import load_rides, write_ride_bundle
 from werkzeug.test import TestResponse
 
 from documented import Documented
+from installed import hide_other_models, install
 from ml_api.app import API, create_app
 from ml_api.logs import LOGGER, JSONFormatter
 from ml_api.settings import Settings
@@ -116,18 +117,8 @@ def load():
         raise NotReadyError("the boats have sunk")
     return Boats()
 """
-#: A distribution on PYTHONPATH hides one of the same name in site-packages: so a model that is installed there for
-#: other purposes is no part of these tests.
 DISTRIBUTION = "regression-model"
 ENTRY_POINTS = "[ml_api.models]\nrides = rides_package:load\n"
-
-
-def install(site: Path, distribution: str, version: str, entry_points: str) -> None:
-    """Make ``site`` a folder in which a distribution of that name is installed."""
-    announced = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
-    announced.mkdir(parents=True)
-    (announced / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-    (announced / "entry_points.txt").write_text(entry_points)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -334,6 +325,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Se
         if boats:
             install(folder / "site", "boat-model", "2.0.0", "[ml_api.models]\nboats = boats_package:load\n")
             (folder / "site" / "boats_package.py").write_text(BOATS)
+        # A model that is installed for other purposes is no part of these tests.
+        hide_other_models(folder / "site")
         path = [str(folder / "site"), *sys.path]
         servers.append(
             Server(
