@@ -126,8 +126,8 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
     except ValueError as error:
         learned = f"the logarithm of {spec.target.name}" if spec.target.scale == "log" else spec.target.name
         raise TrainingError(
-            f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. It learns {learned} less its "
-            "mean, so half of what it gets is negative: use a loss that allows it, and the target's scale 'log' "
+            f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. Note that it learns {learned} "
+            "less its mean, half of which is negative: use a loss that allows it, and the target's scale 'log' "
             "instead of transforming it"
         ) from error
     spread = 0.0 if spec.target.scale == "log" else float(np.std(target))
