@@ -17,7 +17,7 @@ DATA_SHA256 ?=
 NAME ?=
 TARGET ?=
 UNIT ?=
-SUBJECT ?=
+SUBJECT ?= record
 # Options for pytest: make test PYTEST="-k lock -x"
 PYTEST ?=
 # Cases for each operation: make schemathesis EXAMPLES=5000
@@ -39,6 +39,9 @@ model := $(if $(MODEL),--model "$(MODEL)")
 # pyenv's interpreters, which its shims show one at a time.
 pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[123].*/bin; do \
 	[ -x "$$folder/python" ] && printf ':%s' "$$folder"; done)
+
+# A variable's text as one word of the shell, whatever characters it has.
+quoted = '$(subst ','\'',$(value $(1)))'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -99,8 +102,8 @@ new-model: tools ## Write a model package from a CSV: NAME=diamonds DATA=diamond
 	@: $(or $(NAME),$(error NAME is not set: make new-model NAME=diamonds DATA=diamonds.csv TARGET=price))
 	@: $(or $(DATA),$(error DATA is not set: make new-model NAME=$(NAME) DATA=$(NAME).csv TARGET=price))
 	@: $(or $(TARGET),$(error TARGET is not set: make new-model NAME=$(NAME) DATA=$(DATA) TARGET=column))
-	@$(bin)/model-kit new "$(NAME)" --data "$(DATA)" --target "$(TARGET)" $(if $(UNIT),--unit "$(UNIT)") \
-		$(if $(SUBJECT),--subject "$(SUBJECT)") --into packages
+	@$(bin)/model-kit new $(call quoted,NAME) --data $(call quoted,DATA) --target $(call quoted,TARGET) \
+		--unit $(call quoted,UNIT) --subject $(call quoted,SUBJECT) --into packages
 	@$(MAKE) --no-print-directory tools
 
 data: tools ## Load training files into data/MODEL.csv, from OpenML or from DATA_URL=url-or-path
@@ -110,7 +113,7 @@ sample: tools ## Write the synthetic sample of MODEL to DATA=path.csv
 	@exec $(bin)/model-kit sample $(model) -o "$(or $(DATA),$(error DATA is not set: make sample MODEL=name DATA=path.csv))"
 
 train: tools ## Train MODEL on DATA=path.csv; without DATA on its synthetic sample, without MODEL every one that has one
-	@exec $(bin)/python scripts/train_models.py $(model) $(if $(DATA),--data "$(DATA)")
+	@exec $(bin)/python scripts/train_models.py $(model) $(if $(DATA),--data $(call quoted,DATA))
 
 compare: tools ## Judge what changes: OLD=latest on the package index, NEW=the bundles here; COMPARE="--html report.html"
 	@exec $(bin)/python scripts/compare.py $(model) $(if $(OLD),--old "$(OLD)") $(if $(NEW),--new "$(NEW)") $(COMPARE)
@@ -152,7 +155,7 @@ configure-app: tools ## Tell Heroku's APP where its pip finds our wheels, from P
 	@exec $(bin)/python scripts/deploy.py configure
 
 rehearse-deploy: tools-dev ## Deploy, break, go back and promote against stand-ins, with the real service
-	@exec $(bin)/python tests/standins/rehearse.py $(if $(DATA),--data "$(DATA)")
+	@exec $(bin)/python tests/standins/rehearse.py $(if $(DATA),--data $(call quoted,DATA))
 
 rehearse-pipeline: tools-dev ## Run CircleCI's whole config against stand-ins and a real Docker engine: DATA=path.csv (an hour)
 	@exec $(bin)/python scripts/engine.py $(bin)/python tests/standins/rehearse_pipeline.py $(if $(DATA),--data "$(DATA)") $(REHEARSE)

@@ -28,7 +28,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from werkzeug.serving import make_server
 
 from ml_api.app import create_app
-from ml_api.models.registry import Load
+from ml_api.models.registry import Loader
 from ml_api.settings import Settings
 
 if TYPE_CHECKING:
@@ -655,7 +655,7 @@ def bookings(browser: Browser) -> Iterator[Visitor]:
     yield from visited(browser, {"bookings": Bookings})
 
 
-def visited(browser: Browser, loads: dict[str, Load]) -> Iterator[Visitor]:
+def visited(browser: Browser, loads: dict[str, Loader]) -> Iterator[Visitor]:
     server = make_server("127.0.0.1", 0, create_app(Settings(), loads), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -748,7 +748,7 @@ def test_controls_of_dates_and_booleans_send_json(bookings: Visit) -> None:
     page.get_by_label("When the room was booked").fill("2024-05-02T08:15:30")
     page.get_by_label("When the room was paid").fill("2024-06-01 18:00+02:00")
     page.get_by_label("Day of departure").fill("")
-    expect(page.locator("[data-field=arrival] .say")).to_contain_text("arrival 2031-05-01 is after what training saw")
+    expect(page.locator("[data-field=arrival] .message")).to_contain_text("arrival 2031-05-01 is after what training saw")
     settled(page)
     expected = BOOKING | {
         "breakfast": False,
@@ -759,7 +759,7 @@ def test_controls_of_dates_and_booleans_send_json(bookings: Visit) -> None:
     del expected["left"]
     assert sent[-1] == expected
     page.get_by_label("When the room was paid").fill("2024-06-01 18:00")
-    expect(page.locator("[data-field=paid] .say")).to_contain_text("The time zone is missing")
+    expect(page.locator("[data-field=paid] .message")).to_contain_text("The time zone is missing")
     page.get_by_role("button", name="Random").click()
     settled(page)
     expect(page.locator(".field.wrong")).to_have_count(0)

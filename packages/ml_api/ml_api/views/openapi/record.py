@@ -78,7 +78,7 @@ class Records:
             spec = self._specs.get(field.parent)  # type: ignore[arg-type]
             if spec is None:
                 return {}
-            (declared,) = [one for one in spec.fields if one.name == field.name]
+            (declared,) = [one for one in spec.fields if one.name == field.data_key]
             return describe(declared, spec.learned[declared.name], ret["type"])
 
         return enrich

@@ -134,6 +134,17 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
     return Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread)
 
 
+def adopt(
+    definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.float64], estimator: Estimator
+) -> Fitted:
+    """As :func:`fit`, for an estimator that is fitted already and predicts the target in its unit."""
+    spec = fit_spec(
+        definition.fields, definition.target, rows, together=definition.together, rare_below=definition.rare_below
+    )
+    features = FeatureMaker(spec, definition.derive)
+    return Fitted(spec, features, estimator, spread=float(np.std(target)))
+
+
 def sizes(n_rows: int) -> tuple[int, int]:
     """Folds and repeats of a cross-validation of so many rows."""
     return (5 if n_rows >= FIVE_FOLDS else N_SPLITS), (1 if n_rows >= ONE_REPEAT else N_REPEATS)

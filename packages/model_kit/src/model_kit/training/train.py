@@ -18,11 +18,11 @@ from model_kit.records.generation import golden_row
 from model_kit.records.row_warnings import check_contradictions
 from model_kit.scoring.assessment import by_level
 from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, RUN, SPEC, dump_json, write_bundle
-from model_kit.scoring.definition import ModelDefinition
+from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.scoring.intervals import FEWEST, calibrate, cross_fitted
 from model_kit.spec import Target
 from model_kit.training.dataset import Dataset
-from model_kit.training.evaluation import Evaluation, cross_validate, fit, require_floors
+from model_kit.training.evaluation import Evaluation, adopt, cross_validate, fit, require_floors
 from model_kit.training.export import Export, to_onnx
 from model_kit.training.importance import importance
 from model_kit.training.provenance import git_commit, source_digest
@@ -39,6 +39,7 @@ def train(
     bundle: Path,
     *,
     cv: bool = True,
+    estimator: Estimator | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train a model and write its bundle; a bundle that is there stays until the new one is complete.
@@ -48,6 +49,8 @@ def train(
         dataset: checked training data.
         bundle: folder to write.
         cv: cross-validate; without it the bundle is marked unevaluated and is never released.
+        estimator: a fitted one to export as it is; it takes the features and predicts the target in its unit.
+            Without it, the definition's is fitted.
         report: called with what is being done, one line a step.
 
     Returns:
@@ -71,9 +74,12 @@ def train(
         require_floors(definition, evaluation.metrics)
         if not evaluation.metrics["r2"] > 0:
             report(_no_better_than_the_mean(evaluation, definition.target))
-    report(f"Fitting on all {len(dataset.rows)} rows")
     start = time.perf_counter()
-    fitted = fit(definition, dataset.rows, dataset.target)
+    if estimator is None:
+        report(f"Fitting on all {len(dataset.rows)} rows")
+        fitted = fit(definition, dataset.rows, dataset.target)
+    else:
+        fitted = adopt(definition, dataset.rows, dataset.target, estimator)
     fit_seconds = time.perf_counter() - start
     golden = definition.repair(golden_row(fitted.spec))
     for contradiction in definition.contradictions:
