@@ -31,7 +31,17 @@ from sklearn.ensemble import (
     VotingRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import ElasticNet, Lasso, LassoCV, LinearRegression, LogisticRegression, Ridge, RidgeCV
+from sklearn.linear_model import (
+    BayesianRidge,
+    ElasticNet,
+    HuberRegressor,
+    Lasso,
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+    RidgeCV,
+)
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -164,6 +174,10 @@ def test_whatever_follows_an_encoder_is_seen_through(categories: Any) -> None:
         GradientBoostingRegressor(n_estimators=40, loss="huber", random_state=0),
         GradientBoostingRegressor(n_estimators=40, init="zero", random_state=0),
         GradientBoostingRegressor(n_estimators=40, init=Ridge(), random_state=0),
+        HistGradientBoostingRegressor(max_iter=40, random_state=0),
+        HistGradientBoostingRegressor(max_iter=40, loss="absolute_error", max_features=0.5, random_state=0),
+        BayesianRidge(),
+        HuberRegressor(max_iter=1000),
         VotingRegressor([("one", Ridge()), ("two", DecisionTreeRegressor(max_depth=4))]),
         VotingRegressor([("one", Ridge()), ("gone", "drop"), ("two", DummyRegressor())], weights=[3, 9, 1]),
     ],
@@ -215,8 +229,36 @@ def test_a_missing_code_that_nobody_imputes_is_an_unknown_one() -> None:
     )
 
 
-def test_trees_send_missing_values_where_scikit_learn_does() -> None:
-    _check(RandomForestRegressor(20, random_state=0), gaps=0.3)
+@pytest.mark.parametrize(
+    "trees", [RandomForestRegressor(20, random_state=0), HistGradientBoostingRegressor()], ids=repr
+)
+def test_trees_send_missing_values_where_scikit_learn_does(trees: Any) -> None:
+    _check(trees, gaps=0.3)
+
+
+def test_histogram_trees_part_missing_values_from_all_numbers() -> None:
+    matrix, _ = _data(gaps=0.3)
+    # Whether a value is there is all that there is to learn.
+    trees = HistGradientBoostingRegressor(max_iter=5).fit(matrix, np.isnan(matrix[:, 0]).astype(np.float64))
+    rows = np.zeros((3, N_COLUMNS), np.float32)
+    rows[:, 0] = [np.nan, 1e30, -1e30]
+    np.testing.assert_allclose(Graph(_folded(trees).SerializeToString()).score(rows), trees.predict(rows), atol=1e-6)
+
+
+def test_histogram_trees_send_values_missing_for_the_first_time_where_scikit_learn_does() -> None:
+    matrix, target = _data()
+    trees = HistGradientBoostingRegressor(max_iter=20).fit(matrix, target)
+    rows, _ = _data(300, seed=4, gaps=0.5)
+    found = Graph(_folded(trees).SerializeToString()).score(rows)
+    np.testing.assert_allclose(found, trees.predict(rows), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("constant", [Lasso(1e6), DummyRegressor()], ids=repr)
+def test_a_constant_is_predicted_for_each_row(constant: Any) -> None:
+    model = _check(constant)
+    assert [node.op_type for node in model.graph.node] == ["Gather", "IsNaN", "Cast", "Gemm"]
+    nothing = np.full((2, N_COLUMNS), np.nan, np.float32)
+    np.testing.assert_allclose(Graph(model.SerializeToString()).score(nothing), constant.predict(np.zeros((2, 7))))
 
 
 def test_thresholds_between_two_float32_are_kept_exactly() -> None:
@@ -314,7 +356,11 @@ def test_a_column_of_no_width_is_its_clipped_constant() -> None:
 @pytest.mark.parametrize(
     ("estimator", "said"),
     [
-        (HistGradientBoostingRegressor(max_iter=2), "no rule for HistGradientBoostingRegressor"),
+        (HistGradientBoostingRegressor(max_iter=2, loss="poisson"), "HistGradientBoostingRegressor(loss='poisson'"),
+        (
+            HistGradientBoostingRegressor(max_iter=2, categorical_features=CATEGORIES),
+            "categorical features of a HistGradientBoostingRegressor",
+        ),
         (LogisticRegression(), "no rule for LogisticRegression"),
         (make_pipeline(PolynomialFeatures(), LinearRegression()), "no rule for PolynomialFeatures"),
         (make_pipeline(RobustScaler(), Ridge()), "no rule for RobustScaler"),
@@ -335,14 +381,14 @@ def test_a_column_of_no_width_is_its_clipped_constant() -> None:
             make_pipeline(ColumnTransformer([("n", "passthrough", NUMBERS)], transformer_weights={"n": 2.0}), Ridge()),
             "weights of a ColumnTransformer",
         ),
-        (Lasso(1e6), "it predicts a constant"),
-        (DummyRegressor(), "it predicts a constant"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_has_no_rule_is_refused_and_named(estimator: Any, said: str) -> None:
     matrix, target = _data()
-    if isinstance(estimator, LogisticRegression):
+    if isinstance(estimator, LogisticRegression | HistGradientBoostingRegressor):
+        # Classes, counts and codes are not negative.
+        matrix[:, CATEGORIES] = matrix[:, CATEGORIES].clip(0)
         target = (target > 0).astype(np.float64)
     estimator.fit(matrix, target)
     with pytest.raises(CannotFoldError, match=said.replace("(", r"\(")):

@@ -124,10 +124,11 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
         with threadpool_limits(1):
             prepared.estimator.fit(_exact(features(rows)), scaled - offset)
     except ValueError as error:
+        learned = f"the logarithm of {spec.target.name}" if spec.target.scale == "log" else spec.target.name
         raise TrainingError(
-            f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. It gets "
-            f"{'the logarithm of ' if spec.target.scale == 'log' else ''}{spec.target.name} less its mean, which is "
-            "negative in part: use a loss that allows it, and instead of a transformed target the scale 'log'"
+            f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. Note that it learns {learned} "
+            "less its mean, half of which is negative: use a loss that allows it, and the target's scale 'log' "
+            "instead of transforming it"
         ) from error
     spread = 0.0 if spec.target.scale == "log" else float(np.std(target))
     return Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread)

@@ -35,6 +35,7 @@ from sklearn.linear_model import (
     Ridge,
     RidgeCV,
 )
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -45,6 +46,7 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
+from sklearn.svm import LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
 from model_kit.errors import CannotFoldError
@@ -204,6 +206,12 @@ def _pipeline(pipeline: Pipeline, columns: Columns, share: float, terms: Terms) 
     fold_regressor(regressor, columns, share, terms)
 
 
+@fold_regressor.register(GridSearchCV)
+@fold_regressor.register(RandomizedSearchCV)
+def _search(search: Any, columns: Columns, share: float, terms: Terms) -> None:
+    fold_regressor(search.best_estimator_, columns, share, terms)
+
+
 @fold_regressor.register
 def _blend(blend: VotingRegressor, columns: Columns, share: float, terms: Terms) -> None:
     kept = [regressor != "drop" for _, regressor in blend.estimators]
@@ -216,6 +224,7 @@ def _blend(blend: VotingRegressor, columns: Columns, share: float, terms: Terms)
 @fold_regressor.register(LinearRegression)
 @fold_regressor.register(BayesianRidge)
 @fold_regressor.register(HuberRegressor)
+@fold_regressor.register(LinearSVR)
 @fold_regressor.register(Ridge)
 @fold_regressor.register(RidgeCV)
 @fold_regressor.register(ElasticNet)
@@ -225,7 +234,7 @@ def _blend(blend: VotingRegressor, columns: Columns, share: float, terms: Terms)
 def _linear(regressor: Any, columns: Columns, share: float, terms: Terms) -> None:
     coefficients = np.asarray(regressor.coef_, np.float64)
     _require(coefficients.shape == (len(columns),), "several targets")
-    terms.add_linear(columns, share * coefficients, share * float(regressor.intercept_))
+    terms.add_linear(columns, share * coefficients, share * float(np.ravel(regressor.intercept_)[0]))
 
 
 @fold_regressor.register
