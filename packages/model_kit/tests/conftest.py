@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from model_kit.scoring.bundle import GOLDEN, SPEC, dump_json, write_bundle
-from model_kit.training.dataset import Dataset
 from model_kit.scoring.model import BundleModel
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.testing import (
@@ -23,6 +22,7 @@ from model_kit.testing import (
     ride_files,
     write_ride_bundle,
 )
+from model_kit.training.dataset import Dataset
 
 
 @pytest.fixture(scope="session")
