@@ -137,7 +137,7 @@ def test_a_single_row_gives_the_same_bits_as_a_batch_of_any_numbers() -> None:
 
 @pytest.mark.skipif(not AMES.is_dir(), reason=f"the real data is not in {AMES}; set AMES_DATA")
 def test_a_single_row_gives_the_same_bits_as_a_batch_of_the_real_houses() -> None:
-    _same_bits(FeatureMaker(_spec(), derive).encode(dataset.load(AMES / "train.csv").rows))
+    _same_bits(FeatureMaker(_spec(), derive).encode(dataset.load(DEFINITION, AMES / "train.csv").rows))
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:
