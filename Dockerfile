@@ -32,11 +32,12 @@ RUN --mount=type=secret,id=PACKAGE_INDEX_URL,required=true --mount=type=secret,i
         if [ -s "/run/secrets/$name" ]; then export "$name=$(cat "/run/secrets/$name")"; fi; \
     done; \
     /opt/tools/bin/python scripts/install_models.py --environment /opt/models
-# The artefact that the label will name is the one that is inside.
+# The artefacts that the label will name, one after the other, are those that are inside.
 ARG ARTIFACT_SHA256=
-RUN [ -z "$ARTIFACT_SHA256" ] || \
-    grep -qF "\"artifact_sha256\": \"$ARTIFACT_SHA256\"" /opt/models/lib/python3.11/site-packages/*/bundle/manifest.json || \
-    { echo "the wheels of build/published.txt do not hold the artefact $ARTIFACT_SHA256" >&2; exit 1; }
+RUN for artifact in $ARTIFACT_SHA256; do \
+        grep -qF "\"artifact_sha256\": \"$artifact\"" /opt/models/lib/python3.11/site-packages/*/bundle/manifest.json || \
+        { echo "the wheels of build/published.txt do not hold the artefact $artifact" >&2; exit 1; }; \
+    done
 
 FROM tools AS api
 WORKDIR /app
@@ -70,7 +71,7 @@ ARG MODEL_VERSION=
 ARG ARTIFACT_SHA256=
 ENV GIT_COMMIT=$GIT_COMMIT
 LABEL org.opencontainers.image.title="ml-api" \
-      org.opencontainers.image.description="Predictions of a regression model over HTTP" \
+      org.opencontainers.image.description="Predictions of models over HTTP" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="$GIT_COMMIT" \
       org.opencontainers.image.version="$MODEL_VERSION" \

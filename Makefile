@@ -8,10 +8,16 @@ PYTHON := $(shell for folder in . /; do cd $$folder; for name in python3 python3
 	done; done)
 endif
 PORT ?= 5000
-# Where `make data` takes the training file from (nothing: OpenML) and where it puts it.
+# The model that is meant, by the name of its entry point: make train MODEL=diamonds. Without it, every model under packages/.
+MODEL ?=
+# Where `make data` takes the training file of MODEL from (nothing: OpenML); it puts it into data/<model>.csv.
 DATA_URL ?=
 DATA_SHA256 ?=
-DATA_FILE ?= data/house_prices.csv
+# What `make new-model` makes, beside DATA and MODEL's name: NAME=diamonds TARGET=price, and if wanted UNIT=USD SUBJECT=diamond
+NAME ?=
+TARGET ?=
+UNIT ?=
+SUBJECT ?= record
 # Options for pytest: make test PYTEST="-k lock -x"
 PYTEST ?=
 # Cases for each operation: make schemathesis EXAMPLES=5000
@@ -20,37 +26,44 @@ EXAMPLES ?= 1000
 MUTATE ?=
 
 
-export PORT DATA_URL DATA_SHA256 DATA_FILE
+export PORT DATA_URL DATA_SHA256
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 bin := .venv/bin
 bench := build/benchmarks/venv/bin
 set_up := "$(or $(PYTHON),python3)" scripts/environment.py
-editable := --editable packages/model_kit --editable packages/regression_model
+# The kit and every package that announces a model, found anew each time.
+editable := --packages packages
+model := $(if $(MODEL),--model "$(MODEL)")
 
 # pyenv's interpreters, which its shims show one at a time.
 pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[123].*/bin; do \
 	[ -x "$$folder/python" ] && printf ':%s' "$$folder"; done)
 
+# A variable's text as one word of the shell, whatever characters it has.
+quoted = '$(subst ','\'',$(value $(1)))'
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data train compare publish release \
+.PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data new-model sample train compare publish release \
 	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@printf '\nvariables: PORT=%s (run, dev)  DATA=path.csv (train, plan)  DATA_URL=url-or-path (data)  PYTHON=%s  PYTEST="-k name" (test)\n' \
+	@printf '\nMODEL=name: the model that is meant, where several packages are under packages/. Without it, every one: run, publish, plan,\n'
+	@printf '  wheels and compare leave out those without a bundle; train without DATA takes those that have a synthetic sample.\n'
+	@printf 'variables: PORT=%s (run, dev)  DATA=path.csv (train, plan, new-model)  DATA_URL=url-or-path (data)  PYTHON=%s  PYTEST="-k name" (test)\n' \
 		'$(PORT)' '$(or $(PYTHON),none from 3.11 to 3.13 was found)'
 	@printf 'The package index: docs/publishing.md. Without settings, one on this machine is started and stopped.\n'
 	@printf 'Heroku: APP=app  FROM=app (promote)  RELEASE=v12 (rollback)  LIMIT=seconds  IMAGE=name; docs/deploy.md.\n'
 
-run: tools serving ## Serve the model on PORT; the first time set up, and train on the sample if there is no model
-	@exec $(bin)/python scripts/run.py
+run: tools serving ## Serve every model that has a bundle on PORT; the first time set up, and train on the sample if none has
+	@exec $(bin)/python scripts/run.py $(model)
 
 dev: tools-dev ## Serve the sources on PORT, reloading when they change
-	@exec $(bin)/python scripts/run.py --development
+	@exec $(bin)/python scripts/run.py --development $(model)
 
 # With options for pytest somebody looks at something else.
 test: lint typecheck imports tracked $(if $(PYTEST),,instructions) ## Check style, types and what a prediction costs, run all tests with coverage
@@ -77,40 +90,48 @@ format: tools-dev ## Put style right where a machine can
 	@$(bin)/python -m ruff format .
 
 typecheck: tools-dev ## Check types, strictly
-	@# Two runs: packages/ml_api/tests and tests would both be called tests.
-	@$(bin)/python -m mypy packages
-	@$(bin)/python -m mypy scripts tests benchmarks conftest.py
+	@$(bin)/python scripts/typecheck.py
 
 imports: tools-dev # which package may import which
-	@PYTHONPATH=packages/ml_api $(bin)/lint-imports --no-cache
+	@$(bin)/python scripts/imports.py
 
 tracked: tools-dev # no binaries, no data
 	@$(bin)/python scripts/check_tracked.py
 
-data: tools ## Load the real training file into data/, from OpenML or from DATA_URL=url-or-path
-	@exec $(bin)/regression-model data $${DATA_URL:+--from "$$DATA_URL"} $${DATA_SHA256:+--sha256 "$$DATA_SHA256"} -o "$$DATA_FILE"
+new-model: tools ## Write a model package from a CSV: NAME=diamonds DATA=diamonds.csv TARGET=price
+	@: $(or $(NAME),$(error NAME is not set: make new-model NAME=diamonds DATA=diamonds.csv TARGET=price))
+	@: $(or $(DATA),$(error DATA is not set: make new-model NAME=$(NAME) DATA=$(NAME).csv TARGET=price))
+	@: $(or $(TARGET),$(error TARGET is not set: make new-model NAME=$(NAME) DATA=$(DATA) TARGET=column))
+	@$(bin)/model-kit new $(call quoted,NAME) --data $(call quoted,DATA) --target $(call quoted,TARGET) \
+		--unit $(call quoted,UNIT) --subject $(call quoted,SUBJECT) --into packages
+	@$(MAKE) --no-print-directory tools
 
-train: tools ## Train on DATA=path.csv, or on the synthetic sample
-	@exec $(bin)/regression-model train $(if $(DATA),--data "$(DATA)",--sample)
+data: tools ## Load training files into data/MODEL.csv, from OpenML or from DATA_URL=url-or-path
+	@exec $(bin)/python scripts/load_data.py $(model)
 
-compare: tools ## Judge what changes: OLD=latest on the package index, NEW=the bundle here; COMPARE="--html report.html"
-	@exec $(bin)/python scripts/compare.py $(if $(OLD),--old "$(OLD)") $(if $(NEW),--new "$(NEW)") $(COMPARE)
+sample: tools ## Write the synthetic sample of MODEL to DATA=path.csv
+	@exec $(bin)/model-kit sample $(model) -o "$(or $(DATA),$(error DATA is not set: make sample MODEL=name DATA=path.csv))"
+
+train: tools ## Train MODEL on DATA=path.csv; without DATA on its synthetic sample, without MODEL every one that has one
+	@exec $(bin)/python scripts/train_models.py $(model) $(if $(DATA),--data $(call quoted,DATA))
+
+compare: tools ## Judge what changes: OLD=latest on the package index, NEW=the bundles here; COMPARE="--html report.html"
+	@exec $(bin)/python scripts/compare.py $(model) $(if $(OLD),--old "$(OLD)") $(if $(NEW),--new "$(NEW)") $(COMPARE)
 
 publish: tools ## Build the wheels and publish them as X.Y.Z+digest on the package index
-	@exec $(bin)/python scripts/publish.py
+	@exec $(bin)/python scripts/publish.py $(model)
 
 release: tools ## Publish the wheels of `make wheels`; without them, build and publish as X.Y.Z, once
-	@exec $(bin)/python scripts/publish.py --release
+	@exec $(bin)/python scripts/publish.py --release $(model)
 
-plan: tools ## Decide: train, or use the released model again; fail if it changed without a new version
-	@exec $(bin)/python scripts/plan.py --data "$(or $(DATA),$(DATA_FILE))" $(if $(RETRAIN),--retrain)
+plan: tools ## Decide for each model: train, or use the released one again; fail if it changed without a new version
+	@exec $(bin)/python scripts/plan.py $(model) $(if $(DATA),--data "$(DATA)") $(if $(RETRAIN),--retrain)
 
-model: tools ## Train on DATA=path.csv (default: DATA_FILE) if the plan says so
-	@decision=$$($(bin)/python scripts/plan.py --show) && \
-	if [ "$$decision" = train ]; then exec $(bin)/regression-model train --data "$(or $(DATA),$(DATA_FILE))"; fi
+model: tools ## Train each model for which the plan says so, on the data that the plan is about
+	@exec $(bin)/python scripts/train_models.py --planned $(model)
 
 wheels: tools ## Make the wheels of a release in build/wheels, once: fetched if released already, else built
-	@exec $(bin)/python scripts/wheels.py
+	@exec $(bin)/python scripts/wheels.py $(model)
 
 test-wheel: tools serving ## Install the very wheels of build/wheels by hash, serve them, ask them everything
 	@exec $(bin)/python scripts/check_wheels.py
@@ -134,7 +155,7 @@ configure-app: tools ## Tell Heroku's APP where its pip finds our wheels, from P
 	@exec $(bin)/python scripts/deploy.py configure
 
 rehearse-deploy: tools-dev ## Deploy, break, go back and promote against stand-ins, with the real service
-	@exec $(bin)/python tests/standins/rehearse.py $(if $(DATA),--data "$(DATA)")
+	@exec $(bin)/python tests/standins/rehearse.py $(if $(DATA),--data $(call quoted,DATA))
 
 rehearse-pipeline: tools-dev ## Run CircleCI's whole config against stand-ins and a real Docker engine: DATA=path.csv (an hour)
 	@exec $(bin)/python scripts/engine.py $(bin)/python tests/standins/rehearse_pipeline.py $(if $(DATA),--data "$(DATA)") $(REHEARSE)
@@ -143,36 +164,36 @@ install: tools serving ## Install what was published last into build/serving
 	@exec $(bin)/python scripts/install_models.py
 
 bench: served ## Compare with other servers on this machine (10 minutes): DATA=path.csv BENCH_DATA=path.csv
-	@$(bench)/python benchmarks/bench.py
+	@$(bench)/python benchmarks/bench.py $(model)
 
 bench-quick: served ## The same in one short round, to look at
-	@$(bench)/python benchmarks/bench.py --quick --command "make bench-quick"
+	@$(bench)/python benchmarks/bench.py --quick --command "make bench-quick" $(model)
 
 bench-memory: served ## Memory after REQUESTS=200000, every hundredth of 10,000 rows
-	@$(bench)/python benchmarks/memory.py
+	@$(bench)/python benchmarks/memory.py $(model)
 
 bench-batch: served ## Price a CSV of ROWS=1000000
-	@$(bench)/python benchmarks/batch.py
+	@$(bench)/python benchmarks/batch.py $(model)
 
 bench-explain: tools-dev ## How close explanations are, and how long they take: BENCH_DATA=path.csv
-	@PYTHONPATH=packages/ml_api $(bin)/python benchmarks/explain.py
+	@PYTHONPATH=packages/ml_api $(bin)/python benchmarks/explain.py $(model)
 
 instructions: tools-dev ## Count a prediction's instructions and hold them to the recorded figures
 	@$(bin)/python benchmarks/instructions.py
 
 screenshot: tools-dev ## Take the pictures of the page in docs/images, with the synthetic sample; needs chromium
-	@exec $(bin)/python scripts/screenshot.py
+	@exec $(bin)/python scripts/screenshot.py $(model)
 
 instructions-record: tools-dev ## Record the figures anew
 	@$(bin)/python benchmarks/instructions.py --record
 
 image: tools ## Build the container image IMAGE=ml-api of what was published last
-	@exec $(bin)/python scripts/image.py build
+	@exec $(bin)/python scripts/image.py build $(model)
 
-run-image: tools ## Serve the image on PORT, with the model in it or the bundle in MODEL_DIR=folder
+run-image: tools ## Serve the image on PORT, with the models in it or the bundles in MODEL_DIR=folder, by model name
 	@exec $(bin)/python scripts/image.py run
 
-smoke-image: tools ## Start the image and hold it to what was published: version, artefact, commit, golden row
+smoke-image: tools ## Start the image and hold it to what was published: versions, artefacts, commit, golden rows
 	@exec $(bin)/python scripts/smoke_image.py
 
 test-image: tools-dev ## Build and try the image with a real Docker engine, set up if there is none (as root, minutes)
@@ -202,5 +223,5 @@ tools-bench:
 
 # What was trained last, installed as it is for production.
 served: tools tools-bench serving
-	@$(bin)/python scripts/publish.py
+	@$(bin)/python scripts/publish.py $(model)
 	@$(bin)/python scripts/install_models.py

@@ -1,4 +1,4 @@
-"""How fast a file is priced, and in how much memory: `regression-model predict` on a CSV of 1,000,000 rows.
+"""How fast a file is priced, and in how much memory: `model-kit predict` on a CSV of 1,000,000 rows.
 
   make bench-batch                  1,000,000 rows, about 310 MB
   make bench-batch ROWS=50000       fewer, to see whether it works
@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import _scripts  # noqa: F401
-from bodies import Record, read_spec, records
+from bodies import Record, chosen_model, read_spec, records
 from processes import child, stop_on_signals
-from project import Project, ScriptError, write_atomically
+from project import ScriptError, write_atomically
 from servers import BUILD, shipped
 
 ROWS = 1_000_000
@@ -98,7 +98,7 @@ def measure(command: Sequence[str], table: Path, output: Path, rows: int) -> dic
         peak, resident = peak_while(process)
         seconds = time.monotonic() - start
         if process.returncode:
-            raise ScriptError(f"regression-model predict ended with status {process.returncode}")
+            raise ScriptError(f"predict ended with status {process.returncode}")
     with output.open("rb") as file:
         lines = sum(1 for _ in file)
     if lines != rows + 1:
@@ -121,15 +121,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "batch.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=int(os.environ.get("ROWS") or ROWS))
+    parser.add_argument("--model", help="name of the model (default: the only one that is trained)")
     options = parser.parse_args(arguments)
     folder = BUILD / "batch"
     folder.mkdir(parents=True, exist_ok=True)
     table, output = folder / "table.csv", folder / "priced.csv"
     try:
-        spec = read_spec(Project().packages[-1].bundle)
+        package = chosen_model(options.model)
+        spec = read_spec(package.bundle)
         write_csv(table, records(spec, min(DIFFERENT, options.rows)), options.rows)
         with stop_on_signals():
-            found = measure(["/usr/bin/env", "regression-model"], table, output, options.rows)
+            found = measure(["/usr/bin/env", package.name], table, output, options.rows)
         write_atomically(BUILD / "batch.json", json.dumps(found, indent=1) + "\n")
         print(
             f"batch: {found['rows']:,} rows, {found['bytes'] / 1e6:.0f} MB: {found['rows_per_second']:,.0f} rows/s "

@@ -40,10 +40,10 @@ from model_kit.spec import InputSpec
 import _scripts  # noqa: F401
 import machine
 import report
-from bodies import Record, batches, read_spec, records, spoil, write
+from bodies import Record, batches, chosen_model, path_of, read_spec, records, spoil, write
 from generator import Load, TooShortError, VoidError, drive, install
 from processes import stop_on_signals
-from project import ROOT, Project, ScriptError
+from project import ROOT, ScriptError
 from servers import (
     BUILD,
     HERE,
@@ -62,7 +62,6 @@ from servers import (
 )
 from workloads import BARE, CONSTANT, GRANIAN, INTERVAL, MODERN, NAIVE, OURS, TITLES, WORKLOADS, Workload
 
-PATH = "/v1/predict/regression"
 ROUNDS = 3
 #: What is to be kept of 10 minutes, and the seconds that the curves take of them.
 MINUTES, CURVES = 9.5, 150
@@ -92,6 +91,7 @@ class Bench:
     """One run of the benchmark.
 
     Attributes:
+        path: where predictions are asked for.
         servers: name -> how it is started.
         pool: what is asked about.
         folder: gets bodies and logs.
@@ -99,6 +99,7 @@ class Bench:
         calibrated: whether the model has intervals.
     """
 
+    path: str
     servers: Mapping[str, Server]
     pool: list[Record]
     spec: Any
@@ -147,7 +148,7 @@ class Bench:
             VoidError: an answer or a line was not as it must be.
         """
         bodies = self.bodies(rows, bad)
-        url = up.url(f"{PATH}?{query}" if query else PATH)
+        url = up.url(f"{self.path}?{query}" if query else self.path)
         while True:
             before = up.log.stat().st_size
             try:
@@ -191,9 +192,11 @@ class Bench:
             up = {name: stack.enter_context(running(server, self.folder)) for name, server in self.servers.items()}
             check_served(up[OURS], model)
             asked_of = {name: server.port for name, server in up.items() if name not in (BARE, CONSTANT)}
-            together = {name: ask(port, asked) for name, port in asked_of.items()}
-            single = {name: [ask(port, [record])[0] for record in asked[:20]] for name, port in asked_of.items()}
-            trace(up[OURS], asked)
+            together = {name: ask(port, self.path, asked) for name, port in asked_of.items()}
+            single = {
+                name: [ask(port, self.path, [record])[0] for record in asked[:20]] for name, port in asked_of.items()
+            }
+            trace(up[OURS], self.path, asked)
             rates = {name: self.load(up[name], rows=1, connections=16, seconds=1).rate for name in (BARE, CONSTANT)}
         check_lead("one record", rates)
         return max(compare_prices(together), compare_prices(single)), rates[CONSTANT] / rates[BARE]
@@ -279,7 +282,7 @@ def summary(load: Load) -> dict[str, float]:
     }
 
 
-def ask(port: int, asked: Sequence[Record], headers: Mapping[str, str] | None = None) -> list[float]:
+def ask(port: int, path: str, asked: Sequence[Record], headers: Mapping[str, str] | None = None) -> list[float]:
     """Prices of records.
 
     Raises:
@@ -288,7 +291,7 @@ def ask(port: int, asked: Sequence[Record], headers: Mapping[str, str] | None = 
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         sent = {"Content-Type": "application/json"} | dict(headers or {})
-        connection.request("POST", PATH, json.dumps(asked), sent)
+        connection.request("POST", path, json.dumps(asked), sent)
         response = connection.getresponse()
         document = json.loads(response.read())
         if response.status != 200:
@@ -315,7 +318,7 @@ def compare_prices(prices: Mapping[str, Sequence[float]]) -> float:
     return largest
 
 
-def trace(up: Running, asked: Sequence[Record]) -> None:
+def trace(up: Running, path: str, asked: Sequence[Record]) -> None:
     """Send requests with ids; each must have exactly one line in the log.
 
     Raises:
@@ -323,7 +326,7 @@ def trace(up: Running, asked: Sequence[Record]) -> None:
     """
     ids = [f"traced-{number}" for number in range(TRACED)]
     for name, record in zip(ids, asked, strict=False):
-        ask(up.port, [record], {"X-Request-ID": name})
+        ask(up.port, path, [record], {"X-Request-ID": name})
     wait_until_idle(up.process.pid)
     logged = [line.get("request_id") for line in request_lines(up.log, 0)]
     wrong = {name: logged.count(name) for name in ids if logged.count(name) != 1}
@@ -384,13 +387,14 @@ def check_leads(runs: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]])
             check_lead(workload.title, rates)
 
 
-def in_process(bodies: Path, seconds: float) -> float:
+def in_process(model: str, bodies: Path, seconds: float) -> float:
     """Microseconds from a body of one record to its price, in the environment that serves.
 
     Raises:
         ScriptError: it could not be measured.
     """
     command = ["/usr/bin/env", "python", str(HERE / "in_process.py"), str(bodies), "--seconds", str(seconds)]
+    command += ["--model", model]
     environ = os.environ | shipped() | {"PYTHONPATH": str(ML_API), "LOG_LEVEL": "error"}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -415,10 +419,11 @@ def training_modules() -> list[str]:
     return done.stdout.splitlines()[-1].split()
 
 
-def served_model(bundle: Bundle) -> dict[str, Any]:
+def served_model(name: str, bundle: Bundle) -> dict[str, Any]:
     """Which model is measured."""
     card = bundle.json(CARD)
     return {
+        "name": name,
         "artifact_sha256": bundle.artifact_sha256,
         "data": card["data"]["name"],
         "synthetic": card["data"]["synthetic"],
@@ -443,7 +448,7 @@ def check_served(up: Running, model: Mapping[str, Any]) -> None:
     connection = HTTPConnection("127.0.0.1", up.port, timeout=60)
     try:
         connection.request("GET", "/version")
-        served = json.loads(connection.getresponse().read())["models"]["regression"]["artifact_sha256"]
+        served = json.loads(connection.getresponse().read())["models"][model["name"]]["artifact_sha256"]
     finally:
         connection.close()
     if served != model["artifact_sha256"]:
@@ -462,12 +467,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     started = time.monotonic()
     install()
-    project = Project()
-    bundle = read_bundle(project.packages[-1].bundle)
-    spec = read_spec(project.packages[-1].bundle)
-    model = served_model(bundle)
+    package = chosen_model(options.model)
+    bundle = read_bundle(package.bundle)
+    spec = read_spec(package.bundle)
+    model = served_model(package.model, bundle)
     say("preparing: the naive servers' estimator, the bodies")
-    pickle = pickle_pipeline(project.packages[-1].bundle, options.data)
+    pickle = pickle_pipeline(package, options.data)
     folder = BUILD / "run"
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
@@ -475,7 +480,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     data = options.bench_data or os.environ.get("BENCH_DATA")
     pool = records(spec, QUICK_POOL if options.quick else POOL, data)
     calibrated = has_intervals(bundle, spec)
-    bench = Bench(contestants(pickle, granian=options.granian), pool, spec, folder, options.quick, calibrated)
+    servers = contestants(pickle, granian=options.granian)
+    bench = Bench(path_of(package), servers, pool, spec, folder, options.quick, calibrated)
     difference, lead = bench.check(model)
     say(f"all servers give the same prices: at most {difference:.1e} apart, relatively")
     say(f"the constant in C is {lead:.0f} times as fast as a Flask view that returns a constant")
@@ -485,7 +491,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         begun = time.monotonic()
         say(f"round {number + 1} of {rounds}, {begun - started:.0f} s so far")
         bench.round()
-        microseconds.append(in_process(bench.bodies(1), 0.5 if options.quick else 2))
+        microseconds.append(in_process(package.model, bench.bodies(1), 0.5 if options.quick else 2))
         now = time.monotonic()
         if number + 1 < rounds and now + (now - begun) + CURVES > started + options.minutes * 60:
             say(f"no time for another round: the machine is busy, or slow ({now - begun:.0f} s a round)")
@@ -523,6 +529,7 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         "bench.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    found.add_argument("--model", help="name of the model (default: the only one that is trained)")
     found.add_argument("--quick", action="store_true", help="one short round, no curves")
     found.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
     found.add_argument("--minutes", type=float, default=MINUTES, help="begin no round that would take longer")

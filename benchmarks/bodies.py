@@ -15,7 +15,7 @@ from model_kit.scoring.bundle import SPEC
 from model_kit.spec import InputSpec
 
 import _scripts  # noqa: F401
-from project import ScriptError
+from project import Package, Project, ScriptError
 
 Record: TypeAlias = dict[str, Any]
 
@@ -26,6 +26,23 @@ LARGEST = 16_000_000
 MOST = 5_000
 
 
+def chosen_model(name: str | None, project: Project | None = None) -> Package:
+    """The trained model that is meant: by name, else the only one.
+
+    Raises:
+        ScriptError: there is none, or several are trained and none is named.
+    """
+    models = (project or Project()).trained_models(name)
+    if len(models) > 1:
+        raise ScriptError(f"several models are trained; say which: MODEL={'|'.join(m.model for m in models)}", 2)
+    return models[0]
+
+
+def path_of(package: Package) -> str:
+    """Where a model is asked for predictions."""
+    return f"/v1/predict/{package.model}"
+
+
 def read_spec(bundle: Path) -> InputSpec:
     """The fields of a trained model.
 
@@ -33,7 +50,7 @@ def read_spec(bundle: Path) -> InputSpec:
         ScriptError: there is none.
     """
     if not (bundle / SPEC).exists():
-        raise ScriptError(f"there is no trained model in {bundle}; `make train DATA=path.csv` makes one")
+        raise ScriptError(f"there is no trained model in {bundle}; `make train` makes one")
     return InputSpec.from_json((bundle / SPEC).read_bytes())
 
 

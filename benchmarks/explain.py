@@ -108,10 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=2000, help="pairs of the long run; default: 2000")
     parser.add_argument("--data", help="a CSV file of records; default: BENCH_DATA, else made-up ones")
     parser.add_argument("--only", nargs="+", metavar="FIELD", help="send these fields alone")
-    parser.add_argument("--model", default="regression", help="default: regression")
+    parser.add_argument("--model", help="name of the model (default: the only one installed)")
     options = parser.parse_args(arguments)
     try:
-        predictor = Registry(installed_models()).predictor(options.model)
+        registry = Registry(installed_models())
+        predictor = registry.predictor(options.model or "|".join(registry.names))
         wanted = max(options.rows, options.timed)
         pool = records(predictor.model.spec, wanted, options.data)
     except (BrokenModelError, UnknownModelError, ScriptError) as fault:

@@ -63,9 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("bodies", type=Path, help="a file with one body a line")
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--model", default="regression", help="default: regression")
+    parser.add_argument("--model", help="name of the model (default: the only one installed)")
     options = parser.parse_args(arguments)
-    price = pricer(Registry(installed_models()).predictor(options.model))
+    registry = Registry(installed_models())
+    price = pricer(registry.predictor(options.model or "|".join(registry.names)))
     found = measure(price, options.bodies.read_bytes().splitlines(), options.seconds)
     print(f"{statistics.median(found):.2f}")
     return 0

@@ -52,9 +52,11 @@ def model_folder() -> Path:
     digest = hashlib.sha256("".join([*sources, PYTHON, libraries()]).encode()).hexdigest()
     folder = BUILD / f"sample-{digest[:12]}"
     if not folder.exists():
-        from regression_model import dataset, training  # noqa: PLC0415
+        from model_kit.training import dataset  # noqa: PLC0415
+        from model_kit.training.train import train  # noqa: PLC0415
+        from regression_model import DEFINITION  # noqa: PLC0415
 
-        training.train(dataset.synthetic(), cv=False, bundle=folder)
+        train(DEFINITION, dataset.synthetic(DEFINITION), folder, cv=False)
     return folder
 
 

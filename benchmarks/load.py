@@ -6,7 +6,7 @@ A tool for choosing settings:
   python benchmarks/load.py ours ours:THREADS=8 ours:WEB_CONCURRENCY=3 --rows 100 --connections 8
   nice -n -10 python benchmarks/load.py bare:GUNICORN_CMD_ARGS=--worker-class=sync bare --seconds 5 --repeats 5
 
-`bench.py` does the whole benchmark. The model is the one trained in packages/regression_model.
+`bench.py` does the whole benchmark. The model is that of --model, else the only one that is trained.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import _scripts  # noqa: F401
-from bodies import batches, read_spec, records, write
+from bodies import batches, chosen_model, path_of, read_spec, records, write
 from generator import Load, drive, install
 from processes import stop_on_signals
-from project import Project, ScriptError
+from project import ScriptError
 from servers import Server, bare, constant, ours, running
-
-PATH = "/v1/predict/regression"
 
 
 def parse_server(text: str) -> Server:
@@ -49,7 +47,7 @@ def parse_server(text: str) -> Server:
 
 
 def measure(
-    named: Sequence[tuple[str, Server]], bodies: Path, options: argparse.Namespace, folder: Path
+    named: Sequence[tuple[str, Server]], path: str, bodies: Path, options: argparse.Namespace, folder: Path
 ) -> dict[tuple[str, int], list[Load]]:
     """Loads by name and number of connections."""
     found: dict[tuple[str, int], list[Load]] = {}
@@ -57,9 +55,9 @@ def measure(
         for name, server in named:
             print(f"repeat {repeat + 1} of {options.repeats}: {name}", file=sys.stderr)
             with running(server, folder) as up:
-                drive(up.url(PATH), bodies, connections=8, seconds=1)
+                drive(up.url(path), bodies, connections=8, seconds=1)
                 for connections in options.connections:
-                    load = drive(up.url(PATH), bodies, connections=connections, seconds=options.seconds)
+                    load = drive(up.url(path), bodies, connections=connections, seconds=options.seconds)
                     found.setdefault((name, connections), []).append(load)
     return found
 
@@ -86,15 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=1, help="records of a request (default: 1)")
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: 3)")
     parser.add_argument("--repeats", type=int, default=3, help="default: 3")
+    parser.add_argument("--model", help="name of the model (default: the only one that is trained)")
     options = parser.parse_args(arguments)
     try:
         named = [(text, parse_server(text)) for text in options.servers]
         install()
         with stop_on_signals(), tempfile.TemporaryDirectory(prefix="load-") as temporary:
-            spec = read_spec(Project().packages[-1].bundle)
+            package = chosen_model(options.model)
+            spec = read_spec(package.bundle)
             pool = records(spec, max(5_000, options.rows))
             bodies = write(Path(temporary, "bodies"), batches(pool, options.rows))
-            print(table(measure(named, bodies, options, Path(temporary)), options.rows))
+            print(table(measure(named, path_of(package), bodies, options, Path(temporary)), options.rows))
     except ScriptError as error:
         print(f"load: {error}", file=sys.stderr)
         return error.status

@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import _scripts  # noqa: F401
-from bodies import Record, read_spec, records, write
+from bodies import Record, chosen_model, path_of, read_spec, records, write
 from generator import drive, install
 from processes import stop_on_signals
-from project import Project, ScriptError, write_atomically
+from project import ScriptError, write_atomically
 from servers import BUILD, Running, ours, running, wait_until_idle
 
-PATH = "/v1/predict/regression"
 REQUESTS = 200_000
 #: Share of the requests after which the first value is taken.
 FIRST = 0.1
@@ -48,11 +47,11 @@ def bodies(pool: Sequence[Record], large: int = LARGE) -> Iterator[list[Record]]
             yield [pool[(group * PERIOD + number) % len(pool)]]
 
 
-def values(up: Running, path: Path, requests: int, stretch: int = STRETCH) -> list[tuple[int, float]]:
+def values(up: Running, url: str, path: Path, requests: int, stretch: int = STRETCH) -> list[tuple[int, float]]:
     """Requests answered so far and MB of the larger worker, when nothing is under way, until all are answered."""
     found = [(0, up.resident()[0])]
     while found[-1][0] < requests:
-        answered = drive(up.url(PATH), path, connections=CONNECTIONS, seconds=stretch).answers
+        answered = drive(up.url(url), path, connections=CONNECTIONS, seconds=stretch).answers
         wait_until_idle(up.process.pid)
         found.append((found[-1][0] + answered, up.resident()[0]))
         print(f"memory: {found[-1][0]:7,} of {requests:,} requests, {found[-1][1]:.1f} MB", flush=True)
@@ -78,15 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "memory.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--requests", type=int, default=int(os.environ.get("REQUESTS") or REQUESTS))
+    parser.add_argument("--model", help="name of the model (default: the only one that is trained)")
     options = parser.parse_args(arguments)
     try:
         install()
         folder = BUILD / "memory"
-        spec = read_spec(Project().packages[-1].bundle)
+        package = chosen_model(options.model)
+        spec = read_spec(package.bundle)
         path = write(folder / "bodies", bodies(records(spec, LARGE)))
         start = time.monotonic()
         with stop_on_signals(), running(ours(), folder) as up:
-            found = describe(values(up, path, options.requests), options.requests)
+            found = describe(values(up, path_of(package), path, options.requests), options.requests)
         path.unlink()
         write_atomically(BUILD / "memory.json", json.dumps(found, indent=1) + "\n")
         print(

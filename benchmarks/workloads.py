@@ -213,7 +213,7 @@ BARS = (
         "make bench-memory",
     ),
     Bar(
-        "`regression-model predict` on a CSV of 1,000,000 rows",
+        "`model-kit predict` on a CSV of 1,000,000 rows",
         *("{:,.0f} rows/s", 60_000, 100_000, True),
         lambda results: [results["batch"]["rows_per_second"]],
         "make bench-batch",

@@ -36,11 +36,11 @@ def read_trained(package: Package) -> Bundle:
         ScriptError: there is none, or it is damaged; the text names the file.
     """
     if not package.bundle.is_dir():
-        raise ScriptError(f"{package.bundle}: no bundle here; `make train` makes one")
+        raise ScriptError(f"{package.model} has no bundle in {package.bundle}; {package.how_to_train}")
     try:
         return read_bundle(package.bundle)
     except ModelKitError as error:
-        raise ScriptError(f"{package.bundle}: {error}\n`make train` makes a new bundle") from error
+        raise ScriptError(f"{package.bundle}: {error}\n{package.how_to_train}") from error
 
 
 def development_version(package: Package) -> str:
@@ -50,7 +50,7 @@ def development_version(package: Package) -> str:
     the two together have not been published yet.
     """
     code = source_digest(package.source)
-    if package.trained:
+    if package.model:
         bundle = read_trained(package)
         local = bundle.artifact_sha256[:_DIGITS]
         if bundle.json(CARD).get("code_sha256") != code:
@@ -70,12 +70,12 @@ def release_version(package: Package) -> str:
     version = package.base_version()
     if Version(version).local is not None:
         raise ScriptError(f"{package.source / '__init__.py'}: __version__ is {version}; a release is X.Y.Z")
-    if not package.trained:
+    if not package.model:
         return version
     card = read_trained(package).json(CARD)
     trained_by = {"code_sha256": package.source, "kit_sha256": Path(model_kit.__file__).parent}
     faults = [
-        f"was trained by other code than {source} has now; `make train` trains it anew"
+        f"was trained by other code than {source} has now; {package.how_to_train}"
         for digest, source in trained_by.items()
         if card.get(digest) != source_digest(source)
     ]
@@ -99,7 +99,7 @@ def require_releasable(name: str, version: str, card: Mapping[str, Any], faults:
     if card.get("evaluated") is not True:
         found.append("was not evaluated; train it with cross-validation")
     if card.get("data", {}).get("synthetic") is not False:
-        found.append("was trained on the synthetic sample; `make train DATA=path.csv` trains on real data")
+        found.append("was trained on the synthetic sample; make train with DATA=path.csv trains on real data")
     if found := [*found, *faults]:
         raise ScriptError(f"{name} {version} is not released, because its bundle\n  - " + "\n  - ".join(found))
 
@@ -151,9 +151,9 @@ def check_content(wheel: Path, package: Package) -> None:
     own = [name.relative_to(package.source.name) for name in names if name.parts[0] == package.source.name]
     bundle = {name.name for name in own if name.parent == PurePosixPath("bundle")}
     code = {name for name in own if name.suffix == ".py" or name.name == "py.typed"}
-    expected = _BUNDLE_FILES if package.trained else set()
-    strange = [str(name) for name in own if name not in code and not (name.parts[0] == "bundle" and package.trained)]
-    strange += [f"bundle/{name}" for name in sorted(bundle - expected) if package.trained]
+    expected = _BUNDLE_FILES if package.model else set()
+    strange = [str(name) for name in own if name not in code and not (name.parts[0] == "bundle" and package.model)]
+    strange += [f"bundle/{name}" for name in sorted(bundle - expected) if package.model]
     if strange:
         raise ScriptError(f"{package.source}: a wheel carries code and a bundle only, not {', '.join(strange)}")
     if bundle != expected:

@@ -1,7 +1,7 @@
 """Try the very wheels of build/wheels: install them by hash into what serves, start run.sh, ask it.
 
-The environment has what requirements.txt names and nothing else. Asked are readiness, /version (model version and
-artefact sha256), the golden row, and a request for each promise of the HTTP contract.
+The environment has what requirements.txt names and nothing else. Asked are readiness, /version (version and
+artefact sha256 of each model), the golden rows, and a request for each promise of the HTTP contract.
 
 exit status: 0 they serve, 1 they don't, 2 a setting makes no sense.
 """
@@ -16,12 +16,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from install_models import STAMP
-from live_service import Expected, Service, contract_faults, wait_until_right
+from install_models import STAMP, uninstall_others
+from live_service import Expected, ExpectedModel, Service, contract_faults, wait_until_right
 from local_index import free_port
 from processes import child, stop_on_signals
 from project import Project, Say, ScriptError
-from run import model_name, quiet_environment
+from train_models import quiet_environment
 from wheels import Manifest, golden, read_manifest
 
 #: Seconds until the service must be ready: it takes 1 or 2.
@@ -30,13 +30,11 @@ LIMIT = 60.0
 
 def expected(project: Project, manifest: Manifest, *, commit: str | None) -> Expected:
     """What a service of these wheels is."""
-    return Expected(
-        model_name(project.packages[-1]),
-        manifest.model.version,
-        manifest.artifact_sha256,
-        commit,
-        golden(project, manifest),
+    models = (
+        ExpectedModel(wheel.model, wheel.version, wheel.artifact_sha256, golden(project, wheel))
+        for wheel in manifest.models
     )
+    return Expected(tuple(models), commit)
 
 
 def install_files(project: Project, manifest: Manifest, environment: Path) -> None:
@@ -47,6 +45,7 @@ def install_files(project: Project, manifest: Manifest, environment: Path) -> No
     """
     # What `make install` wrote down is no longer true.
     (environment / STAMP).unlink(missing_ok=True)
+    uninstall_others(environment, {wheel.name for wheel in manifest.wheels})
     with tempfile.TemporaryDirectory(prefix="pins-") as temporary:
         pins = Path(temporary, "requirements.txt")
         pins.write_text(manifest.pins(), "utf-8")
@@ -83,8 +82,8 @@ def check(project: Project, environment: Path, *, say: Say = print) -> None:
         broken = contract_faults(service, meant)
     if broken:
         raise ScriptError("the service breaks its contract:\n" + "\n".join(f"  - {promise}" for promise in broken))
-    artifact = manifest.artifact_sha256[:12]
-    say(f"{manifest.model.file} serves: artefact {artifact}, golden row and contract as they should be")
+    for wheel in manifest.models:
+        say(f"{wheel.file} serves: artefact {wheel.artifact_sha256[:12]}, golden row and contract as they should be")
 
 
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:

@@ -1,7 +1,10 @@
-"""Compare the model that was trained here with the newest release on the package index, or any two.
+"""Compare models that were trained here with their newest releases on the package index, or any two of one model.
 
-The same as `regression-model compare`, with defaults and with the index on this machine where the environment names
-none. What follows the two is passed on: --data, --json, --html and so on. Exit status: that of the command.
+The same as `model-kit compare`, for each model, with defaults and with the index on this machine where the environment
+names none. --new may be a folder of wheels, as `make wheels` makes it: each model's wheel is taken from it. What is not
+listed below is passed on: --data, --json, --html and so on.
+
+exit status: 0 nothing is beyond its threshold, 1 something is, 2 something is unusable; of several models, the highest.
 """
 
 from __future__ import annotations
@@ -11,11 +14,35 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from local_index import open_index
 from package_index import HELP, TOKEN, URL, USER
 from processes import stop_on_signals
-from project import Project, ScriptError
+from project import MODEL_HELP, Package, Project, ScriptError
+
+UNUSABLE = 2
+
+
+def chosen(project: Project, model: str | None, new: str | None) -> list[tuple[Package, str]]:
+    """Each model that is meant, and what it shall become: a wheel, a version or a bundle folder.
+
+    Raises:
+        ScriptError: there is nothing to compare, or one version is meant of several models.
+    """
+    if new is None:
+        return [(package, str(package.bundle)) for package in project.trained_models(model, _report)]
+    models = project.models(model)
+    wheels = [path for path in Path(project.root, new).glob("*.whl") if Path(project.root, new).is_dir()]
+    if wheels:
+        by_name = {path.name.split("-")[0]: path for path in wheels}
+        found = [(package, str(by_name[p])) for package in models if (p := package.source.name) in by_name]
+        if not found:
+            raise ScriptError(f"{new} has no wheel of {' or '.join(p.model for p in models) or 'a model'}", UNUSABLE)
+        return found
+    if len(models) > 1 and new != "latest":
+        raise ScriptError(f"NEW={new} is of one model; say which: MODEL={'|'.join(p.model for p in models)}", UNUSABLE)
+    return [(package, new) for package in models]
 
 
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
@@ -24,24 +51,41 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser = argparse.ArgumentParser(
         "compare.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--model", help=MODEL_HELP)
     parser.add_argument("--old", default="latest", help="wheel, version or bundle folder (default: %(default)s)")
-    parser.add_argument(
-        "--new", default=str(project.packages[-1].bundle), help="the same (default: the bundle that is there)"
-    )
+    parser.add_argument("--new", help="the same, or a folder of wheels (default: the bundles that are there)")
+    parser.add_argument("--reports", type=Path, metavar="DIR", help="write a report <model>.html into this folder")
     options, rest = parser.parse_known_args(arguments)
     try:
+        models = chosen(project, options.model, options.new)
         with stop_on_signals(), open_index(project, os.environ) as index:
             # By environment, never by argument: arguments are for everybody to read.
             environ = os.environ | {URL: index.url, USER: index.user, TOKEN: index.token}
-            code = "import sys; from model_kit.cli.main import main; sys.exit(main())"
-            command = [sys.executable, "-c", code, "compare", options.old, options.new, *rest]
-            return subprocess.run(command, env=environ, cwd=project.root, check=False).returncode
+            code = "import sys; from model_kit.cli.main import main; sys.exit(main(program='model-kit'))"
+            statuses = []
+            for package, new in models:
+                command = [sys.executable, "-c", code, "compare", "--model", package.model, options.old, new, *rest]
+                # The package's own thresholds; model_kit has defaults.
+                gate = package.folder / "gate.toml"
+                if gate.exists() and "--gate" not in rest:
+                    command += ["--gate", str(gate)]
+                if options.reports:
+                    reports = project.root / options.reports
+                    reports.mkdir(parents=True, exist_ok=True)
+                    command += ["--html", str(reports / f"{package.model}.html")]
+                statuses.append(subprocess.run(command, env=environ, cwd=project.root, check=False).returncode)
+            return max(statuses, default=UNUSABLE)
     except ScriptError as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return 2
+        _report(f"compare: {error}")
+        return UNUSABLE
     except KeyboardInterrupt:
-        print("compare: stopped", file=sys.stderr)
+        _report("compare: stopped")
         return 130
+
+
+def _report(text: str) -> None:
+    """Tell beside the output, which may be JSON."""
+    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@
   rollback   go back to the release before, or to --release
   configure  tell the app where its pip finds our wheels, from the PACKAGE_INDEX_ variables
 
-After git, container and promote the app is verified: readiness, /version (model version, artefact sha256, git commit)
-and the golden row, several times in a row. If that does not come within --limit seconds, the app is rolled back to
-the release before, which must then serve what it served before, and the status is 1.
+After git, container and promote the app is verified: readiness, /version (version and artefact sha256 of each model,
+git commit) and the golden rows, several times in a row. If that does not come within --limit seconds, the app is rolled
+back to the release before, which must then serve what it served before, and the status is 1.
 
 exit status: 0 what was meant is live, 1 it is not (the text says what was seen), 2 a setting makes no sense.
 """
@@ -67,7 +67,7 @@ def deploy(api: Heroku, app: str, meant: Expected, release: Callable[[], None], 
         wait_until_right(service, meant, limit, say)
     except ScriptError as error:
         raise ScriptError(f"{error}\n{_go_back(api, app, before, now, known, service, limit)}") from error
-    say(f"{app}: {_named(now)} serves {_described(meant)}")
+    say(f"{app}: {_named(now)} serves {meant}")
 
 
 def _go_back(
@@ -93,10 +93,6 @@ def _go_back(
         return f"ROLLING BACK {app} to {_named(before)} FAILED TOO: {error}"
     served = ", ".join(f"{name} {found.get('artifact_sha256')}" for name, found in known["models"].items())
     return f"ROLLED BACK {app} to {_named(before)} (as {_named(back)}), which serves what it served before: {served}"
-
-
-def _described(meant: Expected) -> str:
-    return f"{meant.model} {meant.model_version}, artefact {meant.artifact_sha256}, commit {meant.git_commit}"
 
 
 def _named(release: Release | None) -> str:
@@ -201,7 +197,7 @@ def run(options: argparse.Namespace, project: Project, say: Say) -> None:
     if options.what == "verify":
         service = Service(api.app(app)["web_url"])
         wait_until_right(service, meant, options.limit, say)
-        say(f"{app} serves {_described(meant)}")
+        say(f"{app} serves {meant}")
         return
     if options.what == "git":
         releasing = release_by_git(api, app, project, manifest, say)

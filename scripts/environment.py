@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOWEST, HIGHEST = (3, 11), (3, 13)
 #: In the environment: what it was made of, for as long as it is complete.
 STAMP = ".ready.json"
+#: In the folder of packages: what all models import, and the group in which a package announces its model.
+KIT, ENTRY_POINT_GROUP = "model_kit", "ml_api.models"
 #: Lines of pip that are shown when it fails.
 _LAST_LINES = 30
 
@@ -61,6 +63,7 @@ def make_environment(
         state = {"made of": foundation(folder), "locks": {}, "editable": {}}
     locks = state["locks"] | {str(lock): sha(lock)}
     packages = {str(package): sha(package / "pyproject.toml") for package in editable}
+    gone = [Path(name).name for name in state["editable"] if not Path(name, "pyproject.toml").exists()]
     if locks == state["locks"] and packages == state["editable"]:
         return False
     python = folder / "bin/python"
@@ -82,8 +85,9 @@ def make_environment(
             state = state | {"locks": locks}
             write_stamp(stamp, state)
     if packages != state["editable"]:
-        sources = [part for package in editable for part in ("--editable", str(package))]
-        run_pip([*install, "--no-build-isolation", *sources], len(packages), folder)
+        if gone:
+            run_pip([*command, "uninstall", "--yes", *gone], len(gone), folder)
+        run_pip([*install, *from_sources(editable)], len(packages), folder)
         write_stamp(stamp, state | {"editable": packages})
     return True
 
@@ -102,6 +106,31 @@ def find_missing(pip: list[str], lock: Path, folder: Path) -> str:
         return ""
     words = (done.stdout + done.stderr).strip()
     return f"{lock} is not complete; pip's check of {folder}:\n{words}\nRun `make lock`, which adds what is missing."
+
+
+def find_packages(folder: Path) -> list[Path]:
+    """The kit and every package that announces a model in ``folder``, the kit first.
+
+    Raises:
+        SetUpError: a ``pyproject.toml`` cannot be read.
+    """
+    import tomllib  # noqa: PLC0415 - a Python that lacks it is told first which ones will do
+
+    found = [folder / KIT]
+    for path in sorted(folder.glob("*/pyproject.toml")):
+        try:
+            project = tomllib.loads(path.read_text("utf-8")).get("project", {})
+        except (OSError, ValueError) as error:
+            raise SetUpError(f"{path}: {error}") from error
+        if project.get("entry-points", {}).get(ENTRY_POINT_GROUP):
+            found.append(path.parent)
+    return found
+
+
+def from_sources(packages: list[Path]) -> list[str]:
+    """Options of pip that install packages from their sources, without dependencies and without a network."""
+    sources = [part for package in packages for part in ("--editable", str(package))]
+    return ["--no-deps", "--no-build-isolation", *sources]
 
 
 def leave_out_tests(folder: Path) -> None:
@@ -212,9 +241,9 @@ def sha(path: Path) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser("environment.py", description=__doc__)
-    parser.add_argument("folder", type=Path, help="the virtual environment")
-    parser.add_argument("--lock", type=Path, required=True, help="requirements file with a sha256 for each package")
-    parser.add_argument("--editable", type=Path, action="append", default=[], help="package to take from its sources")
+    parser.add_argument("folder", type=Path, nargs="?", help="the virtual environment (default: this Python's own)")
+    parser.add_argument("--lock", type=Path, help="requirements file with a sha256 for each package")
+    parser.add_argument("--packages", type=Path, help="folder; its kit and models are taken from their sources")
     parser.add_argument("--pip", type=Path, help="Python whose pip installs (default: one in the environment)")
     parser.add_argument("--without-tests", action="store_true", help="delete the packages' own tests")
     parser.add_argument("--allow-incomplete", action="store_true", help="only print what the lock lacks")
@@ -229,15 +258,22 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if bool(options.folder) != bool(options.lock):
+        parser.error("a folder and a --lock belong together; without both, --packages are installed into this Python")
     try:
-        make_environment(
-            options.folder,
-            options.lock,
-            options.editable,
-            options.pip,
-            tests=not options.without_tests,
-            allow_incomplete=options.allow_incomplete,
-        )
+        packages = find_packages(options.packages) if options.packages else []
+        if options.folder is None:
+            command = [sys.executable, "-m", "pip", "install", *from_sources(packages)]
+            run_pip(command, len(packages), Path(sys.prefix))
+        else:
+            make_environment(
+                options.folder,
+                options.lock,
+                packages,
+                options.pip,
+                tests=not options.without_tests,
+                allow_incomplete=options.allow_incomplete,
+            )
     except SetUpError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1

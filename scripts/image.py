@@ -32,7 +32,7 @@ from run import parse_port, train_if_missing
 
 IMAGE = "ml-api"
 DEFAULT_PORT = "5000"
-#: Where a model from outside is mounted.
+#: Where bundles from outside are mounted.
 MOUNTED = "/model"
 #: Seconds from SIGTERM to SIGKILL: more than gunicorn's graceful_timeout. Docker alone gives 10.
 STOP_TIMEOUT = 30
@@ -42,7 +42,8 @@ _PIP_SETTINGS = frozenset(
 )
 VARIABLES = f"""\
 other variables: IMAGE ({IMAGE}) name of the image; DOCKER (docker) the client; DOCKER_OPTIONS more options for
-`docker build` or `docker run`; GIT_COMMIT where there is no git; PORT and MODEL_DIR (a bundle's folder) for `run`
+`docker build` or `docker run`; GIT_COMMIT where there is no git; PORT and MODEL_DIR (a folder of bundles by
+model name) for `run`
 """
 
 
@@ -51,8 +52,8 @@ class Identity:
     """What an image says of itself, in labels and at ``/version``.
 
     Attributes:
-        model_version: version of the model's wheel.
-        artifact_sha256: digest of the bundle in that wheel.
+        model_version: version of the model's wheel; of several, each after its model's name.
+        artifact_sha256: digest of the bundle in that wheel; of several, one after the other.
         git_commit: of the sources, with ``-dirty`` if tracked files differ from it; empty if nobody knows.
     """
 
@@ -62,7 +63,8 @@ class Identity:
 
     def __str__(self) -> str:
         commit = self.git_commit or "unknown"
-        return f"model {self.model_version}, artefact {self.artifact_sha256[:12]}, commit {commit}"
+        artifacts = " ".join(artifact[:12] for artifact in self.artifact_sha256.split())
+        return f"model {self.model_version}, artefact {artifacts}, commit {commit}"
 
 
 def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> Identity:
@@ -71,9 +73,11 @@ def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> 
     Raises:
         ScriptError: there is no Docker, the index lacks a wheel, or the build failed; its reason is above.
     """
-    model = project.packages[-1]
-    version, artifact = published_model(project.published, model, index)
-    identity = Identity(version, artifact, environ.get("GIT_COMMIT") or commit(project.root))
+    found = published_models(project, index)
+    named = ", ".join(f"{model.model} {version}" for model, version, _ in found)
+    version = found[0][1] if len(found) == 1 else named
+    artifacts = " ".join(artifact for _, _, artifact in found)
+    identity = Identity(version, artifacts, environ.get("GIT_COMMIT") or commit(project.root))
     settings = pip_settings()
     # By environment from here to Docker's client, and from there to one RUN: never an argument, never a layer.
     secrets = {
@@ -100,38 +104,46 @@ def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> 
     return identity
 
 
-def published_model(published: Path, model: Package, index: PackageIndex) -> tuple[str, str]:
-    """Version of the published model, and the digest of the artefact in its wheel, which the index has.
+def published_models(project: Project, index: PackageIndex) -> list[tuple[Package, str, str]]:
+    """Package, version and digest of the artefact of every published model, whose wheels the index has.
 
     Raises:
-        ScriptError: nothing was published, or the index does not have that very wheel.
+        ScriptError: nothing was published, or the index does not have those very wheels.
     """
+    found = []
     with tempfile.TemporaryDirectory(prefix="image-") as temporary:
-        version, wheel = published_wheel(published, model, index, Path(temporary))
-        with zipfile.ZipFile(wheel) as archive:
-            manifest = json.loads(archive.read(f"{model.source.name}/bundle/manifest.json"))
-    return version, str(manifest["artifact_sha256"])
+        for model, version, wheel in published_wheels(project, index, Path(temporary)):
+            with zipfile.ZipFile(wheel) as archive:
+                manifest = json.loads(archive.read(f"{model.source.name}/bundle/manifest.json"))
+            found.append((model, version, str(manifest["artifact_sha256"])))
+    return found
 
 
-def published_wheel(published: Path, model: Package, index: PackageIndex, folder: Path) -> tuple[str, Path]:
-    """Version and wheel of the published model; the wheel is fetched into ``folder``.
+def published_wheels(project: Project, index: PackageIndex, folder: Path) -> list[tuple[Package, str, Path]]:
+    """Package, version and wheel of every published model; the wheels are fetched into ``folder``.
 
     Raises:
-        ScriptError: nothing was published, or the index does not have that very wheel.
+        ScriptError: nothing was published, or the index does not have those very wheels.
     """
+    published = project.published
     try:
         lines = published.read_text("utf-8").splitlines()
     except OSError as error:
         raise ScriptError(f"{published}: {error.strerror}; `make publish` writes it") from error
     pins = dict(line.split(" --hash=sha256:") for line in lines if not line.startswith("#"))
-    (pin,) = (pin for pin in pins if pin.startswith(f"{model.name}=="))
-    version = pin.partition("==")[2]
     client = IndexClient(index)
-    listed = client.files(model.name).get(f"{model.source.name}-{version}-py3-none-any.whl")
-    wheel = client.download(listed, folder) if listed else None
-    if wheel is None or sha256(wheel) != pins[pin]:
-        raise ScriptError(f"{index.host} does not have {pin} as {published} names it; `make publish` sends it")
-    return version, wheel
+    found = []
+    for model in project.models():
+        for pin in (pin for pin in pins if pin.startswith(f"{model.name}==")):
+            version = pin.partition("==")[2]
+            listed = client.files(model.name).get(f"{model.source.name}-{version}-py3-none-any.whl")
+            wheel = client.download(listed, folder) if listed else None
+            if wheel is None or sha256(wheel) != pins[pin]:
+                raise ScriptError(f"{index.host} does not have {pin} as {published} names it; `make publish` sends it")
+            found.append((model, version, wheel))
+    if not found:
+        raise ScriptError(f"{published} names no model package that is here; `make publish` writes it")
+    return found
 
 
 def commit(root: Path) -> str:
@@ -204,20 +216,23 @@ def run_command(environ: Mapping[str, str]) -> list[str]:
     return [*command, *shlex.split(environ.get("DOCKER_OPTIONS", "")), environ.get("IMAGE") or IMAGE]
 
 
-def make_image(project: Project, environ: Mapping[str, str], say: Say) -> None:
+def make_image(project: Project, environ: Mapping[str, str], say: Say, model: str | None = None) -> None:
     """Train and publish if nothing was published yet, and build.
 
     Raises:
         ScriptError: something failed; the text says what to do.
     """
-    model = project.packages[-1]
     with open_index(project, environ) as index:
-        if not project.published.exists():
-            train_if_missing(model, say)
-            publish(project, index, say=say)
+        if model or not project.published.exists():
+            train_if_missing(project, say, model)
+            publish(project, index, model=model, say=say)
         identity = build(project, index, environ)
-    if model.bundle.is_dir() and read_trained(model).artifact_sha256 != identity.artifact_sha256:
-        say("The model trained last is another one, not yet published: `make publish`, then `make image` again.")
+    for package in project.models(model):
+        if package.bundle.is_dir() and read_trained(package).artifact_sha256 not in identity.artifact_sha256.split():
+            say(
+                f"The bundle of {package.model} that was trained last is not published yet: "
+                "`make publish`, then `make image` again."
+            )
     say(f"Built {environ.get('IMAGE') or IMAGE}: {identity}. `make run-image` starts it.")
 
 
@@ -230,11 +245,12 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", choices=("build", "run"))
+    parser.add_argument("--model", help="publish this model alone and build its image (default: what was published)")
     options = parser.parse_args(arguments)
     try:
         with stop_on_signals():
             if options.what == "build":
-                make_image(project or Project(), os.environ, say)
+                make_image(project or Project(), os.environ, say, options.model)
                 return 0
             command = run_command(os.environ)
         # No process of ours in between: signals are the client's, which passes them on.

@@ -1,7 +1,8 @@
 """Install our own wheels, exactly those that build/published.txt names, from the private index and from nowhere else.
 
 Exact versions, every sha256 checked, no dependencies (those come from requirements.txt), no other index whatever
-pip's configuration or the environment says. Does nothing if the environment has them already.
+pip's configuration or the environment says. Model packages that the file does not name are uninstalled: they would be
+served as well. Does nothing if the environment has them already.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from package_index import HELP, PackageIndex, index_from_environment
-from project import Project, Say, ScriptError, write_atomically
+from project import ENTRY_POINT_GROUP, Project, Say, ScriptError, write_atomically
 
 #: In the environment: what was installed, for as long as it is complete.
 STAMP = ".models.txt"
@@ -39,6 +40,8 @@ def install(published: Path, index: PackageIndex, environment: Path, *, say: Say
     if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return False
     stamp.unlink(missing_ok=True)
+    pins = [line.split(" ")[0] for line in wanted.splitlines() if not line.startswith("#")]
+    uninstall_others(environment, {pin.partition("==")[0] for pin in pins}, say)
     with tempfile.TemporaryDirectory(prefix="install-") as temporary:
         netrc = Path(temporary, "netrc")
         netrc.touch(0o600)
@@ -53,10 +56,31 @@ def install(published: Path, index: PackageIndex, environment: Path, *, say: Say
     if done.returncode:
         raise ScriptError(f"pip could not install {published}:\n{index.scrub(done.stdout + done.stderr).strip()}")
     write_atomically(stamp, wanted)
-    for line in wanted.splitlines():
-        if not line.startswith("#"):
-            say(f"Installed {line.split(' ')[0].replace('==', ' ')} from {index.host}")
+    for pin in pins:
+        say(f"Installed {pin.replace('==', ' ')} from {index.host}")
     return True
+
+
+def uninstall_others(environment: Path, wanted: Collection[str], say: Say = print) -> None:
+    """Uninstall the model packages that are not among ``wanted``: whatever announces a model is served.
+
+    Raises:
+        ScriptError: pip refuses; the text has its words.
+    """
+    announced = environment.glob("lib/python*/site-packages/*.dist-info/entry_points.txt")
+    installed = [
+        path.parent.name.split("-")[0].replace("_", "-")
+        for path in announced
+        if f"[{ENTRY_POINT_GROUP}]" in path.read_text("utf-8")
+    ]
+    others = sorted(set(installed) - set(wanted))
+    if not others:
+        return
+    command = [sys.executable, "-m", "pip", "--python", str(environment / "bin/python"), "--isolated", "uninstall"]
+    done = subprocess.run([*command, "--yes", *others], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ScriptError(f"pip could not uninstall {', '.join(others)}:\n{done.stdout}{done.stderr}")
+    say(f"Uninstalled {', '.join(others)}, which {'is' if len(others) == 1 else 'are'} not among what was published")
 
 
 def pip_environment(environ: Mapping[str, str], index: PackageIndex) -> dict[str, str]:

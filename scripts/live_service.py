@@ -25,22 +25,37 @@ _PROBLEM = "application/problem+json"
 
 
 @dataclass(frozen=True)
+class ExpectedModel:
+    """What a model of a service is meant to be.
+
+    Attributes:
+        name: the last part of the model's URL.
+        version: as ``/version`` has it.
+        artifact_sha256: of the model.
+        golden: a ``row`` and its ``prediction``.
+    """
+
+    name: str
+    version: str
+    artifact_sha256: str
+    golden: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Expected:
     """What a service is meant to be.
 
     Attributes:
-        model: the last part of the model's URL.
-        model_version: as ``/version`` has it.
-        artifact_sha256: of the model.
+        models: all of them.
         git_commit: what the API was built from; ``None`` if that does not matter.
-        golden: a ``row`` and its ``prediction``.
     """
 
-    model: str
-    model_version: str
-    artifact_sha256: str
+    models: tuple[ExpectedModel, ...]
     git_commit: str | None
-    golden: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        models = "; ".join(f"{model.name} {model.version}, artefact {model.artifact_sha256}" for model in self.models)
+        return f"{models}, commit {self.git_commit}"
 
 
 class Service:
@@ -90,23 +105,28 @@ def faults(service: Service, expected: Expected) -> list[str]:
         found = service.version()
         if found is None:
             return ["/version does not answer"]
-        lineage = found.get("models", {}).get(expected.model) or {}
-        compared = [
-            ("model_version", found.get("model_version"), expected.model_version),
-            ("artifact_sha256", lineage.get("artifact_sha256"), expected.artifact_sha256),
+        lineages = found.get("models") or {}
+        compared: list[tuple[str, Any, Any]] = [
+            ("models", sorted(lineages), sorted(model.name for model in expected.models))
         ]
+        for model in expected.models:
+            lineage = lineages.get(model.name) or {}
+            compared += [
+                (f"{model.name}.{name}", lineage.get(name), getattr(model, name))
+                for name in ("version", "artifact_sha256")
+            ]
         if expected.git_commit is not None:
             compared.append(("git_commit", found.get("git_commit"), expected.git_commit))
         wrong = [
             f"/version has {name} {seen!r} where {meant!r} was meant" for name, seen, meant in compared if seen != meant
         ]
-        return wrong + _golden_faults(service, expected)
+        return wrong + [fault for model in expected.models for fault in _golden_faults(service, model)]
     except requests.RequestException as error:
         return [f"no answer: {type(error).__name__}"]
 
 
-def _golden_faults(service: Service, expected: Expected) -> list[str]:
-    answer = service.predict(expected.model, [expected.golden["row"]])
+def _golden_faults(service: Service, expected: ExpectedModel) -> list[str]:
+    answer = service.predict(expected.name, [expected.golden["row"]])
     meant = float(expected.golden["prediction"])
     try:
         (seen,) = answer.json()["predictions"]
@@ -114,7 +134,8 @@ def _golden_faults(service: Service, expected: Expected) -> list[str]:
             return []
     except (ValueError, KeyError, TypeError):
         pass
-    return [f"the golden row is answered with {answer.status_code} {_words(answer)} where {meant!r} was meant"]
+    told = f"{answer.status_code} {_words(answer)}"
+    return [f"the golden row of {expected.name} is answered with {told} where {meant!r} was meant"]
 
 
 def wait_until_right(
@@ -173,34 +194,13 @@ def wait_until_back(service: Service, known: Mapping[str, Any], limit: float) ->
 
 
 def contract_faults(service: Service, expected: Expected) -> list[str]:
-    """Where a service breaks the HTTP contract, tried with a request for each of its promises."""
-    golden = expected.golden["row"]
-    path = f"v1/predict/{quote(expected.model, safe='')}"
-
-    def problem(answer: requests.Response, status: int) -> bool:
-        told = answer.headers.get("Content-Type") == _PROBLEM and answer.json()["status"] == status
-        return answer.status_code == status and told and "X-Request-ID" in answer.headers
-
-    def one_of_two() -> bool:
-        answer = service.predict(expected.model, [golden, 5])
-        found = answer.json()
-        first, second = found["predictions"]
-        return answer.ok and first is not None and second is None and list(found["errors"]) == ["1"]
-
-    def nothing() -> bool:
-        answer = service.predict(expected.model, [])
-        return answer.ok and answer.json()["predictions"] == [] and answer.json()["errors"] is None
-
+    """Where a service breaks the HTTP contract, tried with a request for each of its promises and models."""
     promises: dict[str, Callable[[], bool]] = {
         "GET /health is 200": lambda: service.ask("GET", "health").json() == {"status": "ok"},
-        "a wrong record is null and has its error, a right one beside it is scored": one_of_two,
-        "no records are no error": nothing,
-        "only wrong records are 422": lambda: service.predict(expected.model, [5]).status_code == 422,
-        "malformed JSON is 400": lambda: problem(service.ask("POST", path, b"{"), 400),
-        "an unknown path is 404": lambda: problem(service.ask("GET", "no/such/path"), 404),
-        "GET of a prediction is 405": lambda: problem(service.ask("GET", path), 405),
-        "the API document has the model": lambda: f"/{path}" in service.ask("GET", "openapi.json").json()["paths"],
+        "an unknown path is 404": lambda: _is_problem(service.ask("GET", "no/such/path"), 404),
     }
+    for model in expected.models:
+        promises |= {f"{model.name}: {promise}": kept for promise, kept in _model_promises(service, model).items()}
     broken = []
     for promise, kept in promises.items():
         try:
@@ -209,6 +209,36 @@ def contract_faults(service: Service, expected: Expected) -> list[str]:
         except (requests.RequestException, ValueError, KeyError, TypeError) as error:
             broken.append(f"{promise} ({type(error).__name__})")
     return broken
+
+
+def _is_problem(answer: requests.Response, status: int) -> bool:
+    told = answer.headers.get("Content-Type") == _PROBLEM and answer.json()["status"] == status
+    return answer.status_code == status and told and "X-Request-ID" in answer.headers
+
+
+def _model_promises(service: Service, model: ExpectedModel) -> dict[str, Callable[[], bool]]:
+    """Promise -> whether it is kept."""
+    golden = model.golden["row"]
+    path = f"v1/predict/{quote(model.name, safe='')}"
+
+    def one_of_two() -> bool:
+        answer = service.predict(model.name, [golden, 5])
+        found = answer.json()
+        first, second = found["predictions"]
+        return answer.ok and first is not None and second is None and list(found["errors"]) == ["1"]
+
+    def nothing() -> bool:
+        answer = service.predict(model.name, [])
+        return answer.ok and answer.json()["predictions"] == [] and answer.json()["errors"] is None
+
+    return {
+        "a wrong record is null and has its error, a right one beside it is scored": one_of_two,
+        "no records are no error": nothing,
+        "only wrong records are 422": lambda: service.predict(model.name, [5]).status_code == 422,
+        "malformed JSON is 400": lambda: _is_problem(service.ask("POST", path, b"{"), 400),
+        "GET of a prediction is 405": lambda: _is_problem(service.ask("GET", path), 405),
+        "the API document has the model": lambda: f"/{path}" in service.ask("GET", "openapi.json").json()["paths"],
+    }
 
 
 def _words(answer: requests.Response) -> str:

@@ -67,7 +67,7 @@ TARGETS = {
 
 
 def narrowed(target: Target, modules: list[str]) -> Target:
-    """The target with these modules alone, by name.
+    """The target with these modules alone, by name; the name of a folder stands for all that is in it.
 
     Raises:
         SystemExit: it has no such module.
@@ -75,7 +75,8 @@ def narrowed(target: Target, modules: list[str]) -> Target:
     package = ROOT / "packages" / target.package
     files = []
     for module in modules:
-        found = [path for pattern in target.mutate for path in (package / pattern).parent.rglob(f"{module}.py")]
+        folders = [(package / pattern).parent for pattern in target.mutate]
+        found = [path for folder in folders for name in (module, f"{module}/*") for path in folder.rglob(f"{name}.py")]
         if not found:
             raise SystemExit(f"{target.package}: {module} is no module of the code to change")
         files += [str(path.relative_to(package)) for path in found]

@@ -13,18 +13,18 @@ from typing import Any, Protocol
 
 #: Target -> the files that it makes and others need. `make plan` in a job makes them there; a workspace passes them on.
 MAKES: Mapping[str, Collection[str]] = {
-    "data": {"data/house_prices.csv"},
+    "data": {"data"},
     "plan": {"build/plan.json"},
-    "model": {"packages/regression_model/src/regression_model/bundle"},
+    "model": {"packages/*/src/*/bundle"},
     "wheels": {"build/wheels"},
     "release": {"build/published.txt"},
     "image": {"the image"},
 }
 #: Target -> the files without which it fails, or would do something else.
 NEEDS: Mapping[str, Collection[str]] = {
-    "plan": {"data/house_prices.csv"},
-    "model": {"build/plan.json", "data/house_prices.csv"},
-    "wheels": {"build/plan.json", "packages/regression_model/src/regression_model/bundle"},
+    "plan": {"data"},
+    "model": {"build/plan.json", "data"},
+    "wheels": {"build/plan.json", "packages/*/src/*/bundle"},
     "test-wheel": {"build/wheels"},
     "compare": {"build/wheels"},
     "release": {"build/wheels"},

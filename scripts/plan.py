@@ -1,11 +1,12 @@
-"""Decide whether a model is trained or the released one is used again; fail early if it changed without a new version.
+"""Decide for each model: train it, or use the released one again; fail early if it changed without a new version.
 
 Asks the package index for the release of __version__. If there is none, the model is to be trained. If there is one,
 its wheel is compared with what is here: code, dependencies and entry points file by file, the code of model-kit, the
 sha256 of the training data, and the versions of the libraries that the lock would train with now. Nothing changed:
-the wheel is used as it is. Something changed: that needs a new version.
+the wheel is used as it is. Something changed: that needs a new version. A model that is neither released nor has
+training data here is left out.
 
-Writes build/plan.json and says the decision in one sentence.
+Writes build/plan.json and says each decision in one sentence.
 
 exit status: 0 decided, 1 changed without a new version or the index failed, 2 a setting makes no sense.
 """
@@ -35,82 +36,180 @@ from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
 from processes import stop_on_signals
-from project import Package, Project, Say, ScriptError, write_atomically
+from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError, write_atomically
 from repository import commit_of
 
-TRAIN, REUSE = "train", "reuse"
+TRAIN, REUSE, SKIP = "train", "reuse", "skip"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What to do about the model.
+class ModelPlan:
+    """What to do about a model.
 
     Attributes:
-        decision: ``train`` or ``reuse``.
+        decision: ``train``, ``reuse``, or ``skip``: it is no part of this release.
         sentence: why, for people.
-        commit: what was looked at.
-        versions: package -> the version to build, or to fetch.
+        data: the training data, relative to the root of the project if they are in it.
         data_sha256: of the training data, if they are there.
     """
 
     decision: str
     sentence: str
-    commit: str | None
-    versions: Mapping[str, str]
+    data: str = ""
     data_sha256: str | None = None
 
 
-def make_plan(project: Project, index: PackageIndex, data: Path, *, retrain: bool = False) -> Plan:
+@dataclass(frozen=True)
+class Plan:
+    """What to do about the models.
+
+    Attributes:
+        commit: what was looked at.
+        versions: package -> the version to build, or to fetch; of the kit and of every model that is not skipped.
+        models: name of a model -> what to do about it.
+    """
+
+    commit: str | None
+    versions: Mapping[str, str]
+    models: Mapping[str, ModelPlan]
+
+
+def make_plan(
+    project: Project,
+    index: PackageIndex,
+    data: Path | None = None,
+    *,
+    model: str | None = None,
+    retrain: bool = False,
+) -> Plan:
     """Compare what is released with what is here.
 
     Args:
         project: what is here.
         index: what is released.
-        data: the training data; read only if the model is released already.
+        data: training data of the one model that is meant (default: where `make data` puts them).
+        model: only this model.
         retrain: newer data under the same version are no fault: the model is trained as ``X.Y.Z.postN``.
 
     Raises:
-        ScriptError: something changed without a new version; the text names every change.
+        ScriptError: something changed without a new version; the text names every change. Or there is no model that
+            could be released.
     """
+    models = project.models(model)
+    if not models:
+        raise ScriptError(NO_MODEL)
+    require_one(models, data)
     client = IndexClient(index)
     versions: dict[str, str] = {}
+    decided: dict[str, ModelPlan] = {}
     faults: list[str] = []
-    decision, sentence = REUSE, ""
     with tempfile.TemporaryDirectory(prefix="plan-") as temporary:
-        for package in project.packages:
-            base = package.base_version()
-            found = client.released(package.name, base)
-            versions[package.name] = base
-            if found is None:
-                if package.trained:
-                    decision, sentence = TRAIN, f"{package.name} {base} is not released yet: it is trained."
-                continue
-            name, listed = found
-            version = str(parse_wheel_filename(name)[1])
-            versions[package.name] = version
-            wheel = client.download(listed, Path(temporary))
-            changed = code_changes(package, wheel, version)
-            new_data = False
-            if package.trained:
-                card = card_of(wheel, package)
-                changed += kit_changes(project, card) + lock_changes(project.train_lock, card)
-                new_data = data_sha256(data) != card["data"]["sha256"]
-            if package.trained and new_data and not changed and retrain:
-                versions[package.name] = next_training(version)
-                decision = TRAIN
-                sentence = f"There are other data than {package.name} {version} was trained on: it is trained anew."
-            elif changed or new_data:
-                changed += ["data"] if new_data else []
-                what = "the model" if package.trained else package.name
-                faults.append(
-                    f"{what} has changed ({'; '.join(changed)}) since {package.name} {version} was released; "
-                    f"raise __version__ in {(package.source / '__init__.py').relative_to(project.root)}"
-                )
-            elif package.trained:
-                sentence = f"Code, data and lock are those of {package.name} {version}: its wheel is used as it is."
+        for package in (project.kit, *models):
+            path = data or project.data(package)
+            try:
+                released = _released(client, package, Path(temporary))
+                if package.model:
+                    version, planned = _plan_model(project, package, released, path, retrain=retrain)
+                    decided[package.model] = planned
+                    if planned.decision == SKIP:
+                        continue
+                else:
+                    version = _kit_version(project, package, released)
+                versions[package.name] = version
+            except ChangedError as error:
+                faults.append(str(error))
     if faults:
         raise ScriptError("\n".join(faults))
-    return Plan(decision, sentence, commit_of(project.root), versions, data_sha256(data) if data.is_file() else None)
+    if all(planned.decision == SKIP for planned in decided.values()):
+        raise ScriptError("\n".join(planned.sentence for planned in decided.values()))
+    return Plan(commit_of(project.root), versions, decided)
+
+
+def require_one(models: Sequence[Package], data: Path | None) -> None:
+    """Hold that a file of training data is of one model.
+
+    Raises:
+        ScriptError: several models are meant; the text names them.
+    """
+    if data is not None and len(models) > 1:
+        raise ScriptError(f"DATA={data} is of one model; say which: MODEL={'|'.join(m.model for m in models)}", 2)
+
+
+class ChangedError(ScriptError):
+    """A package is released and has changed since, without a new version."""
+
+    def __init__(self, project: Project, package: Package, version: str, changed: Sequence[str]) -> None:
+        super().__init__(
+            f"{package.model or package.name} has changed ({'; '.join(changed)}) since {package.name} {version} was "
+            f"released; raise __version__ in {(package.source / '__init__.py').relative_to(project.root)}"
+        )
+
+
+@dataclass(frozen=True)
+class _Released:
+    """The release of the version that a package states."""
+
+    wheel: Path
+    version: str
+    changed: list[str]
+
+
+def _released(client: IndexClient, package: Package, folder: Path) -> _Released | None:
+    found = client.released(package.name, package.base_version())
+    if found is None:
+        return None
+    name, listed = found
+    version = str(parse_wheel_filename(name)[1])
+    wheel = client.download(listed, folder)
+    return _Released(wheel, version, code_changes(package, wheel, version))
+
+
+def _kit_version(project: Project, kit: Package, released: _Released | None) -> str:
+    """The version of the kit to build, or to fetch.
+
+    Raises:
+        ChangedError: it is released and has changed.
+    """
+    if released is None:
+        return kit.base_version()
+    if released.changed:
+        raise ChangedError(project, kit, released.version, released.changed)
+    return released.version
+
+
+def _plan_model(
+    project: Project, package: Package, released: _Released | None, data: Path, *, retrain: bool
+) -> tuple[str, ModelPlan]:
+    """The version to build, or to fetch, and the decision.
+
+    Raises:
+        ChangedError: it is released and has changed.
+        ScriptError: it cannot be compared.
+    """
+    base = package.base_version()
+    shown = str(data.relative_to(project.root) if data.is_relative_to(project.root) else data)
+    if released is None:
+        if not data.is_file() and not package.bundle.is_dir():
+            return base, ModelPlan(
+                SKIP,
+                f"{package.name} {base} is left out: it is not released, and there is no {shown}; "
+                f"make data MODEL={package.model} DATA_URL=url-or-path",
+            )
+        digest = sha256(data) if data.is_file() else None
+        sentence = f"{package.name} {base} is not released yet: it is trained."
+        return base, ModelPlan(TRAIN, sentence, shown, digest)
+    version = released.version
+    card = card_of(released.wheel, package)
+    changed = released.changed + kit_changes(project, card) + lock_changes(project.train_lock, card)
+    digest = data_sha256(data, package)
+    new_data = digest != card["data"]["sha256"]
+    if new_data and not changed and retrain:
+        sentence = f"There are other data than {package.name} {version} was trained on: it is trained anew."
+        return next_training(version), ModelPlan(TRAIN, sentence, shown, digest)
+    if changed or new_data:
+        raise ChangedError(project, package, version, [*changed, *(["data"] if new_data else [])])
+    sentence = f"Code, data and lock are those of {package.name} {version}: its wheel is used as it is."
+    return version, ModelPlan(REUSE, sentence, shown, digest)
 
 
 def code_changes(package: Package, wheel: Path, version: str) -> list[str]:
@@ -120,7 +219,7 @@ def code_changes(package: Package, wheel: Path, version: str) -> list[str]:
         ScriptError: nothing can be built here.
     """
     with tempfile.TemporaryDirectory(prefix="compare-") as temporary:
-        bundle = extract_bundle(wheel, package, Path(temporary, "released")) if package.trained else None
+        bundle = extract_bundle(wheel, package, Path(temporary, "released")) if package.model else None
         built = identity(build_wheel(package, version, Path(temporary), bundle=bundle))
     have = identity(wheel)
     differ = [name for name in have.keys() | built.keys() if have.get(name) != built.get(name)]
@@ -130,7 +229,7 @@ def code_changes(package: Package, wheel: Path, version: str) -> list[str]:
 
 def kit_changes(project: Project, card: Mapping[str, Any]) -> list[str]:
     """Whether the model was trained by another model-kit than the one here."""
-    kit = project.packages[0]
+    kit = project.kit
     return [] if card.get("kit_sha256") == source_digest(kit.source) else [f"code of {kit.name}"]
 
 
@@ -166,14 +265,17 @@ def locked(lock: Path, markers: Mapping[str, str]) -> dict[str, str]:
     return pins
 
 
-def data_sha256(path: Path) -> str:
-    """The digest of the training data.
+def data_sha256(path: Path, package: Package) -> str:
+    """The digest of the training data of a model.
 
     Raises:
         ScriptError: they are not there.
     """
     if not path.is_file():
-        raise ScriptError(f"{path}: no data here; `make data` loads them, and DATA=path names others")
+        raise ScriptError(
+            f"{path}: no data of {package.model} here; make data MODEL={package.model} loads them, "
+            "and DATA=path names others"
+        )
     return sha256(path)
 
 
@@ -208,9 +310,11 @@ def read_plan(project: Project) -> Plan | None:
         ScriptError: it was made for another commit.
     """
     try:
-        plan = Plan(**json.loads(project.plan.read_text("utf-8")))
+        found = json.loads(project.plan.read_text("utf-8"))
     except FileNotFoundError:
         return None
+    models = {name: ModelPlan(**planned) for name, planned in found["models"].items()}
+    plan = Plan(found["commit"], found["versions"], models)
     if plan.commit != commit_of(project.root):
         raise ScriptError(f"{project.plan} is about commit {plan.commit}, not about what is here; `make plan` again")
     return plan
@@ -222,24 +326,27 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None,
     parser = argparse.ArgumentParser(
         "plan.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("data/house_prices.csv"), help="training data (%(default)s)")
+    parser.add_argument("--model", help=MODEL_HELP)
+    parser.add_argument("--data", type=Path, help="training data of the one model that is meant (data/<model>.csv)")
     parser.add_argument(
         "--retrain", action="store_true", help="train newer data as X.Y.Z.postN instead of asking for a new version"
     )
-    parser.add_argument("--show", action="store_true", help="print the decision that was made, and decide nothing")
+    parser.add_argument("--show", action="store_true", help="print the decisions that were made, and decide nothing")
     options = parser.parse_args(arguments)
     try:
         if options.show:
             plan = read_plan(project)
             if plan is None:
                 raise ScriptError(f"{project.plan} is not here; `make plan` writes it")
-            say(plan.decision)
+            for name, planned in plan.models.items():
+                say(f"{name} {planned.decision}")
             return 0
         project.plan.unlink(missing_ok=True)
         with stop_on_signals(), open_index(project, os.environ) as index:
-            plan = make_plan(project, index, options.data, retrain=options.retrain)
+            plan = make_plan(project, index, options.data, model=options.model, retrain=options.retrain)
         write_atomically(project.plan, json.dumps(asdict(plan), indent=1) + "\n")
-        say(plan.sentence)
+        for planned in plan.models.values():
+            say(planned.sentence)
     except ScriptError as error:
         print(f"plan: {error}", file=sys.stderr)
         return error.status

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 #: The folder that has the Makefile.
 ROOT = Path(__file__).resolve().parent.parent
 
 #: How a script tells its user what it does.
 Say = Callable[[str], None]
+
+#: Group of the entry point by which a package announces its model; the entry point's name is the model's.
+ENTRY_POINT_GROUP = "ml_api.models"
+MODEL_HELP = "name of the model (default: every model under packages/)"
 
 _VERSION = re.compile(r'^__version__ = "([^"]+)"$', re.MULTILINE)
 
@@ -37,12 +43,12 @@ class Package:
     Attributes:
         name: as the index spells it.
         folder: where its ``pyproject.toml`` is.
-        trained: whether a bundle belongs in its wheel.
+        model: name of the model inside, the last part of its URL; empty if there is none.
     """
 
     name: str
     folder: Path
-    trained: bool
+    model: str = ""
 
     @property
     def source(self) -> Path:
@@ -53,6 +59,11 @@ class Package:
     def bundle(self) -> Path:
         """The folder of the trained model, for a package that has one."""
         return self.source / "bundle"
+
+    @property
+    def how_to_train(self) -> str:
+        """What makes the bundle, as a command."""
+        return f"make train MODEL={self.model} DATA=path.csv"
 
     def base_version(self) -> str:
         """The version that ``__init__.py`` states, ``X.Y.Z``."""
@@ -66,12 +77,60 @@ class Project:
     root: Path = ROOT
 
     @property
+    def kit(self) -> Package:
+        """The package that every model package imports."""
+        return Package("model-kit", self.root / "packages/model_kit")
+
+    @property
     def packages(self) -> tuple[Package, ...]:
-        """What is published, in the order of dependence."""
-        return (
-            Package("model-kit", self.root / "packages/model_kit", trained=False),
-            Package("regression-model", self.root / "packages/regression_model", trained=True),
-        )
+        """The kit and every model package under ``packages/``, in the order of dependence."""
+        return (self.kit, *self.models())
+
+    def models(self, name: str | None = None) -> tuple[Package, ...]:
+        """The packages under ``packages/`` that announce a model, or the one whose model has this name.
+
+        Raises:
+            ScriptError: a ``pyproject.toml`` cannot be used, two packages announce the same model, or there is no
+                model of this name.
+        """
+        found: dict[str, Package] = {}
+        for path in sorted(self.root.glob("packages/*/pyproject.toml")):
+            package = _announced(path)
+            if package is None:
+                continue
+            if package.model in found:
+                raise ScriptError(f"{path}: the model {package.model} is in {found[package.model].folder} already")
+            found[package.model] = package
+        if not name:
+            return tuple(found.values())
+        if name not in found:
+            there = ", ".join(found) or "none"
+            raise ScriptError(f"MODEL={name}: no such model under packages/; there are: {there}", 2)
+        return (found[name],)
+
+    def trained_models(self, name: str | None = None, say: Say | None = None) -> tuple[Package, ...]:
+        """Of :meth:`models`, those that have a bundle.
+
+        Args:
+            name: only this model.
+            say: told of each package that has none, and what to do.
+
+        Raises:
+            ScriptError: none has one; the text says what to do.
+        """
+        models = self.models(name)
+        trained = tuple(model for model in models if model.bundle.is_dir())
+        missing = [f"{model.model} has no bundle; {model.how_to_train}" for model in models if model not in trained]
+        if not trained:
+            raise ScriptError("\n".join(missing) or NO_MODEL)
+        if say:
+            for text in missing:
+                say(f"Left out: {text}")
+        return trained
+
+    def data(self, model: Package) -> Path:
+        """Where `make data` puts the training file of a model."""
+        return self.root / "data" / f"{model.model}.csv"
 
     @property
     def build(self) -> Path:
@@ -107,6 +166,28 @@ class Project:
     def serving(self) -> Path:
         """The environment that serves."""
         return self.build / "serving"
+
+
+#: What to do where there is no model package at all.
+NO_MODEL = "there is no model package under packages/; make new-model NAME=diamonds DATA=diamonds.csv TARGET=price"
+
+
+def _announced(path: Path) -> Package | None:
+    """The package of a ``pyproject.toml``; ``None`` if it announces no model.
+
+    Raises:
+        ScriptError: the file cannot be read, or announces several models.
+    """
+    try:
+        found: dict[str, Any] = tomllib.loads(path.read_text("utf-8")).get("project", {})
+        models = list(found.get("entry-points", {}).get(ENTRY_POINT_GROUP, {}))
+        if len(models) > 1:
+            raise ScriptError(f"{path}: announces {len(models)} models, {', '.join(models)}; a package has one")
+        return Package(found["name"], path.parent, models[0]) if models else None
+    except (OSError, ValueError) as error:
+        raise ScriptError(f"{path}: {error}") from error
+    except KeyError as error:
+        raise ScriptError(f"{path}: [project] has no name") from error
 
 
 def find_version(path: Path) -> re.Match[str]:

@@ -1,4 +1,4 @@
-"""Build the wheels of model-kit and regression-model and publish them on the private package index.
+"""Build the wheels of model-kit and of every model package that has a bundle; publish them on the private index.
 
 Development (default): versions are X.Y.Z+<digest of what is inside>; what the index has already is not sent again.
 Release (--release):   versions are X.Y.Z; the model must be evaluated, trained on real data and by the code that is
@@ -24,12 +24,21 @@ from local_index import open_index
 from package_index import HELP, UPLOAD_URL, URL, PackageIndex
 from plan import card_of
 from processes import stop_on_signals
-from project import Project, Say, ScriptError, write_atomically
+from project import MODEL_HELP, Project, Say, ScriptError, write_atomically
 from wheels import read_manifest
 
 
-def publish(project: Project, index: PackageIndex, *, release: bool = False, say: Say = print) -> Path:
+def publish(
+    project: Project, index: PackageIndex, *, model: str | None = None, release: bool = False, say: Say = print
+) -> Path:
     """Publish what the index doesn't have yet, and write down what to install.
+
+    Args:
+        project: what is here.
+        index: where it goes.
+        model: only this model (default: every one that has a bundle).
+        release: as ``X.Y.Z`` instead of a development version.
+        say: told what happens.
 
     Returns:
         The requirements file: one exact version with its sha256 a line.
@@ -37,13 +46,14 @@ def publish(project: Project, index: PackageIndex, *, release: bool = False, say
     Raises:
         ScriptError: the index refuses, a release may not be, or the index has the version with other content.
     """
-    versions = {p.name: (release_version if release else development_version)(p) for p in project.packages}
+    packages = (project.kit, *project.trained_models(model, say))
+    versions = {p.name: (release_version if release else development_version)(p) for p in packages}
     client = IndexClient(index)
     project.build.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=project.build, prefix=".publish-") as temporary:
         hashes: dict[str, str] = {}
         new: list[Path] = []
-        for package in project.packages:
+        for package in packages:
             wheel = build_wheel(package, versions[package.name], Path(temporary, "new"))
             listed = client.files(package.name).get(wheel.name)
             if listed is None:
@@ -65,7 +75,7 @@ def publish(project: Project, index: PackageIndex, *, release: bool = False, say
     return _write_down(project, "".join(lines))
 
 
-def publish_made(project: Project, index: PackageIndex, *, say: Say = print) -> Path:
+def publish_made(project: Project, index: PackageIndex, *, model: str | None = None, say: Say = print) -> Path:
     """Publish the very wheels of ``build/wheels`` that the index doesn't have, and write down what to install.
 
     Returns:
@@ -74,10 +84,10 @@ def publish_made(project: Project, index: PackageIndex, *, say: Say = print) -> 
     Raises:
         ScriptError: the wheels are not what was made, may not be released, or the index has another file.
     """
-    manifest = read_manifest(project)
-    model = project.packages[-1]
-    card = card_of(project.wheels / manifest.model.file, model)
-    require_releasable(model.name, manifest.model.version, card)
+    manifest = read_manifest(project).of(model)
+    for wheel in manifest.models:
+        (package,) = project.models(wheel.model)
+        require_releasable(wheel.name, wheel.version, card_of(project.wheels / wheel.file, package))
     client = IndexClient(index)
     new: list[Path] = []
     for wheel in manifest.wheels:
@@ -153,14 +163,15 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         "publish.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--release", action="store_true", help="publish X.Y.Z instead of a development version")
+    parser.add_argument("--model", help=MODEL_HELP)
     options = parser.parse_args(arguments)
     project = project or Project()
     try:
         with stop_on_signals(), open_index(project, os.environ) as index:
             if options.release and project.wheels.is_dir():
-                publish_made(project, index)
+                publish_made(project, index, model=options.model)
             else:
-                publish(project, index, release=options.release)
+                publish(project, index, model=options.model, release=options.release)
     except ScriptError as error:
         print(f"publish: {error}", file=sys.stderr)
         return error.status

@@ -1,7 +1,8 @@
-"""From what is there to a served model: train on the sample if there is no bundle, publish, install, serve.
+"""From what is there to served models: train on the sample if there is no bundle, publish, install, serve.
 
-What `make run` does after set-up. The model is published on the private package index and installed from it into
-build/serving, which is what serves: the way to production, on one machine. Ctrl-C or SIGTERM ends everything.
+What `make run` does after set-up: it serves every model under packages/ that has a bundle. They are published on the
+private package index and installed from it into build/serving, which is what serves: the way to production, on one
+machine. Ctrl-C or SIGTERM ends everything.
 
 exit status: 0 stopped by its user, 1 something failed (the text says what to do), 2 a setting makes no sense.
 """
@@ -16,9 +17,9 @@ import socket
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,17 @@ from install_models import install
 from local_index import open_index
 from package_index import HELP
 from processes import child, stop_on_signals
-from project import Package, Project, Say, ScriptError
+from project import MODEL_HELP, Package, Project, Say, ScriptError
 from publish import publish
+from train_models import quiet_environment, train_samples
 
 DEFAULT_PORT = 5000
 _HIGHEST_PORT = 65535
 #: Seconds until the server must be ready: it takes 1 or 2, and gunicorn itself gives a worker 30.
 PATIENCE = 60.0
 _OK = 200
+#: Fields that are shown where none is required.
+SHOWN = 10
 
 
 def parse_port(text: str) -> int:
@@ -68,56 +72,46 @@ def require_free(port: int) -> None:
             ) from error
 
 
-def train_if_missing(package: Package, say: Say) -> None:
-    """Train on the synthetic sample where there is no bundle.
+def train_if_missing(project: Project, say: Say, model: str | None = None) -> None:
+    """Train on a synthetic sample where no model has a bundle.
 
     Raises:
-        ScriptError: training failed; its own words are above.
+        ScriptError: no package has a sample, or training failed; the text says what to do.
     """
-    if package.bundle.is_dir():
+    models = project.models(model)
+    if any(package.bundle.is_dir() for package in models):
         return
-    say("There is no trained model yet: training one on the synthetic sample that comes with the project.")
-    with child([Path(sys.executable).with_name(package.name), "train", "--sample"], env=quiet_environment()) as process:
-        if process.wait():
-            raise ScriptError("training on the sample failed; the reason is above")
-
-
-def quiet_environment() -> dict[str, str]:
-    """The environment for what has no business with the index, nor with modules from elsewhere."""
-    hidden = ("PACKAGE_INDEX_", "HEROKU_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME")
-    return {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    if models:
+        say("There is no trained model yet: training on the synthetic sample that comes with the project.")
+    train_samples(models, say)
 
 
 def provenance(package: Package, bundle: Bundle) -> str:
     """In words: whose data the model was trained on."""
     data: Mapping[str, Any] = bundle.json(CARD)["data"]
-    text = f"Model: trained on {data['name']} ({data['rows']} rows), artefact {bundle.artifact_sha256[:12]}."
+    artifact = bundle.artifact_sha256[:12]
+    text = f"Model {package.model}: trained on {data['name']} ({data['rows']} rows), artefact {artifact}."
     if data["synthetic"]:
         text += (
             "\n*** SYNTHETIC DATA: the sample is made up, and so is every prediction. ***"
-            "\n    `make train DATA=path.csv` trains on a real file; then run this again."
+            f"\n    `{package.how_to_train}` trains on a real file; then run this again."
         )
     if bundle.json(CARD).get("code_sha256") != source_digest(package.source):
-        text += f"\n    The code in {package.source.name} has changed since; `make train` trains it anew."
+        text += f"\n    The code in {package.source.name} has changed since; `{package.how_to_train}` trains it anew."
     return text
 
 
-def model_name(package: Package) -> str:
-    """The last part of the URL: the name of the package's entry point."""
-    project = tomllib.loads((package.folder / "pyproject.toml").read_text("utf-8"))["project"]
-    return str(next(iter(project["entry-points"]["ml_api.models"])))
-
-
 def curl_line(base: str, name: str, bundle: Bundle) -> str:
-    """A command that works when pasted: the required fields of the golden row."""
+    """A command that works when pasted: the required fields of the golden row, or some where none is required."""
     row = bundle.json(GOLDEN)["row"]
     record = {field["name"]: row[field["name"]] for field in bundle.json(SPEC)["fields"] if field.get("required")}
+    record = record or dict(islice(row.items(), SHOWN))
     body = json.dumps([record], ensure_ascii=False)
     return f"curl -sS {base}/v1/predict/{name} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait for ``/health/ready``.
+def wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str = "/health/ready") -> None:
+    """Wait until ``path`` answers 200.
 
     Raises:
         ScriptError: the server ended, or is not ready in time; the text has its reason.
@@ -127,7 +121,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
         if process.poll() is not None:
             raise ScriptError(f"the server ended with status {process.returncode}; the reason is above")
         try:
-            status, reason = ask(port, "/health/ready")
+            status, reason = ask(port, path)
         except (OSError, HTTPException):
             status = 0
         if status == _OK:
@@ -147,14 +141,13 @@ def ask(port: int, path: str) -> tuple[int, str]:
         connection.close()
 
 
-def serve(project: Project, port: int, *, development: bool, say: Say) -> None:
+def serve(project: Project, port: int, *, development: bool, say: Say, model: str | None = None) -> None:
     """Serve until the process is told to stop.
 
     Raises:
         ScriptError: the server does not start, or ends by itself.
     """
-    package = project.packages[-1]
-    bundle = read_trained(package)
+    models = [(package, read_trained(package)) for package in project.trained_models(model)]
     environ = quiet_environment() | {"PORT": str(port)}
     command: list[str | Path] = [project.root / "run.sh"]
     folder = project.root
@@ -162,27 +155,29 @@ def serve(project: Project, port: int, *, development: bool, say: Say) -> None:
         folder = project.root / "packages/ml_api"
         command = [sys.executable, "-m", "flask", "--app", "ml_api.wsgi:app", "run", "--debug", "--port", str(port)]
     with child(command, cwd=folder, env=environ) as process:
-        wait_until_ready(process, port)
+        # The sources of every package are served, and those without a bundle are never ready.
+        wait_until_ready(process, port, "/health" if development else "/health/ready")
         base = f"http://127.0.0.1:{port}"
-        line = curl_line(base, model_name(package), bundle)
-        say(f"\n{provenance(package, bundle)}\n\nServing on {base} - try it in another terminal:\n\n  {line}\n")
+        about = "\n".join(provenance(package, bundle) for package, bundle in models)
+        lines = "".join(f"  {curl_line(base, package.model, bundle)}\n\n" for package, bundle in models)
+        say(f"\n{about}\n\nServing on {base} - try it in another terminal:\n\n{lines.rstrip()}\n")
         say("Ctrl-C stops it.")
         process.wait()
         raise ScriptError(f"the server ended with status {process.returncode}; the reason is above")
 
 
-def run(project: Project, port: int, *, development: bool = False, say: Say = print) -> None:
+def run(project: Project, port: int, *, development: bool = False, say: Say = print, model: str | None = None) -> None:
     """Train if there is no model, publish, install and serve.
 
     Raises:
         ScriptError: something failed; the text says what to do.
     """
     require_free(port)
-    train_if_missing(project.packages[-1], say)
+    train_if_missing(project, say, model)
     if not development:
         with open_index(project, os.environ) as index:
-            install(publish(project, index, say=say), index, project.serving, say=say)
-    serve(project, port, development=development, say=say)
+            install(publish(project, index, model=model, say=say), index, project.serving, say=say)
+    serve(project, port, development=development, say=say, model=model)
 
 
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
@@ -190,6 +185,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser = argparse.ArgumentParser(
         "run.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--model", help=MODEL_HELP)
     parser.add_argument("--port", help=f"where to listen (default: the variable PORT, else {DEFAULT_PORT})")
     parser.add_argument(
         "--development", action="store_true", help="serve the sources with reload instead of what is installed"
@@ -198,7 +194,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     try:
         with stop_on_signals():
             port = parse_port(options.port or os.environ.get("PORT") or str(DEFAULT_PORT))
-            run(project or Project(), port, development=options.development, say=say)
+            run(project or Project(), port, development=options.development, say=say, model=options.model)
     except ScriptError as error:
         print(f"run: {error}", file=sys.stderr)
         return error.status

@@ -24,8 +24,9 @@ from playwright.sync_api import Browser, Error, expect, sync_playwright
 from check_tracked import LARGEST_PICTURE, PICTURES
 from local_index import free_port
 from processes import child, stop_on_signals
-from project import ROOT, Project, ScriptError
-from run import quiet_environment, wait_until_ready
+from project import ROOT, Package, Project, ScriptError
+from run import wait_until_ready
+from train_models import has_sample, quiet_environment, train
 
 FOLDER = ROOT / PICTURES
 #: The record that is shown, by the name of its button.
@@ -112,19 +113,7 @@ def _write(path: Path, content: bytes) -> Path:
     return new.replace(path)
 
 
-def train(project: Project, bundle: Path) -> None:
-    """Train on the sample.
-
-    Raises:
-        ScriptError: training failed; its own words are above.
-    """
-    trainer = Path(sys.executable).with_name(project.packages[-1].name)
-    with child([trainer, "train", "--sample", "--bundle", bundle], env=quiet_environment()) as training:
-        if training.wait():
-            raise ScriptError("training on the sample failed; the reason is above")
-
-
-def run(project: Project, bundle: Path, folder: Path) -> list[Path]:
+def run(project: Project, package: Package, bundle: Path, folder: Path) -> list[Path]:
     """Serve the sources with the model in ``bundle`` and take the pictures.
 
     Raises:
@@ -132,11 +121,13 @@ def run(project: Project, bundle: Path, folder: Path) -> list[Path]:
     """
     require_synthetic(bundle)
     port = free_port()
-    serving = {"MODEL_DIR": str(bundle.resolve()), "HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
     command = [sys.executable, "-m", "gunicorn"]
-    with child(command, cwd=project.root / "packages/ml_api", env=quiet_environment() | serving) as service:
-        wait_until_ready(service, port)
-        return take(f"http://127.0.0.1:{port}/", folder)
+    with tempfile.TemporaryDirectory() as bundles:
+        Path(bundles, package.model).symlink_to(bundle.resolve())
+        serving = {"MODEL_DIR": bundles, "HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
+        with child(command, cwd=project.root / "packages/ml_api", env=quiet_environment() | serving) as service:
+            wait_until_ready(service, port)
+            return take(f"http://127.0.0.1:{port}/", folder)
 
 
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
@@ -145,15 +136,20 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         "screenshot.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=FOLDER, help="where the pictures go (default: docs/images)")
+    parser.add_argument("--model", help="name of the model (default: the first that has a sample)")
     parser.add_argument("--bundle", type=Path, help="of a model of the sample, to train none")
     options = parser.parse_args(arguments)
     project = project or Project()
     try:
         find_chromium()
         with stop_on_signals(), tempfile.TemporaryDirectory() as temporary:
+            models = [package for package in project.models(options.model) if has_sample(package)]
+            if not models:
+                raise ScriptError("no package under packages/ has a synthetic sample; pictures are of one only")
+            bundle = options.bundle or Path(temporary, "bundle")
             if options.bundle is None:
-                train(project, Path(temporary, "bundle"))
-            for path in run(project, options.bundle or Path(temporary, "bundle"), options.output):
+                train(models[0], None, "--bundle", bundle)
+            for path in run(project, models[0], bundle, options.output):
                 print(f"{path} ({path.stat().st_size:,} bytes)")
     except ScriptError as error:
         print(f"screenshot: {error}", file=sys.stderr)

@@ -1,8 +1,8 @@
 """Try the image that `make image` built: start it as production should, ask it everything, stop it.
 
-It must be what build/published.txt names, as the wheel on the package index has it: model version, artefact sha256,
-golden row; and of the commit that is here. Asked are readiness, /version, the golden row, and a request for each
-promise of the HTTP contract. Where the engine has no network of its own: DOCKER_OPTIONS="--network host".
+It must be what build/published.txt names, as the wheels on the package index have it: version, artefact sha256 and
+golden row of each model; and of the commit that is here. Asked are readiness, /version, the golden rows, and a request
+for each promise of the HTTP contract. Where the engine has no network of its own: DOCKER_OPTIONS="--network host".
 
 exit status: 0 it serves what was meant, 1 it does not, 2 a setting makes no sense.
 """
@@ -21,14 +21,13 @@ from uuid import uuid4
 
 from model_kit.scoring.bundle import GOLDEN, read_bundle
 
-from image import IMAGE, STOP_TIMEOUT, VARIABLES, commit, docker, published_wheel, run_command
-from live_service import Expected, Service, contract_faults, wait_until_right
+from image import IMAGE, STOP_TIMEOUT, VARIABLES, commit, docker, published_wheels, run_command
+from live_service import Expected, ExpectedModel, Service, contract_faults, wait_until_right
 from local_index import free_port, open_index
 from package_index import HELP, PackageIndex
 from plan import extract_bundle
 from processes import child, stop_on_signals
 from project import Project, Say, ScriptError
-from run import model_name
 
 #: Seconds until the service must be ready: it takes 2, and an engine that unpacks the image first some more.
 LIMIT = 60.0
@@ -42,11 +41,12 @@ def published(project: Project, index: PackageIndex, git_commit: str | None) -> 
     Raises:
         ScriptError: nothing was published, or the index does not have that very wheel.
     """
-    model = project.packages[-1]
+    models = []
     with tempfile.TemporaryDirectory(prefix="smoke-") as temporary:
-        version, wheel = published_wheel(project.published, model, index, Path(temporary))
-        bundle = read_bundle(extract_bundle(wheel, model, Path(temporary, "bundle")))
-    return Expected(model_name(model), version, bundle.artifact_sha256, git_commit, bundle.json(GOLDEN))
+        for model, version, wheel in published_wheels(project, index, Path(temporary)):
+            bundle = read_bundle(extract_bundle(wheel, model, Path(temporary, model.model)))
+            models.append(ExpectedModel(model.model, version, bundle.artifact_sha256, bundle.json(GOLDEN)))
+    return Expected(tuple(models), git_commit)
 
 
 def smoke(meant: Expected, environ: Mapping[str, str], say: Say = print) -> None:
@@ -57,7 +57,7 @@ def smoke(meant: Expected, environ: Mapping[str, str], say: Say = print) -> None
     """
     image, name, port = environ.get("IMAGE") or IMAGE, f"smoke-{uuid4().hex[:12]}", free_port()
     megabytes = _size(image, environ) / 1_000_000
-    # The model inside, not one that is mounted.
+    # The models inside, not what is mounted.
     settings = {key: value for key, value in environ.items() if key != "MODEL_DIR"} | {"PORT": str(port)}
     settings["DOCKER_OPTIONS"] = f"{environ.get('DOCKER_OPTIONS', '')} --name {name}"
     command = run_command(settings)
@@ -79,10 +79,7 @@ def smoke(meant: Expected, environ: Mapping[str, str], say: Say = print) -> None
         raise ScriptError(f"{image} breaks its contract:\n" + "\n".join(f"  - {promise}" for promise in broken))
     if megabytes >= LARGEST_MB:
         raise ScriptError(f"{image} has {megabytes:.0f} MB; it must stay below {LARGEST_MB}")
-    say(
-        f"{image} serves {meant.model} {meant.model_version}, artefact {meant.artifact_sha256}, commit "
-        f"{meant.git_commit}; golden row and contract are as they should be; {megabytes:.0f} MB"
-    )
+    say(f"{image} serves {meant}; golden row and contract are as they should be; {megabytes:.0f} MB")
 
 
 def _size(image: str, environ: Mapping[str, str]) -> int:

@@ -1,8 +1,9 @@
 """Make the wheels of a release, once: what is tested, published and deployed are these very files.
 
-A version that the index has is fetched from it, and refused if it differs from what is here. Any other is built; the
-model must be evaluated, trained on real data and by the code that is there. The wheels go to build/wheels, with a
-manifest.json that has the sha256 of each, and a requirements.txt that pins them.
+The wheels are those of model-kit and of every model that `make plan` decided about; without a plan, of every model that
+is released or has a bundle. A version that the index has is fetched from it, and refused if it differs from what is
+here. Any other is built; the model must be evaluated, trained on real data and by the code that is there. The wheels go
+to build/wheels, with a manifest.json that has the sha256 of each, and a requirements.txt that pins them.
 
 exit status: 0 done, 1 something may not be released or failed, 2 a setting makes no sense.
 """
@@ -26,9 +27,9 @@ from build_wheels import build_wheel, read_trained, release_version, require_rel
 from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
-from plan import code_changes, extract_bundle, read_plan
+from plan import SKIP, Plan, code_changes, extract_bundle, read_plan
 from processes import stop_on_signals
-from project import Package, Project, Say, ScriptError, write_atomically
+from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError, write_atomically
 from repository import commit_of
 
 BUILT, FETCHED = "built", "index"
@@ -44,6 +45,8 @@ class Wheel:
         file: its name in the folder.
         sha256: its digest.
         origin: ``built`` here or fetched from the ``index``.
+        model: name of the model inside; empty if there is none.
+        artifact_sha256: digest of the model inside.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Wheel:
     file: str
     sha256: str
     origin: str
+    model: str = ""
+    artifact_sha256: str = ""
 
     @property
     def pin(self) -> str:
@@ -64,26 +69,43 @@ class Manifest:
 
     Attributes:
         commit: what they belong to; ends in ``-dirty`` if files differed from it.
-        artifact_sha256: digest of the model inside.
-        wheels: in the order of dependence; the model's is the last.
+        wheels: in the order of dependence: the kit's is the first.
     """
 
     commit: str | None
-    artifact_sha256: str
     wheels: tuple[Wheel, ...]
 
     @property
-    def model(self) -> Wheel:
-        """The wheel that has the model."""
-        return self.wheels[-1]
+    def models(self) -> tuple[Wheel, ...]:
+        """The wheels that have a model."""
+        return tuple(wheel for wheel in self.wheels if wheel.model)
+
+    def of(self, model: str | None) -> Manifest:
+        """The wheels that one model needs; all of them without a name.
+
+        Raises:
+            ScriptError: there is no wheel of that model.
+        """
+        if not model:
+            return self
+        if model not in {wheel.model for wheel in self.models}:
+            there = ", ".join(wheel.model for wheel in self.models)
+            raise ScriptError(f"MODEL={model}: build/wheels has no wheel of it, but of {there}; `make wheels` again", 2)
+        return Manifest(self.commit, tuple(wheel for wheel in self.wheels if wheel.model in {"", model}))
 
     def pins(self) -> str:
         """What installs these files and no others."""
         return "".join(f"{wheel.pin}\n" for wheel in self.wheels)
 
 
-def make_wheels(project: Project, index: PackageIndex, *, say: Say = print) -> Manifest:
+def make_wheels(project: Project, index: PackageIndex, *, model: str | None = None, say: Say = print) -> Manifest:
     """Fetch or build the wheels of a release.
+
+    Args:
+        project: what is here.
+        index: what is released.
+        model: only this model.
+        say: told what happens.
 
     Raises:
         ScriptError: one may not be released, has changed since it was, or cannot be built.
@@ -91,13 +113,18 @@ def make_wheels(project: Project, index: PackageIndex, *, say: Say = print) -> M
     plan = read_plan(project)
     client = IndexClient(index)
     wheels: list[Wheel] = []
+    left_out: list[str] = []
     project.build.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=project.build, prefix=".wheels-") as temporary:
         folder = Path(temporary, "wheels")
         folder.mkdir()
-        for package in project.packages:
+        for package in (project.kit, *project.models(model)):
             base = package.base_version()
             released = client.released(package.name, base)
+            if package.model and (text := _left_out(package, plan, is_released=released is not None)):
+                left_out.append(text)
+                say(f"Left out: {text}")
+                continue
             version = plan.versions[package.name] if plan else base
             if released is not None and (plan is None or released[0].split("-")[1] == version):
                 path, origin = client.download(released[1], folder), FETCHED
@@ -106,22 +133,37 @@ def make_wheels(project: Project, index: PackageIndex, *, say: Say = print) -> M
             else:
                 release_version(package)
                 path, origin = build_wheel(package, version, folder), BUILT
-            wheels.append(Wheel(package.name, version, path.name, sha256(path), origin))
+            artifact = ""
+            if package.model:
+                bundle = read_bundle(extract_bundle(path, package, Path(temporary, package.model)))
+                card, artifact = bundle.json(CARD), bundle.artifact_sha256
+                require_releasable(package.name, version, card)
+                if plan and plan.models[package.model].data_sha256 not in {None, card["data"]["sha256"]}:
+                    raise ScriptError(
+                        f"{project.plan} is about other data than {package.model} was trained on; "
+                        "`make model` trains it"
+                    )
+            wheels.append(Wheel(package.name, version, path.name, sha256(path), origin, package.model, artifact))
             say(f"{path.name} {'built' if origin == BUILT else f'fetched from {index.host}'}")
-        model = project.packages[-1]
-        bundle = read_bundle(extract_bundle(folder / wheels[-1].file, model, Path(temporary, "bundle")))
-        card = bundle.json(CARD)
-        require_releasable(model.name, wheels[-1].version, card)
-        if plan and plan.data_sha256 not in {None, card["data"]["sha256"]}:
-            raise ScriptError(
-                f"{project.plan} is about other data than the model was trained on; `make model` trains it"
-            )
-        manifest = Manifest(commit_of(project.root), bundle.artifact_sha256, tuple(wheels))
+        manifest = Manifest(commit_of(project.root), tuple(wheels))
+        if not manifest.models:
+            raise ScriptError("\n".join(left_out) or NO_MODEL)
         (folder / "requirements.txt").write_text(manifest.pins(), "utf-8")
         write_atomically(folder / "manifest.json", json.dumps(asdict(manifest), indent=1) + "\n")
         shutil.rmtree(project.wheels, ignore_errors=True)
         folder.rename(project.wheels)
     return manifest
+
+
+def _left_out(package: Package, plan: Plan | None, *, is_released: bool) -> str:
+    """Why a model is no part of this release, and what to do; empty if it is one."""
+    if plan is None:
+        there = is_released or package.bundle.is_dir()
+        return "" if there else f"{package.model} is not released and has no bundle; {package.how_to_train}"
+    planned = plan.models.get(package.model)
+    if planned is None:
+        return f"the plan does not name {package.model}; `make plan` again"
+    return planned.sentence if planned.decision == SKIP else ""
 
 
 def require_unchanged(package: Package, wheel: Path, version: str, *, trained_here: bool) -> None:
@@ -137,7 +179,7 @@ def require_unchanged(package: Package, wheel: Path, version: str, *, trained_he
         ScriptError: the code has changed, or there is another model here.
     """
     changed = code_changes(package, wheel, version)
-    if trained_here and package.trained and package.bundle.is_dir():
+    if trained_here and package.model and package.bundle.is_dir():
         with tempfile.TemporaryDirectory(prefix="released-") as temporary:
             released = read_bundle(extract_bundle(wheel, package, Path(temporary))).artifact_sha256
         if read_trained(package).artifact_sha256 != released:
@@ -172,11 +214,11 @@ def read_manifest(project: Project) -> Manifest:
     return manifest
 
 
-def golden(project: Project, manifest: Manifest) -> dict[str, Any]:
-    """The golden row of the model in a release: ``row`` and ``prediction``."""
+def golden(project: Project, wheel: Wheel) -> dict[str, Any]:
+    """The golden row of the model in a wheel of a release: ``row`` and ``prediction``."""
+    (package,) = project.models(wheel.model)
     with tempfile.TemporaryDirectory(prefix="golden-") as temporary:
-        wheel = project.wheels / manifest.model.file
-        bundle = read_bundle(extract_bundle(wheel, project.packages[-1], Path(temporary)))
+        bundle = read_bundle(extract_bundle(project.wheels / wheel.file, package, Path(temporary)))
     found: dict[str, Any] = bundle.json(GOLDEN)
     return found
 
@@ -186,11 +228,12 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser = argparse.ArgumentParser(
         "wheels.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args(arguments)
+    parser.add_argument("--model", help=MODEL_HELP)
+    options = parser.parse_args(arguments)
     project = project or Project()
     try:
         with stop_on_signals(), open_index(project, os.environ) as index:
-            manifest = make_wheels(project, index)
+            manifest = make_wheels(project, index, model=options.model)
     except ScriptError as error:
         print(f"wheels: {error}", file=sys.stderr)
         return error.status

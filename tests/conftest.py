@@ -37,7 +37,8 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def model(project: Project) -> Package:
     """The package of the trained model."""
-    return project.packages[-1]
+    (package,) = project.models()
+    return package
 
 
 @pytest.fixture

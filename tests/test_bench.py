@@ -22,6 +22,7 @@ from model_kit.scoring.bundle import CARD, SPEC, read_bundle
 from model_kit.scoring.model import BundleModel
 from model_kit.spec import InputSpec
 from model_kit.testing import SPEC_OF_RIDES, write_ride_bundle
+from regression_model import DEFINITION
 from regression_model.derive import derive
 
 import batch
@@ -36,10 +37,11 @@ import report
 import servers
 import workloads
 from generator import Load, VoidError
-from project import ROOT, ScriptError
-from service import ENTRY_POINTS, METADATA, PACKAGE, VERSION
+from project import ROOT, Package, ScriptError
+from service import install_houses
 from workloads import BARE, CONSTANT, MODERN, NAIVE, OURS
 
+PATH = "/v1/predict/regression"
 needs_wrk = pytest.mark.skipif(not (shutil.which("wrk") and shutil.which("cc")), reason="needs wrk and a C compiler")
 
 REPORT = """Running 1s test @ http://127.0.0.1:1/
@@ -174,15 +176,15 @@ def test_the_real_service_is_held_to_a_line_for_each_request(tmp_path: Path, hou
     command = (sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "ml_api.wsgi:app")
     server = servers.Server("ml_api", command, environ, servers.ML_API, "/health/ready", logs=True)
     spec = InputSpec.from_json((houses / SPEC).read_bytes())
-    tried = bench.Bench({OURS: server}, bodies.records(spec, 100), spec, tmp_path, quick=True)
+    tried = bench.Bench(PATH, {OURS: server}, bodies.records(spec, 100), spec, tmp_path, quick=True)
     with tried.start(OURS) as up:
         tried.run(OURS, up, workloads.WORKLOADS[0])
         tried.run(OURS, up, workloads.Workload("all bad", "", 3, 2, 1, (OURS,), "all"))
         tried.run(OURS, up, workloads.Workload("warned", "", 1, 1, 1, (OURS,), query=workloads.WARNINGS))
-        bench.trace(up, tried.pool)
+        bench.trace(up, PATH, tried.pool)
         assert len(up.resident()) == servers.WORKERS
         with pytest.raises(ScriptError, match="another model is installed"):
-            bench.check_served(up, {"artifact_sha256": "0"})
+            bench.check_served(up, {"name": "regression", "artifact_sha256": "0"})
     assert tried.runs["one"][OURS][0]["answers"] > 10
     assert tried.runs["all bad"][OURS][0]["median"] > 0
     assert tried.runs["warned"][OURS][0]["answers"] > 0
@@ -191,11 +193,7 @@ def test_the_real_service_is_held_to_a_line_for_each_request(tmp_path: Path, hou
 
 def installed(site: Path, houses: Path) -> dict[str, str]:
     """Make ``site`` a folder in which the model is installed; what finds it there."""
-    announced = site / f"regression_model-{VERSION}.dist-info"
-    announced.mkdir(parents=True)
-    (announced / "METADATA").write_text(METADATA)
-    (announced / "entry_points.txt").write_text(ENTRY_POINTS)
-    (site / "houses_package.py").write_text(PACKAGE)
+    install_houses(site)
     path = [str(site), *(entry for entry in sys.path if entry)]
     return {"HOUSES_BUNDLE": str(houses), "PYTHONPATH": os.pathsep.join(path)}
 
@@ -363,7 +361,7 @@ def test_model_has_intervals_if_its_card_does(tmp_path: Path, calibrated: bool) 
 
 
 def test_model_without_intervals_is_not_asked_for_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = bench.Bench({OURS: servers.bare()}, [], SPEC_OF_RIDES, tmp_path, quick=True, calibrated=False)
+    tried = bench.Bench(PATH, {OURS: servers.bare()}, [], SPEC_OF_RIDES, tmp_path, quick=True, calibrated=False)
     asked: list[str] = []
     monkeypatch.setattr(tried, "start", lambda _: nullcontext())
     monkeypatch.setattr(tried, "run", lambda _name, _up, workload: asked.append(workload.query))
@@ -467,10 +465,19 @@ def test_memory_of_a_child_in_a_group_of_its_own_counts() -> None:
     assert batch.memory_of([process.pid]) == (0, 0)
 
 
+def trained(houses: Path, folder: Path) -> Package:
+    """The package of houses as if it were in ``folder``, with the bundle ``houses``."""
+    package = Package("regression-model", folder, "regression")
+    package.source.mkdir(parents=True)
+    package.bundle.symlink_to(houses)
+    return package
+
+
 def test_the_naive_server_prices_like_the_bundle(houses: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(prepare, "BUILD", tmp_path)
-    path = prepare.pickle_pipeline(houses)
-    assert path == prepare.pickle_pipeline(houses)
+    package = trained(houses, tmp_path)
+    path = prepare.pickle_pipeline(package)
+    assert path == prepare.pickle_pipeline(package)
     monkeypatch.setenv("MODEL", str(path))
     import naive
 
@@ -494,11 +501,11 @@ def validated(spec: InputSpec, record: bodies.Record) -> Any:
 
 def test_the_estimator_is_fitted_on_the_very_data_or_not_at_all(houses: Path, tmp_path: Path) -> None:
     card = json.loads((houses / CARD).read_bytes())
-    assert prepare.training_data(card).synthetic
+    assert prepare.training_data(DEFINITION, card).synthetic
     other = tmp_path / "other"
     other.write_text("Id\n")
     with pytest.raises(ScriptError, match=f"not at {other}"):
-        prepare.training_data({"data": {"name": "t", "sha256": "0" * 64, "synthetic": False}}, str(other))
+        prepare.training_data(DEFINITION, {"data": {"name": "t", "sha256": "0" * 64, "synthetic": False}}, str(other))
 
 
 def test_the_bare_view_answers_a_constant() -> None:

@@ -45,12 +45,54 @@ def test_every_target_is_understood(target: str) -> None:
 
 
 def test_train_takes_a_file_or_the_sample() -> None:
-    assert 'regression-model train --data "my houses.csv"' in make("-n", "train", "DATA=my houses.csv").stdout
-    assert "regression-model train --sample" in make("-n", "train").stdout
+    assert make("-n", "train", "DATA=my rides.csv").stdout.endswith('scripts/train_models.py  --data "my rides.csv"\n')
+    assert make("-n", "train").stdout.rstrip().endswith("scripts/train_models.py")
 
 
 @pytest.mark.parametrize(
-    "script", ["publish", "install_models", "run", "environment", "lock", "check_tracked", "screenshot"]
+    ("target", "script"),
+    [
+        ("run", "run.py"),
+        ("train", "train_models.py"),
+        ("data", "load_data.py"),
+        ("publish", "publish.py"),
+        ("release", "publish.py --release"),
+        ("plan", "plan.py"),
+        ("model", "train_models.py --planned"),
+        ("wheels", "wheels.py"),
+        ("compare", "compare.py"),
+        ("image", "image.py build"),
+        ("bench", "bench.py"),
+    ],
+)
+def test_every_target_that_names_a_model_takes_it(target: str, script: str) -> None:
+    found = make("-n", target, "MODEL=rides").stdout.rstrip().splitlines()[-1]
+    assert f'{script} --model "rides"' in found
+
+
+def test_new_model_needs_a_name_data_and_a_target() -> None:
+    given = {"NAME": "rides", "DATA": "my rides.csv", "TARGET": "fare"}
+    for name in given:
+        done = make("-n", "new-model", *(f"{key}={value}" for key, value in given.items() if key != name))
+        assert done.returncode != 0
+        assert f"{name} is not set: make new-model" in done.stderr
+    words = " ".join(make("-n", "new-model", *(f"{key}={value}" for key, value in given.items())).stdout.split())
+    assert 'model-kit new "rides" --data "my rides.csv" --target "fare" \\ --into packages' in words
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "publish",
+        "install_models",
+        "run",
+        "environment",
+        "lock",
+        "check_tracked",
+        "screenshot",
+        "train_models",
+        "load_data",
+    ],
 )
 def test_scripts_teach_their_use(script: str) -> None:
     done = subprocess.run(

@@ -14,10 +14,10 @@ from typing import Any
 import model_kit
 import pytest
 from jsonschema import Draft202012Validator
-from model_kit.cli import compare as houses_command
 from model_kit.comparison import index as reader
 from model_kit.errors import DataError
 from model_kit.training.provenance import source_digest
+from regression_model import DEFINITION
 
 import compare as command
 import package_index
@@ -25,20 +25,21 @@ from build_wheels import build_wheel
 from package_index import PackageIndex
 from project import ROOT, Package, Project, ScriptError
 from publish import publish
-from small_project import SERVING, TOKEN, own_kit, train
+from small_project import SERVING, TOKEN, add_model, own_kit, train
 
 #: A card that may be released.
 CARD = {"metrics": {"r2": 0.9, "rmse": 0.1, "rmse_core": 0.1, "mae": 3.0}, "evaluated": True}
+GATE = ROOT / "packages/regression_model/gate.toml"
 SCHEMA = json.loads((ROOT / "docs/comparison.schema.json").read_text())
 
 
 @pytest.fixture
-def named(index: PackageIndex, project: Project, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
-    """The index, named by the environment, and the thresholds of the repository."""
+def named(index: PackageIndex, project: Project, model: Package, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
+    """The index, named by the environment, and the thresholds of houses."""
+    shutil.copy(GATE, model.folder)
     monkeypatch.setenv("PACKAGE_INDEX_URL", index.url)
     monkeypatch.setenv("PACKAGE_INDEX_USER", index.user)
     monkeypatch.setenv("PACKAGE_INDEX_TOKEN", TOKEN)
-    shutil.copy(ROOT / "gate.toml", project.root)
     return index
 
 
@@ -90,17 +91,17 @@ def test_each_is_scored_with_the_model_kit_that_it_was_trained_with(
 ) -> None:
     """A kit of another time is found on the index by what the model's card says of its code."""
     kit = own_kit(project)
-    raised(project.packages[0], "0.0.9")
-    code = kit / "model.py"
+    raised(project.kit, "0.0.9")
+    code = kit / "scoring/model.py"
     code.write_text(code.read_text() + "# Earlier.\n")
     train(model, **CARD, kit_sha256=source_digest(kit))
     # As they were released then: today's code would refuse to.
-    for package, version in ((project.packages[0], "0.0.9"), (model, "0.3.0")):
+    for package, version in ((project.kit, "0.0.9"), (model, "0.3.0")):
         build_wheel(package, version, project.index)
     # A later one, that is not the model's.
     code.write_text(code.read_text() + "# Later.\n")
-    raised(project.packages[0], "0.1.99")
-    build_wheel(project.packages[0], "0.1.99", project.index)
+    raised(project.kit, "0.1.99")
+    build_wheel(project.kit, "0.1.99", project.index)
     raised(model, "0.4.0")
     train(model, **CARD)
     wheel = build_wheel(model, "0.4.0", tmp_path / "built")
@@ -142,7 +143,7 @@ def test_a_version_that_the_index_lacks_and_one_that_refuses_are_unusable(
 def test_without_a_previous_version_the_bundle_that_is_there_is_held_to_the_floors(
     project: Project, model: Package, houses: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(ROOT / "gate.toml", project.root)
+    shutil.copy(GATE, model.folder)
     shutil.rmtree(model.bundle)
     shutil.copytree(houses, model.bundle)
     status, document = judged(project, capfd)
@@ -154,9 +155,9 @@ def test_without_a_previous_version_the_bundle_that_is_there_is_held_to_the_floo
 
 
 def test_houses_are_scored_by_the_installed_code(
-    houses: Path, tmp_path: Path, project: Project, capfd: pytest.CaptureFixture[str]
+    houses: Path, tmp_path: Path, project: Project, model: Package, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copy(ROOT / "gate.toml", project.root)
+    shutil.copy(GATE, model.folder)
     report = tmp_path / "report.html"
     status, document = judged(project, capfd, "--old", str(houses), "--new", str(houses), "--html", str(report))
     assert status == 1
@@ -164,7 +165,7 @@ def test_houses_are_scored_by_the_installed_code(
     assert document["data"]["rows"]["compared"] == 5000
     assert len(document["by_field"]) == 79
     assert "<svg" in report.read_text()
-    houses_command.load(houses).check()
+    DEFINITION.load_bundle(houses).check()
 
 
 def test_both_readers_of_the_settings_understand_the_same() -> None:
@@ -210,7 +211,7 @@ def test_make_passes_on_what_it_is_told() -> None:
             text=True,
             check=True,
         )
-        return done.stdout.splitlines()[-1].strip()
+        return " ".join(done.stdout.splitlines()[-1].split())
 
     assert re.search(r"scripts/compare\.py\s*$", make())
     assert make("OLD=1.0.0", "NEW=a b.whl", "COMPARE=--html r.html").endswith(
@@ -230,3 +231,40 @@ def test_the_script_teaches_its_use_and_ends_in_order(project: Project, monkeypa
 
     monkeypatch.setattr(command, "open_index", interrupted)
     assert command.main([], project) == 130
+
+
+def test_each_model_is_held_to_its_own_release(project: Project, model: Package, tmp_path: Path) -> None:
+    fares, tips = add_model(project, "fares"), add_model(project, "tips")
+    train(fares)
+    assert command.chosen(project, None, None) == [(fares, str(fares.bundle)), (model, str(model.bundle))]
+    wheels = tmp_path / "wheels"
+    built = {package.model: build_wheel(package, "0.4.0", wheels) for package in (fares, model)}
+    found = [(fares, str(built["fares"])), (model, str(built["regression"]))]
+    assert command.chosen(project, None, str(wheels)) == found
+    assert command.chosen(project, "regression", str(wheels)) == found[1:]
+    with pytest.raises(ScriptError, match="has no wheel of tips"):
+        command.chosen(project, tips.model, str(wheels))
+    with pytest.raises(ScriptError, match=r"NEW=0\.4\.0 is of one model; say which: MODEL=fares\|regression\|tips"):
+        command.chosen(project, None, "0.4.0")
+    assert command.chosen(project, "tips", "0.4.0") == [(tips, "0.4.0")]
+
+
+def test_of_several_the_worst_status_counts_and_each_has_its_report(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gate.toml").write_text("")
+    fares = add_model(project, "fares")
+    train(fares)
+    shutil.copy(tmp_path / "gate.toml", fares.folder)
+    calls: list[list[str]] = []
+
+    def run(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(words[words.index("compare") :])
+        return subprocess.CompletedProcess(words, 1 if "fares" in words else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert command.main(["--reports", "build/reports", "--json"], project) == 1
+    reports = project.root / "build/reports"
+    assert calls[0][:3] == ["compare", "--model", "fares"]
+    assert calls[0][-5:] == ["--json", "--gate", str(fares.folder / "gate.toml"), "--html", str(reports / "fares.html")]
+    assert calls[1][-3:] == ["--json", "--html", str(reports / "regression.html")]

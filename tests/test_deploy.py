@@ -67,10 +67,10 @@ class Scene:
 
     def use(self, manifest: Manifest, patch: pytest.MonkeyPatch) -> None:
         """Let the command deploy other wheels than were made last."""
+        (wheel,) = manifest.models
         golden = {"row": GOLDEN_ROW, "prediction": GOLDEN_PREDICTION}
-        meant = live_service.Expected(
-            "regression", manifest.model.version, manifest.artifact_sha256, manifest.commit, golden
-        )
+        model = live_service.ExpectedModel("regression", wheel.version, wheel.artifact_sha256, golden)
+        meant = live_service.Expected((model,), manifest.commit)
         patch.setattr(deploy, "read_manifest", lambda _: manifest)
         patch.setattr(deploy, "expected", lambda *_, **__: meant)
 
@@ -167,7 +167,7 @@ def first(scene: Scene) -> Manifest:
 def second(scene: Scene, first: Manifest) -> tuple[Manifest, Client]:
     """The second, while a client keeps asking."""
     release_version(scene.project, "0.4.0")
-    train(scene.project.packages[-1], metrics={"r2": 0.95})
+    train(scene.project.models()[0], metrics={"r2": 0.95})
     commit(scene.project)
     manifest = scene.make()
     url = scene.platform.apps["rides-staging"].router.url + "v1/predict/regression"
@@ -180,7 +180,7 @@ def second(scene: Scene, first: Manifest) -> tuple[Manifest, Client]:
 def broken(scene: Scene, second: tuple[Manifest, Client]) -> tuple[Manifest, int]:
     """The third, whose model does not score its golden row; the command's status."""
     release_version(scene.project, "0.5.0")
-    model = scene.project.packages[-1]
+    (model,) = scene.project.models()
     card = json.loads((model.bundle / "card.json").read_text()) | {"code_sha256": source_digest(model.source)}
     files = ride_files(**card) | {GOLDEN: dump_json({"row": GOLDEN_ROW, "prediction": 1.0})}
     write_bundle(model.bundle, files)
@@ -190,7 +190,7 @@ def broken(scene: Scene, second: tuple[Manifest, Client]) -> tuple[Manifest, int
 
 
 def test_what_is_pushed_is_the_tested_commit_with_our_wheels_pinned(scene: Scene, first: Manifest) -> None:
-    assert scene.served() == first.artifact_sha256
+    assert scene.served() == first.models[0].artifact_sha256
     slug = scene.platform.apps["rides-staging"].releases[-1].slug
     assert slug is not None
     assert first.commit is not None
@@ -220,7 +220,7 @@ def test_nothing_of_another_index_gets_in_by_its_name_or_a_higher_version(scene:
 def test_without_our_file_the_build_fails_rather_than_take_theirs(
     scene: Scene, first: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = scene.project.index / first.model.file
+    ours = scene.project.index / first.models[0].file
     hidden = ours.with_suffix(".hidden")
     ours.rename(hidden)
     before = scene.newest
@@ -232,14 +232,14 @@ def test_without_our_file_the_build_fails_rather_than_take_theirs(
     finally:
         hidden.rename(ours)
     assert scene.newest == before
-    assert scene.served() == first.artifact_sha256
+    assert scene.served() == first.models[0].artifact_sha256
 
 
 def test_a_clean_release_drops_no_request(scene: Scene, second: tuple[Manifest, Client]) -> None:
     manifest, client = second
     assert client.failures == []
     assert client.asked > 20
-    assert manifest.model.version == "0.4.0"
+    assert manifest.models[0].version == "0.4.0"
 
 
 def test_a_release_that_is_not_well_is_rolled_back(
@@ -247,8 +247,8 @@ def test_a_release_that_is_not_well_is_rolled_back(
 ) -> None:
     good, (bad, status) = second[0], broken
     assert status == 1
-    assert bad.artifact_sha256 != good.artifact_sha256
-    assert scene.served() == good.artifact_sha256
+    assert bad.models[0].artifact_sha256 != good.models[0].artifact_sha256
+    assert scene.served() == good.models[0].artifact_sha256
     newest = scene.platform.apps["rides-staging"].releases[-1]
     assert newest.description.startswith("Rollback to v")
 
@@ -276,21 +276,21 @@ def test_promotion_releases_the_very_slug_and_rollback_the_one_before(
     good = second[0]
     scene.use(good, monkeypatch)
     assert scene.deploy("verify", "--limit", "5") == 0
-    assert good.artifact_sha256 in told()
+    assert good.models[0].artifact_sha256 in told()
     assert deploy.main(["promote", "--from", "rides-staging", "--app", "rides"], scene.project) == 0
     staging, production = (scene.platform.apps[name].releases[-1] for name in ("rides-staging", "rides"))
     assert production.slug == staging.slug
-    assert scene.served("rides") == good.artifact_sha256
+    assert scene.served("rides") == good.models[0].artifact_sha256
 
     # Back by hand: to the code before, and from there to a release that is named.
     assert scene.deploy("rollback") == 0
     scene.wait(staging.version + 1)
-    assert scene.served() != good.artifact_sha256
+    assert scene.served() != good.models[0].artifact_sha256
     assert scene.deploy("verify", "--limit", "0") == 1
-    assert "/version has model_version '0.3.0' where '0.4.0' was meant" in told()
+    assert "/version has regression.version '0.3.0' where '0.4.0' was meant" in told()
     assert scene.deploy("rollback", "--release", f"v{staging.version}") == 0
     scene.wait(staging.version + 2)
-    assert scene.served() == good.artifact_sha256
+    assert scene.served() == good.models[0].artifact_sha256
     assert scene.deploy("rollback", "--release", "v999") == 1
 
 

@@ -60,7 +60,7 @@ def test_the_pushed_image_is_released_by_its_digest_verified_and_the_key_is_left
         assert deploy.main(["container", "--app", "rides", "--limit", "40"], project) == 0
         output = capsys.readouterr().out
         assert "latest: digest: pushed" in output
-        assert f"rides: release v2 serves regression 0.3.0, artefact {manifest.artifact_sha256}" in output
+        assert f"rides: release v2 serves regression 0.3.0, artefact {manifest.models[0].artifact_sha256}" in output
         assert app.releases[-1].image == IMAGE
 
         # One that is not well is taken back, as with git; its answers are of another commit.

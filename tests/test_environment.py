@@ -128,6 +128,38 @@ def test_a_lock_that_lacks_a_requirement_of_an_extra_is_told(
     )
 
 
+def test_the_kit_and_the_models_are_found_and_one_that_is_gone_is_uninstalled(
+    tmp_path: Path, lock: Path, pips: list[list[str]]
+) -> None:
+    packages = tmp_path / "packages"
+    announcing = "[project.entry-points.'ml_api.models']\n"
+    for name, text in {"model_kit": "", "ml_api": "[project]\n", "rides_model": announcing + "rides = 'x:y'\n"}.items():
+        (packages / name).mkdir(parents=True)
+        (packages / name / "pyproject.toml").write_text(text)
+    arguments = [str(tmp_path / "env"), "--lock", str(lock), "--packages", str(packages)]
+    kit, rides, fares = (str(packages / name) for name in ("model_kit", "rides_model", "fares_model"))
+    assert command.main(arguments) == 0
+    assert pips[-1][-4:] == ["--editable", kit, "--editable", rides]
+
+    # A new package is picked up the next time, a deleted one goes.
+    (packages / "fares_model").mkdir()
+    (packages / "fares_model/pyproject.toml").write_text(announcing + "fares = 'x:y'\n")
+    assert command.main(arguments) == 0
+    assert pips[-1][-6:] == ["--editable", kit, "--editable", fares, "--editable", rides]
+    (packages / "rides_model/pyproject.toml").unlink()
+    assert command.main(arguments) == 0
+    assert pips[-2][-3:] == ["uninstall", "--yes", "rides_model"]
+    assert pips[-1][-4:] == ["--editable", kit, "--editable", fares]
+
+    # Into the Python that runs, as tox asks.
+    assert command.main(["--packages", str(packages)]) == 0
+    assert pips[-1][:2] == [sys.executable, "-m"]
+    assert pips[-1][-4:] == ["--editable", kit, "--editable", fares]
+    (packages / "fares_model/pyproject.toml").write_text("[")
+    with pytest.raises(SetUpError, match=r"fares_model/pyproject\.toml: "):
+        command.find_packages(packages)
+
+
 def test_pip_s_progress_is_shown_and_its_failure_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = "for n in range(40): print('Collecting', f'p{n}==1')\nprint('Installing collected packages: p')\n"
     command.run_pip([sys.executable, "-c", lines], 40, tmp_path)

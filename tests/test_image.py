@@ -22,7 +22,7 @@ import image as command
 from package_index import PackageIndex
 from project import ROOT, Package, Project, ScriptError
 from publish import publish
-from small_project import TOKEN, train
+from small_project import TOKEN, add_model, train
 
 #: Writes down how it was called, and with which of our variables.
 DOCKER = """\
@@ -230,16 +230,15 @@ def test_a_failed_build_is_told(project: Project, index: PackageIndex, tmp_path:
 
 
 def test_what_was_not_published_or_is_another_wheel_is_refused(project: Project, index: PackageIndex) -> None:
-    model = project.packages[-1]
     with pytest.raises(ScriptError, match=r"published\.txt: No such file or directory; `make publish` writes it"):
-        command.published_model(project.published, model, index)
+        command.published_models(project, index)
     text = publish(project, index).read_text()
     project.published.write_text(re.sub("sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", text))
     with pytest.raises(ScriptError, match="does not have regression-model==.* as .* names it"):
-        command.published_model(project.published, model, index)
+        command.published_models(project, index)
     project.published.write_text(re.sub("regression-model==[^ ]+", "regression-model==7", text))
     with pytest.raises(ScriptError, match="does not have regression-model==7"):
-        command.published_model(project.published, model, index)
+        command.published_models(project, index)
 
 
 def test_pip_s_places_go_along_but_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -286,7 +285,7 @@ def test_make_image_publishes_first_and_tells_of_a_newer_model(
     out = capsys.readouterr().out
     assert "Published regression_model-0.3.0" in out
     assert "Built ml-api: model 0.3.0+" in out
-    assert "another one" not in out
+    assert "not published yet" not in out
     train(model, evaluated=False)
     assert command.main(["build"], project) == 0
     assert "`make publish`, then `make image` again" in capsys.readouterr().out
@@ -331,3 +330,22 @@ def test_a_stop_while_building_is_told(
     monkeypatch.setattr(command, "make_image", stop)
     assert command.main(["build"], project) == 130
     assert capsys.readouterr().err == "image: stopped\n"
+
+
+def test_the_image_of_several_models_names_each(
+    project: Project, model: Package, index: PackageIndex, client: Client
+) -> None:
+    fares = add_model(project, "fares", "1.0.0")
+    artifacts = [train(fares, metrics={"r2": 0.7}), train(model)]
+    publish(project, index, release=True)
+    assert [(package.model, version) for package, version, _ in command.published_models(project, index)] == [
+        ("fares", "1.0.0"),
+        ("regression", "0.3.0"),
+    ]
+    identity = command.build(project, index, os.environ | {"DOCKER": str(client.path)})
+    assert identity.model_version == "fares 1.0.0, regression 0.3.0"
+    assert identity.artifact_sha256.split() == artifacts
+    arguments, _ = client.call
+    assert f"ARTIFACT_SHA256={' '.join(artifacts)}" in arguments
+    publish(project, index, model="fares", release=False)
+    assert [package for package, *_ in command.published_models(project, index)] == [fares]

@@ -16,7 +16,7 @@ from install_models import STAMP, install, pip_environment
 from package_index import PackageIndex
 from project import ROOT, Project, ScriptError
 from publish import publish
-from small_project import TOKEN
+from small_project import TOKEN, add_model, train
 
 
 def test_installs_once_and_again_when_interrupted(project: Project, index: PackageIndex, environment: Path) -> None:
@@ -151,3 +151,18 @@ def test_the_token_is_in_no_process_list_no_output_and_no_file(
     for path in project.root.rglob("*"):
         if path.is_file():
             assert not any(word.encode() in path.read_bytes() for word in secret), path
+
+
+def test_a_model_that_is_no_longer_published_is_uninstalled(
+    project: Project, index: PackageIndex, environment: Path
+) -> None:
+    train(add_model(project, "fares"))
+    told: list[str] = []
+    install(publish(project, index), index, environment, say=told.append)
+    assert [line.split()[1] for line in told] == ["model-kit", "fares-model", "regression-model"]
+    told.clear()
+    install(publish(project, index, model="fares"), index, environment, say=told.append)
+    assert told[0] == "Uninstalled regression-model, which is not among what was published"
+    site = next(environment.glob("lib/python*/site-packages"))
+    assert sorted(path.name for path in site.glob("*_model")) == ["fares_model"]
+    assert (site / "model_kit").is_dir()

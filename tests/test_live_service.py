@@ -11,11 +11,17 @@ from typing import Any
 import pytest
 
 import live_service
-from live_service import Expected, Service, contract_faults, faults, wait_until_back, wait_until_right
+from live_service import Expected, ExpectedModel, Service, contract_faults, faults, wait_until_back, wait_until_right
 from project import ScriptError
 
-MEANT = Expected("rides", "1.2.3", "a" * 64, "c0ffee", {"row": {"distance": 1}, "prediction": 20.0})
-VERSION = {"model_version": "1.2.3", "git_commit": "c0ffee", "models": {"rides": {"artifact_sha256": "a" * 64}}}
+RIDES = ExpectedModel("rides", "1.2.3", "a" * 64, {"row": {"distance": 1}, "prediction": 20.0})
+MEANT = Expected((RIDES,), "c0ffee")
+LINEAGE = {"version": "1.2.3", "artifact_sha256": "a" * 64}
+VERSION = {"git_commit": "c0ffee", "models": {"rides": LINEAGE}}
+
+
+def with_models(**models: object) -> dict[str, Any]:
+    return VERSION | {"models": models}
 
 
 class Answers(ThreadingHTTPServer):
@@ -73,8 +79,9 @@ def service(server: Answers, monkeypatch: pytest.MonkeyPatch) -> Service:
         ("/version", (500, {}), "/version does not answer"),
         ("/version", (200, []), "/version does not answer"),
         ("/version", (200, VERSION | {"git_commit": None}), "git_commit None where 'c0ffee' was meant"),
-        ("/version", (200, VERSION | {"model_version": "1"}), "model_version '1' where '1.2.3' was meant"),
-        ("/version", (200, VERSION | {"models": {"rides": {"error": "sick"}}}), f"None where '{'a' * 64}' was meant"),
+        ("/version", (200, with_models(rides=LINEAGE | {"version": "1"})), "rides.version '1' where '1.2.3' was meant"),
+        ("/version", (200, with_models(rides={"version": "1.2.3"})), f"None where '{'a' * 64}' was meant"),
+        ("/version", (200, with_models(rides=LINEAGE, fares=LINEAGE)), "models ['fares', 'rides'] where ['rides'] was"),
         ("/v1/predict/rides", (200, {"predictions": [20.1]}), 'answered with 200 {"predictions": [20.1]} where 20.0'),
         ("/v1/predict/rides", (422, {"predictions": [None]}), "answered with 422"),
         ("/v1/predict/rides", (200, {"detail": "x" * 999}), "x..."),
@@ -113,5 +120,22 @@ def test_each_promise_that_is_broken_is_named(service: Service) -> None:
     broken = contract_faults(service, MEANT)
     assert len(broken) == 8
     assert "GET /health is 200" in broken
-    assert "only wrong records are 422" in broken
-    assert "the API document has the model (KeyError)" in broken
+    assert "rides: only wrong records are 422" in broken
+    assert "rides: the API document has the model (KeyError)" in broken
+
+
+def test_every_model_that_is_meant_is_asked(server: Answers, service: Service) -> None:
+    fares = ExpectedModel("fares", "2.0.0", "b" * 64, {"row": {"distance": 1}, "prediction": 7.0})
+    both = Expected((fares, RIDES), "c0ffee")
+    assert str(both) == f"fares 2.0.0, artefact {'b' * 64}; rides 1.2.3, artefact {'a' * 64}, commit c0ffee"
+    server.answers["/version"] = (
+        200,
+        with_models(rides=LINEAGE, fares={"version": "2.0.0", "artifact_sha256": "b" * 64}),
+    )
+    server.answers["/v1/predict/fares"] = (200, {"predictions": [7.0]})
+    assert faults(service, both) == []
+    server.answers["/v1/predict/fares"] = (200, {"predictions": [8.0]})
+    (fault,) = faults(service, both)
+    assert fault.startswith("the golden row of fares is answered with 200")
+    named = {promise.partition(":")[0] for promise in contract_faults(service, both) if ":" in promise}
+    assert named == {"fares", "rides"}

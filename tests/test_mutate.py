@@ -76,6 +76,10 @@ def test_modules_are_chosen_by_name(started: list[list[str]], monkeypatch: pytes
     parser.read(tmp_path / "views" / "setup.cfg")
     assert parser["mutmut"]["only_mutate"].split() == ["ml_api/views/requests.py", "ml_api/views/openapi/examples.py"]
     assert len(started) == 2
+    monkeypatch.setattr("sys.argv", ["mutate.py", "model_kit", "--modules", "spec"])
+    mutate.main()
+    parser.read(tmp_path / "model_kit" / "setup.cfg")
+    assert "src/model_kit/spec/fields.py" in parser["mutmut"]["only_mutate"].split()
 
 
 def test_module_that_is_not_there_is_refused(started: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +92,7 @@ def test_module_that_is_not_there_is_refused(started: list[list[str]], monkeypat
 def test_context_managers_are_changed_too(started: list[list[str]], tmp_path: Path) -> None:
     """mutmut leaves decorated functions alone."""
     mutate.run("model_kit", mutate.TARGETS["model_kit"], 1)
-    code = (tmp_path / "model_kit" / "src" / "model_kit" / "tables.py").read_text()
+    code = (tmp_path / "model_kit" / "src" / "model_kit" / "batch" / "tables.py").read_text()
     assert "@contextmanager\n" not in code
     assert "\n\n\ndef reading(path: str" in code
     assert code.index("\nreading = contextmanager(reading)\n") > code.index("def _binary_output")

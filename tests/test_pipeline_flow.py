@@ -118,7 +118,7 @@ jobs:
     steps:
       - checkout
       - run: make data plan
-      - persist_to_workspace: {{root: ., paths: [data/house_prices.csv]}}
+      - persist_to_workspace: {{root: ., paths: [data]}}
   model:
     executor: python
     steps:
@@ -130,7 +130,7 @@ workflows: {{delivery: {{jobs: [plan, model: {{requires: [plan]}}]}}}}
 """
 MAKEFILE = """
 data:
-\tmkdir $@ && touch $@/house_prices.csv
+\tmkdir $@ && touch $@/rides.csv
 plan:
 \tmkdir build && touch build/plan.json
 model:
@@ -152,13 +152,13 @@ def test_unchecked_an_unsound_config_is_run_until_a_job_misses_what_is_not_passe
     jobs = json.loads((kept / "outcome.json").read_text())["jobs"]
     assert {name: job["status"] for name, job in jobs.items()} == {"plan": "success", "model": "failed"}
     log = (kept / "logs/model.txt").read_text()
-    assert "house_prices.csv\n" in log, "the control: what is persisted is there"
+    assert "rides.csv\n" in log, "the control: what is persisted is there"
     assert "build/plan.json: No such file" in log
 
 
 def test_targets_of_a_command() -> None:
     assert targets("make lint typecheck") == ["lint", "typecheck"]
-    assert targets('make data DATA_URL="$MODEL_DATA" plan\nmake plan') == ["data", "plan"]
+    assert targets('make data DATA_URL="$URL" plan\nmake plan') == ["data", "plan"]
     assert targets(".ci/run") == [TESTS]
     assert targets("echo make lint") == []
 

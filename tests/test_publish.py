@@ -13,7 +13,7 @@ from build_wheels import build_wheel, development_version, identity
 from package_index import PackageIndex
 from project import Package, Project, ScriptError
 from publish import publish
-from small_project import TOKEN, train
+from small_project import TOKEN, add_model, train
 
 
 def wheels(project: Project) -> list[str]:
@@ -104,7 +104,7 @@ def test_a_damaged_or_missing_bundle_is_named(project: Project, model: Package) 
     for path in model.bundle.iterdir():
         path.unlink()
     model.bundle.rmdir()
-    with pytest.raises(ScriptError, match=r"no bundle here; `make train` makes one"):
+    with pytest.raises(ScriptError, match=r"regression has no bundle in .*; make train MODEL=regression DATA=path"):
         development_version(model)
 
 
@@ -184,3 +184,18 @@ def test_ctrl_c_ends_the_command_without_a_traceback(project: Project, monkeypat
 
     monkeypatch.setattr(command, "publish", interrupted)
     assert command.main([], project) == 130
+
+
+def test_every_model_with_a_bundle_is_published_or_the_one_that_is_named(project: Project, index: PackageIndex) -> None:
+    fares, tips = add_model(project, "fares", "1.0.0"), add_model(project, "tips")
+    train(fares)
+    told: list[str] = []
+    pins = publish(project, index, release=True, say=told.append).read_text().splitlines()[1:]
+    assert [pin.split(" ")[0] for pin in pins[1:]] == ["fares-model==1.0.0", "regression-model==0.3.0"]
+    assert told[0] == "Left out: tips has no bundle; make train MODEL=tips DATA=path.csv"
+    assert len(wheels(project)) == 3
+
+    pins = publish(project, index, model="fares").read_text().splitlines()[1:]
+    assert [pin.split("==")[0] for pin in pins] == ["model-kit", "fares-model"]
+    with pytest.raises(ScriptError, match="tips has no bundle"):
+        publish(project, index, model=tips.model)

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,8 +25,9 @@ import run as command
 from build_wheels import read_trained
 from local_index import free_port
 from project import ROOT, Package, Project, ScriptError
-from run import curl_line, model_name, parse_port, provenance, quiet_environment, require_free, wait_until_ready
-from small_project import add_third_party, make_environment, train
+from run import curl_line, parse_port, provenance, require_free, wait_until_ready
+from small_project import add_model, add_third_party, make_environment, train
+from train_models import quiet_environment
 
 PROGRAM = (
     "import sys, pathlib, run, project; sys.exit(run.main(sys.argv[2:], project.Project(pathlib.Path(sys.argv[1]))))"
@@ -188,33 +190,37 @@ def test_settings_that_make_no_sense_end_with_status_2(
 
 
 def test_a_missing_model_is_trained_on_the_sample_and_says_so(
-    model: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, model: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    command.train_if_missing(model, told.append)
+    command.train_if_missing(project, told.append)
     assert told == []
 
-    trainer = tmp_path / "regression-model"
+    trainer = tmp_path / "model-kit"
     trainer.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexit 3\n')
     trainer.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     model.bundle.rename(tmp_path / "bundle")
-    with pytest.raises(ScriptError, match="training on the sample failed"):
-        command.train_if_missing(model, told.append)
-    assert (tmp_path / "arguments").read_text() == "train --sample\n"
+    with pytest.raises(ScriptError, match="training regression on the sample failed"):
+        command.train_if_missing(project, told.append)
+    assert (tmp_path / "arguments").read_text() == "train --model regression --sample\n"
     assert "synthetic sample" in told[0]
 
 
 def test_whose_data_it_is_is_said(model: Package) -> None:
-    assert provenance(model, read_trained(model)).startswith("Model: trained on rides by hand (100 rows), artefact ")
+    assert provenance(model, read_trained(model)).startswith(
+        "Model regression: trained on rides by hand (100 rows), artefact "
+    )
     assert "SYNTHETIC" not in provenance(model, read_trained(model))
     assert "has changed since" not in provenance(model, read_trained(model))
     (model.source / "extra.py").write_text("")
-    assert "The code in regression_model has changed since; `make train`" in provenance(model, read_trained(model))
+    assert "The code in regression_model has changed since; `make train MODEL=regression DATA" in provenance(
+        model, read_trained(model)
+    )
 
 
 def test_curl_line_has_the_required_fields_only_and_survives_a_shell(model: Package) -> None:
-    line = curl_line("http://127.0.0.1:1", model_name(model), read_trained(model))
+    line = curl_line("http://127.0.0.1:1", model.model, read_trained(model))
     words = shlex.split(line)
     assert words[2] == "http://127.0.0.1:1/v1/predict/regression"
     assert json.loads(words[-1]) == [{"distance": 3.5, "zone": "A"}]
@@ -244,3 +250,46 @@ def test_a_server_that_stops_by_itself_is_an_error(project: Project, monkeypatch
     monkeypatch.setattr(command, "wait_until_ready", lambda *_: None)
     with pytest.raises(ScriptError, match="the server ended with status 4"):
         command.serve(project, 9, development=False, say=lambda _: None)
+
+
+def test_every_model_with_a_bundle_is_served(project: Project, tmp_path: Path) -> None:
+    train(add_model(project, "fares"), metrics={"r2": 0.7})
+    add_model(project, "tips")
+    make_environment(project.serving)
+    add_third_party(project.serving)
+    port, output = free_port(), tmp_path / "output"
+    process = start(project, port, output=output)
+    try:
+        text = wait_for("Ctrl-C stops it.", output, process)
+        assert "Left out: tips has no bundle; make train MODEL=tips DATA=path.csv" in text
+        assert "Model fares: trained on rides by hand" in text
+        for line in re.findall(r"^  (curl .*)$", text, re.MULTILINE):
+            answer = subprocess.run(shlex.split(line), capture_output=True, check=True).stdout
+            assert json.loads(answer)["predictions"] == pytest.approx([math.exp(3)])
+        assert sorted(get(port, "/version")["models"]) == ["fares", "regression"]
+    finally:
+        process.terminate()
+        assert process.wait(40) == 0
+
+    # The one that is named is served alone.
+    process = start(project, port, "--model", "fares", output=output)
+    try:
+        wait_for("Ctrl-C stops it.", output, process)
+        assert sorted(get(port, "/version")["models"]) == ["fares"]
+    finally:
+        process.terminate()
+        assert process.wait(40) == 0
+
+
+def test_where_nothing_can_be_served_it_is_said_what_to_do(
+    project: Project, model: Package, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train_models.has_sample", lambda _: False)
+    shutil.rmtree(model.bundle)
+    assert command.main(["--port", str(free_port())], project) == 2
+    assert (
+        "run: regression has no synthetic sample; make train MODEL=regression DATA=path.csv" in capsys.readouterr().err
+    )
+    shutil.rmtree(model.folder)
+    assert command.main(["--port", str(free_port())], project) == 1
+    assert "run: there is no model package under packages/; make new-model NAME=" in capsys.readouterr().err

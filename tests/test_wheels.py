@@ -3,7 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,23 @@ import publish as publishing
 import wheels as command
 from check_wheels import check
 from package_index import PackageIndex
-from plan import Plan
+from plan import ModelPlan, Plan
 from project import Package, Project, ScriptError
 from publish import publish_made
-from small_project import add_third_party, make_environment, train
+from small_project import add_model, add_third_party, make_environment, train
 from wheels import make_wheels, read_manifest
+
+
+def write_plan(
+    project: Project,
+    decision: str,
+    versions: dict[str, str],
+    *,
+    commit: str | None = None,
+    data_sha256: str | None = None,
+) -> None:
+    planned = ModelPlan(decision, "", data_sha256=data_sha256)
+    project.plan.write_text(json.dumps(asdict(Plan(commit, versions, {"regression": planned}))))
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -31,7 +43,7 @@ def test_what_was_made_is_what_is_published_and_what_is_fetched_afterwards(
     artifact = train(model)
     manifest = make_wheels(project, index, say=told.append)
     assert [line.rpartition(" ")[2] for line in told] == ["built", "built"]
-    assert manifest.artifact_sha256 == artifact
+    assert manifest.models[0].artifact_sha256 == artifact
     assert files(project.wheels) == {wheel.file: wheel.sha256 for wheel in manifest.wheels}
     assert (project.wheels / "requirements.txt").read_text() == manifest.pins()
 
@@ -54,7 +66,7 @@ def test_what_was_made_is_what_is_published_and_what_is_fetched_afterwards(
     fetched = make_wheels(project, index, say=told.append)
     assert [wheel.origin for wheel in fetched.wheels] == ["index", "index"]
     assert fetched.pins() == manifest.pins()
-    assert fetched.artifact_sha256 == artifact
+    assert fetched.models[0].artifact_sha256 == artifact
 
 
 def test_a_released_version_that_is_something_else_here_is_refused(
@@ -79,26 +91,24 @@ def test_the_plan_says_which_version_is_made_and_lets_a_model_that_lies_about_al
     make_wheels(project, index)
     publish_made(project, index)
     versions = {package.name: package.base_version() for package in project.packages}
-    project.plan.write_text(json.dumps(Plan("reuse", "", None, versions).__dict__))
+    write_plan(project, "reuse", versions)
     train(model, metrics={"r2": 0.8})
-    assert make_wheels(project, index).artifact_sha256 == artifact
+    assert make_wheels(project, index).models[0].artifact_sha256 == artifact
 
-    project.plan.write_text(
-        json.dumps(Plan("train", "", None, versions | {"regression-model": "0.3.0.post1"}).__dict__)
-    )
+    write_plan(project, "train", versions | {"regression-model": "0.3.0.post1"})
     manifest = make_wheels(project, index)
-    assert manifest.model.version == "0.3.0.post1"
-    assert manifest.model.origin == "built"
+    assert manifest.models[0].version == "0.3.0.post1"
+    assert manifest.models[0].origin == "built"
     assert manifest.wheels[0].origin == "index"
     publish_made(project, index)
-    project.plan.write_text(json.dumps(Plan("reuse", "", None, versions, "1" * 64).__dict__))
-    with pytest.raises(ScriptError, match="other data than the model was trained on; `make model`"):
+    write_plan(project, "reuse", versions, data_sha256="1" * 64)
+    with pytest.raises(ScriptError, match="other data than regression was trained on; `make model`"):
         make_wheels(project, index)
-    project.plan.write_text(json.dumps(Plan("reuse", "", "another", versions).__dict__))
+    write_plan(project, "reuse", versions, commit="another")
     with pytest.raises(ScriptError, match="is about commit another"):
         make_wheels(project, index)
     project.plan.unlink()
-    assert make_wheels(project, index).model.version == "0.3.0.post1", "the highest of the version"
+    assert make_wheels(project, index).models[0].version == "0.3.0.post1", "the highest of the version"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +133,7 @@ def test_wheels_that_are_not_what_was_made_are_not_published(
     with pytest.raises(ScriptError, match="is about commit another, and None is here"):
         publish_made(project, index)
     path.write_text(path.read_text().replace('"commit": "another"', '"commit": null'))
-    wheel = project.wheels / manifest.model.file
+    wheel = project.wheels / manifest.models[0].file
     content = wheel.read_bytes()
     wheel.write_bytes(content + b" ")
     with pytest.raises(ScriptError, match=r"is not the file that manifest\.json is about"):
@@ -150,14 +160,13 @@ def test_the_very_wheels_are_installed_served_and_asked(
     make_environment(project.serving)
     add_third_party(project.serving)
     assert check_wheels.main([], project) == 0
-    assert f"serves: artefact {manifest.artifact_sha256[:12]}" in capsys.readouterr().out
+    assert f"serves: artefact {manifest.models[0].artifact_sha256[:12]}" in capsys.readouterr().out
     site = next(project.serving.glob("lib/python*/site-packages"))
     assert (site / "regression_model-0.3.0.dist-info").is_dir()
 
     # One that does not serve is told with what was seen.
-    wrong = replace(manifest, artifact_sha256="0" * 64)
     path = project.wheels / "manifest.json"
-    path.write_text(path.read_text().replace(manifest.artifact_sha256, wrong.artifact_sha256))
+    path.write_text(path.read_text().replace(manifest.models[0].artifact_sha256, "0" * 64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(check_wheels, "LIMIT", 4.0)
         assert check_wheels.main([], project) == 1
@@ -181,3 +190,46 @@ def test_the_commands_end_in_order(
     assert command.main([], project) == 130
     monkeypatch.setattr(check_wheels, "check", interrupted)
     assert check_wheels.main([], project) == 130
+
+
+def test_the_wheels_of_all_models_are_made_tried_together_and_published(
+    project: Project, index: PackageIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(add_model(project, "fares"), metrics={"r2": 0.7})
+    tips = add_model(project, "tips")
+    told: list[str] = []
+    manifest = make_wheels(project, index, say=told.append)
+    assert [(wheel.name, wheel.model) for wheel in manifest.wheels] == [
+        ("model-kit", ""),
+        ("fares-model", "fares"),
+        ("regression-model", "regression"),
+    ]
+    left_out = "Left out: tips is not released and has no bundle; make train MODEL=tips DATA=path.csv"
+    assert left_out in told
+    artifacts = {wheel.artifact_sha256 for wheel in manifest.models}
+    assert len(artifacts) == 2
+    assert read_manifest(project) == manifest
+
+    make_environment(project.serving)
+    add_third_party(project.serving)
+    assert check_wheels.main([], project) == 0
+    said = capsys.readouterr().out
+    assert f"fares_model-0.3.0-py3-none-any.whl serves: artefact {manifest.models[0].artifact_sha256[:12]}" in said
+    assert "regression_model-0.3.0-py3-none-any.whl serves" in said
+
+    pins = publish_made(project, index, model="fares", say=told.append).read_text()
+    assert "fares-model==0.3.0" in pins
+    assert "regression-model" not in pins
+    with pytest.raises(ScriptError, match="MODEL=tips: build/wheels has no wheel of it, but of fares, regression"):
+        publish_made(project, index, model="tips")
+    assert "regression-model==0.3.0" in publish_made(project, index, say=told.append).read_text()
+
+    # What the plan leaves out is left out.
+    versions = {package.name: package.base_version() for package in project.packages}
+    planned = {"fares": ModelPlan("reuse", ""), "regression": ModelPlan("skip", "No data.")}
+    project.plan.write_text(json.dumps(asdict(Plan(None, versions, planned))))
+    told.clear()
+    assert [wheel.model for wheel in make_wheels(project, index, say=told.append).models] == ["fares"]
+    assert told[-2:] == ["Left out: No data.", "Left out: the plan does not name tips; `make plan` again"]
+    with pytest.raises(ScriptError, match="the plan does not name tips"):
+        make_wheels(project, index, model=tips.model)

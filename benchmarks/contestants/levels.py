@@ -19,7 +19,7 @@ class Codes(dict[Any, int]):
 
 
 class Levels(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """A DataFrame of houses -> numbers, shape (n_rows, n_fields): each level becomes its code, null becomes NaN.
+    """A DataFrame of records -> numbers, shape (n_rows, n_fields): each level becomes its code, null becomes NaN.
 
     Args:
         codes: column -> codes of its levels.

@@ -14,10 +14,12 @@ from pydantic import BaseModel, create_model
 model: dict[str, Any] = joblib.load(os.environ["MODEL"])
 pipeline = model["pipeline"]
 
-TYPES = {"integer": int, "number": float, "text": str}
+TYPES = {"integer": int, "number": float, "boolean": bool, "text": str}
+#: From the estimator's scale to the target's unit.
+UNIT = np.exp if model["scale"] == "log" else np.asarray
 
-House = create_model(
-    "House",
+Record = create_model(
+    "Record",
     **{
         name: (TYPES[kind], ...) if required else (TYPES[kind] | None, None)
         for name, (kind, required) in model["fields"].items()
@@ -37,10 +39,10 @@ app = FastAPI()
 
 
 @app.post("/v1/predict/{name}")
-def predict(name: str, houses: list[House]) -> Prices:  # type: ignore[valid-type]  # noqa: ARG001
+def predict(name: str, records: list[Record]) -> Prices:  # type: ignore[valid-type]  # noqa: ARG001
     """One prediction for each record."""
-    frame = pd.DataFrame([house.model_dump() for house in houses], columns=list(model["fields"]))
-    prices = np.exp(pipeline.predict(frame) + model["offset"])
+    frame = pd.DataFrame([record.model_dump() for record in records], columns=list(model["fields"]))
+    prices = UNIT(pipeline.predict(frame) + model["offset"])
     return Prices(predictions=prices.tolist())
 
 

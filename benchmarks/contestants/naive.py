@@ -18,16 +18,18 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields
 model: dict[str, Any] = joblib.load(os.environ["MODEL"])
 pipeline = model["pipeline"]
 
-TYPES = {"integer": fields.Integer, "number": fields.Float, "text": fields.String}
+TYPES = {"integer": fields.Integer, "number": fields.Float, "boolean": fields.Boolean, "text": fields.String}
+#: From the estimator's scale to the target's unit.
+UNIT = np.exp if model["scale"] == "log" else np.asarray
 
-HouseSchema = Schema.from_dict(
+RecordSchema = Schema.from_dict(
     {
         name: TYPES[kind](required=required, allow_none=not required)
         for name, (kind, required) in model["fields"].items()
     },
-    name="HouseSchema",
+    name="RecordSchema",
 )
-schema = HouseSchema(many=True, unknown=EXCLUDE)
+schema = RecordSchema(many=True, unknown=EXCLUDE)
 
 app = Flask("naive")
 
@@ -36,11 +38,11 @@ app = Flask("naive")
 def predict(name: str) -> Response | tuple[Response, int]:  # noqa: ARG001
     """One prediction for each record."""
     try:
-        houses = schema.load(request.get_json())
+        records = schema.load(request.get_json())
     except ValidationError as error:
         return jsonify({"predictions": None, "errors": error.messages}), 400
-    frame = pd.DataFrame(houses, columns=list(model["fields"]))
-    prices = np.exp(pipeline.predict(frame) + model["offset"])
+    frame = pd.DataFrame(records, columns=list(model["fields"]))
+    prices = UNIT(pipeline.predict(frame) + model["offset"])
     return jsonify({"predictions": prices.tolist(), "errors": None, "version": "1.0.0"})
 
 

@@ -1,6 +1,6 @@
-"""Every decision about processes and connections, each with its reason.
+"""gunicorn's configuration: settings of processes and connections, each with its reason.
 
-Run from this folder: ``gunicorn``.
+Run ``gunicorn`` in this folder.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ml_api import connection
 from ml_api.logs import JSONFormatter
 from ml_api.memory import trim
 from ml_api.settings import Settings, SettingsError
-from ml_api.shares import Shares
 from ml_api.worker import Worker
+from ml_api.worker_loads import WorkerLoads
 
 try:
     settings = Settings.from_environ(os.environ)
 except SettingsError as error:
-    # One line and status 1; gunicorn would show a traceback.
+    # One line and exit status 1 instead of gunicorn's traceback.
     sys.exit(f"ml_api does not start: {error}")
 
 
 class JSONLogger(Logger):  # type: ignore[misc]
-    """gunicorn's own log in the shape of ours; without a log of requests, of which we write the one line."""
+    """Writes gunicorn's log in the application's format, without access lines: the application writes those."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
@@ -42,71 +42,71 @@ wsgi_app = "ml_api.wsgi:app"
 proc_name = "ml_api"
 bind = settings.bind
 
-# gunicorn's threads, with an end to waiting for a client: see ml_api/worker.py.
+# gunicorn's threaded worker with deadlines for clients: see ml_api/worker.py.
 worker_class = "ml_api.worker.Worker"
-Worker.patience = settings.request_timeout
-# Connections are shared out evenly: see ml_api/shares.py. Made here, in the master, so that all workers see it.
-Worker.shares = Shares(settings.workers)
-# Processes are what uses the cores: scoring a row is Python half of the time.
+Worker.request_timeout = settings.request_timeout
+# Balances connections between workers: see ml_api/worker_loads.py. Created in the master, so that all workers share it.
+Worker.loads = WorkerLoads(settings.workers)
+# Threads cannot use several cores, because scoring a row is half Python; processes can.
 workers = settings.workers
-# A connection whose request is under way has a thread; an idle one has none. Those that stall must not use them up.
+# A connection with a request in progress occupies a thread; an idle one does not. Stalled clients must not use up all.
 threads = 500
-# Beyond these a worker lets connections wait in the listener's queue.
+# Further connections wait in the listener's queue.
 worker_connections = 1000
-# Each is a descriptor, and accepting one without a descriptor to spare would end the worker. Many systems give 1024.
+# Each connection is a file descriptor, and a worker that runs out of them dies. Many systems allow 1024.
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 65_536, most))
-# One ONNX thread per worker is model_kit's choice; this keeps numpy's libraries from starting one per core in each.
+# model_kit uses one ONNX thread per worker; these keep numpy's libraries from starting one thread per core in each.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-# ONNX Runtime's threads and locks do not survive a fork, so each worker loads its own models, and takes its first
-# connection only then. What starts no thread is imported once, here, after the variables above are set: the workers
-# share its memory and need not import it, both at once.
+# ONNX Runtime's threads and locks do not survive a fork, so each worker loads its own models, and only then accepts
+# connections. Modules that start no thread are imported once, here, after the variables above are set: the workers
+# share their memory and start faster.
 preload_app = False
 importlib.import_module("ml_api.app")
-# A worker that shows no sign of life for so long is replaced; loading the models is one stretch without a sign.
+# A worker without a heartbeat for this long is replaced; it sends none while it loads the models.
 timeout = 60
-# The platform kills what is left 30 s after SIGTERM; requests under way get most of that.
+# The platform kills the processes 30 s after SIGTERM; requests in progress get most of that.
 graceful_timeout = 25
-# Above the 90 s after which the router closes its idle connections: whoever closes first must not be us, or a request
-# that is already on its way is lost.
+# Above the 90 s after which the router closes its idle connections: if the server closed first, a request that the
+# router has already sent would be lost.
 keepalive = 95
 
-# The sign of life is a file that each worker touches; on a disk that is busy a touch can block for seconds.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  gunicorn makes a file of its own there
-# Nobody steers these processes through a socket in a home folder, which need not exist or be writable.
+# The heartbeat is a file that each worker touches; on a busy disk that can block for seconds.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  gunicorn creates its own file there
+# The control socket is not used, and would need a writable home folder.
 control_socket_disable = True
 
-# The C parser, where somebody has installed it, is no faster here and takes a folded header for another mistake.
+# The C parser, if installed, is no faster here and reports a folded header as a different error.
 http_parser = "python"
 
-# One line a request is written by the application, which knows more (request id, rows); errors go to stderr.
+# The application writes the access log, with more fields (request id, rows); errors go to stderr.
 accesslog = None
 errorlog = "-"
-# Its debugging quotes requests.
+# gunicorn's debug log quotes requests.
 loglevel = "info" if settings.log_level == "debug" else settings.log_level
 logger_class = JSONLogger
 
 
 def when_ready(server: Any) -> None:  # noqa: ARG001  gunicorn passes it by position
-    """Keep the garbage collector of the workers from writing to the memory that they share."""
+    """Keep the workers' garbage collectors from writing to shared memory, which would copy it."""
     gc.freeze()
 
 
 def pre_request(worker: Any, req: Any) -> None:  # noqa: ARG001  gunicorn passes both by position
-    """Give the application the means to close a connection whose body it will not read to the end."""
-    connection.serving(req.force_close)
+    """Pass the application a function that closes the connection, for a body that it does not read to the end."""
+    connection.set_close(req.force_close)
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001  gunicorn passes both by position
-    """Nobody leaves connections to a worker that is gone."""
-    worker.share.leave()
+    """Free the load slot of a worker that has exited, so that none leaves connections to it."""
+    worker.load_slot.release()
 
 
 def post_worker_init(worker: Any) -> None:  # noqa: ARG001  gunicorn passes it by position
-    """Take what was loaded out of the garbage collector's sight: going over it again would halt the odd request."""
+    """Exclude the loaded objects from garbage collection: scanning them would delay some requests."""
     gc.collect()
     gc.freeze()
-    # What loading freed: 1 MB.
+    # Loading freed 1 MB.
     trim()

@@ -56,7 +56,7 @@ def commit(project: Project) -> str:
 
 def release_version(project: Project, version: str) -> None:
     """Raise the model's version."""
-    source = project.packages[-1].source / "__init__.py"
+    source = project.models("regression")[0].source / "__init__.py"
     source.write_text(f'__version__ = "{version}"\n')
 
 

@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from model_kit.training import dataset
-from regression_model import training
+from model_kit.training.train import train
+from regression_model import DEFINITION
 
 from project import ROOT
 
@@ -40,8 +42,7 @@ from regression_model.derive import derive
 def load():
     return BundleModel.load(Path(os.environ["HOUSES_BUNDLE"]), derive, "1.2.3")
 """
-#: On PYTHONPATH this hides a distribution of the same name that is installed for other purposes.
-METADATA = f"Metadata-Version: 2.1\nName: regression-model\nVersion: {VERSION}\n"
+DISTRIBUTION = "regression-model"
 ENTRY_POINTS = "[ml_api.models]\nregression = houses_package:load\n"
 
 #: What every hostile request carries somewhere, and no log may hold.
@@ -54,7 +55,21 @@ HOUSE: dict[str, Any] = {"OverallQual": 5, "GrLivArea": 1500, "YearBuilt": 1975,
 
 def train_houses(folder: Path) -> None:
     """Write a bundle of the house-price model, trained on the synthetic sample."""
-    training.train(dataset.synthetic(), cv=False, bundle=folder)
+    train(DEFINITION, dataset.synthetic(DEFINITION), folder, cv=False)
+
+
+def install_houses(site: Path) -> None:
+    """Make ``site`` a folder in which the house-price model is installed, and no other that is installed elsewhere.
+
+    On PYTHONPATH a distribution hides one of the same name behind it.
+    """
+    others = {point.dist.name for point in entry_points(group="ml_api.models") if point.dist} - {DISTRIBUTION}
+    for name in (DISTRIBUTION, *others):
+        announced = site / f"{name.replace('-', '_')}-{VERSION}.dist-info"
+        announced.mkdir(parents=True)
+        (announced / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {VERSION}\n")
+        (announced / "entry_points.txt").write_text(ENTRY_POINTS if name == DISTRIBUTION else "")
+    (site / "houses_package.py").write_text(PACKAGE)
 
 
 @dataclass(frozen=True)
@@ -115,11 +130,7 @@ class Service:
     """
 
     def __init__(self, folder: Path, bundle: Path, **environ: str) -> None:
-        announced = folder / "site" / f"regression_model-{VERSION}.dist-info"
-        announced.mkdir(parents=True)
-        (announced / "METADATA").write_text(METADATA)
-        (announced / "entry_points.txt").write_text(ENTRY_POINTS)
-        (folder / "site" / "houses_package.py").write_text(PACKAGE)
+        install_houses(folder / "site")
         self._out, self._err = folder / "out", folder / "err"
         self.workers = int(environ.setdefault("WEB_CONCURRENCY", "2"))
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""A small project with a model of taxi rides, and an environment that can serve it."""
+"""A small project with models of taxi rides, and an environment that can serve them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ SERVING = '''\
 from pathlib import Path
 
 import numpy as np
-import regression_model
 from model_kit.scoring.model import BundleModel
+
+from . import __version__
 
 
 def derive(encoded):
@@ -37,24 +38,39 @@ def derive(encoded):
 
 
 def load():
-    return BundleModel.load(Path(__file__).with_name("bundle"), derive, regression_model.__version__)
+    return BundleModel.load(Path(__file__).with_name("bundle"), derive, __version__)
 '''
 
 
-def make_project(root: Path) -> Project:
-    """A project with our model_kit, our API and our pyproject files, and a model of rides in place of houses."""
+def make_project(root: Path, *others: str) -> Project:
+    """A project with our model_kit, our API and our pyproject files, and a model of rides in place of houses.
+
+    Args:
+        root: where it is made.
+        others: names of further models, of rides as well.
+    """
     (root / "packages").mkdir(parents=True)
     for name in ("model_kit", "ml_api"):
         (root / "packages" / name).symlink_to(ROOT / "packages" / name)
     shutil.copy(ROOT / "run.sh", root)
     project = Project(root)
-    model = project.packages[-1]
-    model.source.mkdir(parents=True)
-    shutil.copy(ROOT / "packages/regression_model/pyproject.toml", model.folder)
-    (model.source / "__init__.py").write_text('__version__ = "0.3.0"\n')
-    (model.source / "serving.py").write_text(SERVING)
-    train(model)
+    for name in ("regression", *others):
+        train(add_model(project, name))
     return project
+
+
+def add_model(project: Project, name: str, version: str = "0.3.0") -> Package:
+    """Add a model of rides that is not trained; its package is called as ours is, by the model's name."""
+    folder = project.root / f"packages/{name}_model"
+    source = folder / f"src/{name}_model"
+    source.mkdir(parents=True)
+    text = (ROOT / "packages/regression_model/pyproject.toml").read_text()
+    text = text.replace("regression_model:DEFINITION.load", "regression_model.serving:load")
+    (folder / "pyproject.toml").write_text(text.replace("regression", name))
+    (source / "__init__.py").write_text(f'__version__ = "{version}"\n')
+    (source / "serving.py").write_text(SERVING)
+    (package,) = project.models(name)
+    return package
 
 
 def own_kit(project: Project) -> Path:

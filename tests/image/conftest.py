@@ -41,11 +41,12 @@ def docker() -> Docker:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of what git tracks or would add, with a trained model and with things that are nobody's business."""
     project = copied(tmp_path_factory.mktemp("image") / "checkout")
-    trained = Project().packages[-1].bundle
+    trained = Project().models("regression")[0].bundle
+    (model,) = project.models("regression")
     if trained.is_dir():
-        shutil.copytree(trained, project.packages[-1].bundle)
+        shutil.copytree(trained, model.bundle)
     else:
-        service.train_houses(project.packages[-1].bundle)
+        service.train_houses(model.bundle)
     for name in DECOYS:
         (project.root / name).parent.mkdir(parents=True, exist_ok=True)
         (project.root / name).write_text(TOKEN)
@@ -67,8 +68,8 @@ def released(
 ) -> Generator[tuple[Project, Manifest, dict[str, str]]]:
     """A commit whose wheels are released, with a card that may be; its manifest, and the variables of its index."""
     project = copied(tmp_path_factory.mktemp("released") / "checkout")
-    kit, model = project.packages
-    files = dict(read_bundle(checkout.packages[-1].bundle).files)
+    (kit, model), (trained,) = (project.kit, *project.models("regression")), checkout.models("regression")
+    files = dict(read_bundle(trained.bundle).files)
     card = json.loads(files[CARD])
     card |= {"evaluated": True, "data": card["data"] | {"synthetic": False}}
     card |= {"code_sha256": source_digest(model.source), "kit_sha256": source_digest(kit.source)}
@@ -126,6 +127,7 @@ def image(docker: Docker, checkout: Project, credentials: dict[str, str]) -> Gen
         watcher.join()
     assert finished.returncode == 0, finished.stdout
     lines = b"\n".join(seen).replace(b"\0", b" ").decode("utf-8", "replace")
-    artifact = json.loads((checkout.packages[-1].bundle / "manifest.json").read_text())["artifact_sha256"]
+    (model,) = checkout.models("regression")
+    artifact = json.loads((model.bundle / "manifest.json").read_text())["artifact_sha256"]
     yield Built(name, finished.stdout, lines, artifact)
     docker("image", "rm", "--force", name)

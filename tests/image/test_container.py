@@ -242,10 +242,10 @@ def test_it_serves_large_batches_in_256_mb(docker: Docker, image: Built) -> None
 
 
 def test_another_model_can_be_mounted(docker: Docker, image: Built, tmp_path: Path) -> None:
-    service.train_houses(tmp_path / "bundle")
-    manifest = json.loads((tmp_path / "bundle/manifest.json").read_text())
+    service.train_houses(tmp_path / "bundles/regression")
+    manifest = json.loads((tmp_path / "bundles/regression/manifest.json").read_text())
     tmp_path.chmod(0o755)
-    with docker.container(image.name, *IMPATIENT, *mounted(tmp_path / "bundle")) as container:
+    with docker.container(image.name, *IMPATIENT, *mounted(tmp_path / "bundles")) as container:
         container.becomes("healthy")
         _, version = container.ask("GET", "/version")
         lineage = version["models"]["regression"]
@@ -266,17 +266,23 @@ def damaged(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("break_it", "reason"),
-    [(damaged, r"model\.onnx: sha256 is "), (shutil.rmtree, r"manifest\.json: cannot be read from /model: ")],
+    [
+        (damaged, r"model\.onnx: sha256 is "),
+        (shutil.rmtree, r"manifest\.json: cannot be read from /model/regression: "),
+    ],
 )
 def test_a_broken_model_is_unhealthy_and_says_why(
     docker: Docker, image: Built, checkout: Project, tmp_path: Path, break_it: Callable[[Path], None], reason: str
 ) -> None:
-    folder = shutil.copytree(checkout.packages[-1].bundle, tmp_path / "bundle")
+    (model,) = checkout.models("regression")
+    folder = shutil.copytree(model.bundle, tmp_path / "bundles/regression")
     break_it(folder)
     folder.mkdir(exist_ok=True)
-    with docker.container(image.name, *IMPATIENT, *mounted(folder)) as container:
+    with docker.container(image.name, *IMPATIENT, *mounted(tmp_path / "bundles")) as container:
         health = container.becomes("unhealthy")
-        assert re.search(rf"MODEL_DIR: its bundle cannot be served: {reason}", health["Log"][-1]["Output"])
+        assert re.search(
+            rf"MODEL_DIR: the bundle in regression/ cannot be served: {reason}", health["Log"][-1]["Output"]
+        )
         # Alive all the same, so that it can be asked what is wrong.
         assert container.ask("GET", "/health")[0] == 200
         assert container.ask("POST", "/v1/predict/regression", b"{}")[0] == 503
@@ -336,7 +342,7 @@ def test_run_image_starts_it_hardened_and_stops_it_on_sigterm(docker: Docker, im
 
 
 def mounted(folder: Path) -> tuple[str, ...]:
-    """The options that mount a bundle and name it."""
+    """The options that mount a folder of bundles and name it."""
     return ("--mount", f"type=bind,source={folder},target=/model,readonly", "--env", "MODEL_DIR=/model")
 
 

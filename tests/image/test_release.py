@@ -51,8 +51,8 @@ def test_the_image_of_a_release_is_what_was_published(docker: Docker, released: 
     project, manifest, variables = released
     status, output = script(docker, project, "smoke_image.py", **variables, IMAGE=release_image)
     assert status == 0, output
-    assert f"{release_image} serves regression {manifest.model.version}" in output
-    assert f"artefact {manifest.artifact_sha256}, commit {manifest.commit}; golden row" in output
+    assert f"{release_image} serves regression {manifest.models[0].version}" in output
+    assert f"artefact {manifest.models[0].artifact_sha256}, commit {manifest.commit}; golden row" in output
     assert "smoke-" not in docker("ps", "--all", "--format", "{{.Names}}")
 
 
@@ -73,7 +73,7 @@ def test_it_is_released_through_a_real_registry_and_one_that_is_not_ready_is_rol
 
         status, output = script(docker, project, "deploy.py", "container", **variables, IMAGE=release_image)
         assert status == 0, output
-        assert f"houses: release v2 serves regression {manifest.model.version}" in output
+        assert f"houses: release v2 serves regression {manifest.models[0].version}" in output
         identifier = docker("image", "inspect", "--format", "{{.Id}}", release_image).strip()
         assert app.releases[-1].image == registry.image("houses") == identifier
         assert platform.key not in output
@@ -84,7 +84,7 @@ def test_it_is_released_through_a_real_registry_and_one_that_is_not_ready_is_rol
         assert "ROLLED BACK houses to release v2 (as release v4), which serves what it served before" in output
         assert app.releases[-1].image == identifier
         found = Service(app.router.url).version() or {}
-        assert found["models"]["regression"]["artifact_sha256"] == manifest.artifact_sha256
+        assert found["models"]["regression"]["artifact_sha256"] == manifest.models[0].artifact_sha256
         assert platform.key not in output
 
         # The registry knows the key and no other.

@@ -38,7 +38,7 @@ import json
 from model_kit.scoring.bundle import CARD, GOLDEN, dump_json, read_bundle, write_bundle
 from model_kit.training.provenance import source_digest
 from project import Project
-model = Project().packages[-1]
+(model,) = Project().models("regression")
 files = dict(read_bundle(model.bundle).files)
 golden = json.loads(files[GOLDEN])
 files[GOLDEN] = dump_json(golden | {"prediction": golden["prediction"] * 2})
@@ -135,12 +135,12 @@ def rehearse(clone: Clone, platform: Heroku, data: Path) -> None:
         clone.make("configure-app", f"APP={app}")
     clone.make("deploy", "APP=houses-staging", "LIMIT=120")
     clone.make("promote", "FROM=houses-staging", "APP=houses", "LIMIT=120")
-    good = clone.manifest()
+    (good,) = (wheel["artifact_sha256"] for wheel in clone.manifest()["wheels"] if wheel["model"])
     first = clone.git("rev-parse", "HEAD")
-    require(served(production) == (good["artifact_sha256"], first), "production serves the tested artefact and commit")
+    require(served(production) == (good, first), "production serves the tested artefact and commit")
 
     say("\nA release that is not well")
-    path = clone.project.packages[-1].source / "__init__.py"
+    path = clone.project.models("regression")[0].source / "__init__.py"
     stated = find_version(path)
     version = re.sub(r"[0-9]+$", lambda number: str(int(number.group()) + 1), stated.group(1))
     path.write_text(stated.string.replace(stated.group(1), version), "utf-8")
@@ -153,9 +153,7 @@ def rehearse(clone: Clone, platform: Heroku, data: Path) -> None:
     output = clone.make("deploy", "APP=houses-staging", "LIMIT=30", fails=True)
     require("ROLLED BACK houses-staging" in output, "deployed all the same, it is rolled back")
     say("          " + "\n          ".join(line for line in output.splitlines() if "ROLLED" in line or "  - " in line))
-    require(
-        broken != good["artifact_sha256"] and served(staging)[0] == good["artifact_sha256"], "the old one is served"
-    )
+    require(broken != good and served(staging)[0] == good, "the old one is served")
 
     say("\nThe API alone, while a client keeps asking")
     clone.git("reset", "--quiet", "--hard", first)
@@ -171,7 +169,7 @@ def rehearse(clone: Clone, platform: Heroku, data: Path) -> None:
     with asking(staging.url + "v1/predict/regression", row) as client:
         clone.make("deploy", "APP=houses-staging", "LIMIT=120")
     require(not client.failures, f"{client.asked} requests in the meantime, and none failed: {client.failures[:3]}")
-    require(served(staging) == (good["artifact_sha256"], second), "staging serves the same artefact, of the new commit")
+    require(served(staging) == (good, second), "staging serves the same artefact, of the new commit")
     clone.make("promote", "FROM=houses-staging", "APP=houses", "LIMIT=120")
     clone.make("verify", "APP=houses")
     clone.make("rollback", "APP=houses")
@@ -206,9 +204,9 @@ def main() -> int:
         }
         for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
             here.pop(variable, None)
-        clone = Clone(Path(temporary, "clone"), here | settings | platform.environ)
+        clone = Clone(Path(temporary, "clone"), here | settings | platform.environ | {"MODEL": "regression"})
         try:
-            data = options.data.resolve() if options.data else clone.root / "data/house_prices.csv"
+            data = options.data.resolve() if options.data else clone.root / "data/regression.csv"
             if options.data is None:
                 clone.make("data")
             rehearse(clone, platform, data)

@@ -81,7 +81,10 @@ class Rehearsal:
         """Run the pipeline of what is committed in the clone; returns job -> status."""
         data = data or self.data
         contexts = {
-            "data": {"MODEL_DATA": str(data), "MODEL_DATA_SHA256": hashlib.sha256(data.read_bytes()).hexdigest()},
+            "data": {
+                "DATA_URL_REGRESSION": str(data),
+                "DATA_SHA256_REGRESSION": hashlib.sha256(data.read_bytes()).hexdigest(),
+            },
             "package-index": self.index_variables,
             "heroku": self.platform.environ
             | {"STAGING_APP": STAGING, "PRODUCTION_APP": PRODUCTION, "LIMIT": str(LIMIT)},
@@ -181,7 +184,7 @@ def main_(this: Rehearsal) -> None:
     require(succeeded(found) and found["production"] == "success", "every job has succeeded")
     this.told("image", r"ml-api serves") if found["image"] == "success" else say("        image: left out")
     manifest = json.loads((this.folder / "kept/artifacts/model/wheels/manifest.json").read_text("utf-8"))
-    this.good = (manifest["artifact_sha256"], this.clone.git("rev-parse", "HEAD"))
+    this.good = (artifact_in(manifest), this.clone.git("rev-parse", "HEAD"))
     for app in (STAGING, PRODUCTION):
         require(this.served(app) == this.good, f"{app} serves artefact {this.good[0]} of commit {this.good[1]}")
     tested = {wheel["file"]: wheel["sha256"] for wheel in manifest["wheels"]}
@@ -190,7 +193,15 @@ def main_(this: Rehearsal) -> None:
     assert slug is not None
     pushed = Path(slug["folder"], "requirements.txt").read_text("utf-8")
     require(all(f"sha256:{digest}" in pushed for digest in tested.values()), "deployed sha256 = tested sha256")
-    require(Path(this.folder, "kept/artifacts/compare/comparison.html").exists(), "the comparison is an artifact")
+    require(
+        Path(this.folder, "kept/artifacts/compare/comparison/regression.html").exists(), "the comparison is an artifact"
+    )
+
+
+def artifact_in(manifest: Any) -> str:
+    """The artefact of the house-price model among the wheels."""
+    (artifact,) = (wheel["artifact_sha256"] for wheel in manifest["wheels"] if wheel["model"] == "regression")
+    return str(artifact)
 
 
 def container(this: Rehearsal) -> None:
@@ -277,7 +288,7 @@ def api(this: Rehearsal) -> None:
 
 def honest(this: Rehearsal) -> None:
     """A workspace that is not passed on."""
-    line = "      - persist_to_workspace: {root: ., paths: [build/plan.json, data/house_prices.csv]}\n"
+    line = "      - persist_to_workspace: {root: ., paths: [build/plan.json, data]}\n"
     this.change(".circleci/config.yml", line, "", "The plan is not passed on")
     arguments = ["--branch", "idea", "--list"]
     require(pipeline.main(arguments, this.clone.root) == 2, "the check of the config refuses it")
@@ -289,7 +300,7 @@ def honest(this: Rehearsal) -> None:
 
 def raise_version(this: Rehearsal) -> None:
     """Commit a higher version of the model."""
-    path = this.clone.project.packages[-1].source / "__init__.py"
+    path = this.clone.project.models("regression")[0].source / "__init__.py"
     stated = find_version(path)
     version = re.sub(r"[0-9]+$", lambda number: str(int(number.group()) + 1), stated.group(1))
     path.write_text(stated.string.replace(stated.group(1), version), "utf-8")

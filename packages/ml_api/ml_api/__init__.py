@@ -1,3 +1,3 @@
-"""An HTTP API for every model package that is installed."""
+"""An HTTP API for all installed model packages."""
 
 __version__ = "0.1.0"

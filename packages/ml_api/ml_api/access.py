@@ -1,4 +1,4 @@
-"""What happens around every request: its id, its one log line, the end of its body."""
+"""Runs before and after every request: its id, its log line, the rest of its body."""
 
 from __future__ import annotations
 
@@ -12,51 +12,51 @@ from ml_api import connection
 from ml_api.logs import log_request
 from ml_api.request_id import HEADER, request_id
 
-#: Methods that are logged by name; any other is a word of the caller's own.
+#: Methods that are logged; any other is arbitrary text from the client.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 
 
 @dataclass(slots=True)
-class _Access:
-    """What is known of the current request: when it began (s), its id, what its view noted."""
+class _RequestContext:
+    """The current request: start time (s, monotonic), id, and further fields of its log line."""
 
     started: float
     request_id: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    log_fields: dict[str, Any] = field(default_factory=dict)
 
 
 def current_id() -> str:
-    """Id of the current request."""
-    access: _Access = g.access
-    return access.request_id
+    """Return the id of the current request."""
+    context: _RequestContext = g.access
+    return context.request_id
 
 
-def note(**facts: Any) -> None:
+def add_log_fields(**fields: Any) -> None:
     """Add shapes and names, never values, to the log line of the current request."""
-    g.access.facts |= facts
+    g.access.log_fields |= fields
 
 
 def begin() -> None:
-    """Give the current request its id."""
-    g.access = _Access(time.perf_counter(), request_id(request.environ.get("HTTP_X_REQUEST_ID")))
+    """Assign an id to the current request."""
+    g.access = _RequestContext(time.perf_counter(), request_id(request.environ.get("HTTP_X_REQUEST_ID")))
 
 
 def end(response: Response) -> Response:
-    """Give ``response`` the id of the current request, and write its one log line."""
-    # Each use of g and request looks the current one up anew; here once is enough.
-    access: _Access = g.access
+    """Add the request id to ``response``, and write the request's log line."""
+    # Each use of g and request looks up the current context; once is enough.
+    context: _RequestContext = g.access
     environ, rule = request.environ, request.url_rule
-    response.headers[HEADER] = access.request_id
+    response.headers[HEADER] = context.request_id
     method, length = environ["REQUEST_METHOD"], environ.get("CONTENT_LENGTH")
     log_request(
-        request_id=access.request_id,
+        request_id=context.request_id,
         method=method if method in METHODS else None,
         route=rule.rule if rule else None,
         status=response.status_code,
-        duration_ms=round((time.perf_counter() - access.started) * 1000, 3),
+        duration_ms=round((time.perf_counter() - context.started) * 1000, 3),
         request_bytes=int(length) if length and length.isdecimal() else None,
         response_bytes=response.content_length,
-        **access.facts,
+        **context.log_fields,
     )
-    connection.finish(environ)
+    connection.close_if_unread(environ)
     return response

@@ -1,4 +1,4 @@
-"""The application: settings -> models -> blueprints. Nothing happens at import."""
+"""Creates the application: settings -> models -> blueprints. Importing this module has no side effects."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from werkzeug.routing import MapAdapter
 from ml_api import access, logs
 from ml_api.controllers import docs, health, pages, predict, version
 from ml_api.controllers import models as model_routes
-from ml_api.models.registry import Load, Registry, installed_models
+from ml_api.models.registry import Loader, Registry, installed_models
 from ml_api.settings import Settings
 from ml_api.views import problems
 
 
 class NoSessions(SessionInterface):
-    """Nobody has a session, and no request opens one."""
+    """Disables sessions: the API is stateless."""
 
-    _none = NullSession()
+    _session = NullSession()
 
     def open_session(self, app: Flask, request: Request) -> NullSession:
-        """Always the same, which cannot be written to."""
-        return self._none
+        """Return the shared empty session, which is read-only."""
+        return self._session
 
 
 class API(Flask):
-    """Flask without what no request here needs: half of the time that Flask takes for a small answer.
+    """Flask without the features that this API does not use, which halves the overhead of a small response.
 
-    No function is asynchronous, no rule depends on the host, and there are no sessions, no signals and no hooks but
-    those of :mod:`ml_api.access`. And the log of an exception holds nothing that a caller sent.
+    There are no asynchronous views, no host-dependent rules, no sessions, no signals, and no hooks except those of
+    :mod:`ml_api.access`. The log of an exception contains no value that a client sent.
     """
 
     session_interface = NoSessions()
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """What finds the rule of ``request``, whatever host it names."""
+        """Return the URL adapter of ``request``, without parsing its host."""
         if request is None:
             return None
         environ = request.environ
@@ -55,44 +55,44 @@ class API(Flask):
         )
 
     def full_dispatch_request(self) -> Response:
-        """From the request's id to its line in the log."""
+        """Handle a request, from assigning its id to writing its log line."""
         access.begin()
         try:
-            answer = self.dispatch_request()
-        except Exception as error:  # noqa: BLE001  as in Flask, whatever a view raises is answered
-            answer = self.handle_user_exception(error)
-        return self.finalize_request(answer)
+            result = self.dispatch_request()
+        except Exception as error:  # noqa: BLE001  as in Flask, any exception becomes a response
+            result = self.handle_user_exception(error)
+        return self.finalize_request(result)
 
     def finalize_request(self, rv: Any, from_error_handler: bool = False) -> Response:
-        """The response, with its id, once its line has been written."""
+        """Return the response with its request id, after writing the log line."""
         return access.end(rv if isinstance(rv, Response) else self.make_response(rv))
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """``func``, which need not be asked at each request what it is."""
+        """Return ``func`` unchanged: no view is asynchronous."""
         return func
 
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
-        """Log the types and stacks of what a view raised, with the request's id."""
+        """Log types and stacks of the exception that a view raised, with the request id."""
         fields = {"request_id": access.current_id()}
         logs.LOGGER.error("unhandled exception", exc_info=exc_info, extra={"fields": fields})
 
 
-def create_app(settings: Settings | None = None, models: Mapping[str, Load] | None = None) -> API:
-    """Load the models and build the application around them.
+def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | None = None) -> API:
+    """Load the models and create the application.
 
     Args:
-        settings: read from the environment unless given.
-        models: name -> callable that loads the model; those announced by installed packages unless given.
+        settings: default: read from the environment.
+        models: name -> function that loads the model; default: the entry points of the installed packages.
 
     Raises:
-        SettingsError: the environment holds a bad value.
+        SettingsError: an environment variable has an invalid value.
     """
     settings = settings or Settings.from_environ(os.environ)
     logs.configure(settings.log_level)
     registry = Registry(installed_models() if models is None else models)
 
     app = API("ml_api", static_folder=None, template_folder="views/templates")
-    # Flask would answer //health with a redirect in HTML; it is a path like any other that nothing answers.
+    # Flask would redirect //health with an HTML page; here it is a path that is not found.
     app.url_map.merge_slashes = False
     problems.init_app(app)
     app.register_blueprint(health.blueprint(registry))

@@ -1,9 +1,8 @@
-"""What becomes of a connection whose request's body nobody wanted.
+"""Closes or drains the connection when the request body was not read.
 
-A body left on the connection would be taken for the next request. So the server reads it once the answer is sent, if it
-is short; else the connection closes and the response says so. An application cannot ask for that by a header (WSGI
-leaves ``Connection`` to the server), so the server hands over the means before each request: see ``pre_request`` in
-``gunicorn.conf.py``.
+The rest of a body would be parsed as the next request. So the server reads it after the response if it is short;
+otherwise the connection closes and the response says so. WSGI leaves the ``Connection`` header to the server, so the
+server passes in a function that closes the connection: see ``pre_request`` in ``gunicorn.conf.py``.
 """
 
 from __future__ import annotations
@@ -12,55 +11,55 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-#: Bytes of an unwanted body that are read; a client that sends before it reads gets its answer up to here.
+#: Bytes of an unread body that the server discards; a client that sends before it reads gets its response up to here.
 MAX_DISCARDED = 1024 * 1024
-#: Key of the environ that says that the body was read to its end.
-ENDED = "ml_api.body_ended"
+#: Key of the WSGI environ: the body was read to its end.
+BODY_CONSUMED = "ml_api.body_consumed"
 
 
-def _nothing() -> None:
-    """A server that never handed over the means looks after its connections itself."""
+def _do_nothing() -> None:
+    """Used under a server that manages its connections itself."""
 
 
 class _Current(threading.local):
-    """The connection that this thread is answering."""
+    """The connection of the request that this thread handles."""
 
-    close: Callable[[], None] = staticmethod(_nothing)
+    close: Callable[[], None] = staticmethod(_do_nothing)
 
 
 _current = _Current()
 
 
-def serving(close: Callable[[], None]) -> None:
-    """Tell how to close, after the response, the connection whose request this thread is about to answer."""
+def set_close(close: Callable[[], None]) -> None:
+    """Set the function that closes this thread's connection after the response."""
     _current.close = close
 
 
 def close() -> None:
-    """Close, after the response, the connection whose request this thread is answering; the response says so."""
+    """Close this thread's connection after the response, which gets the header ``Connection: close``."""
     _current.close()
 
 
-class _Held(Protocol):
+class _Reservation(Protocol):
     @property
-    def crowded(self) -> bool: ...
+    def contended(self) -> bool: ...
 
 
-def pause(environ: Mapping[str, Any]) -> None:
-    """Let others work while this request waits for something else than its client."""
-    if end_turn := getattr(environ.get("gunicorn.socket"), "end_turn", None):
-        end_turn()
+def release_compute_lock(environ: Mapping[str, Any]) -> None:
+    """Let other requests compute while this one waits for something else than its client."""
+    if release := getattr(environ.get("gunicorn.socket"), "release_compute_lock", None):
+        release()
 
 
-def hold(environ: Mapping[str, Any], held: _Held) -> None:
-    """Have the client, who may begin only now, give way once ``held`` is crowded and it is slow."""
-    if hold := getattr(environ.get("gunicorn.socket"), "hold", None):
-        hold(held)
+def set_reservation(environ: Mapping[str, Any], reservation: _Reservation) -> None:
+    """Give the client a new deadline, and a shorter one while ``reservation`` is contended."""
+    if set_reservation := getattr(environ.get("gunicorn.socket"), "set_reservation", None):
+        set_reservation(reservation)
 
 
-def finish(environ: Mapping[str, Any]) -> None:
-    """Close after the response if more of the request's body may be left than the server will read."""
-    if environ.get(ENDED):
+def close_if_unread(environ: Mapping[str, Any]) -> None:
+    """Close after the response if the unread part of the body may be longer than the server discards."""
+    if environ.get(BODY_CONSUMED):
         return
     length = environ.get("CONTENT_LENGTH") or "0"
     if "HTTP_TRANSFER_ENCODING" in environ or not length.isdecimal() or int(length) > MAX_DISCARDED:

@@ -1,4 +1,4 @@
-"""Logs are JSON, one line a record. What a caller sent is never in them."""
+"""Logs as JSON, one line per record, without any value that a client sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_CAUSES = 5
 
 
 class JSONFormatter(logging.Formatter):
-    """One line of JSON: time (UTC), level, logger, pid, message, and the record's ``fields`` if it has any."""
+    """Formats a record as one line of JSON: time (UTC), level, logger, pid, message, and its ``fields`` if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -38,7 +38,7 @@ class JSONFormatter(logging.Formatter):
 
 
 def timestamp(seconds: float) -> str:
-    """A time in UTC with milliseconds, ISO 8601."""
+    """Format a time in UTC as ISO 8601 with milliseconds."""
     whole, milliseconds = divmod(int(seconds * 1000), 1000)
     return f"{_second(whole)}.{milliseconds:03d}+00:00"
 
@@ -49,7 +49,7 @@ def _second(whole: int) -> str:
 
 
 def describe(error: BaseException) -> list[dict[str, Any]]:
-    """Types and stacks of an exception and its causes, without their texts: those may quote a value that was sent."""
+    """Return types and stacks of an exception and its causes; their messages may quote a value that was sent."""
     found: list[dict[str, Any]] = []
     cause: BaseException | None = error
     while cause is not None and len(found) < MAX_CAUSES:
@@ -58,7 +58,7 @@ def describe(error: BaseException) -> list[dict[str, Any]]:
             "type": type(cause).__qualname__,
             "stack": [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames],
         }
-        # Its text speaks of the installation only, and without it nobody finds what is missing.
+        # The message is about the installation only, and names the module that is missing.
         if isinstance(cause, ImportError):
             entry["text"] = str(cause)
         found.append(entry)
@@ -67,12 +67,12 @@ def describe(error: BaseException) -> list[dict[str, Any]]:
 
 
 class _StdoutHandler(logging.Handler):
-    """Writes to what ``sys.stdout`` is at the time, as ``logging.lastResort`` does with ``sys.stderr``."""
+    """Writes to the current ``sys.stdout``, as ``logging.lastResort`` does with ``sys.stderr``."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.write(self.format(record))
-        except Exception:  # noqa: BLE001  a log that cannot be written must not keep a request from its answer
+        except Exception:  # noqa: BLE001  a failure to log must not fail the request
             self.handleError(record)
 
     @staticmethod
@@ -82,13 +82,13 @@ class _StdoutHandler(logging.Handler):
 
 
 def log_request(**fields: Any) -> None:
-    """The one line of a request, whose ``fields`` are names, numbers and ``None``."""
+    """Write the log line of a request; ``fields`` are names, numbers and ``None``."""
     if not LOGGER.isEnabledFor(logging.INFO):
         return
     if [type(handler) for handler in LOGGER.handlers] != [_StdoutHandler]:
         LOGGER.info("request", extra={"fields": fields})
         return
-    # The same line without a logging.LogRecord, which costs more than all else that is done for it.
+    # The same line without a logging.LogRecord, which costs more than everything else here.
     line = {"time": timestamp(time.time()), "level": "info", "logger": LOGGER.name, "pid": os.getpid()}
     line |= {"message": "request", **fields}
     try:
@@ -98,7 +98,7 @@ def log_request(**fields: Any) -> None:
 
 
 def configure(level: str) -> None:
-    """Send this package's log to stdout at ``level``, unless somebody has given it a handler already."""
+    """Log to stdout at ``level``, unless the logger has a handler already."""
     LOGGER.setLevel(level.upper())
     if not LOGGER.handlers:
         handler = _StdoutHandler()

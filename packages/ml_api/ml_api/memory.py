@@ -1,4 +1,4 @@
-"""Giving back to the system what a large body took."""
+"""Returns freed memory to the operating system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 
 
 def trim() -> None:
-    """Return the C library's free memory to the system, where it can; it keeps what lies between other things else."""
+    """Return the C library's free memory to the system, where it supports that; otherwise it keeps fragmented pages."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

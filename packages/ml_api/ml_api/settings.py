@@ -1,6 +1,6 @@
-"""Everything that the environment decides, read once into one frozen object.
+"""Settings from environment variables, read once into a frozen object.
 
-No variable is read anywhere else. A bad value is refused with a sentence that names the variable.
+No other module of this package reads a variable. An invalid value raises an error that names the variable.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 class SettingsError(Exception):
-    """A variable of the environment has a value that cannot be used; the text names both."""
+    """An environment variable has an invalid value; the message names both."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment decides.
+    """Settings of the server.
 
     Attributes:
         host: ``HOST``, address to listen on.
         port: ``PORT``, TCP port to listen on.
         workers: ``WEB_CONCURRENCY``, worker processes; each loads the models and uses one core.
-        threads: ``THREADS``, requests that one worker computes at a time.
-        request_timeout: ``REQUEST_TIMEOUT``, seconds in which a request must arrive and its answer be taken.
-        max_rows: ``MAX_ROWS``, records of one request.
-        max_explained: ``MAX_EXPLAINED``, records of one request that asks for explanations.
-        max_body_bytes: ``MAX_BODY_BYTES``, size of one request's body.
-        max_held_bytes: ``MAX_HELD_BYTES``, large bodies and answers that one worker holds at a time.
-        log_level: ``LOG_LEVEL``; above ``info`` the line for each request goes too.
-        default_model: ``DEFAULT_MODEL``, whose version ``/version`` gives as ``model_version``.
-        git_commit: ``GIT_COMMIT``, else what a platform says; what the API was built from, for ``/version``.
+        threads: ``THREADS``, requests that one worker computes at the same time.
+        request_timeout: ``REQUEST_TIMEOUT``, seconds to receive a request, and to send its response.
+        max_rows: ``MAX_ROWS``, maximum number of records in one request.
+        max_explained: ``MAX_EXPLAINED``, maximum number of records in one request for explanations.
+        max_body_bytes: ``MAX_BODY_BYTES``, maximum size of a request body.
+        max_held_bytes: ``MAX_HELD_BYTES``, memory budget of one worker for large bodies and responses.
+        log_level: ``LOG_LEVEL``; above ``info`` requests are not logged.
+        default_model: ``DEFAULT_MODEL``, the model whose version ``/version`` returns as ``model_version``.
+        git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104  a container's or dyno's router comes from outside
+    host: str = "0.0.0.0"  # noqa: S104  the router of a container or dyno connects from outside
     port: int = 5000
     workers: int = 2
     threads: int = 4
@@ -50,40 +50,40 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Read ``environ``; a variable that is absent has its default.
+        """Read ``environ``; an absent variable has its default.
 
         Raises:
-            SettingsError: a value cannot be used; the text names the variable and says what can.
+            SettingsError: a value is invalid; the message names the variable and the valid values.
         """
         return cls(
-            host=_word(environ, "HOST", cls.host, r"[A-Za-z0-9.:_-]+", "a host name or an IP address"),
-            port=_whole(environ, "PORT", cls.port, 1, 65_535),
-            workers=_whole(environ, "WEB_CONCURRENCY", cls.workers, 1, 256),
-            threads=_whole(environ, "THREADS", cls.threads, 1, 256),
-            request_timeout=_whole(environ, "REQUEST_TIMEOUT", cls.request_timeout, 1, 3600),
-            max_rows=_whole(environ, "MAX_ROWS", cls.max_rows, 1, 10_000_000),
-            max_explained=_whole(environ, "MAX_EXPLAINED", cls.max_explained, 1, 10_000_000),
-            max_body_bytes=_whole(environ, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 1024**3),
-            max_held_bytes=_whole(environ, "MAX_HELD_BYTES", cls.max_held_bytes, 1, 64 * 1024**3),
-            log_level=_one_of(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
-            default_model=_word(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),
+            host=_text(environ, "HOST", cls.host, r"[A-Za-z0-9.:_-]+", "a host name or an IP address"),
+            port=_integer(environ, "PORT", cls.port, 1, 65_535),
+            workers=_integer(environ, "WEB_CONCURRENCY", cls.workers, 1, 256),
+            threads=_integer(environ, "THREADS", cls.threads, 1, 256),
+            request_timeout=_integer(environ, "REQUEST_TIMEOUT", cls.request_timeout, 1, 3600),
+            max_rows=_integer(environ, "MAX_ROWS", cls.max_rows, 1, 10_000_000),
+            max_explained=_integer(environ, "MAX_EXPLAINED", cls.max_explained, 1, 10_000_000),
+            max_body_bytes=_integer(environ, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 1024**3),
+            max_held_bytes=_integer(environ, "MAX_HELD_BYTES", cls.max_held_bytes, 1, 64 * 1024**3),
+            log_level=_choice(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
+            default_model=_text(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),
             git_commit=_commit(environ),
         )
 
     @property
     def bind(self) -> str:
-        """``host:port``, an IPv6 address in brackets."""
+        """``host:port``, with an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _whole(environ: Mapping[str, str], variable: str, default: int, low: int, high: int) -> int:
+def _integer(environ: Mapping[str, str], variable: str, default: int, low: int, high: int) -> int:
     text = environ.get(variable, str(default))
     if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
         raise SettingsError(f"{variable} is {text!r}; it must be a whole number from {low} to {high}")
     return int(text)
 
 
-def _word(environ: Mapping[str, str], variable: str, default: str, pattern: str, allowed: str) -> str:
+def _text(environ: Mapping[str, str], variable: str, default: str, pattern: str, allowed: str) -> str:
     text = environ.get(variable, default)
     if not re.fullmatch(pattern, text):
         raise SettingsError(f"{variable} is {text!r}; it must be {allowed}")
@@ -91,14 +91,14 @@ def _word(environ: Mapping[str, str], variable: str, default: str, pattern: str,
 
 
 def _commit(environ: Mapping[str, str]) -> str | None:
-    # Ours; Heroku's while it builds; Heroku's while it runs. A platform may set its own to nothing.
+    # Our variable; Heroku's at build time; Heroku's at run time. A platform may set its own to an empty string.
     for variable in ("GIT_COMMIT", "SOURCE_VERSION", "HEROKU_SLUG_COMMIT"):
         if environ.get(variable):
-            return _word(environ, variable, "", r"[0-9A-Za-z._/+-]{1,100}", "a commit, such as 97be0ea")
+            return _text(environ, variable, "", r"[0-9A-Za-z._/+-]{1,100}", "a commit, such as 97be0ea")
     return None
 
 
-def _one_of(environ: Mapping[str, str], variable: str, default: str, allowed: tuple[str, ...]) -> str:
+def _choice(environ: Mapping[str, str], variable: str, default: str, allowed: tuple[str, ...]) -> str:
     text = environ.get(variable, default)
     if text.lower() not in allowed:
         raise SettingsError(f"{variable} is {text!r}; it must be one of {', '.join(allowed)}")

@@ -1,10 +1,10 @@
-"""gunicorn's threaded worker, which no client can hold up.
+"""gunicorn's threaded worker with deadlines, so that slow clients cannot block it.
 
-A request holds a thread from its first byte to the last of its answer, so a client that stalls costs a thread. Threads
-that wait are cheap, so there are many (``gunicorn.conf.py``); how many compute at a time is seen to where they do. Here
-is what ends the waiting: a time by which a request must have come and its answer been taken, and a close that waits in
-a thread of its own, not in the loop that accepts connections. And what gunicorn says of a malformed request is said in
-our words: its own quote the request in the log.
+A request occupies a thread from its first byte to the last byte of its response, so a stalled client costs a thread.
+Waiting threads are cheap, so there are many (``gunicorn.conf.py``); the number that computes at the same time is
+limited elsewhere. This module bounds the waiting: a request must be received, and its response sent, by a deadline; and
+a graceful close waits in the connection's own thread, not in the loop that accepts connections. It also replaces
+gunicorn's messages about malformed requests, which quote the request in the log.
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
     ThreadWorker,
 )
 
+from ml_api.compute_lock import ComputeLock
 from ml_api.connection import MAX_DISCARDED
 from ml_api.logs import LOGGER
 from ml_api.memory import trim
+from ml_api.memory_budget import SMALL, Reservation
 from ml_api.request_id import HEADER
-from ml_api.room import SMALL, Place
-from ml_api.shares import NOBODY, Shares
-from ml_api.turns import Turns
+from ml_api.worker_loads import NO_WORKER, WorkerLoads
 
-#: Bytes a second that buy a client more time: who sends 32 MiB at 2 Mbit/s is not stalling.
-SLOWEST = 256 * 1024
-#: Seconds, and bytes a second that buy more, for which a client may hold room that others wait for.
-BRIEF, BRISK = 2.0, 1024 * 1024
-#: Seconds between two looks whether others wait for it.
-GLANCE = 0.5
-#: Seconds in which a client may go on sending what nobody reads, or close its end.
-LINGER = 2.0
-#: Seconds for which a thread waits for the next request of the connection that it has just served.
-STAY = 0.1
-#: Seconds for which a request waits while another is worked on: so many, and so many for each connection.
-TURN, TURN_EACH = 0.005, 0.0005
-#: Bytes of a request from which on it counts as long work, for which nobody waits.
-LONG = 65536
-#: Bytes of a request from which on what it took is given back to the system at once. That takes milliseconds; a worker
-#: that had answered bodies of 10,000 rows, eight at a time, kept 250 MB without it and has 90 with it.
-HUGE = 1024 * 1024
-#: Seconds in which others may take a connection, and for which they are not asked again if they did not.
-LEAVE, INSIST = 0.01, 0.05
-#: gunicorn reads a request's head in pieces of this size, and with it the beginning of the body.
-HEAD_PIECE = 8192
+#: Bytes that extend a client's deadline by one second: 32 MiB at 2 Mbit/s is slow, but not stalled.
+MIN_RATE = 256 * 1024
+#: Seconds for which a client may hold memory that others wait for, and bytes that extend this by one second.
+CONTENDED_TIMEOUT, CONTENDED_MIN_RATE = 2.0, 1024 * 1024
+#: Seconds between two checks whether other requests wait for that memory.
+CONTENTION_CHECK_INTERVAL = 0.5
+#: Seconds for which a client may continue to send after the response, or take to close its side.
+LINGER_TIMEOUT = 2.0
+#: Seconds for which a thread waits for the next request on the same connection.
+NEXT_REQUEST_TIMEOUT = 0.1
+#: Seconds for which a request waits for the compute lock: a constant, and an addition for each connection.
+LOCK_TIMEOUT, LOCK_TIMEOUT_PER_CONNECTION = 0.005, 0.0005
+#: Received bytes from which on a request does not hold the compute lock, because it takes long.
+LONG_REQUEST = 65536
+#: Received bytes from which on freed memory is returned to the system after the request. That takes milliseconds; a
+#: worker that had answered bodies of 10,000 rows, eight at a time, kept 250 MB without it and keeps 90 MB with it.
+TRIM_THRESHOLD = 1024 * 1024
+#: Seconds for which a connection is left to other workers, and for which it is not left to them again if none took it.
+DEFER_SECONDS, ACCEPT_SECONDS = 0.01, 0.05
+#: Bytes that gunicorn reads at a time while it parses a request's head; they may include the beginning of the body.
+HEAD_CHUNK = 8192
 
-#: What is wrong with a request that never reached the application.
-REFUSALS: tuple[tuple[type[Exception], int, str, str], ...] = (
+#: Exception of gunicorn's parser -> status, title and detail of the response.
+ERROR_RESPONSES: tuple[tuple[type[Exception], int, str, str], ...] = (
     (errors.LimitRequestLine, 414, "URI Too Long", "The request line is too long."),
     (errors.LimitRequestHeaders, 431, "Request Header Fields Too Large", "The headers are too long or too many."),
     (errors.ExpectationFailed, 417, "Expectation Failed", "The only expectation that is met is 100-continue."),
@@ -68,126 +68,138 @@ REFUSALS: tuple[tuple[type[Exception], int, str, str], ...] = (
     (errors.ParseException, 400, "Bad Request", "The request is not valid HTTP/1.1."),
     (Exception, 500, "Internal Server Error", ""),
 )
-TOO_SLOW = (408, "Request Timeout", "The request did not arrive in time.")
+REQUEST_TIMEOUT = (408, "Request Timeout", "The request did not arrive in time.")
 
 
 class Client(socket.socket):
-    """A client's socket that waits for it only so long.
+    """A client's socket whose reads and writes have deadlines.
 
-    The system's socket never blocks: what is there is read at once, and only for what is not there does this wait, by
-    its own clock. gunicorn ignores errors of the kinds that are raised here: to it the client has gone.
+    The underlying socket never blocks: available bytes are read at once, and only otherwise does this class wait, with
+    a deadline of its own. It raises errors of the kinds that gunicorn ignores because they mean that the client has
+    disconnected.
     """
 
-    #: Held while a request is worked on, and never while its client is waited for.
-    turn: threading.Lock | None = None
-    #: What the request has of the room for large ones, and until when it may have it though others wait for it.
-    place: Place | None = None
-    brisk = 0.0
+    #: Held while a request is processed, and never while waiting for its client.
+    compute_lock: threading.Lock | None = None
+    #: Memory reserved for a large request, and the time until which it may be held while other requests wait for it.
+    reservation: Reservation | None = None
+    contended_deadline = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         super().setblocking(False)
 
-    def begin(self, patience: float) -> None:
-        """Give the client ``patience`` seconds, and more as it sends, for the next request."""
-        self.patience = patience
-        self.deadline = time.monotonic() + patience
-        self.late = self.answered = False
+    def begin(self, timeout: float) -> None:
+        """Reset the state for the next request, which must arrive within ``timeout`` seconds, or more as it is sent."""
+        self.request_timeout = timeout
+        self.deadline = time.monotonic() + timeout
+        self.timed_out = self.response_started = False
         self.received = 0
-        self.held = b""
-        self.place = None
+        self.buffered = b""
+        self.reservation = None
 
-    def hold(self, place: Place) -> None:
-        """Read what is large, from now on; the time in which nothing was read of it does not count."""
-        self.place = place
+    def set_reservation(self, reservation: Reservation) -> None:
+        """Start reading a large body: the time spent waiting for memory does not count against the deadline."""
+        self.reservation = reservation
         now = time.monotonic()
-        self.deadline = max(self.deadline, now + self.patience)
-        self.brisk = now + BRIEF
+        self.deadline = max(self.deadline, now + self.request_timeout)
+        self.contended_deadline = now + CONTENDED_TIMEOUT
 
     def setblocking(self, flag: bool, /) -> None:
-        """Nothing: gunicorn asks for it several times a request, and each would be a call of the system."""
+        """Do nothing: gunicorn calls this several times per request, and each would be a system call."""
 
     def settimeout(self, value: float | None, /) -> None:
-        """Nothing: see :attr:`deadline`."""
+        """Do nothing: see :attr:`deadline`."""
 
     def wait(self, event: int, seconds: float) -> bool:
-        """Whether the socket is ready for ``event`` (of :mod:`select`) within so many seconds."""
-        self.end_turn()
+        """Wait for ``event`` (of :mod:`select`); returns whether the socket is ready for it within ``seconds``."""
+        self.release_compute_lock()
         poller = select.poll()
         poller.register(self, event)
         return bool(poller.poll(max(seconds, 0) * 1000))
 
-    def end_turn(self) -> None:
-        """Let others work on their requests."""
-        turn, self.turn = self.turn, None
-        if turn is not None:
-            turn.release()
+    def release_compute_lock(self) -> None:
+        """Let other requests compute; does nothing if the lock is not held."""
+        lock, self.compute_lock = self.compute_lock, None
+        if lock is not None:
+            lock.release()
 
-    def _is_ready(self, event: int, until: float) -> bool:
-        """Whether the socket is ready for ``event`` by then, or before it has to give way."""
-        if self.place is None or not self.place.taken:
-            return self.wait(event, until - time.monotonic())
-        while (now := time.monotonic()) < until and not (now > self.brisk and self.place.crowded):
-            if self.wait(event, min(GLANCE, until - now)):
+    def _wait_until(self, event: int, deadline: float) -> bool:
+        """Wait for ``event`` until the deadline, or until memory is contended and its shorter deadline has passed."""
+        if self.reservation is None or not self.reservation.size:
+            return self.wait(event, deadline - time.monotonic())
+        while (now := time.monotonic()) < deadline:
+            if now > self.contended_deadline and self.reservation.contended:
+                break
+            if self.wait(event, min(CONTENTION_CHECK_INTERVAL, deadline - now)):
                 return True
         return False
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        if bufsize > SMALL and self.place is None:
+        """Receive up to ``bufsize`` bytes, at most ``SMALL`` without a reservation.
+
+        Raises:
+            TimeoutError: the client sends too slowly.
+        """
+        if bufsize > SMALL and self.reservation is None:
             bufsize = SMALL
         while True:
             try:
                 piece = super().recv(bufsize, flags)
             except BlockingIOError:
-                if not self._is_ready(select.POLLIN, self.deadline):
-                    self.late = True
-                    raise TimeoutError(errno.ECONNRESET, "the client is too slow in sending") from None
+                if not self._wait_until(select.POLLIN, self.deadline):
+                    self.timed_out = True
+                    raise TimeoutError(errno.ECONNRESET, "the client sends too slowly") from None
                 continue
-            self.deadline += len(piece) / SLOWEST
-            self.brisk += len(piece) / BRISK
+            self.deadline += len(piece) / MIN_RATE
+            self.contended_deadline += len(piece) / CONTENDED_MIN_RATE
             self.received += len(piece)
-            if self.received > LONG:
-                self.end_turn()
+            if self.received > LONG_REQUEST:
+                self.release_compute_lock()
             return piece
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        """All of ``data``: gunicorn sends its "100 Continue" so and does not look at how much went."""
+        """Send all of ``data``: gunicorn sends "100 Continue" with this method and ignores how much was sent.
+
+        Raises:
+            TimeoutError: the client reads too slowly.
+        """
         left = memoryview(data)
-        until = None
-        if self.place is not None:
-            self.brisk = time.monotonic() + BRIEF
+        deadline = None
+        if self.reservation is not None:
+            self.contended_deadline = time.monotonic() + CONTENDED_TIMEOUT
         while left:
             try:
                 sent = super().send(left, flags)
                 left = left[sent:]
-                self.brisk += sent / BRISK
+                self.contended_deadline += sent / CONTENDED_MIN_RATE
             except BlockingIOError:
-                until = until or time.monotonic() + self.patience + left.nbytes / SLOWEST
-                if not self._is_ready(select.POLLOUT, until):
-                    raise TimeoutError(errno.EPIPE, "the client is too slow in reading") from None
+                deadline = deadline or time.monotonic() + self.request_timeout + left.nbytes / MIN_RATE
+                if not self._wait_until(select.POLLOUT, deadline):
+                    raise TimeoutError(errno.EPIPE, "the client reads too slowly") from None
         return len(data)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Send ``data``; the first piece of an answer, its head, goes with the second or with :meth:`flush`."""
-        if not self.answered:
-            self.answered = True
-            self.held = bytes(data)
+        """Send ``data``; the first call, with a response's head, is buffered until the second or :meth:`flush`."""
+        if not self.response_started:
+            self.response_started = True
+            self.buffered = bytes(data)
             return
-        self.send(self.held + data if self.held else data, flags)
-        self.held = b""
+        self.send(self.buffered + data if self.buffered else data, flags)
+        self.buffered = b""
 
     def flush(self) -> None:
-        """Send what was held back."""
-        held, self.held = self.held, b""
-        self.send(held)
+        """Send what :meth:`sendall` has buffered."""
+        buffered, self.buffered = self.buffered, b""
+        self.send(buffered)
 
     def linger(self) -> None:
-        """End the connection so that the client gets what was sent, though it may be sending still.
+        """Close the connection so that the client receives the response even if it is still sending.
 
-        Closing at once would have the system throw away the answer with the rest of the body.
+        The system would discard the response if the socket were closed while unread bytes of the body remain.
         """
-        self.deadline = time.monotonic() + LINGER
-        left = MAX_DISCARDED - HEAD_PIECE
+        self.deadline = time.monotonic() + LINGER_TIMEOUT
+        left = MAX_DISCARDED - HEAD_CHUNK
         with suppress(OSError):
             self.flush()
             self.shutdown(socket.SHUT_WR)
@@ -197,51 +209,52 @@ class Client(socket.socket):
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """A connection whose waiting costs no descriptor, and whose close costs the accepting loop no time."""
+    """A connection that waits without a selector, and closes without blocking the loop that accepts connections."""
 
     data_ready: bool
 
-    def arrives(self) -> bool:
-        """Whether the first bytes of a new connection come soon."""
+    def wait_for_first_bytes(self) -> bool:
+        """Wait for the first bytes of a new connection; returns whether they came in time."""
         client: Client = self.sock
         self.data_ready = self.data_ready or client.wait(select.POLLIN, DEFAULT_WORKER_DATA_TIMEOUT)
         return self.data_ready
 
     def wait_for_data(self, timeout: float) -> bool:
-        """Whether the first bytes have come; the waiting was done in :meth:`arrives`."""
+        """Return whether the first bytes have come, without waiting: see :meth:`wait_for_first_bytes`."""
         return self.data_ready
 
     def close(self, graceful: bool = False) -> None:
-        """Close; the waiting that belongs to a graceful close was done by :meth:`Worker.handle`."""
+        """Close without waiting: :meth:`Worker.handle` has done that."""
         super().close()
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Many threads that mostly wait. ``patience`` and ``shares`` are set by ``gunicorn.conf.py``."""
+    """A worker with many threads that mostly wait. ``gunicorn.conf.py`` sets ``request_timeout`` and ``loads``."""
 
-    patience = 20.0
-    shares = Shares(1)
+    request_timeout = 20.0
+    loads = WorkerLoads(1)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take a place among the workers; gunicorn calls this before it forks."""
+        """Allocate a load slot; gunicorn calls this before it forks."""
         super().__init__(*args, **kwargs)
-        self.share = self.shares.take()
-        self.turns = Turns()
-        self.busy: set[Connection] = set()
-        #: Since when new connections are left to others (0: they are not), and until when they are taken nevertheless.
-        self.left_at = self.insists_until = 0.0
+        self.load_slot = self.loads.acquire()
+        self.compute_lock = ComputeLock()
+        self.active: set[Connection] = set()
+        #: Time since which new connections are left to other workers (0: they are not), and time until which they are
+        #: accepted in any case.
+        self.deferred_at = self.accepts_until = 0.0
 
-    def tell(self) -> None:
-        """Tell the other workers how much there is to do here: a request that is worked on counts like a connection."""
-        self.share.tell(self.nr_conns + len(self.busy) if self.alive else NOBODY)
+    def publish_load(self) -> None:
+        """Publish this worker's load: its connections, counting those with an active request twice."""
+        self.load_slot.publish(self.nr_conns + len(self.active) if self.alive else NO_WORKER)
 
     def accept(self, listener: Any) -> None:
-        """Accept the connections that wait and give each to a thread, or leave them to a worker with less to do."""
+        """Accept the pending connections and give each to a thread, or leave them to a worker with less load."""
         while self.nr_conns < self.worker_connections:
-            self.tell()
+            self.publish_load()
             now = time.monotonic()
-            if now > self.insists_until and self.share.is_large():
-                self.left_at = now
+            if now > self.accepts_until and self.load_slot.is_overloaded():
+                self.deferred_at = now
                 self.set_accept_enabled(False)
                 return
             try:
@@ -255,100 +268,100 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.enqueue_req(Connection(self.cfg, client, address, listener.getsockname()))
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Look out for new connections, unless they are left to others."""
-        super().set_accept_enabled(enabled and not self.left_at)
+        """Watch for new connections, unless they are left to other workers."""
+        super().set_accept_enabled(enabled and not self.deferred_at)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Do what there is to do; then look whether others have taken what was left to them."""
-        self.tell()
-        super().wait_for_and_dispatch_events(min(timeout, LEAVE / 10) if self.left_at else timeout)
-        if not self.left_at:
+        """Handle events; then check whether other workers have accepted the connections that were left to them."""
+        self.publish_load()
+        super().wait_for_and_dispatch_events(min(timeout, DEFER_SECONDS / 10) if self.deferred_at else timeout)
+        if not self.deferred_at:
             return
         now = time.monotonic()
-        if not self._somebody_waits() or not self.share.is_large():
-            self.left_at = 0.0
-        elif now > self.left_at + LEAVE:
-            self.left_at, self.insists_until = 0.0, now + INSIST
+        if not self._has_pending_connections() or not self.load_slot.is_overloaded():
+            self.deferred_at = 0.0
+        elif now > self.deferred_at + DEFER_SECONDS:
+            self.deferred_at, self.accepts_until = 0.0, now + ACCEPT_SECONDS
 
-    def _somebody_waits(self) -> bool:
-        """Whether there are connections to accept."""
+    def _has_pending_connections(self) -> bool:
         poller = select.poll()
         for listener in self.sockets:
             poller.register(listener, select.POLLIN)
         return bool(poller.poll(0))
 
     def handle(self, conn: Any) -> Any:
-        """Answer the connection's requests as long as they follow each other; what is returned says whether it is kept.
+        """Process the connection's requests while they follow each other; returns whether to keep the connection.
 
-        To hand the connection back to the loop and to get it from there again costs as much as a small answer.
+        Passing the connection back to the loop and out again would cost as much as a small response.
         """
         client: Client = conn.sock
-        kept: Any = conn.initialized or conn.arrives()
+        kept: Any = conn.initialized or conn.wait_for_first_bytes()
         while True:
-            client.begin(self.patience)
+            client.begin(self.request_timeout)
             if kept:
-                client.turn = self.turns.take(TURN + TURN_EACH * self.nr_conns)
-            self.busy.add(conn)
-            self.tell()
+                timeout = LOCK_TIMEOUT + LOCK_TIMEOUT_PER_CONNECTION * self.nr_conns
+                client.compute_lock = self.compute_lock.acquire(timeout)
+            self.active.add(conn)
+            self.publish_load()
             try:
                 kept = super().handle(conn)
             finally:
-                client.end_turn()
-                self.busy.discard(conn)
-                self.tell()
-                if client.received > HUGE:
+                client.release_compute_lock()
+                self.active.discard(conn)
+                self.publish_load()
+                if client.received > TRIM_THRESHOLD:
                     trim()
-            if kept is not True or not self._follows(conn):
+            if kept is not True or not self._wait_for_next_request(conn):
                 break
         if not kept:
-            if client.late and not client.answered:
-                self._refuse(client, *TOO_SLOW)
+            if client.timed_out and not client.response_started:
+                self._send_problem(client, *REQUEST_TIMEOUT)
             client.linger()
         return kept
 
-    def _follows(self, conn: Any) -> bool:
-        """Whether another request comes so soon that the thread should wait for it; as long as threads abound."""
+    def _wait_for_next_request(self, conn: Any) -> bool:
+        """Return whether another request comes so soon that the thread should wait; not when threads are scarce."""
         if not self.alive or self.nr_conns > self.cfg.threads // 2:
             return False
-        return bool(conn.parser.unreader.buf.getvalue()) or conn.sock.wait(select.POLLIN, STAY)
+        return bool(conn.parser.unreader.buf.getvalue()) or conn.sock.wait(select.POLLIN, NEXT_REQUEST_TIMEOUT)
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
-        """Read what is left of a body that the application did not want; it has seen to it that this is not much."""
+        """Discard the unread rest of a body, which is short: see :func:`ml_api.connection.close_if_unread`."""
         client: Client = conn.sock
         client.flush()
         if not keepalive:
             return False
-        client.deadline = deadline = time.monotonic() + LINGER
+        client.deadline = deadline = time.monotonic() + LINGER_TIMEOUT
         reader = conn.parser.mesg.body.reader
         if not isinstance(reader, LengthReader):
             return bool(conn.parser.finish_body(deadline=deadline, max_bytes=MAX_DISCARDED + 1))
         if reader.length > MAX_DISCARDED:
             return False
         # In larger pieces than gunicorn's.
-        while reader.length and reader.read(HEAD_PIECE):
+        while reader.length and reader.read(HEAD_CHUNK):
             pass
         return not reader.length
 
     def handle_error(self, req: Any, client: Client, addr: Any, exc: Exception) -> None:
-        """Answer what the application never saw or could not finish, without a word of it in the log."""
-        _, status, title, detail = next(refusal for refusal in REFUSALS if isinstance(exc, refusal[0]))
+        """Respond to a request that the application did not receive or finish, without quoting it in the log."""
+        _, status, title, detail = next(response for response in ERROR_RESPONSES if isinstance(exc, response[0]))
         if status == 500:
             LOGGER.error("request failed in the server", exc_info=exc)
-        self._refuse(client, status, title, detail or "The server failed.")
+        self._send_problem(client, status, title, detail or "The server failed.")
 
-    def _refuse(self, client: Client, status: int, title: str, detail: str) -> None:
-        """A problem as the application would tell it, and its line in the log."""
-        name = uuid4().hex
-        LOGGER.info("request", extra={"fields": {"request_id": name, "route": None, "status": status}})
-        document = {"type": "about:blank", "title": title, "status": status, "detail": detail, "request_id": name}
+    def _send_problem(self, client: Client, status: int, title: str, detail: str) -> None:
+        """Send problem details in the application's format, and write the log line."""
+        request_id = uuid4().hex
+        LOGGER.info("request", extra={"fields": {"request_id": request_id, "route": None, "status": status}})
+        document = {"type": "about:blank", "title": title, "status": status, "detail": detail, "request_id": request_id}
         body = json.dumps(document, separators=(",", ":"))
         head = (
             f"HTTP/1.1 {status} {title}",
             "Connection: close",
             "Content-Type: application/problem+json",
             f"Content-Length: {len(body)}",
-            f"{HEADER}: {name}",
+            f"{HEADER}: {request_id}",
         )
-        client.answered = True
+        client.response_started = True
         with suppress(OSError):
             client.send("\r\n".join((*head, "", body)).encode())

@@ -1,4 +1,4 @@
-"""What a WSGI server imports: ``ml_api.wsgi:app``. Importing this module, and no other, loads the models."""
+"""The entry point of WSGI servers: ``ml_api.wsgi:app``. Importing this module, and no other, loads the models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bundle of rides behind a client, and behind a real gunicorn that finds it by its entry point."""
+"""Fixtures: the model of rides behind a test client, and behind a real gunicorn that finds it by its entry point."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def install(site: Path, distribution: str, version: str, entry_points: str) -> N
 
 @pytest.fixture(autouse=True, scope="session")
 def no_settings() -> Iterator[None]:
-    """None of the variables that whoever runs the tests has set for a server of their own."""
+    """Unset the server's variables in the environment of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in VARIABLES:
             patch.delenv(variable, raising=False)
@@ -141,7 +141,7 @@ def no_settings() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def documented_responses() -> Iterator[None]:
-    """Whatever any test sends, the response is one that the document of that very application has."""
+    """Validate the response to every request of every test against the application's OpenAPI document."""
     documents: WeakKeyDictionary[Flask, Documented] = WeakKeyDictionary()
     send = FlaskClient.open
 
@@ -174,7 +174,7 @@ def documented_responses() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound bundle of rides; never written to."""
+    """A valid bundle of rides; never written to."""
     folder = tmp_path_factory.mktemp("bundle") / "rides"
     write_ride_bundle(folder, intervals=INTERVALS)
     return folder
@@ -194,7 +194,7 @@ def client(app: API) -> FlaskClient:
 
 @pytest.fixture
 def log() -> Iterator[list[dict[str, Any]]]:
-    """The records logged during the test, as the lines say it."""
+    """The log lines of the test, parsed."""
     lines: list[dict[str, Any]] = []
 
     class Keep(logging.Handler):
@@ -204,12 +204,13 @@ def log() -> Iterator[list[dict[str, Any]]]:
     handler = Keep()
     handler.setFormatter(JSONFormatter())
     LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
     yield lines
     LOGGER.removeHandler(handler)
 
 
 class Server:
-    """A gunicorn of its own, with the configuration that production uses."""
+    """A gunicorn process with the configuration of production."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self.folder = folder
@@ -259,7 +260,7 @@ class Server:
 
     @property
     def documented(self) -> Documented:
-        """What this server says of itself, asked once."""
+        """The server's OpenAPI document, requested once."""
         if self._documented is None:
             connection = self.connect()
             try:
@@ -278,16 +279,16 @@ class Server:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """What the application has logged."""
+        """The application's log lines."""
         return [json.loads(line) for line in Path(self.folder, "out").read_text().splitlines()]
 
     @property
     def errors(self) -> str:
-        """What gunicorn has logged."""
+        """gunicorn's log."""
         return Path(self.folder, "err").read_text()
 
     def line_of(self, request_id: str) -> dict[str, Any]:
-        """The one line of a request; it is written just before the response is."""
+        """Return the log line of a request; it is written just before the response."""
         (line,) = [line for line in self.lines if line.get("request_id") == request_id and line["message"] == "request"]
         return line
 
@@ -301,7 +302,7 @@ class Server:
             raise
 
     def stop(self) -> float:
-        """Stop as a platform does, and hold the whole life of the processes to what is expected of it.
+        """Stop as a platform does, and check the exit status and the log of the whole run.
 
         Returns:
             Seconds from SIGTERM to the end.

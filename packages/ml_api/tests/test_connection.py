@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from ml_api import connection
-from ml_api.connection import ENDED, MAX_DISCARDED, finish, serving
+from ml_api.connection import BODY_CONSUMED, MAX_DISCARDED, close_if_unread, set_close
 
 
 @pytest.fixture
 def closed() -> Iterator[list[bool]]:
-    """Grows when the connection is asked to close."""
-    asked: list[bool] = []
-    serving(lambda: asked.append(True))
-    yield asked
-    serving(connection._nothing)
+    """Grows each time the connection is closed."""
+    calls: list[bool] = []
+    set_close(lambda: calls.append(True))
+    yield calls
+    set_close(connection._do_nothing)
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ def closed() -> Iterator[list[bool]]:
         {"CONTENT_LENGTH": ""},
         {"CONTENT_LENGTH": "0"},
         {"CONTENT_LENGTH": str(MAX_DISCARDED)},
-        {"CONTENT_LENGTH": str(MAX_DISCARDED + 1), ENDED: True},
-        {"HTTP_TRANSFER_ENCODING": "chunked", ENDED: True},
+        {"CONTENT_LENGTH": str(MAX_DISCARDED + 1), BODY_CONSUMED: True},
+        {"HTTP_TRANSFER_ENCODING": "chunked", BODY_CONSUMED: True},
     ],
 )
 def test_connection_is_kept_where_little_can_be_left(closed: list[bool], environ: dict[str, Any]) -> None:
-    finish(environ)
+    close_if_unread(environ)
     assert closed == []
 
 
@@ -39,14 +39,14 @@ def test_connection_is_kept_where_little_can_be_left(closed: list[bool], environ
     "environ",
     [
         {"CONTENT_LENGTH": str(1024 * 1024 + 1)},
-        {"CONTENT_LENGTH": str(1024 * 1024 + 1), ENDED: False},
+        {"CONTENT_LENGTH": str(1024 * 1024 + 1), BODY_CONSUMED: False},
         {"CONTENT_LENGTH": "-1"},
         {"HTTP_TRANSFER_ENCODING": "chunked"},
         {"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": "1"},
     ],
 )
 def test_connection_closes_where_much_may_be_left(closed: list[bool], environ: dict[str, Any]) -> None:
-    finish(environ)
+    close_if_unread(environ)
     assert closed == [True]
 
 

@@ -102,7 +102,7 @@ def test_nothing_but_the_assets_can_be_asked_for(client: FlaskClient, name: str)
 
 
 def test_nothing_is_fetched_from_the_makers_of_redoc() -> None:
-    for old in assets.REPLACED:
+    for old in assets.REPLACEMENTS:
         assert old not in assets.asset("redoc.standalone.js").body
     # What is replaced must be there to be replaced: a new release may spell it otherwise.
     assert assets.asset("redoc.standalone.js").body.count(b"`data:,logo-mini") == 2

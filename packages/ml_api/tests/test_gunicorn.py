@@ -1,4 +1,4 @@
-"""The whole, over a real gunicorn with the configuration of production."""
+"""End-to-end tests over a real gunicorn with the configuration of production."""
 
 from __future__ import annotations
 

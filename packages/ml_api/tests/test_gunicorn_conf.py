@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ml_api.connection import MAX_DISCARDED, _nothing, finish, serving
-from ml_api.shares import Shares
+from ml_api.connection import MAX_DISCARDED, _do_nothing, close_if_unread, set_close
 from ml_api.worker import Worker
+from ml_api.worker_loads import WorkerLoads
 
 CONF = Path(__file__).parents[1] / "gunicorn.conf.py"
 ROUTER_IDLE_SECONDS = 90
@@ -29,8 +29,8 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("HOST", "127.0.0.1")
     monkeypatch.setenv("WEB_CONCURRENCY", "3")
     monkeypatch.setenv("REQUEST_TIMEOUT", "7")
-    monkeypatch.setattr(Worker, "patience", 0)
-    monkeypatch.setattr(Worker, "shares", Worker.shares)
+    monkeypatch.setattr(Worker, "request_timeout", 0)
+    monkeypatch.setattr(Worker, "loads", Worker.loads)
     monkeypatch.setenv("LOG_LEVEL", "warning")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
@@ -41,12 +41,12 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def unfrozen() -> Iterator[None]:
     yield
     gc.unfreeze()
-    serving(_nothing)
+    set_close(_do_nothing)
 
 
 def test_settings_come_from_the_environment(conf: dict[str, Any]) -> None:
     assert (conf["bind"], conf["workers"], conf["loglevel"]) == ("127.0.0.1:8123", 3, "warning")
-    assert Worker.patience == 7
+    assert Worker.request_timeout == 7
 
 
 def test_decisions(conf: dict[str, Any]) -> None:
@@ -103,22 +103,22 @@ if sys.platform == "linux":
     subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, env={**environ, "PYTHONPATH": path}, check=True)
 
 
-def test_place_of_a_worker_that_is_gone_is_free(conf: dict[str, Any]) -> None:
-    shares = Shares(1)
+def test_load_slot_of_an_exited_worker_is_released(conf: dict[str, Any]) -> None:
+    loads = WorkerLoads(1)
 
-    class Gone:
-        share = shares.take()
+    class Exited:
+        load_slot = loads.acquire()
 
-    Gone.share.tell(0)
-    other = shares.take()
-    other.tell(1)
-    assert other.is_large()
-    conf["child_exit"](None, Gone)
-    assert not other.is_large()
+    Exited.load_slot.publish(0)
+    other = loads.acquire()
+    other.publish(1)
+    assert other.is_overloaded()
+    conf["child_exit"](None, Exited)
+    assert not other.is_overloaded()
 
 
 @pytest.mark.usefixtures("unfrozen")
-def test_application_gets_the_means_to_close(conf: dict[str, Any]) -> None:
+def test_application_can_close_the_connection(conf: dict[str, Any]) -> None:
     class Request:
         closed = False
 
@@ -127,5 +127,5 @@ def test_application_gets_the_means_to_close(conf: dict[str, Any]) -> None:
 
     request = Request()
     conf["pre_request"](None, request)
-    finish({"CONTENT_LENGTH": str(MAX_DISCARDED + 1)})
+    close_if_unread({"CONTENT_LENGTH": str(MAX_DISCARDED + 1)})
     assert request.closed

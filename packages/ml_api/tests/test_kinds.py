@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from ml_api.models.examples import example_records
 from model_kit.scoring.predictor import Predictor
 from model_kit.testing import BOOKING, Bookings
 
 from ml_api.app import create_app
-from ml_api.models.starts import starts
 from ml_api.settings import Settings
 
 
@@ -73,8 +73,8 @@ def test_document_says_type_and_format(client: FlaskClient) -> None:
     assert record["booked"]["format"] == "date-time-local"
     assert record["arrival"]["x-training-range"] == ["2024-01-01", "2024-12-31"]
     assert record["arrival"]["description"] == (
-        "Day of arrival. Date. ISO 8601: YYYY-MM-DD. Seen in training: 2024-01-01 to 2024-12-31; beyond it is scored"
-        " too. Typical: `2024-07-01`. Required."
+        "Day of arrival. Date. ISO 8601: YYYY-MM-DD. Range in training: 2024-01-01 to 2024-12-31; values outside"
+        " are scored too. Typical: `2024-07-01`. Required."
     )
     assert "with Z or an offset such as +01:00" in record["paid"]["description"]
     assert "It is converted to UTC." in record["paid"]["description"]
@@ -105,7 +105,7 @@ def test_card_shows_the_range_of_dates(client: FlaskClient) -> None:
 
 
 def test_records_to_start_from_change_dates_and_booleans() -> None:
-    found = starts(Predictor(Bookings()), ["arrival", "breakfast"])
+    found = example_records(Predictor(Bookings()), ["arrival", "breakfast"])
     assert found["High end"] == {"arrival": "2024-10-04"}
     assert found["Low end"] == {"arrival": "2024-03-18", "breakfast": False}
 

@@ -18,8 +18,8 @@ import ml_api
 from documented import Documented
 from ml_api.app import API, create_app
 from ml_api.settings import Settings
+from ml_api.views.openapi.components import identifier
 from ml_api.views.openapi.examples import REQUEST_ID, Predictions
-from ml_api.views.openapi.parts import identifier
 from ml_api.views.openapi.record import describe
 
 URL = "/v1/predict/rides"
@@ -298,8 +298,8 @@ def test_every_field_is_described(document: dict[str, Any]) -> None:
         "distance": {
             "type": "number",
             "minimum": 0,
-            "description": "Length of the ride. Number, in km. Bounds: at least 0. Seen in training: 0.4 to 32; beyond"
-            " it is scored too. Typical: `3.5`. Required.",
+            "description": "Length of the ride. Number, in km. Bounds: at least 0. Range in training: 0.4 to 32; values"
+            " outside are scored too. Typical: `3.5`. Required.",
             "examples": [3.5],
             "x-group": "Ride",
             "x-kind": "number",
@@ -311,8 +311,8 @@ def test_every_field_is_described(document: dict[str, Any]) -> None:
             "type": ["integer", "null"],
             "minimum": 1,
             "maximum": 8,
-            "description": "People on board. Whole number. Bounds: 1 to 8. Seen in training: 1 to 4; beyond it is"
-            " scored too. Typical: `1`. Optional: left out or null, it is imputed.",
+            "description": "People on board. Whole number. Bounds: 1 to 8. Range in training: 1 to 4; values outside"
+            " are scored too. Typical: `1`. Optional: imputed if missing or null.",
             "default": None,
             "examples": [1],
             "x-group": "Ride",
@@ -322,8 +322,8 @@ def test_every_field_is_described(document: dict[str, Any]) -> None:
         },
         "zone": {
             "type": "string",
-            "description": "Tariff zone. Category. Typical: `A`. Required. A level that training never saw is scored as"
-            " unknown.\n\nLevels:\n\n- `A`: Centre\n- `B`: Suburbs",
+            "description": "Tariff zone. Category. Typical: `A`. Required. A level that does not occur in training"
+            " is scored as unknown.\n\nLevels:\n\n- `A`: Centre\n- `B`: Suburbs",
             "examples": ["A", "B"],
             "x-group": "Ride",
             "x-kind": "category",
@@ -338,8 +338,8 @@ def test_every_field_is_described(document: dict[str, Any]) -> None:
             "type": ["string", "integer", "null"],
             "minimum": -(10**15),
             "maximum": 10**15,
-            "description": "Class of the car. Category of whole-number codes. Typical: `2`. Optional: left out or null"
-            " or `NA` means not asked for. A level that training never saw is scored as unknown.\n\n"
+            "description": "Class of the car. Category of whole-number codes. Typical: `2`. Optional: missing, null"
+            " or `NA` means not asked for. A level that does not occur in training is scored as unknown.\n\n"
             "Levels, lowest first:\n\n- `1`: Basic\n- `2`: Standard\n- `3`: Luxury",
             "default": None,
             "examples": ["2", "1", "3"],
@@ -374,7 +374,7 @@ def test_default_is_what_a_missing_field_counts_as(client: FlaskClient, document
             Field("x", "number", "X", maximum=2.5),
             Learned(0.0, None),
             {
-                "description": "X. Number. Bounds: at most 2.5. Optional: left out or null, it is imputed.",
+                "description": "X. Number. Bounds: at most 2.5. Optional: imputed if missing or null.",
                 "default": None,
             },
         ),
@@ -382,8 +382,8 @@ def test_default_is_what_a_missing_field_counts_as(client: FlaskClient, document
             Field("x", "integer", "X", null_means="no x", unit="year"),
             Learned(0.0, 2001, 1990, 2010),
             {
-                "description": "X. Whole number, in year. Seen in training: 1990 to 2010; beyond it is scored too."
-                " Typical: `2001`. Optional: left out or null means no x.",
+                "description": "X. Whole number, in year. Range in training: 1990 to 2010; values outside are scored"
+                " too. Typical: `2001`. Optional: missing or null means no x.",
                 "default": None,
                 "examples": [2001],
                 "x-unit": "year",
@@ -393,7 +393,7 @@ def test_default_is_what_a_missing_field_counts_as(client: FlaskClient, document
         (
             Field("x", "category", "X", required=True),
             Learned(0.0, None, codes={}),
-            {"description": "X. Category. Required. A level that training never saw is scored as unknown."},
+            {"description": "X. Category. Required. A level that does not occur in training is scored as unknown."},
         ),
         (
             Field("x", "category", "X", required=True, numeric_codes=True, levels=(Level("1", "one"),)),
@@ -402,8 +402,8 @@ def test_default_is_what_a_missing_field_counts_as(client: FlaskClient, document
                 "type": ["string", "integer"],
                 "minimum": -(10**15),
                 "maximum": 10**15,
-                "description": "X. Category of whole-number codes. Typical: `1`. Required. A level that training never"
-                " saw is scored as unknown.\n\nLevels:\n\n- `1`: one",
+                "description": "X. Category of whole-number codes. Typical: `1`. Required. A level that does not"
+                " occur in training is scored as unknown.\n\nLevels:\n\n- `1`: one",
                 "examples": ["1"],
                 "x-levels": [{"value": "1", "meaning": "one", "seen": False}],
                 "x-ordered": False,

@@ -1,4 +1,4 @@
-"""The OpenAPI document, word for word: what callers are promised changes on purpose or not at all."""
+"""The OpenAPI document is compared with a stored copy, so that it changes only on purpose."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sunk() -> Model:
 
 
 def rounded(value: Any) -> Any:
-    """Without the last digits of numbers, which belong to the exp of the machine."""
+    """Round numbers, whose last digits depend on the machine's exp."""
     if isinstance(value, dict):
         return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, list):

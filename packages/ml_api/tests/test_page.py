@@ -1,4 +1,4 @@
-"""The pages for people, as they are sent; what a browser makes of them is in test_page_browser.py."""
+"""The HTML pages as they are sent; test_page_browser.py tests them in a browser."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from model_kit.spec import Level, Target
 from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
 
 from ml_api.app import create_app
-from ml_api.models.registry import Load
-from ml_api.models.starts import starts
+from ml_api.models.examples import example_records
+from ml_api.models.registry import Loader
 from ml_api.settings import Settings
-from ml_api.views import site, words
+from ml_api.views import formatting, site
 from ml_api.views.card import describe
 from ml_api.views.form import N_FIRST, first_fields, make_form
 
@@ -37,7 +37,7 @@ def with_card(model: BundleModel, **entries: Any) -> BundleModel:
 
 
 def client_of(*models: BundleModel, **settings: Any) -> FlaskClient:
-    loads: dict[str, Load] = {f"rides{number or ''}": partial(_same, model) for number, model in enumerate(models)}
+    loads: dict[str, Loader] = {f"rides{number or ''}": partial(_same, model) for number, model in enumerate(models)}
     return create_app(Settings(**settings), loads).test_client()
 
 
@@ -164,7 +164,7 @@ def test_leaving_a_field_empty_says_what_that_means(bundle: Path) -> None:
 
 
 def test_starts_are_predicted_lower_and_higher_than_the_typical_record(client: FlaskClient) -> None:
-    found = facts(client.get("/"))["starts"]
+    found = facts(client.get("/"))["examples"]
     assert list(found) == ["High end", "Low end"]
     low, typical, high = (
         client.post("/v1/predict/rides", json=GOLDEN_ROW | changes).get_json()["predictions"][0]
@@ -184,8 +184,8 @@ def test_starts_contradict_nothing(app: Any, bundle: Path) -> None:
     model = load_rides(bundle)
     model.contradictions = (Contradiction("far", ("distance", "passengers"), far),)
     strongest = ("distance", "zone")
-    assert "High end" not in starts(Predictor(model), strongest)
-    assert "distance" in starts(Predictor(load_rides(bundle)), strongest)["High end"]
+    assert "High end" not in example_records(Predictor(model), strongest)
+    assert "distance" in example_records(Predictor(load_rides(bundle)), strongest)["High end"]
 
 
 @pytest.mark.parametrize(("group", "kept"), [(("distance", "passengers"), True), (("distance", "zone"), False)])
@@ -198,15 +198,15 @@ def test_starts_contradict_only_what_a_sum_mends(bundle: Path, group: tuple[str,
     model.contradictions = (
         Contradiction("far", group, lambda row: "far" if float(row["distance"] or 0) > 3.5 else None),
     )
-    assert ("distance" in starts(Predictor(model), ("distance",)).get("High end", {})) is kept
+    assert ("distance" in example_records(Predictor(model), ("distance",)).get("High end", {})) is kept
 
 
-def test_model_that_cannot_predict_its_golden_row_has_no_starts(bundle: Path) -> None:
+def test_model_that_cannot_predict_its_golden_row_has_no_example_records(bundle: Path) -> None:
     from model_kit.scoring.predictor import Predictor
 
     model = load_rides(bundle)
     model.golden = {"row": {}, "prediction": 0.0}
-    assert starts(Predictor(model), ("distance",)) == {}
+    assert example_records(Predictor(model), ("distance",)) == {}
 
 
 def test_page_is_light_and_comes_from_here_alone(client: FlaskClient) -> None:
@@ -391,12 +391,38 @@ def test_card_tells_errors_and_targets_on_the_scale_of_the_model(bundle: Path) -
     model.spec = replace(model.spec, target=Target("fare", "EUR", "identity"))
     model.lineage = {**model.lineage, "trained_at": "2026-02-03T23:30:00-02:00"}
     about = describe("rides", model)
-    assert about.errors[0].rows == (("Centre", "10", "1.5", "10.0\u00a0%", "−0.5"),)
+    assert about.error_columns == ("Rows", "Mean absolute error, EUR", "RMSE", "Too high or low")
+    assert about.errors[0].rows == (("Centre", "10", "1.5", "2", "−0.5"),)
     assert about.distribution
     assert about.distribution.ticks == ("0", "10", "20", "30")
     assert about.facts["Lineage"]["Trained"] == "2026-02-04 01:30 UTC"
     model.lineage = {**model.lineage, "trained_at": "last week"}
     assert describe("rides", model).facts["Lineage"]["Trained"] == "last week"
+
+
+def test_pages_of_a_target_without_a_unit(bundle: Path) -> None:
+    model = with_card(
+        load_rides(bundle),
+        metrics={"mae": 0.25},
+        target_distribution={"edges": [-1.0, -1.0], "shares": [1.0]},
+        coverage={
+            "edges": [-0.5, 0.5],
+            "levels": [{"level": 0.9, "overall": 0.9, "thirds": [0.9, 0.9, 0.9], "relative_width": None}],
+        },
+    )
+    model.spec = replace(model.spec, target=Target("phase_shift"))
+    model.golden["prediction"] = float(model.predict([GOLDEN_ROW])[0])
+    client = client_of(model)
+    found = text(client.get("/card/rides"))
+    assert "Predicts phase_shift of a record from 4 fields" in found
+    assert "Mean absolute error 0.25 how far off a prediction is on average" in found
+    assert "Promised Held below -0.5 -0.5 to 0.5 above 0.5 90 % 90.0 % 90.0 % 90.0 % 90.0 %" in found
+    assert "-1 Phase shift in the training data" in found
+    assert "in the training data," not in found
+    assert "Predicted phase shift" in text(client.get("/"))
+    document = client.get("/openapi.json").get_json()
+    described = document["paths"]["/v1/predict/rides"]["post"]["description"]
+    assert described.startswith("Returns one prediction of `phase_shift`, or one error, for each record.")
 
 
 def test_range_is_promised_where_there_is_one(bundle: Path) -> None:
@@ -409,7 +435,7 @@ def test_card_of_an_old_bundle_leaves_out_what_it_lacks(bundle: Path) -> None:
     found = text(client.get("/card/rides"))
     for heading in ("What matters", "What it learned from", "Do the ranges hold", "Where it is weaker"):
         assert heading not in found
-    assert facts(client.get("/")) | {"starts": {}} == {
+    assert facts(client.get("/")) | {"examples": {}} == {
         "batch": 500,
         "edges": None,
         "intervals": False,
@@ -418,7 +444,7 @@ def test_card_of_an_old_bundle_leaves_out_what_it_lacks(bundle: Path) -> None:
         "predict": "./v1/predict/rides",
         "sample": "./v1/models/rides/sample",
         "scale": "log",
-        "starts": {},
+        "examples": {},
         "subject": "a record",
         "title": "Fare",
         "together": [],
@@ -442,15 +468,23 @@ def test_texts_of_a_model_are_texts_on_the_page(bundle: Path) -> None:
     [("SalePrice", "Sale price"), ("sale_price", "Sale price"), ("fare", "Fare"), ("RMSE", "RMSE"), ("x", "X")],
 )
 def test_names_in_words(name: str, expected: str) -> None:
-    assert words.title(name) == expected
+    assert formatting.title(name) == expected
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(1872, "1872"), (215245, "215,245"), (0.4, "0.4"), (0.91372, "0.9137"), (1459.0, "1459"), (1234.56, "1235")],
+    [
+        (1872, "1872"),
+        (215245, "215,245"),
+        (0.4, "0.4"),
+        (0.91372, "0.9137"),
+        (1459.0, "1459"),
+        (1234.56, "1235"),
+        (1e22, "1e+22"),
+    ],
 )
 def test_numbers_in_words(value: float, expected: str) -> None:
-    assert words.number(value) == expected
+    assert formatting.number(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -463,12 +497,27 @@ def test_numbers_in_words(value: float, expected: str) -> None:
     ],
 )
 def test_description_is_cut_where_it_explains_further(description: str, expected: tuple[str, str]) -> None:
-    assert words.lead(description) == expected
+    assert formatting.lead(description) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 10.0, 20.0, 30.0], ("0", "10", "20", "30")),
+        ([-2.0, -2 / 3, 2 / 3, 2.0], ("-2", "-0.667", "0.667", "2")),
+        ([0.001, 0.002, 0.003], ("0.001", "0.002", "0.003")),
+        ([1013.0, 1013.3, 1013.6], ("1013", "1013.3", "1013.6")),
+        ([1e9, 2e9], ("1,000,000,000", "2,000,000,000")),
+        ([5.0], ("5",)),
+    ],
+)
+def test_labels_of_an_axis_are_distinct(values: list[float], expected: tuple[str, ...]) -> None:
+    assert formatting.ticks(values) == expected
 
 
 def test_nouns_have_their_article() -> None:
-    assert (words.article("house"), words.article("apartment")) == ("a house", "an apartment")
+    assert (formatting.article("house"), formatting.article("apartment")) == ("a house", "an apartment")
 
 
 def test_values_as_controls_take_them() -> None:
-    assert [words.plain(value) for value in (None, 1459.0, 0.5, 3, "A")] == ["", "1459", "0.5", "3", "A"]
+    assert [formatting.plain(value) for value in (None, 1459.0, 0.5, 3, "A")] == ["", "1459", "0.5", "3", "A"]

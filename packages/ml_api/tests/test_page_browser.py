@@ -1,4 +1,4 @@
-"""The pages in a real Chromium: what a person does on them, with a keyboard, on a phone, in the dark.
+"""The HTML pages in Chromium: with mouse and keyboard, on a phone, in dark mode.
 
 Screenshots go to build/screenshots, for somebody to look at.
 """
@@ -28,7 +28,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from werkzeug.serving import make_server
 
 from ml_api.app import create_app
-from ml_api.models.registry import Load
+from ml_api.models.registry import Loader
 from ml_api.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ WIDE, NARROW = 1280, 390
 
 @dataclass
 class Visitor:
-    """Opens pages of a server; whatever goes wrong on them is in ``wrong``."""
+    """Opens pages of a server; errors on them are collected in ``wrong``."""
 
     browser: Browser
     origin: str
@@ -148,7 +148,7 @@ def test_typical_record_is_answered_at_once(visit: Visit) -> None:
     page = visit()
     expect(prediction(page)).to_have_text(euros(GOLDEN_PREDICTION))
     expect(page.locator("#spoken")).to_contain_text(f"Fare: {euros(GOLDEN_PREDICTION)}")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Fare of a record")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Predicted fare")
 
 
 def test_answer_follows_what_is_typed(visit: Visit, both: Server) -> None:
@@ -190,19 +190,19 @@ def test_what_is_wrong_is_said_at_its_field(visit: Visit) -> None:
     distance = page.get_by_label("Length of the ride")
     distance.fill("-1")
     field = page.locator("[data-field=distance]")
-    expect(field.locator(".say")).to_have_text("Must be greater than or equal to 0.")
+    expect(field.locator(".message")).to_have_text("Must be greater than or equal to 0.")
     expect(distance).to_have_attribute("aria-invalid", "true")
-    assert (field.locator(".say").get_attribute("id") or "") in (distance.get_attribute("aria-describedby") or "")
+    assert (field.locator(".message").get_attribute("id") or "") in (distance.get_attribute("aria-describedby") or "")
     expect(page.locator("#trouble")).to_contain_text("Length of the ride: Must be greater than or equal to 0.")
     expect(prediction(page)).to_have_text("–")
     page.get_by_role("button", name="Show it").click()
     expect(distance).to_be_focused()
     distance.fill("")
-    expect(field.locator(".say")).to_have_text("Missing data for required field.")
+    expect(field.locator(".message")).to_have_text("Missing data for required field.")
     distance.press_sequentially("1e")
-    expect(field.locator(".say")).to_have_text("Not a number.")
+    expect(field.locator(".message")).to_have_text("Not a number.")
     distance.fill("2")
-    expect(field.locator(".say")).to_have_text("")
+    expect(field.locator(".message")).to_have_text("")
     expect(page.locator("#trouble")).to_be_hidden()
     assert distance.get_attribute("aria-invalid") is None
 
@@ -334,14 +334,14 @@ def test_warnings_stand_beside_their_fields(visit: Visit) -> None:
     page.get_by_label("Length of the ride").fill("50")
     page.get_by_label("People on board").fill("")
     page.get_by_label("Class of the car").select_option("3")
-    expect(page.locator("[data-field=distance] .say")).to_contain_text("50")
-    expect(page.locator("[data-field=distance]")).to_have_class(re.compile("remarked"))
-    expect(page.locator("[data-field=comfort]")).to_have_class(re.compile("remarked"))
-    expect(page.locator("[data-field=passengers] .say")).not_to_have_text("")
-    expect(page.locator("[data-field=passengers]")).not_to_have_class(re.compile("remarked"))
-    expect(page.locator("#remarklist li")).to_have_count(3)
-    expect(page.locator("#remarklist")).to_contain_text("1 field left empty")
-    page.locator("#remarklist").get_by_role("button", name="Length of the ride").click()
+    expect(page.locator("[data-field=distance] .message")).to_contain_text("50")
+    expect(page.locator("[data-field=distance]")).to_have_class(re.compile("warned"))
+    expect(page.locator("[data-field=comfort]")).to_have_class(re.compile("warned"))
+    expect(page.locator("[data-field=passengers] .message")).not_to_have_text("")
+    expect(page.locator("[data-field=passengers]")).not_to_have_class(re.compile("warned"))
+    expect(page.locator("#warninglist li")).to_have_count(3)
+    expect(page.locator("#warninglist")).to_contain_text("1 field left empty")
+    page.locator("#warninglist").get_by_role("button", name="Length of the ride").click()
     expect(page.get_by_label("Length of the ride")).to_be_focused()
 
 
@@ -571,7 +571,7 @@ def test_file_dropped_anywhere_is_taken(visit: Visit) -> None:
 def test_other_model_is_a_click_away(visit: Visit) -> None:
     page = visit()
     page.get_by_role("navigation", name="Models").get_by_text("Boats").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Price of a record")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Predicted price")
     page.get_by_label("Length over all").fill("7.5")
     expect(prediction(page)).to_have_text("£7,500")
     page.get_by_role("link", name="Model card").click()
@@ -594,7 +594,7 @@ HOUSE: dict[str, Any] = {"area": 100.0, "ground": 67.0, "upper": 33.0, "floor": 
 
 
 class Houses:
-    """Worth its area, and its counts."""
+    """Predicts area plus counts."""
 
     version = "3.0.0"
     card: ClassVar[dict[str, Any]] = {
@@ -624,9 +624,30 @@ class Houses:
         pass
 
 
+class Shifts:
+    """A target without a unit, on the identity scale, that may be zero or negative."""
+
+    version = "1.0.0"
+    card: ClassVar[dict[str, Any]] = {
+        "data": {"name": "shifts by hand"},
+        "evaluated": True,
+        "intervals": {"rows": 100, "levels": [0.5, 0.95], "edges": [], "widths": [[0.25, 1.0]]},
+        "target_distribution": {"edges": [-2.0, -1.0, 0.0, 1.0, 2.0], "shares": [0.25, 0.25, 0.25, 0.25]},
+    }
+    golden: ClassVar[dict[str, Any]] = {"row": {"x": 0.0}, "prediction": 0.0}
+    lineage: ClassVar[dict[str, Any]] = {"version": version}
+    spec = fit_spec((Field("x", "number", "Input", required=True),), Target("phase_shift"), [{"x": -2.0}, {"x": 2.0}])
+
+    def score(self, encoded: Any) -> Any:
+        return encoded[:, 0]
+
+    def check(self) -> None:
+        pass
+
+
 @pytest.fixture
 def houses(browser: Browser) -> Iterator[Visitor]:
-    yield from visited(browser, {"houses": Houses})
+    yield from visited(browser, {"houses": Houses, "shifts": Shifts})
 
 
 @pytest.fixture
@@ -634,7 +655,7 @@ def bookings(browser: Browser) -> Iterator[Visitor]:
     yield from visited(browser, {"bookings": Bookings})
 
 
-def visited(browser: Browser, loads: dict[str, Load]) -> Iterator[Visitor]:
+def visited(browser: Browser, loads: dict[str, Loader]) -> Iterator[Visitor]:
     server = make_server("127.0.0.1", 0, create_app(Settings(), loads), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -727,7 +748,7 @@ def test_controls_of_dates_and_booleans_send_json(bookings: Visit) -> None:
     page.get_by_label("When the room was booked").fill("2024-05-02T08:15:30")
     page.get_by_label("When the room was paid").fill("2024-06-01 18:00+02:00")
     page.get_by_label("Day of departure").fill("")
-    expect(page.locator("[data-field=arrival] .say")).to_contain_text("arrival 2031-05-01 is after what training saw")
+    expect(page.locator("[data-field=arrival] .message")).to_contain_text("arrival 2031-05-01 is after what training saw")
     settled(page)
     expected = BOOKING | {
         "breakfast": False,
@@ -738,7 +759,7 @@ def test_controls_of_dates_and_booleans_send_json(bookings: Visit) -> None:
     del expected["left"]
     assert sent[-1] == expected
     page.get_by_label("When the room was paid").fill("2024-06-01 18:00")
-    expect(page.locator("[data-field=paid] .say")).to_contain_text("The time zone is missing")
+    expect(page.locator("[data-field=paid] .message")).to_contain_text("The time zone is missing")
     page.get_by_role("button", name="Random").click()
     settled(page)
     expect(page.locator(".field.wrong")).to_have_count(0)
@@ -787,3 +808,50 @@ def test_page_reads_dates_as_the_command_line_does(bookings: Visit) -> None:
         expected = parse_cell(field, text)
         # Fractions of a second may be written shorter: what both mean is compared.
         assert (value and parse_cell(replace(field, format=None), value)) == expected, (field.format, text)
+
+
+def test_target_that_is_zero_or_negative_and_has_no_unit(houses: Visit) -> None:
+    page = houses("try/shifts")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Predicted phase shift")
+    expect(prediction(page)).to_have_text("0.00")
+    assert page.locator("#axis span").all_text_contents() == ["−2", "−0.67", "0.67", "2"]
+    page.get_by_label("Input").fill("-0.5")
+    page.locator("#level").select_option("0.95")
+    expect(prediction(page)).to_have_text("−0.50")
+    expect(page.locator("#rangetext")).to_have_text("−1.50 to 0.50")
+    expect(page.locator("#spread line.here")).to_have_attribute("x1", "150")
+    band = page.locator("#spread rect.band")
+    expect(band).to_have_attribute("x", "50")
+    expect(band).to_have_attribute("width", "200")
+    steps = page.locator("#falls li")
+    expect(steps).to_have_count(3)
+    expect(steps.nth(1)).to_have_text("Input-0.5−0.50")
+    expect(steps.last).to_contain_text("This record")
+    drop(page, "shifts.csv", b"x\n-0.5\n0\n1e9\n")
+    expect(page.locator("#tiles")).to_contain_text("Median0.00")
+    assert page.locator("#manyaxis span").all_text_contents() == ["−0.5", "333M", "667M", "1B"]
+    assert is_within_its_width(page)
+
+
+WRITE = """async ([unit, spread, values]) => {
+  const { writer } = await import(document.querySelector("script[src]").src.replace("page.js", "numbers.js"));
+  const { full, short, signed } = writer(unit, spread);
+  return values.map((value) => [full(value), short(value), signed(value)]);
+}"""
+
+
+@pytest.mark.parametrize(
+    ("unit", "spread", "expected"),
+    [
+        ("USD", 700_000, {214876.5: ["$214,877", "$215K", "+$214,877"], -42.5: ["−$42.50", "−$42.5", "−$42.50"]}),
+        ("EUR", 0, {12.345: ["€12.35", "€12.3", "+€12.35"], 0.003: ["€0.003", "€0.003", "+€0.003"]}),
+        ("mm", 300, {0: ["0.00 mm", "0", "+0.00"], 1013.254: ["1,013 mm", "1.01K", "+1,013"]}),
+        ("hPa", 60, {1013.254: ["1,013.3 hPa", "1,013.3", "+1,013.3"]}),
+        ("", 2e9, {1e9: ["1,000,000,000", "1B", "+1B"], -1.23456e9: ["−1,234,560,000", "−1.23B", "−1.2346B"]}),
+        ("", 0, {3e-8: ["3E−8", "3E−8", "+3E−8"], 1e22: ["1E22", "1E22", "+1E22"]}),
+    ],
+)
+def test_values_of_any_magnitude_and_unit(
+    visit: Visit, unit: str, spread: float, expected: dict[float, list[str]]
+) -> None:
+    assert visit().evaluate(WRITE, [unit, spread, list(expected)]) == list(expected.values())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model_kit import testing
 from model_kit.errors import NotReadyError
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.protocol import Model
@@ -17,7 +18,7 @@ from ml_api.models.registry import BrokenModelError, Registry, UnknownModelError
 
 FILES = ["card.json", "golden.json", "manifest.json", "model.onnx", "reference.json", "spec.json"]
 SYNTHETIC = "TRAINED ON SYNTHETIC DATA: its predictions mean nothing in the real world"
-NOT_EVALUATED = "NOT EVALUATED: nobody knows how good its predictions are"
+NOT_EVALUATED = "NOT EVALUATED: the quality of its predictions is unknown"
 
 
 def rides(folder: Path, **card: Any) -> Callable[[], BundleModel]:
@@ -171,6 +172,25 @@ def test_models_are_found_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> Non
     announce(monkeypatch, ("rides", "builtins:dict"), ("trips", "builtins:list"))
     loaded: dict[str, object] = {name: load() for name, load in installed_models().items()}
     assert loaded == {"rides": {}, "trips": []}
+
+
+def test_model_with_another_name_than_its_entry_point_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "DEFINITION", testing.ride_definition(), raising=False)
+    announce(monkeypatch, ("trips", "model_kit.testing:DEFINITION.load"))
+    assert Registry(installed_models()).faults() == {
+        "trips": "the entry point is named trips, its ModelDefinition rides; give both one name"
+    }
+
+
+def test_model_is_served_from_a_folder_of_bundles(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+    monkeypatch.setattr(testing, "DEFINITION", testing.ride_definition(), raising=False)
+    announce(monkeypatch, ("rides", "model_kit.testing:DEFINITION.load"))
+    monkeypatch.setenv("MODEL_DIR", str(bundle.parent))
+    registry = Registry(installed_models())
+    assert registry.predictor("rides")([GOLDEN_ROW]).predictions == [GOLDEN_PREDICTION]
+    assert (registry.default_version("rides") or "").startswith("1.2.3+")
+    monkeypatch.setenv("MODEL_DIR", str(bundle))
+    assert Registry(installed_models()).faults()["rides"].startswith("MODEL_DIR: it is a bundle itself")
 
 
 def test_name_announced_twice_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from flask import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_kit.records import json_text as jsontext
+from model_kit.records import json_text
 from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
@@ -22,11 +22,11 @@ from werkzeug.exceptions import (
 )
 from werkzeug.test import EnvironBuilder
 
-from ml_api.room import SMALL, Place, Room
+from ml_api.memory_budget import SMALL, MemoryBudget, Reservation
 from ml_api.views import requests
 from ml_api.views.requests import VALUES_PER_ROW, body, parse, read_body, records
 
-ROOM = Room(10**6, 0)
+BUDGET = MemoryBudget(10**6, 0)
 
 
 def make(body: bytes = b"[]", content_type: str | None = "application/json", **headers: str) -> Request:
@@ -42,11 +42,11 @@ def chunked(body: BytesIO) -> Request:
 
 
 def read(request: Request, max_rows: int = 3, max_bytes: int = 100) -> list[object]:
-    return values(records(body(request, max_bytes=max_bytes, place=Place(ROOM)), max_rows=max_rows))
+    return values(records(body(request, max_bytes=max_bytes, reservation=Reservation(BUDGET)), max_rows=max_rows))
 
 
 def values(found: Sequence[object]) -> list[object]:
-    return [jsontext.loads(bytes(record)) if isinstance(record, msgspec.Raw) else record for record in found]
+    return [json_text.loads(bytes(record)) if isinstance(record, msgspec.Raw) else record for record in found]
 
 
 class Drops(BytesIO):
@@ -208,7 +208,7 @@ def test_announced_length_beyond_the_limit_is_not_read() -> None:
     body = BytesIO(b"x")
     environ = EnvironBuilder(method="POST", input_stream=body).get_environ() | {"CONTENT_LENGTH": "101"}
     with pytest.raises(RequestEntityTooLarge):
-        read_body(Request(environ), 100, Place(ROOM))
+        read_body(Request(environ), 100, Reservation(BUDGET))
     assert body.tell() == 0
 
 
@@ -216,35 +216,35 @@ def test_announced_length_beyond_the_limit_is_not_read() -> None:
 @pytest.mark.parametrize("make", [make, lambda body: chunked(BytesIO(body))], ids=["announced", "chunked"])
 def test_large_body_takes_the_room_that_it_needs(make: Callable[[bytes], Request], length: int) -> None:
     sent = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
-    place = Place(ROOM)
-    assert body(make(sent), max_bytes=length, place=place) == sent
-    assert place.taken == (length if length > SMALL else 0)
-    place.leave()
+    reservation = Reservation(BUDGET)
+    assert body(make(sent), max_bytes=length, reservation=reservation) == sent
+    assert reservation.size == (length if length > SMALL else 0)
+    reservation.release()
 
 
 def test_large_body_that_is_to_be_alone_takes_all_room() -> None:
-    place = Place(ROOM)
-    body(make(b"x" * SMALL), max_bytes=10**6, place=place, alone=True)
-    assert place.taken == 0
-    body(make(b"x" * (SMALL + 1)), max_bytes=10**6, place=place, alone=True)
-    assert place.taken == 10**6
-    place.leave()
+    reservation = Reservation(BUDGET)
+    body(make(b"x" * SMALL), max_bytes=10**6, reservation=reservation, exclusive=True)
+    assert reservation.size == 0
+    body(make(b"x" * (SMALL + 1)), max_bytes=10**6, reservation=reservation, exclusive=True)
+    assert reservation.size == 10**6
+    reservation.release()
 
 
 @pytest.mark.parametrize(("announced", "most"), [(True, 0), (False, SMALL)])
 def test_large_body_is_not_read_where_there_is_no_room(announced: bool, most: int) -> None:
-    full = Room(SMALL, 0)
-    Place(full).take(1)
+    full = MemoryBudget(SMALL, 0)
+    Reservation(full).acquire(1)
     stream = BytesIO(b"x" * 2 * SMALL)
     request = chunked(stream)
     if announced:
         request.environ["CONTENT_LENGTH"] = str(2 * SMALL)
         del request.environ["HTTP_TRANSFER_ENCODING"]
     with pytest.raises(ServiceUnavailable, match="as many large requests as it has room for") as raised:
-        read_body(request, 2 * SMALL, Place(full))
+        read_body(request, 2 * SMALL, Reservation(full))
     assert raised.value.retry_after == 5
     assert stream.tell() == most
-    assert read_body(make(b"x" * SMALL), SMALL, Place(full)) == b"x" * SMALL
+    assert read_body(make(b"x" * SMALL), SMALL, Reservation(full)) == b"x" * SMALL
 
 
 def test_body_may_come_in_drops() -> None:
@@ -254,13 +254,13 @@ def test_body_may_come_in_drops() -> None:
 def test_body_without_a_length_is_empty() -> None:
     environ = EnvironBuilder(method="POST", input_stream=BytesIO(b"[1]")).get_environ()
     environ.pop("CONTENT_LENGTH", None)
-    assert read_body(Request(environ), 100, Place(ROOM)) == b""
+    assert read_body(Request(environ), 100, Reservation(BUDGET)) == b""
 
 
 def test_body_that_ends_early() -> None:
     environ = EnvironBuilder(method="POST", input_stream=BytesIO(b"[1")).get_environ() | {"CONTENT_LENGTH": "3"}
     with pytest.raises(BadRequest, match="shorter than its Content-Length"):
-        read_body(Request(environ), 100, Place(ROOM))
+        read_body(Request(environ), 100, Reservation(BUDGET))
 
 
 class Late(BytesIO):
@@ -317,8 +317,8 @@ def test_what_is_not_json_is_refused_with_a_reason(body: bytes, said: str) -> No
 
 def test_huge_numbers_are_left_for_the_validation() -> None:
     assert parse(b"[" + b"9" * 5000 + b", -" + b"9" * 5000 + b", 7, 1e400]") == [
-        jsontext.TOO_LARGE,
-        jsontext.TOO_LARGE,
+        json_text.TOO_LARGE,
+        json_text.TOO_LARGE,
         7,
         float("inf"),
     ]
@@ -358,7 +358,7 @@ def test_limit_of_values_is_inclusive(content: bytes, count: int) -> None:
 def test_end_of_the_body_is_noted() -> None:
     request = make()
     read(request)
-    assert request.environ["ml_api.body_ended"] is True
+    assert request.environ["ml_api.body_consumed"] is True
 
 
 @pytest.mark.parametrize("body", [b"[1", b"x" * 101])
@@ -367,7 +367,7 @@ def test_body_that_is_not_read_to_its_end_is_not(body: bytes) -> None:
     request.environ["CONTENT_LENGTH"] = "101"
     with pytest.raises(HTTPException):
         read(request)
-    assert "ml_api.body_ended" not in request.environ
+    assert "ml_api.body_consumed" not in request.environ
 
 
 @pytest.mark.parametrize(

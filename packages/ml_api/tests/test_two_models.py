@@ -104,7 +104,7 @@ def test_document_says_of_the_broken_one_that_it_cannot_answer(sunk: Server) -> 
     document = get(sunk, "/openapi.json")[1]
     assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
     predict = document["paths"]["/v1/predict/boats"]["post"]
-    assert predict["description"] == "Cannot answer: the boats have sunk"
+    assert predict["description"] == "Unavailable: the boats have sunk"
     assert set(predict["responses"]) == {"404", "405", "500", "503"}
     assert "boats.Record" not in document["components"]["schemas"]
     assert "regression.Record" in document["components"]["schemas"]

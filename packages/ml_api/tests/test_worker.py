@@ -1,4 +1,4 @@
-"""What a client can do to a socket; the whole worker is tested over HTTP."""
+"""The client's socket; the worker as a whole is tested over HTTP in test_gunicorn.py."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gunicorn.http import errors  # type: ignore[import-untyped]
 
 from ml_api import worker
 from ml_api.connection import MAX_DISCARDED
-from ml_api.shares import Shares
 from ml_api.worker import Client, Connection, Worker
+from ml_api.worker_loads import WorkerLoads
 
 #: The application says what is logged.
 pytestmark = pytest.mark.usefixtures("app")
@@ -39,7 +39,7 @@ def test_client_that_sends_nothing_is_late(ends: tuple[Client, socket.socket]) -
     # gunicorn ignores this kind, and logs the stack of others.
     assert caught.value.errno == errno.ECONNRESET
     assert 0.09 < time.monotonic() - started < 1
-    assert client.late
+    assert client.timed_out
     with pytest.raises(TimeoutError):
         client.recv(10)
 
@@ -53,13 +53,13 @@ def test_small_pieces_buy_no_time(ends: tuple[Client, socket.socket]) -> None:
 
 
 def test_large_pieces_do(ends: tuple[Client, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "SLOWEST", 1000)
+    monkeypatch.setattr(worker, "MIN_RATE", 1000)
     client, theirs = ends
     theirs.sendall(b"x" * 2000)
     before = client.deadline
     assert len(client.recv(2000)) == 2000
     assert client.deadline == pytest.approx(before + 2)
-    assert not client.late
+    assert not client.timed_out
 
 
 def test_client_that_does_not_read_is_gone(ends: tuple[Client, socket.socket]) -> None:
@@ -73,7 +73,7 @@ def test_head_of_an_answer_goes_with_its_body(ends: tuple[Client, socket.socket]
     client, theirs = ends
     theirs.setblocking(False)
     client.sendall(b"head")
-    assert client.answered
+    assert client.response_started
     with pytest.raises(BlockingIOError):
         theirs.recv(10)
     client.sendall(b"body")
@@ -124,7 +124,7 @@ def test_linger_ends_with_the_client(ends: tuple[Client, socket.socket]) -> None
 
 
 def test_linger_has_an_end(ends: tuple[Client, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LINGER", 0.1)
+    monkeypatch.setattr(worker, "LINGER_TIMEOUT", 0.1)
     client, _ = ends
     started = time.monotonic()
     client.linger()
@@ -135,10 +135,10 @@ def test_waiting_for_the_first_byte(ends: tuple[Client, socket.socket], monkeypa
     monkeypatch.setattr(worker, "DEFAULT_WORKER_DATA_TIMEOUT", 0.01)
     client, theirs = ends
     connection = Connection(None, client, ("", 0), ("", 0))
-    assert not connection.arrives()
+    assert not connection.wait_for_first_bytes()
     assert not connection.wait_for_data(1)
     theirs.sendall(b"G")
-    assert connection.arrives()
+    assert connection.wait_for_first_bytes()
     assert connection.wait_for_data(0)
     connection.close(graceful=True)
     assert client.fileno() == -1
@@ -154,8 +154,8 @@ class Listener:
 
 def test_connection_that_is_gone_before_it_is_accepted() -> None:
     server = object.__new__(Worker)
-    server.share, server.busy, server.alive = Shares(1).take(), set(), True
-    server.nr_conns, server.worker_connections, server.insists_until = 0, 1, 0
+    server.load_slot, server.active, server.alive = WorkerLoads(1).acquire(), set(), True
+    server.nr_conns, server.worker_connections, server.accepts_until = 0, 1, 0
     server.accept(Listener(errno.ECONNABORTED))
     with pytest.raises(OSError, match="no"):
         server.accept(Listener(errno.EMFILE))

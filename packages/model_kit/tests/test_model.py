@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from model_kit.errors import BundleError, NotReadyError
 from model_kit.scoring.bundle import CARD, GOLDEN, SPEC, dump_json, read_bundle, write_bundle
 from model_kit.scoring.model import CHUNK, BundleModel, Graph
 from model_kit.scoring.protocol import Model
-from model_kit.spec import Row
+from model_kit.spec import Row, Target
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, load_rides, ride_files
 
 
@@ -55,6 +56,22 @@ def test_golden_row_may_differ_by_a_hundred_thousandth(model: BundleModel, facto
         model.check()
     else:
         with pytest.raises(NotReadyError, match="the golden row scores 21.38"):
+            model.check()
+
+
+@pytest.mark.parametrize(("difference", "fine"), [(0.9e-5, True), (1.1e-5, False)])
+def test_golden_row_near_zero_may_differ_by_a_fraction_of_the_spread(
+    model: BundleModel, difference: float, fine: bool
+) -> None:
+    model.spec = replace(model.spec, target=Target("shift", scale="identity"))
+    model.card["target_distribution"] = {"edges": [-2.0, 0.0, 2.0], "shares": [0.5, 0.5]}
+    (score,) = model.predict([GOLDEN_ROW])
+    model.spec = replace(model.spec, target=Target("shift", scale="identity", offset=-float(score)))
+    model.golden["prediction"] = 4 * difference
+    if fine:
+        model.check()
+    else:
+        with pytest.raises(NotReadyError):
             model.check()
 
 

@@ -1,1 +1,1 @@
-"""Controllers: one blueprint a file. A view parses with a view, calls a model, renders with a view."""
+"""Controllers: one blueprint per file. Each parses the request with a view, calls a model and renders with a view."""

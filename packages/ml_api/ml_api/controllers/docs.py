@@ -1,4 +1,4 @@
-"""The OpenAPI document, and the pages that show it."""
+"""The OpenAPI document and the pages that display it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ml_api.views.openapi.document import build
 
 
 def blueprint(registry: Registry, settings: Settings) -> Blueprint:
-    """``/openapi.json``, ``/docs``, ``/redoc`` and what the pages are made of."""
+    """Create ``/openapi.json``, ``/docs``, ``/redoc`` and the assets of these pages."""
     views = Blueprint("docs", __name__)
 
-    @cache  # built when it is asked for first: no start waits for it
+    @cache  # built on the first request, so that it does not delay startup
     def document() -> cached.Content:
         version = responses.describe_version(
             registry.default_version(settings.default_model),
@@ -27,8 +27,8 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
             registry.lineages(),
         )
         limits = {"max_rows": settings.max_rows, "max_explained": settings.max_explained}
-        found = build(registry.models(), registry.broken, version, **limits)
-        return cached.Content(responses.encode(found), "application/json")
+        built = build(registry.models(), registry.broken, version, **limits)
+        return cached.Content(responses.encode(built), "application/json")
 
     @views.get("/openapi.json")
     def openapi() -> Response:
@@ -48,6 +48,6 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
             raise NotFound
         content = assets.asset(file)
         current = request.args.get("v") == content.digest
-        return content.response(request, cached.FOR_EVER if current else cached.REVALIDATE)
+        return content.response(request, cached.IMMUTABLE if current else cached.REVALIDATE)
 
     return views

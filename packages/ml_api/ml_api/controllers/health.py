@@ -1,4 +1,4 @@
-"""Is the process alive, and can it answer?"""
+"""Liveness and readiness."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ml_api.views import problems, responses
 
 
 def blueprint(registry: Registry) -> Blueprint:
-    """``/health`` and ``/health/ready``."""
+    """Create ``/health`` and ``/health/ready``."""
     views = Blueprint("health", __name__)
 
     @views.get("/health")

@@ -1,4 +1,4 @@
-"""The model that a URL names."""
+"""Finds the model that a URL names."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ml_api.models.registry import RETRY_AFTER, BrokenModelError, Registry, Unkn
 
 
 def predictor(registry: Registry, name: str) -> Predictor:
-    """The model ``name`` with the validator of its records.
+    """Return the predictor of the model ``name``.
 
     Raises:
         NotFound: no model of that name is installed.
-        ServiceUnavailable: it could not be loaded.
+        ServiceUnavailable: the model could not be loaded.
     """
     try:
         return registry.predictor(name)

@@ -1,4 +1,4 @@
-"""Which models are installed, what they take, and records to try them with."""
+"""The installed models, their specs and cards, and sample records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ml_api.views import parameters, responses
 
 
 def blueprint(registry: Registry) -> Blueprint:
-    """``/v1/models``, ``/v1/models/<name>`` and ``/v1/models/<name>/sample``."""
+    """Create ``/v1/models``, ``/v1/models/<name>`` and ``/v1/models/<name>/sample``."""
     views = Blueprint("models", __name__)
 
     @views.get("/v1/models")
@@ -23,15 +23,15 @@ def blueprint(registry: Registry) -> Blueprint:
 
     @views.get("/v1/models/<name>")
     def model(name: str) -> Response:
-        access.note(model=name)
+        access.add_log_fields(model=name)
         return responses.json_response(responses.describe_model(name, lookup.predictor(registry, name).model))
 
     @views.get("/v1/models/<name>/sample")
     def sample(name: str) -> Response:
         spec = lookup.predictor(registry, name).model.spec
-        asked = parameters.sample(request.args)
-        seed = secrets.randbelow(parameters.MAX_SEED + 1) if asked.seed is None else asked.seed
-        access.note(model=name, rows=asked.n)
-        return responses.json_response(generate_rows(spec, asked.n, seed=seed))
+        options = parameters.sample(request.args)
+        seed = secrets.randbelow(parameters.MAX_SEED + 1) if options.seed is None else options.seed
+        access.add_log_fields(model=name, rows=options.n)
+        return responses.json_response(generate_rows(spec, options.n, seed=seed))
 
     return views

@@ -1,4 +1,4 @@
-"""The pages for people: a form for each model, and its card."""
+"""The HTML pages: a form and a card for each model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from werkzeug.exceptions import NotFound
 
 from ml_api import access
 from ml_api.controllers import lookup
+from ml_api.models.examples import example_records
 from ml_api.models.registry import Registry
-from ml_api.models.starts import starts
 from ml_api.settings import Settings
 from ml_api.views import cached, site
 from ml_api.views.card import describe
@@ -20,18 +20,18 @@ from ml_api.views.form import first_fields, make_form
 
 
 def blueprint(registry: Registry, settings: Settings) -> Blueprint:
-    """``/``, ``/try/<model>``, ``/card/<model>``, and what the pages are made of."""
+    """Create ``/``, ``/try/<model>``, ``/card/<model>`` and the assets of these pages."""
     views = Blueprint("pages", __name__)
     names = registry.names
     default = settings.default_model if settings.default_model in names else (names[0] if names else "")
 
-    @cache  # rendered when it is asked for first, for all who come after
+    @cache  # rendered on the first request
     def form(name: str, root: str) -> cached.Content:
         predictor = lookup.predictor(registry, name)
         model = predictor.model
         about = describe(name, model)
-        found = starts(predictor, first_fields(model.spec, model.card))
-        values: dict[str, Any] = {"form": make_form(model), "starts": found, "batch": min(settings.max_rows, 500)}
+        examples = example_records(predictor, first_fields(model.spec, model.card))
+        values: dict[str, Any] = {"form": make_form(model), "examples": examples, "batch": min(settings.max_rows, 500)}
         return site.render("form.html", root, page="form", names=names, about=about, **values)
 
     @cache
@@ -44,30 +44,30 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         reason = registry.broken.get(name)
         return site.render("broken.html", root, page="broken", names=names, name=name, reason=reason)
 
-    def answer(name: str, root: str, content: Callable[[], cached.Content]) -> Response:
+    def respond(name: str, root: str, content: Callable[[], cached.Content]) -> Response:
         if name in registry.broken or not name:
             return site.page(broken(name, root), request, 503)
         return site.page(content(), request)
 
     @views.get("/")
     def home() -> Response:
-        return answer(default, "./", lambda: form(default, "./"))
+        return respond(default, "./", lambda: form(default, "./"))
 
     @views.get("/try/<model>")
     def try_model(model: str) -> Response:
-        access.note(model=model if model in names else None)
-        return answer(model, "../", lambda: form(model, "../"))
+        access.add_log_fields(model=model if model in names else None)
+        return respond(model, "../", lambda: form(model, "../"))
 
     @views.get("/card/<model>")
     def model_card(model: str) -> Response:
-        access.note(model=model if model in names else None)
-        return answer(model, "../", lambda: card(model))
+        access.add_log_fields(model=model if model in names else None)
+        return respond(model, "../", lambda: card(model))
 
     @views.get("/assets/<digest>/<file>")
     def asset(digest: str, file: str) -> Response:
         if file not in site.CONTENT_TYPES:
             raise NotFound
         current = digest == site.digest()
-        return site.asset(file).response(request, cached.FOR_EVER if current else cached.REVALIDATE)
+        return site.asset(file).response(request, cached.IMMUTABLE if current else cached.REVALIDATE)
 
     return views

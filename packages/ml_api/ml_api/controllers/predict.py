@@ -1,4 +1,4 @@
-"""Records in, one prediction or error for each out."""
+"""Predictions: one value or error for each record."""
 
 from __future__ import annotations
 
@@ -12,60 +12,66 @@ from werkzeug.exceptions import BadRequest
 
 from ml_api import access, connection
 from ml_api.controllers import lookup
+from ml_api.memory_budget import MemoryBudget, Reservation
 from ml_api.models.registry import Registry
-from ml_api.room import Place, Room
 from ml_api.settings import Settings
 from ml_api.views import parameters, requests, responses
 
 
 def blueprint(registry: Registry, settings: Settings) -> Blueprint:
-    """``/v1/predict/<name>``."""
+    """Create ``/v1/predict/<name>``."""
     views = Blueprint("predict", __name__)
-    # Many may wait for their clients; those that compute share one interpreter, and each holds its rows in memory.
-    turns = threading.BoundedSemaphore(settings.threads)
+    # Many requests may wait for their clients; those that compute share one interpreter and hold their rows in memory.
+    concurrency_limit = threading.BoundedSemaphore(settings.threads)
 
-    room = Room(settings.max_held_bytes, settings.request_timeout / 2)
+    budget = MemoryBudget(settings.max_held_bytes, settings.request_timeout / 2)
 
     @views.post("/v1/predict/<name>")
     def predict(name: str) -> Response:
         predictor = lookup.predictor(registry, name)
-        # Most ask for nothing more, and pay for this look alone.
-        asked = parameters.details(request.args) if request.environ.get("QUERY_STRING") else None
-        place = Place(room)
+        # Most requests have no parameters, and skip parsing them.
+        options = parameters.details(request.args) if request.environ.get("QUERY_STRING") else None
+        reservation = Reservation(budget)
         try:
-            response = answered(name, predictor, asked, place)
-            # Nobody holds the body any more.
-            if not place.keep(responses.size(response)):
+            response = respond(name, predictor, options, reservation)
+            # The body has been freed by now.
+            if not reservation.resize(responses.size(response)):
                 raise requests.busy()
         except BaseException:
-            place.leave()
+            reservation.release()
             raise
-        if place.taken:
-            connection.hold(request.environ, place)
-            response.call_on_close(place.leave)
+        if reservation.size:
+            connection.set_reservation(request.environ, reservation)
+            response.call_on_close(reservation.release)
         return response
 
-    def answered(name: str, predictor: Predictor, asked: parameters.Details | None, place: Place) -> Response:
-        # Warnings can be a hundred times as long as what they are about.
-        body = requests.body(request, max_bytes=settings.max_body_bytes, place=place, alone=asked is not None)
-        with turns:
+    def respond(
+        name: str, predictor: Predictor, options: parameters.DetailOptions | None, reservation: Reservation
+    ) -> Response:
+        # Warnings can be a hundred times as long as the records, so such a request reserves the whole budget.
+        body = requests.body(
+            request, max_bytes=settings.max_body_bytes, reservation=reservation, exclusive=options is not None
+        )
+        with concurrency_limit:
             records = requests.records(body, max_rows=settings.max_rows)
-            if asked is not None:
-                return detailed(name, predictor, records, asked)
+            if options is not None:
+                return respond_with_details(name, predictor, records, options)
             answer = predictor(records)
-            access.note(model=name, rows=len(records), errors=len(answer.errors), fast=answer.n_fast)
+            access.add_log_fields(model=name, rows=len(records), errors=len(answer.errors), fast=answer.n_fast)
             return responses.prediction(answer, predictor.model.version)
 
-    def detailed(name: str, predictor: Predictor, records: Sequence[object], asked: parameters.Details) -> Response:
-        if asked.explain is not None:
+    def respond_with_details(
+        name: str, predictor: Predictor, records: Sequence[object], options: parameters.DetailOptions
+    ) -> Response:
+        if options.explain is not None:
             requests.check_explained(records, max_rows=settings.max_explained)
         try:
             answer = predictor.detailed(
-                records, interval=asked.interval, explain=asked.explain, warnings=asked.warnings
+                records, interval=options.interval, explain=options.explain, warnings=options.warnings
             )
         except (CannotExplainError, IntervalError) as error:
-            raise BadRequest(responses.sentence(str(error))) from error
-        access.note(model=name, rows=len(records), errors=len(answer.errors), fast=answer.n_fast)
+            raise BadRequest(responses.capitalize(str(error))) from error
+        access.add_log_fields(model=name, rows=len(records), errors=len(answer.errors), fast=answer.n_fast)
         return responses.detailed_prediction(answer, predictor.model.version)
 
     return views

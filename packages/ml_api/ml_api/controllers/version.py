@@ -1,4 +1,4 @@
-"""What is running here, and what it was made from."""
+"""The versions of the API and of its models, and their lineage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ml_api.views import responses
 
 
 def blueprint(registry: Registry, settings: Settings) -> Blueprint:
-    """``/version``."""
+    """Create ``/version``."""
     views = Blueprint("version", __name__)
 
     @views.get("/version")

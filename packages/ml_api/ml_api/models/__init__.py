@@ -1,1 +1,1 @@
-"""Models: what the application knows and does. Nothing here knows of HTTP or Flask."""
+"""Models: the application's logic, independent of HTTP and Flask."""

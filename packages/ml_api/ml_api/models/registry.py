@@ -1,7 +1,8 @@
-"""The models that are installed, loaded or broken.
+"""Loads the installed models and keeps track of those that are broken.
 
-A model package announces ``load() -> Model`` as an entry point of the group ``ml_api.models``; the entry point's name
-is the model's. A model that cannot be loaded does not keep the others from answering: it is kept with its reason.
+A model package registers ``load() -> Model`` as an entry point of the group ``ml_api.models``; the entry point's name
+is the model's, and that of its :class:`~model_kit.scoring.definition.ModelDefinition`. A model that cannot be loaded
+does not affect the others: it is kept with the reason.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from model_kit.scoring.protocol import ENTRY_POINT_GROUP, Model
 
 from ml_api.logs import LOGGER
 
-#: Loads a model; may raise anything.
-Load: TypeAlias = Callable[[], Model]
+#: Loads a model; may raise any exception.
+Loader: TypeAlias = Callable[[], Model]
 
-#: Seconds after which it is worth asking a broken model again: about what a new release takes to start.
+#: Seconds after which a client may retry a broken model: about the time that a new release takes to start.
 RETRY_AFTER = 30
 
 
 class UnknownModelError(LookupError):
-    """No model of that name is installed; the text names those that are."""
+    """No model of that name is installed; the message lists the installed ones."""
 
 
 class BrokenModelError(Exception):
-    """The model is installed and cannot answer; the text says why."""
+    """The model is installed but cannot be used; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +39,24 @@ class _Loaded:
     lineage: Mapping[str, Any]
 
 
-def installed_models() -> dict[str, Load]:
-    """Name -> how to load it, for every model that an installed package announces."""
+def installed_models() -> dict[str, Loader]:
+    """Return name -> loader for every model that an installed package registers."""
     found: dict[str, list[EntryPoint]] = {}
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         found.setdefault(entry_point.name, []).append(entry_point)
-    return {name: _loader(name, announced) for name, announced in found.items()}
+    return {name: _loader(name, registered) for name, registered in found.items()}
 
 
-def _loader(name: str, announced: list[EntryPoint]) -> Load:
+def _loader(name: str, registered: list[EntryPoint]) -> Loader:
     def load() -> Model:
-        if len(announced) > 1:
-            raise BrokenModelError(f"announced by several packages: {', '.join(e.value for e in announced)}")
-        model: Model = announced[0].load()()
+        if len(registered) > 1:
+            raise BrokenModelError(f"announced by several packages: {', '.join(e.value for e in registered)}")
+        # In the worker only: it imports ONNX Runtime, which must not be in the master process.
+        from model_kit.scoring.definition import check_name  # noqa: PLC0415
+
+        loader = registered[0].load()
+        check_name(name, getattr(loader, "__self__", None))
+        model: Model = loader()
         return model
 
     load.__name__ = f"load_{name}"
@@ -58,20 +64,20 @@ def _loader(name: str, announced: list[EntryPoint]) -> Load:
 
 
 class Registry:
-    """Every installed model, loaded and checked once; by name.
+    """All installed models by name; the constructor loads and checks each once.
 
     Args:
-        models: name -> how to load it.
+        models: name -> loader.
     """
 
-    def __init__(self, models: Mapping[str, Load]) -> None:
+    def __init__(self, models: Mapping[str, Loader]) -> None:
         self._loaded: dict[str, _Loaded] = {}
         self._broken: dict[str, str] = {}
         self.names = tuple(sorted(models))
         for name in self.names:
             try:
                 self._loaded[name] = _load(name, models[name])
-            except Exception as error:  # noqa: BLE001  whatever a model package does wrong, the others answer
+            except Exception as error:  # noqa: BLE001  a broken model package must not affect the others
                 self._broken[name] = _reason(error)
                 LOGGER.error(
                     "model cannot be loaded",
@@ -82,11 +88,11 @@ class Registry:
             LOGGER.error("no model is installed", extra={"fields": {"entry_point_group": ENTRY_POINT_GROUP}})
 
     def predictor(self, name: str) -> Predictor:
-        """The model ``name`` with the validator of its records.
+        """Return the predictor of the model ``name``.
 
         Raises:
             UnknownModelError: no model of that name is installed.
-            BrokenModelError: it could not be loaded.
+            BrokenModelError: the model could not be loaded.
         """
         loaded = self._loaded.get(name)
         if loaded is not None:
@@ -97,45 +103,45 @@ class Registry:
 
     @property
     def broken(self) -> Mapping[str, str]:
-        """Name -> why, of every model that could not be loaded."""
+        """Name -> reason, of every model that could not be loaded."""
         return self._broken
 
     def models(self) -> dict[str, Model]:
-        """Name -> model, of every model that could be loaded."""
+        """Return name -> model, of every model that was loaded."""
         return {name: loaded.predictor.model for name, loaded in self._loaded.items()}
 
     def faults(self) -> dict[str, str]:
-        """Name -> why it cannot be relied on, of every model that was not loaded or misses its golden value now."""
+        """Return name -> reason, of every model that was not loaded or does not score its golden row as recorded."""
         faults = dict(self._broken)
         for name, loaded in self._loaded.items():
             try:
                 loaded.predictor.model.check()
-            except Exception as error:  # noqa: BLE001  any failure of the check is a reason, none is an error of this API
+            except Exception as error:  # noqa: BLE001  any failure makes the model unavailable, not the API
                 faults[name] = _reason(error)
         return dict(sorted(faults.items()))
 
     def lineages(self) -> dict[str, Mapping[str, Any]]:
-        """Name -> where the model comes from, or ``{"error": reason}`` for one that could not be loaded."""
+        """Return name -> lineage, or ``{"error": reason}`` of a model that could not be loaded."""
         return {
             name: self._loaded[name].lineage if name in self._loaded else {"error": self._broken[name]}
             for name in self.names
         }
 
     def default_version(self, default: str) -> str | None:
-        """Version of the model ``default``, or of the only one there is; ``None`` if that says nothing."""
+        """Return the version of the only model, else of the model ``default``; ``None`` if it was not loaded."""
         name = self.names[0] if len(self.names) == 1 else default
         loaded = self._loaded.get(name)
         return loaded.predictor.model.version if loaded else None
 
 
-def _load(name: str, load: Load) -> _Loaded:
-    """Load a model, hold it to its golden value, and tell the log what it is.
+def _load(name: str, loader: Loader) -> _Loaded:
+    """Load a model, score its golden row, and log its version and data.
 
     Raises:
-        Exception: whatever the model package raises.
-        BrokenModelError: what it returned is no model.
+        Exception: any exception of the model package.
+        BrokenModelError: the loader returned something else than a model.
     """
-    model = load()
+    model = loader()
     if not isinstance(model, Model):
         raise BrokenModelError(f"load() returned {type(model).__name__}, which is no model")
     model.check()
@@ -148,12 +154,12 @@ def _load(name: str, load: Load) -> _Loaded:
             "TRAINED ON SYNTHETIC DATA: its predictions mean nothing in the real world", extra={"fields": fields}
         )
     if not model.card.get("evaluated"):
-        LOGGER.warning("NOT EVALUATED: nobody knows how good its predictions are", extra={"fields": fields})
+        LOGGER.warning("NOT EVALUATED: the quality of its predictions is unknown", extra={"fields": fields})
     return loaded
 
 
 def _reason(error: Exception) -> str:
-    """Why a model is broken, for everybody to read: only errors that were written to be read show their text."""
+    """Return the public reason why a model is broken; the message of an unexpected error goes to the log only."""
     if isinstance(error, ModelKitError | BrokenModelError):
         return str(error)
     return f"{type(error).__name__}; the log has the details"

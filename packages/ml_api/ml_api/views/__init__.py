@@ -1,1 +1,1 @@
-"""Views: from bytes to records, from answers to bytes."""
+"""Views: parse requests into records, and render responses and pages."""

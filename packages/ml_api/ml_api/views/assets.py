@@ -1,6 +1,6 @@
 """Scripts and styles of the documentation pages: our own, and those of Swagger UI and ReDoc.
 
-The latter come in the package offapi, which the lock pins with its hash; nothing comes from another host.
+The latter come from the package offapi, which the lock pins with its hash; no page loads anything from another host.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from ml_api.views.cached import Content
 
-#: Distribution that carries Swagger UI 5 and ReDoc as they were released. It is never imported: that would read
-#: 9 MB into memory.
+#: Distribution that contains the released files of Swagger UI 5 and ReDoc. It is never imported, because that would
+#: read 9 MB into memory.
 PACKAGE = "offapi"
 
-#: What is changed on the way: ReDoc shows its maker's logo from its maker's host, and nothing here comes from another
-#: host. An image that is empty is not shown, so the name stands there instead.
-REPLACED = {
+#: Replacements in ReDoc, which would load its vendor's logo from the vendor's host. An empty image is not displayed, so
+#: the vendor's name is added to the text.
+REPLACEMENTS = {
     b"https://cdn.redoc.ly/redoc/": b"data:,",
     b"children:`API docs by`": b"children:`API docs by Redocly`",
 }
@@ -25,7 +25,7 @@ REPLACED = {
 _OWN = Path(__file__).with_name("static")
 _SCRIPT = "text/javascript; charset=utf-8"
 _STYLE = "text/css; charset=utf-8"
-#: Name in the URL -> file of ours, or of the package.
+#: Name in the URL -> file of the package, or ``None`` for a file of our own.
 _FILES = {
     "docs.js": None,
     "docs.css": None,
@@ -35,25 +35,25 @@ _FILES = {
     "swagger-ui.css": "swagger_style.css",
     "redoc.standalone.js": "redoc.js",
 }
-#: What can be asked for; nothing else is read.
+#: Name -> content type of every asset; no other file is read.
 CONTENT_TYPES = {name: _SCRIPT if name.endswith(".js") else _STYLE for name in _FILES}
 
 
 @cache
 def asset(name: str) -> Content:
-    """The asset ``name``, read once.
+    """Return the asset ``name``, which is read once.
 
     Raises:
-        KeyError: it is none.
+        KeyError: there is no such asset.
     """
     file = _FILES[name]
     path = _OWN / name if file is None else Path(str(distribution(PACKAGE).locate_file(f"{PACKAGE}/{file}")))
     body = path.read_bytes()
-    for old, new in REPLACED.items():
+    for old, new in REPLACEMENTS.items():
         body = body.replace(old, new)
     return Content(body, CONTENT_TYPES[name])
 
 
 def url(name: str) -> str:
-    """Address of an asset, relative to the pages; it changes with the content."""
+    """Return the URL of an asset, relative to the pages; it changes with the content."""
     return f"docs/assets/{name}?v={asset(name).digest}"

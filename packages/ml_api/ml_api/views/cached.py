@@ -1,4 +1,4 @@
-"""Content that is the same for everybody until the next release: an ETag, and 304 for whoever has it."""
+"""Content that is the same for all clients until the next release, with an ETag and conditional responses."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from functools import cached_property
 
 from flask import Request, Response
 
-#: Ask each time; the answer is 304 as long as nothing has changed.
+#: Revalidate each time; the response is 304 until the content changes.
 REVALIDATE = "no-cache"
-#: A year, which is as good as for ever: for addresses that change with their content.
-FOR_EVER = "public, max-age=31536000, immutable"
+#: Cache for a year: for URLs that change with their content.
+IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True)
 class Content:
-    """Bytes with their type and digest.
+    """Bytes with their content type and digest.
 
     Attributes:
         body: the bytes.
-        content_type: what they are.
+        content_type: their media type.
         digest: first 16 hex digits of their sha256.
     """
 
@@ -34,16 +34,16 @@ class Content:
 
     @cached_property
     def compressed(self) -> bytes:
-        """The bytes in gzip, the same each time; made when they are asked for first."""
+        """The bytes compressed with gzip, deterministically; computed on first use."""
         return gzip.compress(self.body, mtime=0)
 
     def response(self, request: Request, cache_control: str = REVALIDATE) -> Response:
-        """The content, in gzip for whoever takes that, or 304 if ``request`` comes from somebody who has it."""
+        """Return the content, compressed if the client accepts gzip, or 304 if the client's copy is current."""
         response = Response(content_type=self.content_type)
         if request.accept_encodings.quality("gzip"):
             response.data = self.compressed
             response.headers["Content-Encoding"] = "gzip"
-            # Other bytes, so another tag.
+            # Other bytes need another ETag.
             response.set_etag(f"{self.digest}-gzip")
         else:
             response.data = self.body

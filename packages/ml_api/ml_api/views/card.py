@@ -1,4 +1,4 @@
-"""From a model's card to what its page tells; every entry of the card may be absent."""
+"""Prepares a model's card for its page; every entry of the card is optional."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from typing import Any
 from model_kit.scoring.protocol import Model
 from model_kit.spec import InputSpec, Target
 
-from ml_api.views import words
+from ml_api.views import formatting
 from ml_api.views.form import importance
 from ml_api.views.responses import links
 
-#: Fields whose importance is drawn.
+#: Maximum number of fields in the chart of importances.
 N_BARS = 20
-#: Values under an axis, both ends included.
+#: Labels of an axis, both ends included.
 N_TICKS = 4
+#: Default subject of a target.
+_NO_SUBJECT = Target("").subject
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One figure of the card: what it is called, what it says, its value."""
+    """One metric of the card: its name, an explanation, its value."""
 
     name: str
     text: str
@@ -32,7 +34,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One field's share of the importance; ``width`` is relative to the strongest, 0 to 100."""
+    """The importance of one field; ``width`` is relative to the strongest, 0 to 100."""
 
     name: str
     label: str
@@ -45,9 +47,9 @@ class Distribution:
     """Histogram of the training targets.
 
     Attributes:
-        edges: in the target's unit, ascending, one more than ``heights``.
-        heights: 0 to 1, the highest is 1.
-        ticks: a few values to write under it, evenly spaced.
+        edges: of the bars, in the target's unit, ascending; one more than ``heights``.
+        heights: relative to the highest bar, 0 to 1.
+        ticks: labels of the axis, evenly spaced.
     """
 
     edges: tuple[float, ...]
@@ -57,7 +59,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Errors of one field's levels: rows of text, the largest error first."""
+    """Errors by level of one field: rows of text, the largest error first."""
 
     name: str
     label: str
@@ -65,30 +67,33 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What the pages tell of one model.
+class Description:
+    """One model as the pages describe it.
 
     Attributes:
         name, version: the model's.
-        subject: what one record is, with its article ("a ride").
-        noun: the same without it.
-        target: what is predicted; ``title`` is its name in words.
-        synthetic, evaluated: whether the data are made up, whether the scores are known.
+        noun: what one record is ("ride").
+        subject: the same with its article ("a ride").
+        heading: what is predicted ("Fare of a ride"; "Predicted fare" if the target names no subject).
+        title: name of the target in words.
+        target: what is predicted.
+        synthetic, evaluated: whether the data are synthetic, whether the model was evaluated.
         scores: the card's metrics.
         coverage: rows of text under ``coverage_columns``; empty if the card has none.
-        errors: of the levels of a few fields, the strongest first; ``error_columns`` are their columns.
+        errors: errors by level of a few fields, the strongest first, under ``error_columns``.
         importance: strongest first.
-        distribution: of the training targets, if the card has it.
+        distribution: histogram of the training targets, if the card has one.
         facts: heading -> name -> value, the rest of the card and the lineage.
-        spec: the table of fields.
-        links: where the model can be asked.
-        intervals: predictions can come with a range.
+        spec: the fields.
+        links: URLs of the model.
+        intervals: whether predictions can have a range.
     """
 
     name: str
     version: str
     noun: str
     subject: str
+    heading: str
     title: str
     target: Target
     synthetic: bool
@@ -106,24 +111,31 @@ class About:
     intervals: bool
 
 
-def describe(name: str, model: Model) -> About:
-    """What the pages tell of ``model``."""
+def describe(name: str, model: Model) -> Description:
+    """Describe ``model``."""
     spec, card = model.spec, model.card
     noun = spec.target.subject
-    columns, rows = _coverage(card.get("coverage"), spec.target.unit)
-    return About(
+    title, subject = formatting.title(spec.target.name), formatting.article(noun)
+    columns, rows = _coverage(card.get("coverage"), spec.target)
+    return Description(
         name=name,
         version=model.version,
         noun=noun,
-        subject=words.article(noun),
-        title=words.title(spec.target.name),
+        subject=subject,
+        heading=f"Predicted {formatting.phrase(spec.target.name)}" if noun == _NO_SUBJECT else f"{title} of {subject}",
+        title=title,
         target=spec.target,
         synthetic=bool((card.get("data") or {}).get("synthetic")),
         evaluated=bool(card.get("evaluated")),
         scores=tuple(_scores(card.get("metrics") or {}, spec.target)),
         coverage_columns=columns,
         coverage=rows,
-        error_columns=("Rows", f"Mean absolute error, {spec.target.unit}", "Median error", "Too high or low"),
+        error_columns=(
+            "Rows",
+            ", ".join(filter(None, ("Mean absolute error", spec.target.unit))),
+            "Median error" if spec.target.scale == "log" else "RMSE",
+            "Too high or low",
+        ),
         errors=tuple(_errors(spec, card)),
         importance=_bars(spec, card),
         distribution=_distribution(card.get("target_distribution"), spec.target),
@@ -137,37 +149,44 @@ def describe(name: str, model: Model) -> About:
 def _scores(metrics: Mapping[str, Any], target: Target) -> Sequence[Score]:
     scale = f"log {target.name}" if target.scale == "log" else target.name
     known = {
-        "mae": ("Mean absolute error", f"{target.unit}; how far off a prediction is on average"),
+        "mae": (
+            "Mean absolute error",
+            "; ".join(filter(None, (target.unit, "how far off a prediction is on average"))),
+        ),
         "r2": ("R²", f"share of the variance of {scale} that is explained; 1 is perfect"),
         "rmse": ("RMSE", f"of {scale}; 0 is perfect"),
         "rmse_core": ("RMSE, core", f"of {scale}, without the few rows known to be unusual"),
     }
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
     order = [name for name in known if name in numbers] + [name for name in numbers if name not in known]
-    return [Score(*known.get(name, (words.title(name), "")), words.number(numbers[name])) for name in order]
+    return [Score(*known.get(name, (formatting.title(name), "")), formatting.number(numbers[name])) for name in order]
 
 
 def _bars(spec: InputSpec, card: Mapping[str, Any]) -> tuple[Bar, ...]:
     shares = [(name, share) for name, share in importance(spec, card).items() if share > 0][:N_BARS]
     described = {field.name: field.description for field in spec.fields}
     return tuple(
-        Bar(name, described[name], words.percent(share, 1), round(100 * share / shares[0][1], 1))
+        Bar(name, described[name], formatting.percent(share, 1), round(100 * share / shares[0][1], 1))
         for name, share in shares
     )
 
 
-def _coverage(table: Mapping[str, Any] | None, unit: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Header and rows: how much each range promises, and holds overall and by third of the prediction."""
+def _coverage(table: Mapping[str, Any] | None, target: Target) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Format the coverage table: each level, its coverage overall and by third of the prediction, the mean width.
+
+    The width is relative to the prediction, which has no meaning on the identity scale.
+    """
     if not table:
         return (), ()
-    low, high = map(words.number, table["edges"])
-    header = ("Promised", "Held", f"below {low} {unit}", f"{low} to {high}", f"above {high}", "Mean width")
+    low, high = map(formatting.number, table["edges"])
+    header = ("Promised", "Held", f"below {low} {target.unit}".rstrip(), f"{low} to {high}", f"above {high}")
+    relative = target.scale == "log"
     rows = []
     for row in table["levels"]:
-        shares = [row["overall"], *row["thirds"], row["relative_width"]]
-        told = ["–" if share is None else words.percent(share, 1) for share in shares]
-        rows.append((words.percent(row["level"]), *told))
-    return header, tuple(rows)
+        shares = [row["overall"], *row["thirds"], *([row["relative_width"]] if relative else [])]
+        cells = ["–" if share is None else formatting.percent(share, 1) for share in shares]
+        rows.append((formatting.percent(row["level"]), *cells))
+    return (*header, "Mean width") if relative else header, tuple(rows)
 
 
 def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[Errors]:
@@ -179,9 +198,9 @@ def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[Errors]:
         rows = [
             (
                 "All others" if group["level"] is None else meanings.get(group["level"]) or group["level"],
-                words.number(group["n"]),
-                words.number(group["mae"]),
-                "–" if group["relative"] is None else words.percent(group["relative"], 1),
+                formatting.number(group["n"]),
+                formatting.number(group["mae"]),
+                _typical_error(group, spec.target),
                 _bias(group["bias"], spec.target),
             )
             for group in found[name]
@@ -189,10 +208,17 @@ def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[Errors]:
         yield Errors(name, fields[name].description, tuple(rows))
 
 
+def _typical_error(group: Mapping[str, Any], target: Target) -> str:
+    """Format the median relative error on the log scale, the RMSE on the identity scale."""
+    if target.scale != "log":
+        return formatting.number(group["rmse"])
+    return "–" if group["relative"] is None else formatting.percent(group["relative"], 1)
+
+
 def _bias(bias: float, target: Target) -> str:
-    """The mean error with its sign: in per cent where the estimator works on the log."""
-    told = words.percent(abs(math.expm1(bias)), 1) if target.scale == "log" else words.number(abs(bias))
-    return f"{'−' if bias < 0 else '+'}{told}"
+    """Format the mean error with its sign: a percentage on the log scale, an amount on the identity scale."""
+    text = formatting.percent(abs(math.expm1(bias)), 1) if target.scale == "log" else formatting.number(abs(bias))
+    return f"{'−' if bias < 0 else '+'}{text}"
 
 
 def _distribution(found: Any, target: Target) -> Distribution | None:
@@ -202,17 +228,17 @@ def _distribution(found: Any, target: Target) -> Distribution | None:
     low, high, highest = edges[0], edges[-1], max(shares)
     steps = [step / (N_TICKS - 1) for step in range(N_TICKS)]
     values = [low * (high / low) ** step if target.scale == "log" else low + (high - low) * step for step in steps]
-    ticks = tuple(words.number(float(f"{value:.3g}")) for value in values)
-    return Distribution(tuple(edges), tuple(round(share / highest, 4) for share in shares), ticks)
+    heights = tuple(round(share / highest, 4) for share in shares)
+    return Distribution(tuple(edges), heights, formatting.ticks(values if low < high else [low]))
 
 
 def _facts(model: Model) -> dict[str, dict[str, str]]:
-    """The card's entries that are plain values, heading by heading; what has its own place on the page is left out."""
+    """Collect the card's plain values by heading, except those that the page displays elsewhere."""
     card, lineage = model.card, model.lineage
     agreement, graph = card.get("agreement") or {}, card.get("graph") or {}
     data = card.get("data") or {}
     found = {
-        "Data": {words.title(name): value for name, value in data.items()},
+        "Data": {formatting.title(name): value for name, value in data.items()},
         "Lineage": {
             "Trained": _moment(lineage.get("trained_at")),
             "Git commit": lineage.get("git_commit"),
@@ -233,7 +259,7 @@ def _facts(model: Model) -> dict[str, dict[str, str]]:
 
 
 def _moment(text: Any) -> Any:
-    """A time as people write it, to the minute; what is none as it is."""
+    """Format a time to the minute; any other value is returned unchanged."""
     try:
         return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except (TypeError, ValueError):
@@ -248,5 +274,5 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return words.number(value, 2)
-    return words.number(value) if isinstance(value, int) else str(value)
+        return formatting.number(value, 2)
+    return formatting.number(value) if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""From a model's spec and card to the form that asks it: the fields that matter most, then the others by group."""
+"""Builds the form of a model from its spec and card: the most important fields, then the others by group."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from model_kit.scoring.protocol import Model
 from model_kit.spec import Field, InputSpec, Learned
 
-from ml_api.views import words
+from ml_api.views import formatting
 
-#: Fields that are shown unfolded, the required ones among them.
+#: Number of fields above the collapsed groups, including the required ones.
 N_FIRST = 10
-#: Categories with more levels than a person looks through are typed, with suggestions.
+#: A category with more levels is a text input with suggestions.
 MAX_CHOICES = 100
 #: Kind of a field -> type of its input element.
 _TYPES = {"integer": "number", "number": "number", "date": "date", "datetime": "datetime-local"}
-#: Suggestions that are worth their place on the page.
+#: Maximum number of suggestions.
 MAX_SUGGESTIONS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One level of a category: ``value`` is sent, ``text`` is read."""
+    """One level of a category: ``value`` is sent, ``text`` is displayed."""
 
     value: str
     text: str
@@ -31,17 +31,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One field as the form asks for it.
+    """The form control of one field.
 
     Attributes:
-        id: the element's.
-        field: what is asked for.
+        id: id of the element.
+        field: the field.
         type: of an input element.
-        value: what the typical record has, as text; empty if nothing.
-        hint: what a number or date was in training, and how a date with a time zone is written.
-        blank: what leaving it empty says; empty where it must be given.
+        value: value of the typical record, as text; empty if it is missing.
+        hint: range of a number or date in training, and how a date with a time zone is written.
+        blank: meaning of an empty control; empty if the field is required.
         choices: levels of a category, or "true" and "false".
-        select: one of them is chosen; otherwise it is typed.
+        select: whether the control is a list of choices; otherwise it is a text input.
     """
 
     id: str
@@ -67,8 +67,8 @@ class Form:
     """The form of one model.
 
     Attributes:
-        first: the fields that matter most, strongest first.
-        groups: all others, in the spec's order.
+        first: the most important fields, strongest first.
+        groups: all other fields, in the spec's order.
     """
 
     first: tuple[Control, ...]
@@ -76,12 +76,12 @@ class Form:
 
     @property
     def n_fields(self) -> int:
-        """How many fields there are."""
+        """Number of fields."""
         return len(self.first) + sum(len(group.controls) for group in self.groups)
 
 
 def make_form(model: Model) -> Form:
-    """The form of ``model``, filled with its golden row."""
+    """Build the form of ``model``, filled with its golden row."""
     spec, row = model.spec, model.golden["row"]
     controls = {
         field.name: _control(f"f{index}", field, spec.learned[field.name], row.get(field.name))
@@ -99,15 +99,15 @@ def make_form(model: Model) -> Form:
 
 
 def importance(spec: InputSpec, card: Mapping[str, Any]) -> dict[str, float]:
-    """Field -> share of the card's importance, strongest first; empty if the card has none."""
+    """Return field -> importance, strongest first; empty if the card has none."""
     shares = {name: share for name, share in (card.get("importance") or {}).items() if name in spec.learned}
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
 
 def first_fields(spec: InputSpec, card: Mapping[str, Any]) -> tuple[str, ...]:
-    """The ``N_FIRST`` fields to ask for first: all required ones and the strongest others, strongest first.
+    """Return the ``N_FIRST`` most important fields: all required ones and the strongest others, strongest first.
 
-    A card without importance leaves the spec's order.
+    Without importances in the card they are in the spec's order.
     """
     ranked = [name for name, share in importance(spec, card).items() if share > 0]
     ranked += [name for name in spec.names if name not in ranked]
@@ -131,7 +131,7 @@ def _control(identity: str, field: Field, learned: Learned, value: Any) -> Contr
 
 
 def _value(field: Field, value: Any) -> str:
-    text = words.plain(value)
+    text = formatting.plain(value)
     if field.kind != "datetime" or field.time_zone:
         return text
     # As a browser writes it, which knows no shorter fractions of a second.
@@ -153,7 +153,7 @@ def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
 
 
 def _hint(field: Field, learned: Learned) -> str:
-    seen = words.training_range(field, learned)
+    seen = formatting.training_range(field, learned)
     said = [f"{seen} in training"] if seen else []
     if field.time_zone:
         said.append("with Z or an offset such as +01:00")

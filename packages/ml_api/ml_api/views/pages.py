@@ -1,4 +1,4 @@
-"""The documentation pages, which a browser lets nothing but this server's own scripts and styles into."""
+"""The documentation pages, with a content security policy that allows this server's scripts and styles only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flask import Response, render_template
 
 from ml_api.views.assets import url
 
-#: Nothing is allowed but what is named.
+#: Directive -> allowed sources; everything else is forbidden.
 POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -26,7 +26,7 @@ def _joined(policy: dict[str, str]) -> str:
     return "; ".join(f"{name} {value}" for name, value in policy.items())
 
 
-#: What every page that keeps to the policy is sent with.
+#: Security headers of every page.
 HEADERS = {
     "Content-Security-Policy": _joined(POLICY),
     "X-Content-Type-Options": "nosniff",
@@ -35,14 +35,14 @@ HEADERS = {
 
 
 def docs() -> Response:
-    """Swagger UI, which keeps to the policy as it is."""
+    """Render Swagger UI, which complies with the policy unchanged."""
     return _page("docs.html", POLICY, "no-cache")
 
 
 def redoc() -> Response:
-    """ReDoc, which makes its styles as it runs and has a font of symbols within them.
+    """Render ReDoc, which creates styles at run time, with an embedded font of symbols.
 
-    They carry a nonce, another for each page, so that styles from elsewhere stay out.
+    They have a nonce, a new one for each response, so that other inline styles stay forbidden.
     """
     nonce = secrets.token_urlsafe(16)
     policy = POLICY | {"style-src": f"'self' 'nonce-{nonce}'", "font-src": "'self' data:"}

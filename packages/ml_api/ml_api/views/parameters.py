@@ -1,4 +1,4 @@
-"""From a URL's query to values, each refused by its name."""
+"""Parses and validates query parameters; an error names the parameter."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ from model_kit.scoring.intervals import BEYOND, HIGHEST, LOWEST
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
-#: Records of one sample: enough to try a batch, little enough to be looked at.
+#: Maximum number of records in one sample: enough to try a batch, and few enough to read.
 MAX_SAMPLE = 100
 DEFAULT_SAMPLE = 5
 MAX_SEED = 2**32 - 1
-#: Contributions of one explanation: more than anybody reads.
+#: Maximum number of contributions in one explanation: more than a person reads.
 MAX_CONTRIBUTIONS = 50
-#: What a prediction takes.
+#: Parameters of a prediction.
 DETAILS = ("interval", "explain", "warnings")
-#: Characters of an unknown parameter's name that are repeated.
+#: Characters of an unknown parameter's name that the error message repeats.
 _LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What is asked of a sample.
+class SampleOptions:
+    """Options of a sample.
 
     Attributes:
-        n: how many records.
-        seed: the same seed gives the same records; ``None`` if it does not matter.
+        n: number of records.
+        seed: the same seed gives the same records; ``None`` for a random seed.
     """
 
     n: int
     seed: int | None
 
 
-def sample(query: MultiDict[str, str]) -> Sample:
-    """The parameters ``n`` and ``seed``; others are ignored.
+def sample(query: MultiDict[str, str]) -> SampleOptions:
+    """Parse the parameters ``n`` and ``seed``; others are ignored.
 
     Raises:
-        BadRequest: one of them is no whole number in its range, or is given twice.
+        BadRequest: a parameter is not an integer within its range, or is repeated.
     """
-    n = _whole(query, "n", 1, MAX_SAMPLE)
-    return Sample(DEFAULT_SAMPLE if n is None else n, _whole(query, "seed", 0, MAX_SEED))
+    n = _integer(query, "n", 1, MAX_SAMPLE)
+    return SampleOptions(DEFAULT_SAMPLE if n is None else n, _integer(query, "seed", 0, MAX_SEED))
 
 
 @dataclass(frozen=True, slots=True)
-class Details:
-    """What is asked of predictions beside themselves.
+class DetailOptions:
+    """Details that are added to predictions.
 
     Attributes:
-        interval: level of the intervals, ``None`` for none.
-        explain: contributions of each explanation, ``None`` for none.
-        warnings: whether warnings are wanted.
+        interval: level of the intervals; ``None``: no intervals.
+        explain: number of contributions in each explanation; ``None``: no explanations.
+        warnings: whether to add warnings.
     """
 
     interval: float | None = None
@@ -59,22 +59,22 @@ class Details:
     warnings: bool = False
 
 
-def details(query: MultiDict[str, str]) -> Details | None:
-    """The parameters ``interval``, ``explain`` and ``warnings``; ``None`` if they ask for nothing.
+def details(query: MultiDict[str, str]) -> DetailOptions | None:
+    """Parse the parameters ``interval``, ``explain`` and ``warnings``; returns ``None`` if they request no details.
 
     Raises:
-        BadRequest: one is malformed or given twice, or there is no such parameter; the text names it.
+        BadRequest: a parameter is malformed, repeated or unknown; the message names it.
     """
     for name in query:
         if name not in DETAILS:
             shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
             raise BadRequest(f"There is no query parameter {shown!r}; it takes {', '.join(DETAILS)}.")
-    found = Details(_level(query), _whole(query, "explain", 1, MAX_CONTRIBUTIONS), _flag(query, "warnings"))
-    return None if found == Details() else found
+    options = DetailOptions(_level(query), _integer(query, "explain", 1, MAX_CONTRIBUTIONS), _flag(query, "warnings"))
+    return None if options == DetailOptions() else options
 
 
 def _level(query: MultiDict[str, str]) -> float | None:
-    text = _once(query, "interval")
+    text = _single(query, "interval")
     if text is None:
         return None
     if not re.fullmatch(r"0?\.[0-9]{1,20}", text) or not LOWEST <= float(text) <= HIGHEST:
@@ -83,14 +83,14 @@ def _level(query: MultiDict[str, str]) -> float | None:
 
 
 def _flag(query: MultiDict[str, str], name: str) -> bool:
-    text = _once(query, name)
+    text = _single(query, name)
     if text not in (None, "true", "false"):
         raise BadRequest(f"The query parameter {name} must be true or false.")
     return text == "true"
 
 
-def _whole(query: MultiDict[str, str], name: str, low: int, high: int) -> int | None:
-    text = _once(query, name)
+def _integer(query: MultiDict[str, str], name: str, low: int, high: int) -> int | None:
+    text = _single(query, name)
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,10}", text) or not low <= int(text) <= high:
@@ -98,7 +98,7 @@ def _whole(query: MultiDict[str, str], name: str, low: int, high: int) -> int | 
     return int(text)
 
 
-def _once(query: MultiDict[str, str], name: str) -> str | None:
+def _single(query: MultiDict[str, str], name: str) -> str | None:
     given = query.getlist(name)
     if len(given) > 1:
         raise BadRequest(f"The query parameter {name} is given {len(given)} times; it can be given once.")

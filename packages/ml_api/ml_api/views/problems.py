@@ -1,4 +1,4 @@
-"""Everything that is wrong, in one shape: RFC 9457 problem details, whoever found it."""
+"""Renders every HTTP error as problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ml_api.views.responses import json_response
 
 CONTENT_TYPE = "application/problem+json"
 
-#: What HTTPException says of itself and a problem says otherwise.
-_OWN_HEADERS = ("content-type",)
+#: Headers of an HTTPException that a problem replaces.
+_REPLACED_HEADERS = ("content-type",)
 
 
 def init_app(app: Flask) -> None:
-    """Answer every HTTP error of ``app`` in this shape; Flask makes one of any exception that nobody caught."""
+    """Render every HTTP error of ``app`` as a problem; Flask converts an unhandled exception to error 500."""
     app.register_error_handler(HTTPException, _handle)
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
-    """A problem of type ``about:blank`` with the request's id.
+    """Create a problem of type ``about:blank`` with the request id.
 
     Args:
         status: HTTP status; its phrase is the title.
-        detail: what is wrong with this request, in a sentence.
-        headers: further headers (``Allow``, ``Retry-After``).
-        members: further members of the document.
+        detail: the error in one sentence.
+        headers: additional headers (``Allow``, ``Retry-After``).
+        members: additional members of the document.
     """
     document = {
         "type": "about:blank",
@@ -46,5 +46,5 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
 
 def _handle(error: HTTPException) -> Response:
     status = error.code or 500
-    headers = {name: value for name, value in error.get_headers() if name.lower() not in _OWN_HEADERS}
+    headers = {name: value for name, value in error.get_headers() if name.lower() not in _REPLACED_HEADERS}
     return problem(status, error.description or HTTP_STATUS_CODES[status], headers)

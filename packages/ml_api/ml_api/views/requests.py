@@ -1,4 +1,4 @@
-"""From a request's bytes to records, strictly: what is no JSON is refused, what is JSON is left to the validation."""
+"""Parses request bodies into records: rejects invalid JSON, and leaves valid JSON to the validation of records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from flask import Request
-from model_kit.records import json_text as jsontext
+from model_kit.records import json_text
 from werkzeug.exceptions import (
     BadRequest,
     RequestEntityTooLarge,
@@ -18,62 +18,62 @@ from werkzeug.exceptions import (
 from werkzeug.sansio.utils import get_content_length
 
 from ml_api import connection
-from ml_api.room import SMALL, Place
+from ml_api.memory_budget import SMALL, Reservation
 
-#: Values for each record that is allowed: several times what a model has fields. A body may have more bytes than
-#: memory has room for their values: of 32 MiB of ``[]`` Python makes 750 MB.
+#: Values per allowed record: several times the fields of a model. The limit is needed because values take more memory
+#: than the body: Python makes 750 MB of 32 MiB of ``[]``.
 VALUES_PER_ROW = 200
 
-#: What is said where there was no room, and the seconds after which there may be some.
+#: Detail of the error when the memory budget is exhausted, and the seconds after which a client may retry.
 BUSY = "The server holds as many large requests as it has room for; try again soon, or send fewer records at a time."
 RETRY_AFTER = 5
-#: More than any room.
-_ALL = 1 << 62
+#: More than any budget: reserves all of it.
+_WHOLE_BUDGET = 1 << 62
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEPARATORS = (b",", b"[", b"{")
-#: Bytes that are looked at together; a server makes several copies of what it reads at a time.
+#: Bytes that are read or searched at a time; a server copies each piece several times.
 _PIECE = 256 * 1024
 
 
-def body(request: Request, *, max_bytes: int, place: Place, alone: bool = False) -> bytes | bytearray:
-    """The body of ``request``, which is said to be plain JSON in UTF-8. Waits for the client.
+def body(request: Request, *, max_bytes: int, reservation: Reservation, exclusive: bool = False) -> bytes | bytearray:
+    """Read the body of ``request`` after checking that its headers declare plain JSON in UTF-8. Waits for the client.
 
     Args:
-        request: whose body.
-        max_bytes: that are taken.
-        place: gets room for the body before it is read, if it is large.
-        alone: whether a large body needs all the room.
+        request: the current request.
+        max_bytes: maximum length of the body.
+        reservation: acquires memory for a large body before it is read.
+        exclusive: whether a large body reserves the whole memory budget.
 
     Raises:
-        UnsupportedMediaType: it is said to be something else.
-        RequestEntityTooLarge: it has more bytes than allowed.
-        BadRequest: it is not complete.
-        RequestTimeout: it did not arrive in the time that the server gives.
-        ServiceUnavailable: there was no room for it.
+        UnsupportedMediaType: the headers declare another type, encoding or charset.
+        RequestEntityTooLarge: the body is too long.
+        BadRequest: the body is incomplete.
+        RequestTimeout: the body did not arrive before the server's deadline.
+        ServiceUnavailable: no memory could be reserved.
     """
     _check_media_type(request)
-    return read_body(request, max_bytes, place, alone=alone)
+    return read_body(request, max_bytes, reservation, exclusive=exclusive)
 
 
 def busy() -> ServiceUnavailable:
-    """There is no room for another large request."""
+    """Create the error for an exhausted memory budget."""
     return ServiceUnavailable(BUSY, retry_after=RETRY_AFTER)
 
 
 def records(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
-    """The records that ``body`` holds: the elements of its JSON array, or its one JSON object.
+    """Return the records in ``body``: the elements of its JSON array, or its one JSON object.
 
     Returns:
-        What :class:`~model_kit.scoring.predictor.Predictor` takes: each record as its value or as its JSON text.
+        The input of :class:`~model_kit.scoring.predictor.Predictor`: each record as its value or as its JSON text.
 
     Raises:
-        RequestEntityTooLarge: it has more records or more values than allowed.
-        BadRequest: it is no JSON, or neither array nor object.
+        RequestEntityTooLarge: the body has too many records or values.
+        BadRequest: the body is not JSON, or neither an array nor an object.
     """
-    # With a floor, so that few rows may still have many fields that no model uses.
+    # With a minimum, so that a few rows may have many fields that the model does not use.
     _check_size(body, VALUES_PER_ROW * max(max_rows, 10_000))
-    texts = jsontext.split(body)
+    texts = json_text.split(body)
     found: Sequence[object] = _values(parse(body)) if texts is None else texts
     if len(found) > max_rows:
         raise RequestEntityTooLarge(f"The body has {len(found)} records; at most {max_rows} are taken at a time.")
@@ -81,7 +81,7 @@ def records(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
 
 
 def check_explained(records: Sequence[object], *, max_rows: int) -> None:
-    """Make sure that there are not too many to explain: each takes as long as some hundred predictions.
+    """Check the number of records to explain: each takes as long as several hundred predictions.
 
     Raises:
         RequestEntityTooLarge: there are more than ``max_rows``.
@@ -100,7 +100,7 @@ def _values(document: object) -> Sequence[object]:
 
 def _check_media_type(request: Request) -> None:
     environ = request.environ
-    # The usual spelling needs no parsing.
+    # The usual value needs no parsing.
     if environ.get("CONTENT_TYPE") != "application/json":
         if request.mimetype != "application/json":
             raise UnsupportedMediaType("The body must be JSON, with the header Content-Type: application/json.")
@@ -108,57 +108,59 @@ def _check_media_type(request: Request) -> None:
             raise UnsupportedMediaType("JSON is taken in UTF-8 only.")
     if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType("The body must not be compressed: no Content-Encoding is taken.")
-    # Servers undo the chunks and hand on whatever else was done to the body.
+    # Servers decode chunks, and pass on any other transfer encoding undecoded.
     if environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() not in ("", "chunked"):
         raise UnsupportedMediaType("The body must not be compressed: chunked is the only Transfer-Encoding taken.")
 
 
-def read_body(request: Request, max_bytes: int, place: Place, *, alone: bool = False) -> bytes | bytearray:
-    """The body, of at most ``max_bytes``, whether its length was announced or it comes in chunks.
+def read_body(
+    request: Request, max_bytes: int, reservation: Reservation, *, exclusive: bool = False
+) -> bytes | bytearray:
+    """Read a body of at most ``max_bytes``, with a ``Content-Length`` or in chunks.
 
     Raises:
-        RequestEntityTooLarge: it is longer; of one whose length was announced nothing has been read.
-        BadRequest: it ends before the announced length, or its chunks are malformed.
-        RequestTimeout: it did not arrive in the time that the server gives.
-        ServiceUnavailable: there was no room for it; no more than ``SMALL`` bytes have been read.
+        RequestEntityTooLarge: the body is longer; if its ``Content-Length`` says so, nothing has been read.
+        BadRequest: the body is shorter than its ``Content-Length``, or its chunks are malformed.
+        RequestTimeout: the body did not arrive before the server's deadline.
+        ServiceUnavailable: no memory could be reserved; at most ``SMALL`` bytes have been read.
     """
     environ = request.environ
     length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING"))
     if length is None and not environ.get("wsgi.input_terminated"):
-        length = 0  # nothing says where the body ends, so by HTTP there is none
+        length = 0  # neither a length nor chunks: by HTTP there is no body
     wanted = max_bytes + 1 if length is None else length
     if length is not None and length > max_bytes:
         raise _too_long(max_bytes)
     stream = environ["wsgi.input"]
     found: bytes | bytearray = b""
-    # Whether one that comes in chunks is large is seen when so much has come.
+    # A chunked body is large if this many bytes arrive.
     if wanted <= SMALL or length is None:
         pieces: list[bytes] = []
         _read(stream, min(wanted, SMALL), pieces.append)
         found = b"".join(pieces)
     if wanted > SMALL and (length is not None or len(found) == SMALL):
-        connection.pause(environ)
-        if not place.take(_ALL if alone else wanted):
+        connection.release_compute_lock(environ)
+        if not reservation.acquire(_WHOLE_BUDGET if exclusive else wanted):
             if length is None:
                 connection.close()
             raise busy()
-        connection.hold(environ, place)
-        # Pieces that are joined at the end take twice the room.
+        connection.set_reservation(environ, reservation)
+        # Joining pieces at the end would take twice the memory.
         found = bytearray(found)
         _read(stream, wanted - len(found), found.extend)
-        if not alone:
-            place.keep(len(found))
+        if not exclusive:
+            reservation.resize(len(found))
     if length is None and len(found) == wanted:
         raise _too_long(max_bytes)
     if length is not None and len(found) < length:
         connection.close()
         raise BadRequest("The body is shorter than its Content-Length.")
-    environ[connection.ENDED] = True
+    environ[connection.BODY_CONSUMED] = True
     return found
 
 
 def _read(stream: IO[bytes], wanted: int, add: Callable[[bytes], None]) -> None:
-    """Hand on, piece by piece, what comes of so many bytes."""
+    """Pass up to ``wanted`` bytes of the stream to ``add``, piece by piece."""
     try:
         while wanted > 0 and (piece := stream.read(min(wanted, _PIECE))):
             add(piece)
@@ -166,13 +168,13 @@ def _read(stream: IO[bytes], wanted: int, add: Callable[[bytes], None]) -> None:
     except TimeoutError as error:
         connection.close()
         raise RequestTimeout("The body did not arrive in time.") from error
-    except Exception as error:  # servers raise what they like for a broken body
-        connection.close()  # nobody knows where the next request begins
+    except Exception as error:  # servers raise different exceptions for a broken body
+        connection.close()  # the start of the next request is unknown
         raise BadRequest("The body could not be read to its end.") from error
 
 
 def _check_size(body: bytes | bytearray, max_values: int) -> None:
-    # Every value but the first of a list or object follows one of these; at most two of three bytes are one ("[],").
+    # Every value except the first of a list or object follows a separator; at most two of three bytes are one ("[],").
     if len(body) * 3 <= max_values * 4 or sum(map(body.count, _SEPARATORS)) <= max_values:
         return
     if _count_separators(body) > max_values:
@@ -180,14 +182,14 @@ def _check_size(body: bytes | bytearray, max_values: int) -> None:
 
 
 def _count_separators(body: bytes | bytearray) -> int:
-    """How many there are outside of strings; in pieces, because a body may be nothing but short strings."""
+    """Count the separators outside of strings; in pieces, because a body may consist of short strings only."""
     bare = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
-    count = within = 0
+    count = inside_string = 0
     for start in range(0, len(bare), _PIECE):
         parts = bare[start : start + _PIECE].split(b'"')
-        outside = b" ".join(parts[within::2])
+        outside = b" ".join(parts[inside_string::2])
         count += sum(map(outside.count, _SEPARATORS))
-        within ^= 1 - len(parts) % 2
+        inside_string ^= 1 - len(parts) % 2
     return count
 
 
@@ -196,18 +198,18 @@ def _too_long(max_bytes: int) -> RequestEntityTooLarge:
 
 
 def parse(body: bytes | bytearray) -> Any:
-    """The JSON document in ``body``; numbers too large for a float are left for the validation to refuse.
+    """Parse ``body`` as JSON; numbers too large for a float are left to the validation of records.
 
     Raises:
-        BadRequest: it is not JSON in UTF-8; the text says where.
+        BadRequest: the body is not JSON in UTF-8; the message gives the position.
     """
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise BadRequest(f"The body is not UTF-8: invalid byte at offset {error.start}.") from error
     try:
-        return jsontext.loads(text)
-    except jsontext.ConstantError as error:
+        return json_text.loads(text)
+    except json_text.ConstantError as error:
         raise BadRequest(f"The body is not JSON: there is no {error} in JSON.") from error
     except json.JSONDecodeError as error:
         if body.startswith(_BYTE_ORDER_MARK):

@@ -1,4 +1,4 @@
-"""From what the models answer to responses. The shapes are in :mod:`ml_api.views.schemas`."""
+"""Renders results as JSON responses; their schemas are in :mod:`ml_api.views.schemas`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from model_kit.scoring.protocol import Model
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: Compact, and refusing NaN and infinity, which JSON does not have.
+#: Compact; raises an error for NaN and infinity, which JSON does not have.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-#: The same for what holds dataclasses.
+#: The same for documents with dataclasses.
 _encode_details = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=asdict).encode
 
 
-class Ready(Response):
-    """The answer to a POST, with a body and with headers that are complete: nothing is left to find out."""
+class PreparedResponse(Response):
+    """A response to a POST request whose body and headers are complete, so that Werkzeug need not process them."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Hand status, headers and body to the server as they are, unless something is to be done once they went."""
+        """Pass status, headers and body to the server unchanged, unless there is a callback for after the response."""
         if self._on_close:
             return super().__call__(environ, start_response)
         start_response(self.status, list(self.headers))
@@ -34,37 +34,37 @@ class Ready(Response):
 
 
 def size(response: Response) -> int:
-    """Bytes of the body of a response that was made here."""
+    """Return the length in bytes of the body of a response that this module created."""
     return sum(map(len, response.response))
 
 
 def encode(document: Any) -> bytes:
-    """``document`` as JSON in UTF-8.
+    """Encode ``document`` as JSON in UTF-8.
 
     Raises:
-        ValueError: it holds a NaN or an infinity.
+        ValueError: it contains NaN or infinity.
     """
     return _encode(document).encode()
 
 
 def json_response(document: Any, status: int = 200, content_type: str = "application/json") -> Response:
-    """``document`` as JSON.
+    """Create a JSON response.
 
     Raises:
-        ValueError: it holds a NaN or an infinity.
+        ValueError: ``document`` contains NaN or infinity.
     """
     return Response(_encode(document), status, content_type=content_type)
 
 
 def status(word: str) -> Response:
-    """``{"status": word}``."""
+    """Create the response ``{"status": word}``."""
     return json_response({"status": word})
 
 
 def describe_version(
     model_version: str | None, api_version: str, git_commit: str | None, models: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """What is running, and where it comes from."""
+    """Describe the version of the API and the lineage of each model."""
     return {
         "model_version": model_version,
         "api_version": api_version,
@@ -74,40 +74,40 @@ def describe_version(
 
 
 def prediction(answer: Answer, model_version: str) -> Response:
-    """One prediction or ``null`` for each record; 422 if records were sent and none was scored, else 200."""
+    """Create the response of a prediction: 422 if records were sent and none was scored, else 200."""
     n_scored = len(answer.predictions) - len(answer.errors)
     document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
-    # Every number in it is finite, so that there is nothing to refuse.
+    # Every number in it is finite, as JSON requires.
     body = msgspec.json.encode(document)
-    return Ready(body, 422 if answer.predictions and not n_scored else 200, content_type="application/json")
+    return PreparedResponse(body, 422 if answer.predictions and not n_scored else 200, content_type="application/json")
 
 
 def encode_details(answer: DetailedAnswer, model_version: str) -> str:
-    """An answer as JSON: what every answer has, then the details that were asked for.
+    """Encode an answer with its details as JSON.
 
     Raises:
-        ValueError: a detail holds a NaN or an infinity.
+        ValueError: a detail contains NaN or infinity.
     """
     document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
     details = {"intervals": answer.intervals, "explanations": answer.explanations, "warnings": answer.warnings}
-    # They repeat what was sent, such as whole numbers of any size, which msgspec does not write.
+    # They repeat values that were sent, such as integers of any size, which msgspec cannot encode.
     return _encode_details(document | {name: found for name, found in details.items() if found is not None})
 
 
 def detailed_prediction(answer: DetailedAnswer, model_version: str) -> Response:
-    """As :func:`prediction`, with the details that were asked for."""
+    """Create the response of :func:`prediction` with details."""
     n_scored = len(answer.predictions) - len(answer.errors)
     status = 422 if answer.predictions and not n_scored else 200
     return Response(encode_details(answer, model_version), status, content_type="application/json")
 
 
-def sentence(text: str) -> str:
-    """An error's text as the detail of a problem."""
+def capitalize(text: str) -> str:
+    """Capitalize an error message and end it with a full stop, for the detail of a problem."""
     return f"{text[:1].upper()}{text[1:]}."
 
 
 def links(name: str) -> dict[str, str]:
-    """Where the model ``name`` can be asked, relative to this server."""
+    """Return the URLs of the model ``name``, relative to this server."""
     path = quote(name, safe="")
     return {
         "self": f"/v1/models/{path}",
@@ -117,7 +117,7 @@ def links(name: str) -> dict[str, str]:
 
 
 def describe_models(loaded: Mapping[str, Model], faults: Mapping[str, str]) -> dict[str, Any]:
-    """Every installed model in a few words; ``faults`` says why one cannot be relied on."""
+    """Summarize all installed models; ``faults`` has the reason of each model that is unavailable."""
     return {
         "models": [
             {
@@ -134,12 +134,12 @@ def describe_models(loaded: Mapping[str, Model], faults: Mapping[str, str]) -> d
 
 
 def describe_target(model: Model) -> dict[str, str]:
-    """What a model predicts, and in which unit."""
+    """Describe what a model predicts, and in which unit."""
     return {"name": model.spec.target.name, "unit": model.spec.target.unit}
 
 
 def describe_model(name: str, model: Model) -> dict[str, Any]:
-    """All that is known of one model."""
+    """Describe one model in full."""
     return {
         "name": name,
         "version": model.version,

@@ -1,4 +1,4 @@
-"""The shape of every response, as marshmallow schemas: the document is made of them, responses held to them."""
+"""marshmallow schemas of all responses; the OpenAPI document is generated from them, and tests validate responses."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from model_kit.spec import KINDS
 _MESSAGES = fields.Dict(keys=fields.String(), values=fields.List(fields.String()))
 
 
-def _says(text: str, **more: Any) -> dict[str, Any]:
+def _describe(text: str, **more: Any) -> dict[str, Any]:
     return {"description": text} | more
 
 
 class ClosedSchema(Schema):
-    """Has the members it lists and no other."""
+    """Has only the listed members."""
 
     class Meta:
         unknown = RAISE
 
 
 class OpenSchema(Schema):
-    """May have members that it does not list."""
+    """May have members that are not listed."""
 
     class Meta:
         unknown = INCLUDE
 
 
 class StatusSchema(ClosedSchema):
-    """``GET /health`` and a positive ``GET /health/ready``."""
+    """``GET /health`` and a successful ``GET /health/ready``."""
 
     status = fields.String(required=True, validate=validate.OneOf(["ok", "ready"]))
 
@@ -38,122 +38,122 @@ class VersionSchema(ClosedSchema):
     """``GET /version``."""
 
     model_version = fields.String(
-        required=True, allow_none=True, metadata=_says("Version of the default model, null without one")
+        required=True, allow_none=True, metadata=_describe("Version of the default model; null if it is not loaded")
     )
-    api_version = fields.String(required=True, metadata=_says("Version of this API"))
+    api_version = fields.String(required=True, metadata=_describe("Version of this API"))
     git_commit = fields.String(
-        required=True, allow_none=True, metadata=_says("What this API was built from, null where nobody said")
+        required=True, allow_none=True, metadata=_describe("Git commit that this API was built from; null if unknown")
     )
     models = fields.Dict(
         required=True,
         keys=fields.String(),
         values=fields.Dict(),
-        metadata=_says("Lineage of each model; an error instead where it could not be loaded"),
+        metadata=_describe("Lineage of each model, or an error if it could not be loaded"),
     )
 
 
 class BaselineSchema(ClosedSchema):
-    """What a record is compared with."""
+    """The typical record that a record is compared with."""
 
-    name = fields.String(required=True, metadata=_says("In words"))
-    prediction = fields.Float(required=True, metadata=_says("In the target's unit"))
+    name = fields.String(required=True, metadata=_describe("Its name, for display"))
+    prediction = fields.Float(required=True, metadata=_describe("Its prediction, in the target's unit"))
 
 
-_PERCENT = _says("The effect as percent of the prediction; null where the estimator's scale is no logarithm")
-_AMOUNT = _says("The effect in the target's unit: baseline and all amounts sum to the prediction")
+_PERCENT = _describe("The effect in percent of the prediction; null if the estimator's scale is not logarithmic")
+_AMOUNT = _describe("The effect in the target's unit; baseline and all amounts add up to the prediction")
 
 
 class ContributionSchema(ClosedSchema):
-    """What one field, or a group of fields that only make sense together, adds to the baseline's prediction."""
+    """The effect of one field, or of a group of fields that only make sense together, on the prediction."""
 
-    field = fields.String(required=True, metadata=_says("The field, or the first of the group"))
-    value = fields.Raw(required=True, allow_none=True, metadata=_says("As it was sent; null if it was not"))
+    field = fields.String(required=True, metadata=_describe("The field, or the first of the group"))
+    value = fields.Raw(required=True, allow_none=True, metadata=_describe("Value as sent; null if it was not sent"))
     together = fields.Dict(
         required=True,
         allow_none=True,
         keys=fields.String(),
-        metadata=_says("The other fields of the group as they were sent; null for a field on its own"),
+        metadata=_describe("The group's other fields, as sent; null for a single field"),
     )
-    effect = fields.Float(required=True, metadata=_says("Shapley value on the estimator's own scale"))
+    effect = fields.Float(required=True, metadata=_describe("Shapley value on the estimator's scale"))
     percent = fields.Float(required=True, allow_none=True, metadata=_PERCENT)
     amount = fields.Float(required=True, metadata=_AMOUNT)
 
 
 class RestSchema(ClosedSchema):
-    """All other contributions as one."""
+    """The sum of all other contributions."""
 
-    effect = fields.Float(required=True, metadata=_says("What all effects lack to the prediction"))
+    effect = fields.Float(required=True, metadata=_describe("Sum of the remaining effects"))
     percent = fields.Float(required=True, allow_none=True, metadata=_PERCENT)
     amount = fields.Float(required=True, metadata=_AMOUNT)
     fields = fields.Integer(  # type: ignore[assignment]
         required=True,
         strict=True,
         validate=validate.Range(min=0),
-        metadata=_says("How many; a group counts as one, and what is as in the baseline is none"),
+        metadata=_describe("Number of contributions; a group counts as one, an unchanged field as none"),
     )
 
 
 class ExplanationSchema(ClosedSchema):
-    """Why a record is predicted what it is: baseline, contributions and rest sum to its prediction."""
+    """Explains a prediction: baseline, contributions and rest add up to it."""
 
     baseline = fields.Nested(BaselineSchema, required=True)
     contributions = fields.List(
-        fields.Nested(ContributionSchema), required=True, metadata=_says("Strongest first, as many as asked for")
+        fields.Nested(ContributionSchema), required=True, metadata=_describe("Strongest first, as many as requested")
     )
     rest = fields.Nested(RestSchema, required=True)
 
 
 class WarningSchema(ClosedSchema):
-    """What a record was scored with and still deserves a word."""
+    """Something unusual about a record that was scored nevertheless."""
 
     code = fields.String(
         required=True,
-        metadata=_says("imputed, unseen_level, out_of_range, or a contradiction that the model declares"),
+        metadata=_describe("imputed, unseen_level, out_of_range, or the code of a declared contradiction"),
     )
-    field = fields.String(required=True, metadata=_says("The field it is about, the first of several"))
-    message = fields.String(required=True, metadata=_says("The same in words"))
-    fields = fields.List(fields.String(), required=True, metadata=_says("All of them"))  # type: ignore[assignment]
+    field = fields.String(required=True, metadata=_describe("The field concerned; the first of several"))
+    message = fields.String(required=True, metadata=_describe("Message for display"))
+    fields = fields.List(fields.String(), required=True, metadata=_describe("All fields concerned"))  # type: ignore[assignment]
 
 
 class PredictionSchema(ClosedSchema):
-    """``POST /v1/predict/<name>``, 200 and 422; what is not required is there where it was asked for."""
+    """``POST /v1/predict/<name>``, 200 and 422; the optional members are present if requested."""
 
     predictions = fields.List(
         fields.Float(allow_none=True),
         required=True,
-        metadata=_says("One element for each record, in order; null exactly where errors has its index"),
+        metadata=_describe("One element for each record, in order; null exactly if errors has its index"),
     )
     errors = fields.Dict(
         required=True,
         allow_none=True,
         keys=fields.String(validate=validate.Regexp(r"^(0|[1-9][0-9]*)$")),
         values=_MESSAGES,
-        metadata=_says("Index of a record -> field (_schema for the record as a whole) -> what is wrong"),
+        metadata=_describe("Index of a record -> field (_schema for the record as a whole) -> messages"),
     )
-    version = fields.String(required=True, metadata=_says("Version of the model"))
+    version = fields.String(required=True, metadata=_describe("Version of the model"))
     intervals = fields.List(
         fields.List(fields.Float(), validate=validate.Length(equal=2), allow_none=True),
-        metadata=_says("Lowest and highest for each record; null exactly where there is no prediction"),
+        metadata=_describe("Lower and upper bound for each record; null exactly if it has no prediction"),
     )
     explanations = fields.List(
         fields.Nested(ExplanationSchema, allow_none=True),
-        metadata=_says("One for each record; null where there is no prediction, or nothing finite to be told of it"),
+        metadata=_describe("One for each record; null if it has no prediction, or its contributions are not finite"),
     )
     warnings = fields.List(
         fields.List(fields.Nested(WarningSchema), allow_none=True),
-        metadata=_says("What is to be said of each record; null exactly where there is no prediction"),
+        metadata=_describe("Warnings for each record; null exactly if it has no prediction"),
     )
 
 
 class TargetSchema(ClosedSchema):
-    """What a model predicts."""
+    """The quantity that a model predicts."""
 
-    name = fields.String(required=True, metadata=_says("As the training data spells it"))
-    unit = fields.String(required=True, metadata=_says("Unit of a prediction"))
+    name = fields.String(required=True, metadata=_describe("Column of the training data"))
+    unit = fields.String(required=True, metadata=_describe("Unit of the predictions; empty if they have none"))
 
 
 class LinksSchema(ClosedSchema):
-    """Where one model can be asked."""
+    """URLs of one model."""
 
     self = fields.String(required=True)
     predict = fields.String(required=True)
@@ -161,12 +161,14 @@ class LinksSchema(ClosedSchema):
 
 
 class ModelSummarySchema(ClosedSchema):
-    """A model in a few words."""
+    """Summary of a model."""
 
-    name = fields.String(required=True, metadata=_says("Last part of the URL"))
+    name = fields.String(required=True, metadata=_describe("Last part of its URL"))
     status = fields.String(required=True, validate=validate.OneOf(["ready", "broken"]))
-    reason = fields.String(required=True, allow_none=True, metadata=_says("Why it is broken"))
-    version = fields.String(required=True, allow_none=True, metadata=_says("null if it could not be loaded"))
+    reason = fields.String(required=True, allow_none=True, metadata=_describe("Reason if the model is broken"))
+    version = fields.String(
+        required=True, allow_none=True, metadata=_describe("Version of the model; null if it could not be loaded")
+    )
     target = fields.Nested(TargetSchema, required=True, allow_none=True)
     links = fields.Nested(LinksSchema, required=True)
 
@@ -178,7 +180,7 @@ class ModelsSchema(ClosedSchema):
 
 
 class SpecTargetSchema(OpenSchema):
-    """What is predicted, and on which scale."""
+    """The quantity that is predicted, and the scale of the estimator."""
 
     name = fields.String(required=True)
     unit = fields.String(required=True)
@@ -187,17 +189,19 @@ class SpecTargetSchema(OpenSchema):
 
 
 class SpecFieldSchema(OpenSchema):
-    """One field as its model package declares it, with what training learned of it."""
+    """One field as its model package declares it, with its statistics from training."""
 
-    name = fields.String(required=True, metadata=_says("As the data spells it"))
+    name = fields.String(required=True, metadata=_describe("Name of its column in the data"))
     kind = fields.String(required=True, validate=validate.OneOf(KINDS))
     description = fields.String(required=True)
     group = fields.String(required=True)
-    learned = fields.Dict(required=True, metadata=_says("Share missing, typical value, range, bins, codes"))
+    learned = fields.Dict(
+        required=True, metadata=_describe("Fraction of missing values, typical value, range, bins, codes")
+    )
 
 
 class SpecSchema(OpenSchema):
-    """The content of ``spec.json``: the one table of fields."""
+    """The content of ``spec.json``: the fields of the model."""
 
     format = fields.Integer(required=True, strict=True)
     target = fields.Nested(SpecTargetSchema, required=True)
@@ -205,7 +209,7 @@ class SpecSchema(OpenSchema):
 
 
 class GoldenSchema(OpenSchema):
-    """A record of typical values with its prediction, recorded in training."""
+    """A record of typical values with the prediction recorded in training."""
 
     row = fields.Dict(required=True)
     prediction = fields.Float(required=True)
@@ -214,32 +218,34 @@ class GoldenSchema(OpenSchema):
 class ModelSchema(ClosedSchema):
     """``GET /v1/models/<name>``."""
 
-    name = fields.String(required=True, metadata=_says("Last part of the URL"))
+    name = fields.String(required=True, metadata=_describe("Last part of its URL"))
     version = fields.String(required=True)
     spec = fields.Nested(SpecSchema, required=True)
     card = fields.Dict(
-        required=True, metadata=_says("The content of card.json: data, metrics, libraries and the training run")
+        required=True, metadata=_describe("The content of card.json: data, metrics, libraries and the training run")
     )
     golden = fields.Nested(GoldenSchema, required=True)
     links = fields.Nested(LinksSchema, required=True)
 
 
 class ProblemSchema(OpenSchema):
-    """Everything that is wrong: RFC 9457, ``application/problem+json``."""
+    """The format of all errors: RFC 9457, ``application/problem+json``."""
 
-    type = fields.String(required=True, metadata=_says("about:blank: the status says what kind of problem it is"))
-    title = fields.String(required=True, metadata=_says("Phrase of the status"))
-    status = fields.Integer(required=True, strict=True, metadata=_says("HTTP status"))
-    detail = fields.String(required=True, metadata=_says("What is wrong with this request, in a sentence"))
-    request_id = fields.String(required=True, metadata=_says("The same as in the header X-Request-ID and in the log"))
+    type = fields.String(required=True, metadata=_describe("about:blank: the status is the type of the problem"))
+    title = fields.String(required=True, metadata=_describe("Reason phrase of the status"))
+    status = fields.Integer(required=True, strict=True, metadata=_describe("HTTP status"))
+    detail = fields.String(required=True, metadata=_describe("Description of the error in one sentence"))
+    request_id = fields.String(
+        required=True, metadata=_describe("Id of the request, as in the header X-Request-ID and in the log")
+    )
 
 
 class NotReadySchema(ProblemSchema):
-    """A negative ``GET /health/ready``."""
+    """``GET /health/ready`` if a model is unavailable."""
 
     models = fields.Dict(
         required=True,
         keys=fields.String(),
         values=fields.String(),
-        metadata=_says("Name -> why the model cannot be relied on"),
+        metadata=_describe("Name -> reason why the model is unavailable"),
     )

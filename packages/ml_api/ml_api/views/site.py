@@ -1,4 +1,4 @@
-"""The pages for people: rendered once, then sent as bytes; and the scripts and styles that they are made of."""
+"""The HTML pages, rendered once and then sent as bytes, and their scripts and styles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Request, Response, render_template
 
-from ml_api.views import cached, pages, words
+from ml_api.views import cached, formatting, pages
 
 _FOLDER = Path(__file__).with_name("static") / "site"
 _TYPES = {
@@ -17,40 +17,40 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-#: What can be asked for -> its type; nothing else is read.
+#: Name -> content type of every asset; no other file is read.
 CONTENT_TYPES = {path.name: _TYPES[path.suffix] for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES}
 
 
 @cache
 def asset(name: str) -> cached.Content:
-    """The asset ``name``, read once.
+    """Return the asset ``name``, which is read once.
 
     Raises:
-        KeyError: it is none.
+        KeyError: there is no such asset.
     """
     return cached.Content((_FOLDER / name).read_bytes(), CONTENT_TYPES[name])
 
 
 @cache
 def digest() -> str:
-    """Changes with any of the assets: it stands in their addresses, so that modules find each other beside them."""
+    """Return a digest of all assets, which is part of their URLs; scripts import each other by relative URL."""
     return hashlib.sha256("".join(asset(name).digest for name in CONTENT_TYPES).encode()).hexdigest()[:16]
 
 
 def render(template: str, root: str, **values: Any) -> cached.Content:
-    """A page.
+    """Render a page.
 
     Args:
-        template: its file.
-        root: where the server's ``/`` is, seen from the page.
-        values: what the template needs.
+        template: name of its file.
+        root: URL of the server's ``/``, relative to the page.
+        values: variables of the template.
     """
-    text = render_template(template, root=root, assets=f"{root}assets/{digest()}/", words=words, **values)
+    text = render_template(template, root=root, assets=f"{root}assets/{digest()}/", formatting=formatting, **values)
     return cached.Content(text.encode(), "text/html; charset=utf-8")
 
 
 def page(content: cached.Content, request: Request, status: int = 200) -> Response:
-    """``content`` as a page that a browser lets nothing but this server's own scripts and styles into."""
+    """Return ``content`` as a page with security headers."""
     response = content.response(request)
     if response.status_code != 304:
         response.status_code = status

@@ -1,9 +1,31 @@
-"""What every model package shares: input spec, encoding, bundle, scoring, training harness."""
+"""Everything that model packages share: fields, validation, encoding, scoring, training, files, comparison."""
+
+from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model_kit.scaffold.save import save
+    from model_kit.scoring.definition import ModelDefinition
 
 __version__ = "0.1.0"
 
-# ONNX Runtime tells its maker of every process and model (from 1.29 on, on Linux too) and keeps an id in the home
-# folder, unless it is told otherwise before it is imported. Whoever wants that sets the variable to 0.
+# ONNX Runtime reports every process and model to its maker (from 1.29 on, on Linux too) and keeps an id in the home
+# folder, unless it is told otherwise before it is imported. Set the variable to 0 to allow that.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+__all__ = ["ModelDefinition", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when they are asked for: serving needs neither, and one of them needs scikit-learn.
+    if name == "ModelDefinition":
+        from model_kit.scoring.definition import ModelDefinition  # noqa: PLC0415
+
+        return ModelDefinition
+    if name == "save":
+        from model_kit.scaffold.save import save  # noqa: PLC0415
+
+        return save
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ ModelKitError
 ├── MissingLibraryError something needs an optional library that is not installed
 ├── WorkerError         a process that shares the work failed or was ended
 ├── NotReadyError       a loaded model does not score its golden row
+├── TrainingError       an estimator cannot be fitted
 ├── ExportError         the exported graph disagrees with the estimator
 ├── CannotFoldError     an estimator has a part that folding has no rule for
 ├── CannotExplainError  a model has no typical prediction that others could be compared with
@@ -16,6 +17,11 @@ ModelKitError
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+#: Characters of another library's error that ours repeats.
+EXCERPT: Final = 200
 
 
 class ModelKitError(Exception):
@@ -58,6 +64,10 @@ class NotReadyError(ModelKitError):
     """A loaded model does not score its golden row to the recorded value."""
 
 
+class TrainingError(ModelKitError):
+    """An estimator could not be fitted."""
+
+
 class ExportError(ModelKitError):
     """The exported graph disagrees with the fitted estimator, so nothing was exported."""
 
@@ -76,3 +86,10 @@ class IntervalError(ModelKitError):
 
 class FloorError(ModelKitError):
     """A model scores below the absolute floors of its package, so nothing was exported."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says, in one line of at most 200 characters."""
+    lines = str(error).strip().splitlines() or [""]
+    text = lines[0] if len(lines[0]) <= EXCERPT else f"{lines[0][:EXCERPT]}..."
+    return f"{type(error).__name__}: {text}".rstrip(": .")

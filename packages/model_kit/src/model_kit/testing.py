@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_kit.batch.bulk import BatchJob, BlockPredictor, block_predictor
 from model_kit.records.encoding import Encoded, Encoder
+from model_kit.records.generation import generate_rows
 from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import Estimator, Floors, ModelDefinition
 from model_kit.scoring.model import BundleModel
@@ -29,6 +30,10 @@ from model_kit.spec import Field, InputSpec, Learned, Level, Target, Value
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
+
+#: Rows that a package's definition is tried with, and their seed.
+N_CHECKED = 300
+SEED = 20240
 
 #: Stated as a model package does.
 __version__ = "1.2.3"
@@ -239,3 +244,44 @@ def load_rides(folder: Path, version: str = "1.2.3") -> BundleModel:
 def rides_block_predictor(folder: Path, job: BatchJob) -> BlockPredictor:
     """What answers blocks with the bundle of rides in ``folder``; other processes find it by its name."""
     return block_predictor(Predictor(load_rides(folder)), job)
+
+
+def check_definition(definition: ModelDefinition, folder: Path) -> None:
+    """Hold a model package to its definition: it trains on generated rows, exports, loads, and predicts every row.
+
+    A bundle that the package carries must load and score its golden row as recorded.
+
+    Args:
+        definition: the package's.
+        folder: an empty one, for the bundle that is trained here.
+
+    Raises:
+        AssertionError: a generated row is refused, or has no prediction.
+        ModelKitError: training, export or loading fails; the text says why.
+    """
+    from model_kit.training.dataset import Dataset  # noqa: PLC0415 - tests of servers have no scikit-learn
+    from model_kit.training.train import train  # noqa: PLC0415
+
+    rows = generate_rows(_made_up_spec(definition), N_CHECKED, seed=SEED, nulls=0.1, unseen=0.0, extremes=0.0)
+    random = np.random.default_rng(SEED)
+    target = np.exp(random.normal(size=len(rows)))
+    ids = tuple(str(number) for number in range(len(rows)))
+    dataset = Dataset("generated rows", "0" * 64, True, ids, tuple(rows), target)
+    train(definition, dataset, folder / "bundle", cv=False)
+    model = definition.load_bundle(folder / "bundle")
+    model.check()
+    answer = Predictor(model)(rows)
+    assert not answer.errors, answer.errors  # noqa: S101 - it is for tests
+    assert all(prediction is not None for prediction in answer.predictions)  # noqa: S101
+    if definition.bundle.is_dir():
+        definition.load().check()
+
+
+def _made_up_spec(definition: ModelDefinition) -> InputSpec:
+    """A spec as fitting might have learned it, for a package without data."""
+    learned: dict[str, Learned] = {}
+    for field in definition.fields:
+        levels = [level.value for level in field.levels] or ["1", "2", "3"]
+        codes = {level: code for code, level in enumerate(levels, 1)} if field.kind == "category" else None
+        learned[field.name] = Learned(0.0, None, codes=codes)
+    return InputSpec(definition.fields, learned, definition.target)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: :mod:`document` says what every route takes and answers, by what the other modules tell it.
+"""The OpenAPI document: :mod:`document` assembles it from the paths, components and examples of the other modules.
 
-No file here knows a model package: all that is said of a field comes from the :class:`~model_kit.spec.InputSpec`.
+It depends on no model package: every description of a field comes from the :class:`~model_kit.spec.InputSpec`.
 """

@@ -1,4 +1,4 @@
-"""The document as a whole: OpenAPI 3.1, made of the marshmallow schemas and the specs of the models."""
+"""Builds the OpenAPI 3.1 document from the marshmallow schemas and the specs of the models."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from model_kit.scoring.protocol import Model
 
 from ml_api import __version__
 from ml_api.views import responses
+from ml_api.views.openapi.components import add_components
 from ml_api.views.openapi.model_paths import ModelPaths
-from ml_api.views.openapi.parts import add_components
 from ml_api.views.openapi.record import Records
 from ml_api.views.openapi.service_paths import add_documentation, add_models, add_pages, add_service
 
 _DESCRIPTION = """\
-Send records, get one prediction or one error for each, in the order sent. No record is dropped, ever.
+Send records and receive one prediction or one error for each, in the order sent. No record is ever dropped.
 
-Whatever else is wrong answers in one shape, `application/problem+json` (RFC 9457). Every response carries \
-`X-Request-ID`: the one sent, if it is 1 to 128 letters, digits and any of `._-`, else a new one.
+All other errors use one format, `application/problem+json` (RFC 9457). Every response has the header `X-Request-ID`: \
+the id that was sent, if it is 1 to 128 letters, digits and any of `._-`, otherwise a new one.
 
-`HEAD` answers as `GET` does, without the body. `OPTIONS` answers with the methods there are in `Allow` (component \
-`Options`). A path that is not in this document answers 404 (component `NotFound`). What is no valid HTTP, too long or \
-too slow never gets to a path and answers 400, 408, 414, 417 or 431 (components `MalformedRequest`, `RequestTimeout`, \
-`URITooLong`, `ExpectationFailed`, `HeadersTooLarge`).
+`HEAD` returns the headers of `GET` without the body. `OPTIONS` returns the allowed methods in the header `Allow` \
+(component `Options`). A path that is not in this document returns 404 (component `NotFound`). A request that is not \
+valid HTTP, too long or too slow is rejected before routing with 400, 408, 414, 417 or 431 (components \
+`MalformedRequest`, `RequestTimeout`, `URITooLong`, `ExpectationFailed`, `HeadersTooLarge`).
 
-Each example of an answer has what was sent in `x-request`; the tests of this API send it.
+Each example of a response contains its request in `x-request`; the tests of this API send it.
 """
 
 
@@ -39,14 +39,14 @@ def build(
     max_rows: int,
     max_explained: int,
 ) -> dict[str, Any]:
-    """The document of an application.
+    """Build the document of an application.
 
     Args:
-        models: name -> model, of those that could be loaded.
-        broken: name -> why, of those that could not; their paths answer 503, and the document says so.
-        version: what ``/version`` tells.
-        max_rows: records that one request may hold.
-        max_explained: and if it asks for explanations.
+        models: name -> model, of the models that were loaded.
+        broken: name -> reason, of the others; the document describes that their paths return 503.
+        version: the body of ``/version``.
+        max_rows: maximum number of records in one request.
+        max_explained: maximum number of records in one request for explanations.
     """
     plugin = MarshmallowPlugin()
     document = APISpec(

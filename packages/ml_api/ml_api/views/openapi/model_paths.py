@@ -1,44 +1,43 @@
-"""The paths of one model: predictions, spec and card, sample."""
+"""The paths of one model: predictions, spec and card, sample records."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from apispec import APISpec
 from model_kit.records.generation import generate_rows
-from model_kit.scoring.intervals import BEYOND, HIGHEST, LOWEST
+from model_kit.scoring.intervals import HIGHEST, LOWEST
 from model_kit.scoring.protocol import Model
 
 from ml_api.views import parameters, responses, schemas
 from ml_api.views.openapi import examples
+from ml_api.views.openapi.components import JSON, Responses, identifier, operation, problem, response
 from ml_api.views.openapi.examples import example, request
-from ml_api.views.openapi.parts import JSON, Answers, answer, identifier, operation, problem
 from ml_api.views.openapi.record import JSONSchema
 
-#: Why an example of a model could not be loaded.
+#: Reason in the example of a model that could not be loaded.
 NOT_LOADED = "model.onnx: sha256 is not that of the manifest"
 _PREDICTIONS = """\
-One prediction of `{name}` in {unit}, or one error, for each record.
+Returns one prediction of `{name}`{in_unit}, or one error, for each record.
 
-The body is an array of records or one record. What is wrong with a record stands in `errors` under its index and \
-keeps no other record from its prediction: 200 if at least one record was scored or none was sent, 422 if none of \
-those sent was. So an element of the array that is no valid record is taken as well, and what the schema of the body \
-says is: one valid record, no record, or an array in which at least one is valid.
+The body is an array of records, or one record. An invalid record does not affect the others: its errors are in \
+`errors` under its index. The status is 200 if at least one record was scored or none was sent, and 422 if records \
+were sent and none was scored. The schema of the body describes the bodies that return 200: one valid record, an empty \
+array, or an array with at least one valid record.
 
-Parameters add details, one for each record in the order sent: ranges that hold the truth in a given share of the \
-cases, what each field adds to the prediction of a typical {subject}, and warnings of what a record was scored with. \
-Any other parameter is refused.
+Query parameters add details for each record, in the order sent: intervals that contain the true value with a given \
+probability, the effect of each field compared with a typical {subject}, and warnings about unusual values. An unknown \
+parameter is an error.
 """
 _SAMPLE = """\
-Valid records that can be sent to a prediction as they are. They are **synthetic**: each field varies on its own \
-within what training saw, and none is a record of the training data.
+Returns valid records that can be sent to the prediction unchanged. They are **synthetic**: each field varies \
+independently within its range in training, and none is a record of the training data.
 """
 
 
 class ModelPaths:
-    """Adds the paths of the model ``name``, one of ``names``, to a document."""
+    """Adds the paths of the model ``name`` to a document; ``names`` are all installed models."""
 
     def __init__(self, document: APISpec, name: str, names: Sequence[str]) -> None:
         self._document = document
@@ -47,63 +46,71 @@ class ModelPaths:
         self._links = responses.links(name)
 
     def add(self, model: Model, record: JSONSchema, max_rows: int, max_explained: int) -> None:
-        """Those of a model that was loaded; ``record`` is the schema of its records."""
+        """Add the paths of a model that was loaded; ``record`` is the schema of its records."""
         broken = self._broken(NOT_LOADED)
         self._add_predictions(model, record, (max_rows, max_explained))
-        whole = example("All of it", responses.describe_model(self._name, model), request("GET", self._links["self"]))
-        described = {"200": answer("The model.", JSON, schemas.ModelSchema, {"model": whole})}
+        whole = example(
+            "Spec, card and golden row",
+            responses.describe_model(self._name, model),
+            request("GET", self._links["self"]),
+        )
+        described = {"200": response("The model.", JSON, schemas.ModelSchema, {"model": whole})}
         self._add("self", "get", described | broken)
         self._add_sample(model, record, broken)
 
     def add_broken(self, reason: str) -> None:
-        """Those of a model that could not be loaded, so that nothing is known of its records."""
-        told = f"Cannot answer: {reason}"
+        """Add the paths of a model that could not be loaded, whose fields are unknown."""
+        description = f"Unavailable: {reason}"
         anything = {"required": True, "content": {JSON: {"schema": {}}}}
         sent = {link: request("GET", self._links[link]) for link in ("self", "sample")}
         posted = request("POST", self._links["predict"], json=[])
-        self._add("predict", "post", self._broken(reason, posted), description=told, requestBody=anything)
-        self._add("self", "get", self._broken(reason, sent["self"]), description=told)
-        self._add("sample", "get", self._broken(reason, sent["sample"]), description=told)
+        self._add("predict", "post", self._broken(reason, posted), description=description, requestBody=anything)
+        self._add("self", "get", self._broken(reason, sent["self"]), description=description)
+        self._add("sample", "get", self._broken(reason, sent["sample"]), description=description)
 
-    def _broken(self, reason: str, sent: Mapping[str, Any] | None = None) -> Answers:
+    def _broken(self, reason: str, sent: Mapping[str, Any] | None = None) -> Responses:
         shown = examples.broken_model(self._name, reason, sent)
         return {"503": problem("The model could not be loaded.", shown, "Retry-After")}
 
-    def _add(self, link: str, method: str, answers: Answers, **more: Any) -> None:
+    def _add(self, link: str, method: str, answers: Responses, **more: Any) -> None:
         verb, summary, path = {
             "predict": ("predict", f"Predict with {self._name}", "/v1/predict/{name}"),
             "self": ("describe", f"Spec and card of {self._name}", "/v1/models/{name}"),
-            "sample": ("sample", "Records to try it with", "/v1/models/{name}/sample"),
+            "sample": ("sample", f"Sample records for {self._name}", "/v1/models/{name}/sample"),
         }[link]
         unknown = problem(
             "No model of that name is installed.", examples.unknown_model(self._names, method.upper(), path)
         )
-        told = operation(self._name, f"{verb}_{identifier(self._name)}", summary, answers | {"404": unknown}, **more)
-        self._document.path(self._links[link], operations={method: told})
+        documented = operation(
+            self._name, f"{verb}_{identifier(self._name)}", summary, answers | {"404": unknown}, **more
+        )
+        self._document.path(self._links[link], operations={method: documented})
 
     def _add_predictions(self, model: Model, record: JSONSchema, limits: tuple[int, int]) -> None:
         max_rows, max_explained = limits
         shown = examples.Predictions(self._name, model, max_rows, max_explained)
         schema = schemas.PredictionSchema
         answers = {
-            "200": answer("At least one record was scored, or none was sent.", JSON, schema, shown.ok()),
+            "200": response("At least one record was scored, or none was sent.", JSON, schema, shown.ok()),
             "400": problem(
-                "The body is no JSON, or neither an array nor an object; or a parameter is unknown or malformed, and"
-                " named.",
+                "The body is not JSON, or neither an array nor an object; or a query parameter is unknown or malformed:"
+                " the detail names it.",
                 shown.malformed(),
             ),
             "408": problem("The body did not arrive in time.", shown.too_slow()),
             "413": problem(
-                f"More than {max_rows} records, or than {max_explained} to explain, or more bytes or values than are"
-                " taken.",
+                f"More than {max_rows} records, more than {max_explained} records to explain, or too many bytes or"
+                " values.",
                 shown.too_large(),
             ),
-            "415": problem("The body is not said to be plain JSON in UTF-8.", shown.unsupported()),
-            "422": answer("Records were sent and none was scored.", JSON, schema, shown.unprocessable()),
+            "415": problem("The headers do not declare the body as plain JSON in UTF-8.", shown.unsupported()),
+            "422": response("Records were sent and none was scored.", JSON, schema, shown.unprocessable()),
         }
+        target = model.spec.target
+        in_unit = f" in {target.unit}" if target.unit else ""
         body = {"schema": _body(record, max_rows), "examples": shown.bodies()}
         answers["503"] = problem(
-            "The model could not be loaded, or there is no room for another large request.",
+            "The model could not be loaded, or the server has no memory for another large request.",
             examples.broken_model(self._name, NOT_LOADED) | shown.busy(),
             "Retry-After",
         )
@@ -111,12 +118,12 @@ class ModelPaths:
             "predict",
             "post",
             answers,
-            description=_PREDICTIONS.format(**asdict(model.spec.target)),
+            description=_PREDICTIONS.format(name=target.name, subject=target.subject, in_unit=in_unit),
             parameters=_details(model),
             requestBody={"required": True, "content": {JSON: body}},
         )
 
-    def _add_sample(self, model: Model, record: JSONSchema, broken: Answers) -> None:
+    def _add_sample(self, model: Model, record: JSONSchema, broken: Responses) -> None:
         path = self._links["sample"]
         two = example("Two records", generate_rows(model.spec, 2, seed=1), request("GET", f"{path}?n=2&seed=1"))
         refused = examples.problem(
@@ -124,24 +131,24 @@ class ModelPaths:
         )
         schema = {"type": "array", "items": record, "minItems": 1, "maxItems": parameters.MAX_SAMPLE}
         answers = {
-            "200": answer("Valid records.", JSON, schema, {"two": two}),
+            "200": response("Valid records.", JSON, schema, {"two": two}),
             "400": problem(
-                "A parameter is not what it should be; the detail names it.",
+                "A query parameter is invalid; the detail names it.",
                 {"none": example("No record", refused, request("GET", f"{path}?n=0"))},
             ),
         }
-        n = _query("n", "How many records", 1, parameters.MAX_SAMPLE)
+        n = _query("n", "Number of records", 1, parameters.MAX_SAMPLE)
         n["schema"]["default"] = parameters.DEFAULT_SAMPLE
-        seed = _query("seed", "The same seed gives the same records; without it they differ", 0, parameters.MAX_SEED)
+        seed = _query("seed", "The same seed returns the same records; default: random", 0, parameters.MAX_SEED)
         self._add("sample", "get", answers | broken, description=_SAMPLE, parameters=[n, seed])
 
 
 def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
-    """What is answered with 200: an array in which at least one record is valid; one valid record; no record."""
-    anything = {"title": "Anything else", "description": "An error of this record alone"}
+    """Create the schema of the bodies that return 200."""
+    anything = {"title": "Any other value", "description": "Returns an error for this record"}
     array = {
         "title": "Array of records",
-        "description": "At least one of them is valid.",
+        "description": "At least one record is valid.",
         "type": "array",
         "maxItems": max_rows,
         "items": {"anyOf": [record, anything]},
@@ -151,23 +158,23 @@ def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
 
 
 def _details(model: Model) -> list[dict[str, Any]]:
-    """What a prediction can be asked for beside itself."""
+    """Create the query parameters that add details to predictions."""
     level = {
         "name": "interval",
         "in": "query",
-        "description": f"Share of the cases in which the truth lies within the interval; {BEYOND}",
+        "description": "Probability that the interval contains the true value; higher levels are not calibrated",
         "schema": {"type": "number", "minimum": LOWEST, "maximum": HIGHEST},
     }
     count = _query(
         "explain",
-        "Explain each prediction by so many contributions, the strongest, and the rest as one number",
+        "Number of contributions in each explanation, strongest first; the rest is summed",
         1,
         parameters.MAX_CONTRIBUTIONS,
     )
     flag = {
         "name": "warnings",
         "in": "query",
-        "description": "Whether to say what was imputed, never seen, out of range or contradictory",
+        "description": "Whether to warn about imputed, unseen, out-of-range or contradictory values",
         "schema": {"type": "boolean", "default": False},
     }
     return [count, flag] if examples.lacks_intervals(model) else [level, count, flag]

@@ -1,4 +1,4 @@
-"""JSON Schema of one model's records: marshmallow says what is valid, the spec says what it means."""
+"""JSON Schema of a model's records: constraints from marshmallow, descriptions from the spec."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from model_kit.records.validation import (
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.spec.dates import days_to_iso, expected
 
-from ml_api.views.openapi.parts import identifier
+from ml_api.views.openapi.components import identifier
 
 JSONSchema: TypeAlias = dict[str, Any]
 
@@ -37,11 +37,11 @@ _LOCAL_DATETIME = "date-time-local"
 
 
 class Records:
-    """Puts the records of models among the components of a document.
+    """Adds the schemas of models' records to the components of a document.
 
     Args:
-        document: where they go.
-        plugin: its plugin for marshmallow, which gets to know the fields that are ours.
+        document: the document.
+        plugin: its marshmallow plugin, in which the custom field types are registered.
     """
 
     def __init__(self, document: APISpec, plugin: MarshmallowPlugin) -> None:
@@ -57,7 +57,7 @@ class Records:
         plugin.converter.add_attribute_function(self._from_spec())  # type: ignore[no-untyped-call]
 
     def add(self, name: str, spec: InputSpec) -> JSONSchema:
-        """Add the schema of the records of the model ``name``; returns a reference to it."""
+        """Add the record schema of the model ``name``; returns a reference to it."""
         component = f"{identifier(name)}.Record"
         schema = schema_for(spec)
         self._specs[schema] = spec
@@ -71,24 +71,24 @@ class Records:
         return {"$ref": f"#/components/schemas/{component}"}
 
     def _from_spec(self) -> Any:
-        """What the spec knows of a field and marshmallow doesn't; apispec binds it to its converter."""
+        """Return a function that adds the spec's description of a field; apispec binds it to its converter."""
 
         def enrich(converter: Any, field: fields.Field[Any], ret: JSONSchema) -> JSONSchema:  # noqa: ARG001
-            # apispec finds it by its name and calls it for the fields of every schema.
+            # apispec passes its arguments by name, and calls this for the fields of every schema.
             spec = self._specs.get(field.parent)  # type: ignore[arg-type]
             if spec is None:
                 return {}
-            (declared,) = [one for one in spec.fields if one.name == field.name]
+            (declared,) = [one for one in spec.fields if one.name == field.data_key]
             return describe(declared, spec.learned[declared.name], ret["type"])
 
         return enrich
 
 
 def describe(field: Field, learned: Learned, type_: str | list[str]) -> JSONSchema:
-    """What is said of ``field`` on top of ``type_``, minimum and maximum."""
+    """Describe ``field``, in addition to its type, minimum and maximum."""
     found: JSONSchema = {"description": _description(field, learned)}
     if field.numeric_codes:
-        # 20, 20.0 and "20" are the same level; larger numbers cannot be levels.
+        # 20, 20.0 and "20" are the same level; a larger number cannot be a level.
         names = [type_] if isinstance(type_, str) else type_
         found |= {
             "type": [names[0], "integer", *names[1:]],
@@ -98,7 +98,7 @@ def describe(field: Field, learned: Learned, type_: str | list[str]) -> JSONSche
     if field.is_temporal:
         found["format"] = "date" if field.kind == "date" else "date-time" if field.time_zone else _LOCAL_DATETIME
     if not field.required:
-        # Not the typical value: a model may see in absence something else, and those at hand do.
+        # Not the typical value: for some fields a missing value has a meaning of its own.
         found["default"] = None
     examples = [] if learned.typical is None else [learned.typical]
     examples += [level.value for level in field.levels if level.value != learned.typical]
@@ -119,34 +119,34 @@ def describe(field: Field, learned: Learned, type_: str | list[str]) -> JSONSche
 
 
 def _description(field: Field, learned: Learned) -> str:
-    """Markdown, in the order in which somebody who fills in a record asks."""
+    """Describe a field in Markdown."""
     kind = f"{_KINDS[field.kind]} of whole-number codes" if field.numeric_codes else _KINDS[field.kind]
     first = f"{field.description}. {kind}" + (f", in {field.unit}." if field.unit else ".")
-    said = [first]
+    sentences = [first]
     if field.kind == "boolean":
-        said.append("The numbers 1 and 0 are taken too.")
+        sentences.append("The numbers 1 and 0 are accepted too.")
     if field.is_temporal:
-        said.append(f"ISO 8601: {expected(replace(field, format=None))}.")
+        sentences.append(f"ISO 8601: {expected(replace(field, format=None))}.")
     if field.kind == "datetime":
-        said.append("A blank is taken for the T too, and the seconds may be left out.")
-        said.append("It is converted to UTC." if field.time_zone else "It has no time zone.")
+        sentences.append("A blank may replace the T, and the seconds may be left out.")
+        sentences.append("It is converted to UTC." if field.time_zone else "It has no time zone.")
     if field.minimum is not None or field.maximum is not None:
-        said.append(f"Bounds: {_bounds(field)}.")
+        sentences.append(f"Bounds: {_bounds(field)}.")
     if learned.low is not None:
         low, high = _training_range(field, learned)
         if not field.is_temporal:
             low, high = _number(low), _number(high)
-        said.append(f"Seen in training: {low} to {high}; beyond it is scored too.")
+        sentences.append(f"Range in training: {low} to {high}; values outside are scored too.")
     if learned.typical is not None:
         typical = str(learned.typical).lower() if field.kind == "boolean" else learned.typical
-        said.append(f"Typical: `{typical}`.")
-    said.append(_absence(field))
+        sentences.append(f"Typical: `{typical}`.")
+    sentences.append(_missing(field))
     if field.kind != "category":
-        return " ".join(said)
-    said.append("A level that training never saw is scored as unknown.")
+        return " ".join(sentences)
+    sentences.append("A level that does not occur in training is scored as unknown.")
     levels = [f"- `{level.value}`: {level.meaning}" for level in field.levels]
     heading = "Levels, lowest first:" if field.ordered else "Levels:"
-    return "\n".join([" ".join(said), *(["", heading, "", *levels] if levels else [])])
+    return "\n".join([" ".join(sentences), *(["", heading, "", *levels] if levels else [])])
 
 
 def _training_range(field: Field, learned: Learned) -> list[Any]:
@@ -162,11 +162,12 @@ def _bounds(field: Field) -> str:
     return f"{_number(field.minimum)} to {_number(field.maximum)}"
 
 
-def _absence(field: Field) -> str:
+def _missing(field: Field) -> str:
     if field.required:
         return "Required."
-    said = f"Optional: left out or null{' or `NA`' if field.null_means and field.kind == 'category' else ''}"
-    return f"{said} means {field.null_means}." if field.null_means else f"{said}, it is imputed."
+    if not field.null_means:
+        return "Optional: imputed if missing or null."
+    return f"Optional: missing{', null or `NA`' if field.kind == 'category' else ' or null'} means {field.null_means}."
 
 
 def _number(value: float | None) -> str:

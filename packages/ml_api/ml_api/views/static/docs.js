@@ -4,11 +4,11 @@ SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
-  // No validation by somebody else's server.
+  // Do not send the document to the validator of swagger.io.
   validatorUrl: null,
-  // The first click on Execute sends the example.
+  // Execute is available at once, with the example as the body.
   tryItOutEnabled: true,
   displayRequestDuration: true,
-  // The table of fields is long; it opens where it is asked for.
+  // The list of schemas is long, so it is collapsed.
   defaultModelsExpandDepth: 0,
 });

@@ -201,11 +201,12 @@ class Records(Iterator[tuple[Cells, Record]]):
                 if declared:
                     delimiter, text = declared[1], "\n"
                 seen.append(text)
-                if text.strip():
+                # A name within quotes may go on in the next line.
+                if text.strip() and "".join(seen).count('"') % 2 == 0:
                     break
         except UnicodeDecodeError as error:
             self._refuse_encoding(error)
-        header = seen[-1] if seen else ""
+        header = "".join(seen).lstrip("\r\n")
         dialect = Dialect(delimiter or _delimiter(header, spec), bom, "\r\n" if header.endswith("\r\n") else "\n")
         return dialect, chain(seen, lines)
 

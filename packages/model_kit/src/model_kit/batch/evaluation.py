@@ -32,7 +32,7 @@ MOST_VALUES: Final = 12
 SHOWN: Final = 40
 #: What coverages are called, in the order in which they are shown.
 COVERAGES: Final[Mapping[str, str]] = {
-    "file": "this file, thirds by predicted price",
+    "file": "this file, thirds by predicted value",
     "cross_validated": "training data, cross-validated (from the model's card)",
     "nested": "this file as training data, nested cross-validation",
 }

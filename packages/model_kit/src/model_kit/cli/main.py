@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from model_kit import __version__
-from model_kit.cli import compare, data, evaluate, predict, sample, show, train
+from model_kit.cli import compare, data, evaluate, new, predict, sample, show, train
 from model_kit.cli.common import FAILED, INTERRUPTED, UNUSABLE, EndedBySignal, report
 from model_kit.errors import BundleError, DataError, DefinitionError, MissingLibraryError, ModelKitError
 from model_kit.scoring.definition import ModelDefinition, find_definition, installed_definitions
@@ -96,6 +96,8 @@ def _parser(program: str, own: str | None) -> argparse.ArgumentParser:
     stated = find_definition(own).version if own else __version__
     parser.add_argument("--version", action="version", version=f"%(prog)s {stated}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    if own is None:
+        new.add_command(commands, program).set_defaults(needs_model=False)
     for module in (train, data, predict, evaluate, compare, show, sample):
         command: argparse.ArgumentParser = module.add_command(commands, program)
         command.set_defaults(needs_model=True)

@@ -5,6 +5,7 @@ It only accepts. What it declines goes to :mod:`model_kit.records.validation`, w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import getitem
@@ -17,6 +18,9 @@ from msgspec.structs import astuple
 from model_kit.records.encoding import Encoded, Encoder
 from model_kit.records.validation import surely_valid
 from model_kit.spec import UNSEEN, Field, InputSpec
+
+#: Characters that msgspec permits in no name of a field.
+_NOT_A_NAME = re.compile(r"[\x00-\x1f\\\"]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +54,16 @@ class FastLane:
         self._columns = np.array([names.index(name) for name in spec.names], np.intp)
         # Attributes have names of their own, as a field's need not be an identifier.
         attributes = {f"field_{position}": field for position, field in enumerate(fields)}
+        renamed = any(_NOT_A_NAME.search(name) for name in names)
         self._record = msgspec.defstruct(
             "Record",
             [(name, _type(field), *(() if field.required else (None,))) for name, field in attributes.items()],
-            rename={name: field.name for name, field in attributes.items()},
+            rename=None if renamed else {name: field.name for name, field in attributes.items()},
             kw_only=True,
             gc=False,
         )
+        #: Field -> attribute, where msgspec cannot decode by the fields' names; else empty.
+        self._renamed = {field.name: name for name, field in attributes.items()} if renamed else {}
         self._decode = msgspec.json.Decoder(self._record).decode
 
     def __call__(self, records: Sequence[object]) -> Accepted:
@@ -71,7 +78,12 @@ class FastLane:
         declined: list[int] = []
         for position, record in enumerate(records):
             try:
-                read = self._decode(record) if type(record) is msgspec.Raw else msgspec.convert(record, self._record)
+                if self._renamed:
+                    read = msgspec.convert(self._with_attributes(record), self._record)
+                elif type(record) is msgspec.Raw:
+                    read = self._decode(record)
+                else:
+                    read = msgspec.convert(record, self._record)
                 values = astuple(read)
                 rows.append([*map(getitem, self._codes, values), *values[n_codes:]])
                 positions.append(position)
@@ -81,6 +93,13 @@ class FastLane:
         # None becomes NaN.
         encoded = np.array(rows, np.float64).reshape(len(rows), len(self._columns))[:, self._columns]
         return Accepted(encoded, positions, declined)
+
+    def _with_attributes(self, record: object) -> object:
+        """A record by attributes instead of field names."""
+        value = msgspec.json.decode(record) if type(record) is msgspec.Raw else record
+        if not isinstance(value, dict):
+            return value
+        return {self._renamed[name]: one for name, one in value.items() if name in self._renamed}
 
 
 def _type(field: Field) -> Any:

@@ -12,8 +12,10 @@ from model_kit.spec.dates import days_to_iso
 
 #: A level that no data has.
 NEVER_SEEN = "never seen"
-#: Numbers further out than any data, where no hard bound forbids them.
+#: Numbers further out than most data, as far as ``REACH`` and hard bounds allow.
 FAR = (0.0, -1.0, 1e6, 1e12, -1e12)
+#: No number lies further beyond the training range than so many times its width: there, no linear model is finite.
+REACH = 10.0
 SECONDS_PER_DAY = 86_400
 
 
@@ -28,7 +30,8 @@ def generate_rows(
         seed: the same seed gives the same rows.
         nulls: share of optional values left out, on top of the share that training data lacked.
         unseen: share of categories with a level that training never saw, documented or not.
-        extremes: share of numbers and dates at or beyond the ends of the training range, within the hard bounds.
+        extremes: share of numbers and dates at or beyond the ends of the training range, by 10 times its width at
+            most, within the hard bounds.
     """
     random = np.random.default_rng(seed)
     columns: dict[str, list[Value]] = {}
@@ -71,7 +74,9 @@ def _numbers(field: Field, learned: Learned, n_rows: int, extremes: float, rando
     cells = random.integers(len(edges) - 1, size=n_rows)
     dense = edges[cells] + (edges[cells + 1] - edges[cells]) * random.random(n_rows)
     values = np.where(random.random(n_rows) < 0.5, dense, low + (high - low) * random.random(n_rows))
-    ends = np.array([low, high, low - (high - low), high + (high - low), *FAR])
+    width = (high - low) or abs(high) or 1.0
+    far = np.clip(FAR, low - REACH * width, high + REACH * width)
+    ends = np.array([low, high, low - width, high + width, *far])
     values = np.where(random.random(n_rows) < extremes, ends[random.integers(len(ends), size=n_rows)], values)
     lowest = -np.inf if field.minimum is None else field.minimum
     highest = np.inf if field.maximum is None else field.maximum

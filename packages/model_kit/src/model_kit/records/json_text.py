@@ -1,4 +1,4 @@
-"""JSON text, strictly: what is no JSON is refused, what is JSON is left to the validation."""
+"""Parses JSON strictly; values are left to the validation of records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-#: Stands for an integer of more digits than Python converts: the validation of a row finds it too large.
+#: Replaces an integer with more digits than Python converts; the validation of records rejects it as too large.
 TOO_LARGE = 10**400
 
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -16,17 +16,17 @@ _DOCUMENT = msgspec.json.Decoder(msgspec.Raw)
 
 
 class ConstantError(ValueError):
-    """The text has NaN, Infinity or -Infinity, which JSON does not have; the error's text names it."""
+    """The text contains NaN, Infinity or -Infinity, which JSON does not have; the message names it."""
 
 
 def loads(text: str | bytes) -> Any:
-    """The value of a JSON document; 1e400 is an infinity, and a number of thousands of digits ``TOO_LARGE``.
+    """Parse a JSON document; 1e400 becomes an infinity, and an integer with thousands of digits ``TOO_LARGE``.
 
     Raises:
-        JSONDecodeError: it is no JSON; it says where.
-        ConstantError: it has a constant that JSON does not have.
-        UnicodeDecodeError: it is not UTF-8.
-        RecursionError: it is nested too deeply.
+        JSONDecodeError: the text is not JSON; the error has the position.
+        ConstantError: the text has a constant that JSON does not have.
+        UnicodeDecodeError: the text is not UTF-8.
+        RecursionError: the document is nested too deeply.
     """
     if isinstance(text, bytes):
         text = text.decode()
@@ -35,20 +35,20 @@ def loads(text: str | bytes) -> Any:
     except (json.JSONDecodeError, ConstantError):
         raise
     except ValueError:
-        # Python refuses to convert an integer of thousands of digits; slower, and never needed otherwise.
-        return _PATIENT_DECODER.decode(text)
+        # Python does not convert an integer with thousands of digits; this slower decoder is needed only then.
+        return _BIG_INTEGER_DECODER.decode(text)
 
 
 def split(body: bytes | bytearray) -> Sequence[msgspec.Raw] | None:
-    """The elements of a JSON array, each as text, or one JSON object as the only element.
+    """Split a JSON array into the texts of its elements; a JSON object is the only element.
 
     Returns:
-        ``None`` for anything else, also for some of what is JSON: :func:`loads` has the last word. What is returned
-        is JSON, down to the last byte.
+        ``None`` for any other text, and for some valid JSON, which :func:`loads` parses. Texts that are returned are
+        valid JSON.
     """
     try:
         if not body.isascii():
-            body.decode()  # msgspec looks at the bytes of the strings only when it reads them
+            body.decode()  # msgspec checks the bytes of strings only when it decodes them
         return [_DOCUMENT.decode(body)] if body.startswith(b"{") else _ARRAY.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
@@ -58,7 +58,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ConstantError(name)
 
 
-def _whole_number(digits: str) -> int:
+def _integer(digits: str) -> int:
     try:
         return int(digits)
     except ValueError:
@@ -66,4 +66,4 @@ def _whole_number(digits: str) -> int:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-_PATIENT_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_whole_number)
+_BIG_INTEGER_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer)

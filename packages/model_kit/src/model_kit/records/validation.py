@@ -121,12 +121,18 @@ class ISODate(fields.Field[str]):
 
 def schema_for(spec: InputSpec) -> Schema:
     """The marshmallow schema of one record; fields the model does not use are accepted and left out."""
-    declared: dict[str, fields.Field[Any]] = {field.name: _schema_field(field) for field in spec.fields}
+    # Attributes have names of their own: marshmallow reads a dot as nesting, and Meta is its own.
+    declared = {attribute: _schema_field(field) for attribute, field in attributes_of(spec).items()}
     return Schema.from_dict(declared, name="Record")(unknown=EXCLUDE)
 
 
+def attributes_of(spec: InputSpec) -> dict[str, Field]:
+    """Name of the schema's attribute -> the field of the spec that it is for."""
+    return {f"field_{position}": field for position, field in enumerate(spec.fields)}
+
+
 def _schema_field(field: Field) -> fields.Field[Any]:
-    common: dict[str, Any] = {"required": field.required, "allow_none": not field.required}
+    common: dict[str, Any] = {"data_key": field.name, "required": field.required, "allow_none": not field.required}
     if field.kind == "category":
         return LevelCode(**common) if field.numeric_codes else fields.String(**common)
     if field.kind == "boolean":
@@ -183,7 +189,8 @@ class Validator:
 
     def __init__(self, spec: InputSpec) -> None:
         self._schema = schema_for(spec)
-        self._types = [(field.name, surely_valid(field)) for field in spec.fields]
+        self._names = {attribute: field.name for attribute, field in attributes_of(spec).items()}
+        self._types = [(attribute, field.name, surely_valid(field)) for attribute, field in attributes_of(spec).items()]
 
     def __call__(self, records: Sequence[object]) -> Validated:
         """Sort ``records`` (any JSON values) into valid rows and errors; they are not changed."""
@@ -207,18 +214,18 @@ class Validator:
         if isinstance(record, dict) and (errors := self._errors(record)):
             raise ValidationError(errors)
         row: Mapping[str, Value] = self._schema.load(record)  # type: ignore[arg-type]
-        return row
+        return {self._names[attribute]: value for attribute, value in row.items()}
 
     def _errors(self, record: dict[Any, Any]) -> dict[str, Any]:
         """What the schema says of those fields of a record that are not surely valid."""
         errors: dict[str, Any] = {}
-        for name, sure in self._types:
+        for attribute, name, sure in self._types:
             value = record.get(name, missing)
             try:
                 convert(None if value is missing else value, sure)
             except MsgspecError:
                 try:
-                    self._schema.fields[name].deserialize(value, name, record)
+                    self._schema.fields[attribute].deserialize(value, name, record)
                 except ValidationError as error:
                     errors[name] = error.messages
         return errors

@@ -1,8 +1,8 @@
-"""How good a model's predictions are on labelled rows, overall and group by group; numpy alone, so that it runs where a
+"""Metrics of predictions on labelled rows, overall and by group; needs numpy only, so that it runs where a
 model is served.
 
-All errors are on the scale that the estimator works on (the log of a price), where 0.1 is about 10 %; besides, the
-absolute error is given in the target's unit and the relative one as a share of the truth.
+RMSE, R2 and bias are on the estimator's scale: 0.1 is about 10 % on the log scale, and 0.1 of the target's unit on the
+identity scale. The absolute error is in the target's unit, the relative error a fraction of the true value.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from model_kit.spec import InputSpec, Row, Target
 
 Numbers = NDArray[np.float64]
 
-#: Parts of about equal size into which the rows are cut by the true value, lowest first.
+#: Names of the thirds of the rows by true value, lowest first.
 THIRDS: Final = ("low", "middle", "high")
-#: A group of fewer rows says little; it is marked. In a card there is none, so that no error is that of a few rows.
+#: Smallest group with meaningful metrics: a smaller one is marked, and left out of a card.
 FEW: Final = 10
-#: Fields by which a card tells errors.
+#: Maximum number of fields for which a card has errors by level.
 MOST_FIELDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Errors over some rows.
+    """Metrics of some rows.
 
     Attributes:
         n: number of rows.
         rmse: root mean squared error on the estimator's scale.
-        r2: share of the variance explained on that scale; ``None`` where there is no variance.
+        r2: fraction of the variance explained on that scale; ``None`` if there is no variance.
         mae: mean absolute error in the target's unit.
-        relative: median of the absolute error as a share of the true value; ``None`` if one of those is not positive.
-        bias: mean error on the estimator's scale; above 0, predictions are too high.
+        relative: median absolute error as a fraction of the true value; ``None`` if a true value is not positive.
+        bias: mean error on the estimator's scale; positive if predictions are too high.
     """
 
     n: int
@@ -49,12 +49,12 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Errors over the rows that have something in common.
+    """Metrics of one group of rows.
 
     Attributes:
-        name: what they have in common.
-        few: whether they are so few that the scores say little.
-        scores: the errors.
+        name: name of the group.
+        few: whether the group is too small for meaningful metrics.
+        scores: the metrics.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Errors overall and in groups.
+    """Metrics overall and by group.
 
     Attributes:
         overall: over all rows.
-        core: without the rows that the model package sets aside; ``None`` if there are no others.
-        thirds: by the true value, lowest first; fewer than three where values repeat.
+        core: without the rows that the definition lists as ``not_core``; ``None`` if no rows remain.
+        thirds: by true value, lowest first; fewer than three if values repeat.
         by: name of a grouping -> its groups, the largest error first.
     """
 
@@ -79,7 +79,7 @@ class Assessment:
     by: Mapping[str, tuple[Group, ...]]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON has it: a group's scores stand beside its name."""
+        """Convert to JSON values; a group's metrics are beside its name."""
         return {
             "overall": asdict(self.overall),
             "core": self.core and asdict(self.core),
@@ -89,19 +89,19 @@ class Assessment:
 
 
 def score(truth: Numbers, predicted: Numbers, target: Target) -> Scores:
-    """Errors over all rows.
+    """Compute the metrics of all rows.
 
     Args:
         truth: shape (n_rows,), in the target's unit; positive if its scale is the log; at least one row.
         predicted: the same shape and unit.
-        target: says on which scale the estimator works.
+        target: has the estimator's scale.
     """
     actual, found = (np.log(values) if target.scale == "log" else values for values in (truth, predicted))
     errors = found - actual
     variance = float(np.mean((actual - actual.mean()) ** 2))
     squared = float(np.mean(errors**2))
     absolute = np.abs(predicted - truth)
-    # Equal values may differ from their mean in the last digit.
+    # The mean of equal values may differ from them in the last digit.
     constant = bool(np.ptp(actual) == 0)
     return Scores(
         n=len(truth),
@@ -121,13 +121,13 @@ def assess(
     core: NDArray[np.bool_] | None = None,
     by: Mapping[str, Sequence[str]] | None = None,
 ) -> Assessment:
-    """Errors overall, over the core, by thirds of the true value, and in the groups of each grouping.
+    """Compute metrics overall, of the core, by third of the true value, and by group of each grouping.
 
     Args:
-        truth: see :func:`score`; so for the next two.
+        truth: as for :func:`score`.
         predicted: shape (n_rows,).
-        target: says on which scale the estimator works.
-        core: shape (n_rows,), which rows count for the core; by default all.
+        target: has the estimator's scale.
+        core: mask of the core rows, shape (n_rows,); default: all.
         by: name of a grouping -> the group of each row.
     """
     kept = np.ones(len(truth), bool) if core is None else core
@@ -146,19 +146,19 @@ def assess(
 def by_level(
     out_of_fold: Numbers, truth: Numbers, rows: Sequence[Row], spec: InputSpec, strongest: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
-    """Errors of the levels of the categories that matter most, for the card.
+    """Compute the errors by level of the most important categories, for the card.
 
     Args:
         out_of_fold: shape (n_repeats, n_rows), in the target's unit.
         truth: shape (n_rows,), in the target's unit.
         rows: the training rows.
-        spec: says which fields are categories.
-        strongest: names of fields, those that matter most first.
+        spec: has the kinds of the fields.
+        strongest: names of fields, the most important first.
 
     Returns:
         Field -> its groups, the largest error first: ``level`` (``None``: all levels of fewer than ``FEW`` rows, and
         rows without a value), ``n`` rows, and ``rmse``, ``mae``, ``relative`` and ``bias`` over all repeats, see
-        :class:`Scores`. Only of fields with two groups at least.
+        :class:`Scores`. Only fields with at least two groups are included.
     """
     kinds = {field.name: field.kind for field in spec.fields}
     found = {}
@@ -169,13 +169,13 @@ def by_level(
             groups.setdefault(None if value is None else str(value), []).append(position)
         for level in [level for level, members in groups.items() if level is not None and len(members) < FEW]:
             groups.setdefault(None, []).extend(groups.pop(level))
-        told = [
+        levels = [
             _of_level(level, out_of_fold[:, members], truth[members], spec.target)
             for level, members in groups.items()
             if len(members) >= FEW
         ]
-        if len(told) > 1:
-            found[name] = sorted(told, key=lambda group: (-group["rmse"], group["level"] or ""))
+        if len(levels) > 1:
+            found[name] = sorted(levels, key=lambda group: (-group["rmse"], group["level"] or ""))
         if len(found) == MOST_FIELDS:
             break
     return found
@@ -199,7 +199,7 @@ def _thirds(truth: Numbers, predicted: Numbers, target: Target) -> tuple[Group, 
 
 
 def _short(value: float) -> str:
-    """Three significant digits, and all digits before the point."""
+    """Format with three significant digits, and all digits before the point."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

@@ -1,4 +1,4 @@
-"""The bundle: a trained model as a folder of data files, with a manifest that is checked before anything is parsed."""
+"""The bundle: a trained model as a folder of data files, whose hashes are checked before anything is parsed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 
 #: Files of a bundle besides its manifest.
 CONTENT = (CARD, GOLDEN, MODEL, REFERENCE, SPEC)
-#: Section of the card about one training run (when, where, how long): no part of the artefact's digest.
+#: Section of the card about the training run (time, duration, git commit); not part of the artefact's digest.
 RUN = "run"
 
 
@@ -43,10 +43,10 @@ class Bundle:
     artifact_sha256: str
 
     def json(self, name: str) -> Any:
-        """The content of a JSON file.
+        """Parse a JSON file.
 
         Raises:
-            BundleError: it is no JSON.
+            BundleError: the file is not JSON.
         """
         try:
             return json.loads(self.files[name])
@@ -55,14 +55,14 @@ class Bundle:
 
 
 def dump_json(document: Any) -> bytes:
-    """JSON as the bundle writes it: sorted keys, so that the same content has the same sha256."""
+    """Encode as JSON with sorted keys, so that the same content has the same sha256."""
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def digest(files: Mapping[str, bytes]) -> str:
-    """The artefact's sha256: all content, without the card's ``run`` section.
+    """Compute the artefact's sha256: of all files, without the card's ``run`` section.
 
-    Two trainings with the same data, versions and machine have the same digest.
+    Two trainings with the same data and library versions on the same machine have the same digest.
     """
     card = json.loads(files[CARD])
     card.pop(RUN, None)
@@ -71,13 +71,13 @@ def digest(files: Mapping[str, bytes]) -> str:
 
 
 def write_bundle(folder: Path, files: Mapping[str, bytes]) -> str:
-    """Write ``files`` and their manifest to ``folder``, replacing a bundle that is there only when complete.
+    """Write ``files`` and their manifest to ``folder``; replaces an existing bundle only when the new one is complete.
 
     Returns:
         The artefact's sha256.
 
     Raises:
-        BundleError: a file is missing or there is one too many.
+        BundleError: a file is missing or unexpected.
     """
     for name in sorted(set(CONTENT) ^ set(files)):
         raise BundleError(name, "missing from the bundle" if name in CONTENT else "no part of a bundle")
@@ -107,10 +107,10 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> str:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check every sha256; nothing but the manifest has been parsed afterwards.
+    """Read a bundle and check every sha256, without parsing anything but the manifest.
 
     Raises:
-        BundleError: a file is missing, damaged or unexpected; the error names it.
+        BundleError: a file is missing, damaged or unexpected; the message names it.
     """
     manifest = _read_manifest(folder)
     hashes: dict[str, str] = manifest["files"]
@@ -135,7 +135,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         stated = manifest.pop("sha256")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise damaged from error
-    # The bytes, not only the values: a flipped byte in white space counts too.
+    # Compare the bytes, not only the values: a change in white space is damage too.
     if stated != _sha256(dump_json(manifest)) or content != dump_json(manifest | {"sha256": stated}):
         raise damaged
     if manifest["format"] != FORMAT:

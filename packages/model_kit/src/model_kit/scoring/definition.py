@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.errors import BundleError, DefinitionError
-from model_kit.records.encoding import Derive, Features
+from model_kit.records.encoding import Derive
 from model_kit.records.row_warnings import Contradiction
 from model_kit.scoring.bundle import CARD, MANIFEST, SPEC, Bundle, read_bundle
 from model_kit.scoring.model import BundleModel
@@ -31,10 +32,10 @@ MODEL_DIR: Final = "MODEL_DIR"
 class Estimator(Protocol):
     """The part of a scikit-learn regressor that training uses."""
 
-    def fit(self, X: Features, y: NDArray[np.float64]) -> Any:  # noqa: N803 - scikit-learn's name
+    def fit(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> Any:  # noqa: N803 - scikit-learn's name
         """Learn from features of shape (n_rows, n_features) and a target of shape (n_rows,)."""
 
-    def predict(self, X: Features) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
+    def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
         """Scores on the estimator's scale, shape (n_rows,)."""
 
 
@@ -85,8 +86,9 @@ class ModelDefinition:
     Attributes:
         name: entry-point name, the last part of the URL.
         target, fields: what is predicted, and from what.
-        estimator: a scikit-learn estimator, which gets the kit's preprocessing in front of it; or a function that
-            returns one for the feature matrix, given the fitted spec; or where to import either from.
+        estimator: a scikit-learn regressor, which gets the kit's preprocessing in front of it; or a function that
+            returns one for the feature matrix, given the fitted spec; or where to import either from. Where it does
+            not accept NaN, the kit imputes medians. See :mod:`model_kit.training.estimators.preparation`.
         derive: stateless step from the encoded matrix to the features. Without it, the features are the fields
             themselves, dates as their parts, see :mod:`model_kit.records.features`.
         keep_for_training: mask of the rows to fit on (default: all). Hold-out rows are never left out.
@@ -259,7 +261,14 @@ def find_entry_point(name: str) -> EntryPoint:
 
 
 def _definition(point: EntryPoint) -> ModelDefinition:
-    definition = getattr(point.load(), "__self__", None)
+    try:
+        definition = getattr(point.load(), "__self__", None)
+    except Exception as error:  # a package may do anything wrong when it is imported
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise DefinitionError(
+            f"model {point.name} = {point.value} cannot be imported: {type(error).__name__}: {error} "
+            f"({where.filename}, line {where.lineno})"
+        ) from error
     if not isinstance(definition, ModelDefinition):
         raise DefinitionError(
             f"entry point {point.name} = {point.value}: it must be the load method of a ModelDefinition"

@@ -1,11 +1,11 @@
-"""Why a row is predicted what it is: what each field adds to the prediction of a typical record.
+"""Explains a prediction by the effect of each field, compared with the prediction of a typical record.
 
 The contributions are Shapley values of the game in which a player switches its fields from the typical record's values
 to the row's (Shapley 1953; with one background row: Lundberg and Lee 2017, "A unified approach to interpreting model
-predictions"). They are taken on the estimator's own scale, where they add up. Few players: every coalition is scored,
-which is exact. More: permutations, each with its reverse, which leaves nothing to chance in interactions of two
-(Mitchell et al. 2022, "Sampling permutations for Shapley value estimation").
-Whatever scores encoded rows can be explained; nothing is asked of it but scores.
+predictions"). They are computed on the estimator's scale, where they add up. With few players every coalition is
+scored, which is exact. With more, permutations are sampled, each with its reverse, which is exact for interactions of
+two players (Mitchell et al. 2022, "Sampling permutations for Shapley value estimation").
+Any model that scores encoded rows can be explained.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from model_kit.errors import CannotExplainError
 from model_kit.records.encoding import Encoded, Encoder
 from model_kit.spec import InputSpec, Row
 
-#: Coalitions that are scored for one row. `make bench-explain` on rows of the real test data (15 to 31 players), long
-#: run of 2,000 pairs: a mean L1 error of 1.0 % with 10 pairs and .7 % with 20; a coalition costs 5 to 10 µs.
+#: Coalitions that are scored for one row. `make bench-explain` on the Ames test data (15 to 31 players), compared with
+#: 2,000 pairs: a mean L1 error of 1.0 % with 10 pairs and .7 % with 20; a coalition takes 5 to 10 µs.
 EVALUATIONS = 400
-#: Pairs of orders at least, however many players. Rows of four fields alone, which differ from the typical house in 56
-#: players: 2.6 % with 6 pairs, 2.3 % with 8, in 6 ms.
+#: Minimum number of pairs of permutations. On rows of the Ames data reduced to four fields, with 56 players: 2.6 % with
+#: 6 pairs, 2.3 % with 8, in 6 ms.
 MIN_PAIRS = 8
-#: Players up to whom all coalitions are no more than that.
+#: Maximum number of players for which all coalitions are scored.
 MAX_EXACT = EVALUATIONS.bit_length() - 1
-#: Any will do; with this one the same row has the same explanation everywhere and always.
+#: Fixed, so that the same row always has the same explanation.
 SEED = 20240
 
 
 class Explainable(Protocol):
-    """The part of a :class:`~model_kit.scoring.protocol.Model` that explaining uses."""
+    """The part of a :class:`~model_kit.scoring.protocol.Model` that explanations need."""
 
     @property
     def spec(self) -> InputSpec:
-        """The fitted table of fields."""
+        """The fitted spec."""
 
     @property
     def golden(self) -> Mapping[str, Any]:
         """``row``: the typical record that rows are compared with."""
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Predictions in the target's unit, shape (n_rows,)."""
+        """Return predictions in the target's unit, shape (n_rows,)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What a row is compared with.
+    """The typical record that a row is compared with.
 
     Attributes:
-        name: in words ("typical house").
+        name: for display, "typical" and the target's subject ("typical record").
         prediction: in the target's unit.
     """
 
@@ -65,15 +65,15 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one field, or a group that is switched as one, adds to the prediction.
+    """The effect of one field, or of a group that is switched together, on the prediction.
 
     Attributes:
-        field: its name; of a group the first that is declared.
-        value: what was sent; ``None`` where nothing was.
-        together: the other fields of the group -> what was sent; ``None`` for a single field.
-        effect: on the estimator's scale.
-        percent: 100 (exp(effect) - 1); ``None`` where the estimator's scale is no logarithm, or beyond all floats.
-        amount: share of the difference between prediction and baseline, in the target's unit.
+        field: name of the field, or of the first in the group.
+        value: value that was sent; ``None`` if there was none.
+        together: the group's other fields -> values that were sent; ``None`` for a single field.
+        effect: Shapley value on the estimator's scale.
+        percent: 100 (exp(effect) - 1); ``None`` on the identity scale, or if it overflows.
+        amount: part of the difference between prediction and baseline, in the target's unit.
     """
 
     field: str
@@ -86,11 +86,11 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """All other contributions as one.
+    """The sum of all other contributions.
 
     Attributes:
-        fields: how many they are; a group counts as one, and a field that is as in the baseline is none.
-        effect, percent, amount: as in :class:`Contribution`; whatever the others leave, so that all add up.
+        fields: number of contributions; a group counts as one, a field with the baseline's value as none.
+        effect, percent, amount: as in :class:`Contribution`; computed as the remainder, so that all add up.
     """
 
     fields: int
@@ -101,14 +101,14 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One row's prediction, taken apart.
+    """The explanation of one row's prediction.
 
-    On the estimator's scale baseline and effects sum to the prediction; in its unit baseline and amounts do.
+    Baseline and effects add up to the prediction on the estimator's scale, baseline and amounts in the target's unit.
 
     Attributes:
-        baseline: what the row is compared with.
-        contributions: the strongest by absolute effect, strongest first; at equal strength in the order of the fields.
-        rest: all others.
+        baseline: the typical record.
+        contributions: the strongest by absolute effect, strongest first; ties in the order of the fields.
+        rest: the sum of all others.
     """
 
     baseline: Baseline
@@ -116,28 +116,28 @@ class Explanation:
     rest: Rest
 
 
-#: What coalitions are worth, shape (n_coalitions,); they have a row each, with True for each player that is a member.
-Worth: TypeAlias = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
+#: Value function of a game: members, shape (n_coalitions, n_players) -> values, shape (n_coalitions,).
+ValueFunction: TypeAlias = Callable[[NDArray[np.bool_]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """A game in coalitional form.
+    """A cooperative game.
 
     Attributes:
-        n_players: how many; there are no values of none.
-        start, end: worth of no player and of all.
-        worth: of any others.
+        n_players: number of players; without any there are no Shapley values.
+        start, end: values of the empty coalition and of the grand coalition.
+        worth: value function of all other coalitions.
     """
 
     n_players: int
     start: float
     end: float
-    worth: Worth
+    worth: ValueFunction
 
 
 def enumerate_coalitions(game: Game) -> NDArray[np.float64]:
-    """Shapley values, shape (n_players,), exactly: of all 2 ** n_players coalitions."""
+    """Compute exact Shapley values, shape (n_players,), from all 2 ** n_players coalitions."""
     n = game.n_players
     every = np.arange(2**n)
     members = (every[:, np.newaxis] >> np.arange(n)) & 1 == 1
@@ -155,11 +155,11 @@ def enumerate_coalitions(game: Game) -> NDArray[np.float64]:
 
 
 def sample_orders(game: Game, keys: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Estimates of the Shapley values, shape (n_players,); they have the sum of the exact ones.
+    """Estimate the Shapley values, shape (n_players,), by sampling permutations; their sum is exact.
 
     Args:
-        game: of at least 2 players.
-        keys: shape (n_pairs, n_players): each row is an order in which the players join, and its reverse another.
+        game: a game with at least 2 players.
+        keys: shape (n_pairs, n_players): sorting a row gives a permutation, which is used with its reverse.
     """
     n = game.n_players
     order = keys.argsort(axis=1)
@@ -172,18 +172,18 @@ def sample_orders(game: Game, keys: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def n_pairs(n_players: int) -> int:
-    """How many pairs of orders are sampled: as many as ``EVALUATIONS`` allow, but at least ``MIN_PAIRS``."""
+    """Return the number of pairs of permutations: as many as ``EVALUATIONS`` allow, but at least ``MIN_PAIRS``."""
     return max(MIN_PAIRS, EVALUATIONS // (2 * (n_players - 1)))
 
 
 class Explainer:
-    """Explains predictions of ``model``; built once per model. The same row has the same explanation to the bit.
+    """Explains predictions of ``model``; created once per model. The same row always has the same explanation.
 
     Attributes:
-        players: names of the fields that are switched as one: the groups that the spec keeps together, and each other
-            field on its own; in the order of the fields.
+        players: names of the fields that are switched together: the spec's groups, and each other field on its own; in
+            the order of the fields.
         baseline: the typical record's name and prediction.
-        score: the model's.
+        score: the model's method.
 
     Raises:
         CannotExplainError: the typical record has no finite prediction on the estimator's scale.
@@ -203,22 +203,22 @@ class Explainer:
         self._start = self._on_scale(self.baseline.prediction)
         if not math.isfinite(self._start):
             raise CannotExplainError("the typical record has no finite prediction to compare with")
-        # Python's generator, whose numbers are the same in every version.
-        draw = random.Random(SEED).random  # noqa: S311 - nobody gains by knowing the orders
+        # Python's generator gives the same numbers in every version.
+        draw = random.Random(SEED).random  # noqa: S311 - the permutations need not be secret
         self._keys = np.array([[draw() for _ in self.players] for _ in range(n_pairs(MAX_EXACT + 1))])
 
     def effects(self, row: Encoded, prediction: float) -> NDArray[np.float64] | None:
-        """What each of :attr:`players` adds, on the estimator's scale; NaN for one whose fields are as in the baseline.
+        """Compute the effects of :attr:`players` on the estimator's scale; NaN for one with the baseline's values.
 
-        Their sum is that of the prediction less that of the baseline, but for rounding. A coalition that the model
-        gives no finite score is taken to be as far on the way from baseline to prediction as it has players.
+        They add up to the difference between prediction and baseline, except for rounding. The score of a coalition
+        that is not finite is replaced by interpolation between baseline and prediction, by the number of its players.
 
         Args:
             row: encoded, shape (n_fields,).
             prediction: of this row, in the target's unit.
 
         Returns:
-            Shape (n_players,); ``None`` if the prediction, or what is made of it, is no finite number on that scale.
+            Shape (n_players,); ``None`` if the prediction or an effect is not finite on that scale.
         """
         found = np.full(len(self.players), np.nan)
         present, game = self.game(row, prediction)
@@ -233,11 +233,14 @@ class Explainer:
         return found if np.isfinite(found[present]).all() else None
 
     def game(self, row: Encoded, prediction: float) -> tuple[NDArray[np.intp], Game]:
-        """The game that explains a row: which of :attr:`players` are in it, as a field of theirs differs, and the game.
+        """Create the game that explains a row; its players are those of :attr:`players` whose fields differ.
 
         Args:
             row: encoded, shape (n_fields,).
             prediction: of this row, in the target's unit.
+
+        Returns:
+            Positions of its players in :attr:`players`, and the game.
         """
         end = self._on_scale(prediction)
         differs = (row != self._typical) & ~(np.isnan(row) & np.isnan(self._typical))
@@ -245,16 +248,16 @@ class Explainer:
         return present, Game(len(present), self._start, end, self._worth(row, present, end))
 
     def explain(self, row: Encoded, prediction: float, sent: Row, n: int) -> Explanation | None:
-        """The ``n`` strongest contributions to one prediction, and the rest.
+        """Explain a prediction by its ``n`` strongest contributions and the rest.
 
         Args:
             row: encoded, shape (n_fields,).
             prediction: of this row, in the target's unit.
-            sent: the record as it was sent.
-            n: how many contributions at most.
+            sent: the record that was sent.
+            n: maximum number of contributions.
 
         Returns:
-            ``None`` as for :meth:`effects`.
+            ``None`` if the prediction, an effect or an amount is not finite.
         """
         effects = self.effects(row, prediction)
         if effects is None:
@@ -278,7 +281,7 @@ class Explainer:
         together = {name: sent.get(name) for name in others} or None
         return Contribution(first, sent.get(first), together, effect, self._percent(effect), effect * slope)
 
-    def _worth(self, row: Encoded, present: NDArray[np.intp], end: float) -> Worth:
+    def _worth(self, row: Encoded, present: NDArray[np.intp], end: float) -> ValueFunction:
         columns = np.flatnonzero(np.isin(self._player_of, present))
         owners = np.searchsorted(present, self._player_of[columns])
 
@@ -308,13 +311,13 @@ class Explainer:
             return None
 
     def _unit_per_effect(self, prediction: float) -> float:
-        """The logarithmic mean of prediction and baseline: what an effect of 1 is in the target's unit."""
+        """Return what an effect of 1 is in the target's unit: the logarithmic mean of prediction and baseline."""
         start = self.baseline.prediction
         if not self._is_log:
             return 1.0
         if prediction == start:
             return start
         growth = (prediction - start) / start
-        # Near each other the difference of their logarithms has few digits left.
+        # If they are close, the difference of their logarithms loses digits.
         distance = math.log1p(growth) if abs(growth) < 0.5 else math.log(prediction) - math.log(start)
         return (prediction - start) / distance

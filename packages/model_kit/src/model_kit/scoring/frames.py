@@ -1,4 +1,4 @@
-"""Predictions in Python: plain records or a DataFrame in, one prediction for each row out."""
+"""Predictions in Python from records or a DataFrame, one for each row."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from model_kit.spec import Field
 
 
 class Result(TypedDict):
-    """What became of the rows.
+    """The result for some rows.
 
     Keys:
-        predictions: in the target's unit, one for each row in order; ``None`` exactly where ``errors`` has that
-            row's position.
+        predictions: in the target's unit, one for each row in order; ``None`` exactly if ``errors`` has the row's
+            position.
         version: version of the model package.
-        errors: position of a row, from 0 -> what is wrong with it; ``None`` if nothing is.
+        errors: position of a row, from 0 -> its errors; ``None`` if there are none.
     """
 
     predictions: list[float | None]
@@ -32,7 +32,7 @@ class Result(TypedDict):
 
 @runtime_checkable
 class DataFrame(Protocol):
-    """What is used of a pandas DataFrame, so that pandas need not be installed."""
+    """The part of a pandas DataFrame that is used; pandas itself need not be installed."""
 
     @property
     def columns(self) -> Any:
@@ -46,21 +46,21 @@ Record: TypeAlias = Mapping[str, Any]
 
 
 def make_prediction(predictor: Predictor, input_data: DataFrame | Record | Sequence[Record]) -> Result:
-    """Predictions for rows; no row is dropped, reordered or changed.
+    """Predict rows; none is dropped, reordered or changed.
 
     Args:
         predictor: the model.
         input_data: records (field name -> value), one record, or a pandas DataFrame. ``None``, NaN, ``NaT`` and
-            ``pd.NA`` are missing values; numpy's scalars count as the numbers they hold. Dates may be Python's,
-            numpy's or pandas'; text of dates and booleans is read as in files. Fields that the model does not use are
-            ignored. A DataFrame's index is ignored: rows count from 0.
+            ``pd.NA`` are missing values; numpy scalars are converted to Python numbers. Dates may be Python's, numpy's
+            or pandas'; text of dates and booleans is read as in files. Fields that the model does not use are ignored.
+            A DataFrame's index is ignored: rows count from 0.
 
     Returns:
         ``predictions``, ``version`` and ``errors``, see :class:`Result`.
 
     Raises:
-        TypeError: ``input_data`` is none of these.
-        DataError: a DataFrame has a column twice.
+        TypeError: ``input_data`` has another type.
+        DataError: a DataFrame has two columns of the same name.
     """
     # Numbers and categories are judged as they are.
     fields = {
@@ -85,7 +85,7 @@ def _records(input_data: object) -> Sequence[object]:
 
 
 def _plain_record(record: object, fields: Mapping[str, Field]) -> object:
-    """A copy with plain Python values; what is no record stays as it is, for the validator to refuse."""
+    """Copy a record with plain Python values; anything else is returned unchanged for the validator to reject."""
     if not isinstance(record, Mapping):
         return record
     plain = {name: _plain(value) for name, value in record.items()}
@@ -101,7 +101,7 @@ def _plain(value: object) -> object:
         value = value.astype("datetime64[us]")
     if isinstance(value, np.generic):
         value = value.item()
-    # NaN is the only float unlike itself; pandas' other two are known by name, as pandas is not imported.
+    # NaN is the only float that differs from itself; pandas' NA and NaT are recognized by name without pandas.
     if isinstance(value, float):
         return None if value != value else value  # noqa: PLR0124
     return None if type(value).__name__ in {"NAType", "NaTType"} else value

@@ -1,9 +1,9 @@
-"""Ranges around predictions, calibrated on how far the truth lay from out-of-fold predictions.
+"""Prediction intervals, calibrated on the errors of out-of-fold predictions.
 
 Split-conformal, Mondrian by the predicted value (Vovk, Gammerman, Shafer, *Algorithmic Learning in a Random World*,
-2005, section 4.5): the rows are cut into bins by what is predicted for them, and each bin has the quantiles of its own
-absolute errors on the estimator's scale. One width for all would be too narrow for the cheap and too wide for the rest.
-numpy alone, as it runs where a model is served.
+2005, section 4.5): the rows are divided into bins by their predictions, and each bin has the quantiles of its own
+absolute errors on the estimator's scale, because errors depend on the predicted value. Needs numpy only, because it
+runs where a model is served.
 """
 
 from __future__ import annotations
@@ -20,48 +20,49 @@ from model_kit.errors import IntervalError
 from model_kit.spec import Target
 
 Numbers: TypeAlias = NDArray[np.float64]
-#: Lowest and highest at the levels of the coverage table, shape (2, n_levels, n_rows).
+#: Lower and upper bounds at the levels of the coverage table, shape (2, n_levels, n_rows).
 Ranges: TypeAlias = NDArray[np.float64]
 
-#: Levels that are calibrated; between them widths are interpolated, which makes them a trifle wider.
+#: Calibrated levels; between them widths are interpolated, which makes intervals slightly wider.
 LEVELS: Final = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-#: Beyond these a bin holds too few errors: 5 in a hundred are left out at the highest.
+#: Range of levels. Above it a bin has too few errors: at the highest level 5 % of them are outside.
 LOWEST, HIGHEST = LEVELS[0], LEVELS[-1]
 #: The largest finite number.
 LARGEST: Final = float(np.finfo(np.float64).max)
-#: Levels of the coverage table.
+#: Levels in the coverage table.
 TOLD: Final = (0.5, 0.8, 0.9, 0.95)
 MOST_BINS: Final = 5
-#: Rows that a bin takes. Measured on parts of the house prices, 90 % intervals of the thirds by prediction: 200 rows in
-#: one bin .87, .94, .91, in three .90, .91, .91, which vary no more from one part to another (by .02).
+#: Rows per bin. Measured on parts of the Ames data, coverage of 90 % intervals by third of the prediction: 200 rows in
+#: one bin .87, .94, .91, in three bins .90, .91, .91, with the same variation between parts (.02).
 ROWS_PER_BIN: Final = 60
-#: Rows below which there are no intervals: the 95 % quantile would be about the largest error or two.
+#: Minimum number of rows: with fewer, the 95 % quantile would be one of the two largest errors.
 FEWEST: Final = 40
-#: Why there are none for higher levels.
+#: Reason why there are no higher levels, for error messages.
 BEYOND: Final = "beyond, too few errors are left to calibrate on"
-#: Digits of the bins' edges, counted from that of the predictions' spread.
+#: Significant digits of the bins' edges, relative to the spread of the predictions.
 EDGE_DIGITS: Final = 3
-#: Rounds a width up to digits enough: no row's error can be told from it.
+#: Rounds a width up to so few digits that it does not reveal the error of a training row.
 _UP: Final = Context(prec=4, rounding=ROUND_CEILING)
-#: Parts of the rows for :func:`cross_fitted`, and what shuffles them.
+#: Number of parts for :func:`cross_fitted`, and the seed of their permutation.
 N_PARTS: Final = 10
 SEED: Final = 20240
 
 
 def calibrate(out_of_fold: Numbers, truth: Numbers, target: Target) -> dict[str, Any]:
-    """What :class:`Intervals` needs, as JSON for a card's ``intervals``.
+    """Calibrate intervals; returns the JSON value of a card's ``intervals``.
 
-    A row's errors in several repeats are much the same. They are pooled, as one of them alone would be a matter of
-    chance, but in the finite-sample correction a row counts once.
+    The errors of all repeats are pooled, which reduces variance. They are strongly correlated, so the finite-sample
+    correction counts each row once.
 
     Args:
-        out_of_fold: shape (n_repeats, n_rows), in the target's unit: each by a model that never saw the row.
+        out_of_fold: shape (n_repeats, n_rows), in the target's unit: predictions by models that were not trained on the
+            row.
         truth: shape (n_rows,), in the target's unit.
-        target: says on which scale the estimator works.
+        target: has the estimator's scale.
 
     Returns:
-        ``rows``; ``levels``; ``edges`` of the bins in the target's unit, a prediction on one being in the bin above;
-        ``widths``: for each bin and level how far an interval reaches to both sides on the estimator's scale.
+        ``rows``; ``levels``; ``edges`` of the bins in the target's unit, each belonging to the bin above; ``widths``:
+        for each bin and level the half-width of an interval on the estimator's scale.
     """
     n_repeats, n_rows = out_of_fold.shape
     predictions = out_of_fold.ravel()
@@ -73,13 +74,13 @@ def calibrate(out_of_fold: Numbers, truth: Numbers, target: Target) -> dict[str,
 
 
 def _errors(predictions: Numbers, truth: Numbers, target: Target) -> Numbers:
-    """Absolute errors on the estimator's scale."""
+    """Compute absolute errors on the estimator's scale."""
     errors: Numbers = np.abs(np.log(predictions / truth) if target.scale == "log" else predictions - truth)
     return errors
 
 
 def _edges(predictions: Numbers, n_bins: int, n_repeats: int) -> list[float]:
-    """Edges between bins of about as many predictions; fewer where values repeat, so that no bin is short of rows."""
+    """Compute edges of bins of about equal size; fewer if values repeat, so that every bin has enough rows."""
     fewest = FEWEST * n_repeats
     edges: list[float] = []
     n_before = 0
@@ -92,7 +93,7 @@ def _edges(predictions: Numbers, n_bins: int, n_repeats: int) -> list[float]:
 
 
 def _parted(predictions: Numbers, n_parts: int) -> list[float]:
-    """Edges between parts of about the same size; round numbers, none of which is some row's prediction."""
+    """Compute edges of parts of about equal size, rounded so that none reveals the prediction of a row."""
     spread = float(np.ptp(predictions))
     digits = EDGE_DIGITS - math.floor(math.log10(spread)) if spread else 0
     quantiles = np.quantile(predictions, np.arange(1, n_parts) / n_parts).tolist()
@@ -100,19 +101,19 @@ def _parted(predictions: Numbers, n_parts: int) -> list[float]:
 
 
 def _quantiles(errors: Numbers, n_repeats: int) -> list[float]:
-    """Quantiles of a bin's errors at ``LEVELS``, rounded up."""
+    """Compute the quantiles of a bin's errors at ``LEVELS``, rounded up."""
     n_rows = len(errors) / n_repeats
-    # With the truth of a new row there are n + 1 errors, of which any may be the largest.
+    # A new row adds an error to the n of calibration, and each of the n + 1 is equally likely to be the largest.
     corrected = np.minimum(1, np.array(LEVELS) * (n_rows + 1) / n_rows)
     return [float(_UP.create_decimal(width)) for width in np.quantile(errors, corrected).tolist()]
 
 
 class Intervals:
-    """Ranges around predictions.
+    """Prediction intervals.
 
     Attributes:
         edges: see :func:`calibrate`.
-        widths: likewise, shape (n_bins, n_levels).
+        widths: see :func:`calibrate`; shape (n_bins, n_levels).
     """
 
     def __init__(self, calibration: Mapping[str, Any], target: Target) -> None:
@@ -123,10 +124,10 @@ class Intervals:
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any], target: Target) -> Intervals:
-        """The intervals of a trained model.
+        """Create the intervals of a trained model from its card.
 
         Raises:
-            IntervalError: it has none.
+            IntervalError: the model has none; the message says why.
         """
         calibration = card.get("intervals")
         if calibration:
@@ -139,16 +140,16 @@ class Intervals:
         raise IntervalError(f"this model has no calibrated intervals: {why}")
 
     def __call__(self, predictions: Numbers, level: float) -> tuple[Numbers, Numbers]:
-        """Where the truth lies in ``level`` of the cases: lowest and highest, with the prediction between them.
+        """Compute intervals that contain the true value with probability ``level``: lower and upper bounds.
 
-        A higher level is never narrower.
+        The prediction is within its interval, and a higher level never gives a narrower interval.
 
         Args:
             predictions: shape (n_rows,), in the target's unit, finite.
             level: from ``LOWEST`` to ``HIGHEST``.
 
         Raises:
-            IntervalError: ``level`` is not in this range.
+            IntervalError: ``level`` is outside of this range.
         """
         if not LOWEST <= level <= HIGHEST:
             raise IntervalError(f"the level of an interval is from {LOWEST} to {HIGHEST}, not {level}: {BEYOND}")
@@ -157,26 +158,26 @@ class Intervals:
         with np.errstate(over="ignore"):
             low = predictions * np.exp(-width) if self._is_log else predictions - width
             high = predictions * np.exp(width) if self._is_log else predictions + width
-        # Of a prediction near the last float an end may be none.
+        # A bound may overflow near the largest float.
         return np.maximum(low, -LARGEST), np.minimum(high, LARGEST)
 
     def told(self, predictions: Numbers) -> Ranges:
-        """The same at all levels of the coverage table."""
+        """Compute intervals at all levels of the coverage table."""
         return np.array([self(predictions, level) for level in TOLD]).swapaxes(0, 1)
 
 
 def coverage(truth: Numbers, predictions: Numbers, ranges: Ranges) -> dict[str, Any]:
-    """How often the truth lies within the intervals, overall and in thirds by prediction.
+    """Compute the coverage of intervals, overall and by third of the prediction.
 
     Args:
         truth: shape (n_rows,), in the target's unit; at least one row.
         predictions: the same shape and unit.
-        ranges: the intervals around them.
+        ranges: the intervals of the predictions.
 
     Returns:
-        ``edges``: between the thirds, in the target's unit; ``levels``: for each level told ``level``, ``overall`` and
-        ``thirds``, the shares of rows within (``None`` of no rows), and ``relative_width``: the mean of
-        (highest - lowest) / prediction, or ``None`` if a prediction is not positive.
+        ``edges``: between the thirds, in the target's unit; ``levels``: for each level ``level``, ``overall`` and
+        ``thirds``, the fractions of rows within their intervals (``None`` without rows), and ``relative_width``: the
+        mean of (upper - lower) / prediction, or ``None`` if a prediction is not positive.
     """
     edges = _parted(predictions, 3)
     third = np.searchsorted(edges, predictions)
@@ -190,20 +191,20 @@ def coverage(truth: Numbers, predictions: Numbers, ranges: Ranges) -> dict[str, 
 
 
 def _mean(values: NDArray[Any]) -> float | None:
-    """To four decimals; ``None`` of no values."""
+    """Compute the mean to four decimals; ``None`` without values."""
     return round(float(values.mean()), 4) if len(values) else None
 
 
 def cross_fitted(out_of_fold: Numbers, truth: Numbers, target: Target) -> dict[str, Any]:
-    """:func:`coverage` of out-of-fold predictions by intervals that other rows calibrated.
+    """Compute the :func:`coverage` of out-of-fold predictions by intervals that were calibrated on other rows.
 
-    That takes no further training, and finds what :func:`model_kit.training.evaluation.nested_coverage` does, at a
-    tenth of the cost.
+    This needs no additional training, and agrees with :func:`model_kit.training.evaluation.nested_coverage` at a tenth
+    of the cost.
 
     Args:
-        out_of_fold: as for :func:`calibrate`; so for the others.
-        truth: shape (n_rows,).
-        target: says on which scale the estimator works.
+        out_of_fold: as for :func:`calibrate`.
+        truth: as for :func:`calibrate`.
+        target: has the estimator's scale.
     """
     n_repeats, n_rows = out_of_fold.shape
     part = np.random.default_rng(SEED).permutation(n_rows) % N_PARTS

@@ -1,4 +1,4 @@
-"""A bundle brought to life: verified, loaded into ONNX Runtime, scoring rows."""
+"""Loads a bundle into ONNX Runtime and scores rows with it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from model_kit.records.row_warnings import Contradiction
 from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, RUN, SPEC, Bundle, read_bundle
 from model_kit.spec import InputSpec, Row, Target
 
-#: Rows scored at a time: memory stays flat and nothing is slower.
+#: Rows scored at a time: bounds memory without a loss of speed.
 CHUNK = 1000
-#: Relative difference beyond which the golden row counts as wrong.
+#: Difference from the golden row's recorded prediction that is tolerated, relative to its magnitude.
 GOLDEN_TOLERANCE = 1e-5
 
 
 def to_target_unit(scores: NDArray[np.floating[Any]], target: Target) -> NDArray[np.float64]:
-    """Scores on the estimator's scale, shape (n_rows,), in the target's unit; computed in float64."""
+    """Convert scores on the estimator's scale, shape (n_rows,), to the target's unit, in float64."""
     values = scores.astype(np.float64) + target.offset
     return np.exp(values) if target.scale == "log" else values
 
@@ -31,7 +31,7 @@ def to_target_unit(scores: NDArray[np.floating[Any]], target: Target) -> NDArray
 class Graph:
     """An ONNX graph with one float32 input (n_rows, n_features) and one output of n_rows scores, float32 or float64.
 
-    One thread: a worker process is the unit of parallelism.
+    It uses one thread, because parallelism comes from worker processes.
 
     Raises:
         BundleError: ONNX Runtime cannot load it.
@@ -42,32 +42,32 @@ class Graph:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # The arena keeps what the largest batch ever took (4 MB after 1,000 rows) and makes nothing faster here.
+        # The arena would keep the memory of the largest batch (4 MB after 1,000 rows) and is no faster here.
         options.enable_cpu_mem_arena = False
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own exceptions share no narrower public base
+        except Exception as error:  # ONNX Runtime's exceptions have no narrower public base
             raise BundleError(MODEL, f"ONNX Runtime cannot load it: {error}") from error
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def score(self, features: Features) -> NDArray[np.floating[Any]]:
-        """Scores on the estimator's scale, shape (n_rows,)."""
+        """Return scores on the estimator's scale, shape (n_rows,)."""
         scores: NDArray[np.floating[Any]] = self._session.run(self._outputs, {self._input: features})[0]
         return scores.reshape(-1)
 
 
 class BundleModel:
-    """The :class:`~model_kit.scoring.protocol.Model` that every bundle can be.
+    """The :class:`~model_kit.scoring.protocol.Model` of a bundle.
 
     Args:
         bundle: a bundle whose hashes have been checked.
-        derive: the model package's stateless step; ``None`` if it has none.
+        derive: the model package's step from the encoded matrix to features; ``None`` if it has none.
         version: version of the model package's distribution.
-        contradictions: what cannot be true of one record at once, for its warnings.
+        contradictions: combinations of values that are impossible, for row warnings.
 
     Raises:
-        BundleError: a file's content is not what it should be; the error names it.
+        BundleError: a file has invalid content; the message names it.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class BundleModel:
         except SpecError as error:
             raise BundleError(SPEC, str(error)) from error
         try:
-            #: Where this model comes from, as ``/version`` tells it.
+            #: Provenance of the model, as in ``/version``.
             self.lineage = _lineage(bundle, self.card, version)
         except (KeyError, TypeError) as error:
             raise BundleError(CARD, f"not a card: {error!r}") from error
@@ -98,12 +98,12 @@ class BundleModel:
         """Verify and load the bundle in ``folder``.
 
         Raises:
-            BundleError: a file is missing or damaged; the error names it.
+            BundleError: a file is missing or damaged; the message names it.
         """
         return cls(read_bundle(folder), derive, version, contradictions)
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Predictions in the target's unit, shape (n_rows,), for encoded rows."""
+        """Return predictions in the target's unit, shape (n_rows,), for encoded rows."""
         if len(encoded) <= CHUNK:
             return to_target_unit(self._graph.score(self._features.derive(encoded)), self.spec.target)
         scores = np.empty(len(encoded))
@@ -112,18 +112,23 @@ class BundleModel:
         return to_target_unit(scores, self.spec.target)
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Predictions in the target's unit, shape (n_rows,), for validated rows."""
+        """Return predictions in the target's unit, shape (n_rows,), for validated rows."""
         return self.score(self._features.encode(rows))
 
     def check(self) -> None:
         """Score the golden row.
 
         Raises:
-            NotReadyError: the score differs from the recorded one by more than 1e-5 of it.
+            NotReadyError: the score differs from the recorded one by more than 1e-5 of its magnitude. On the identity
+                scale, where it may be near 0, the magnitude is at least the spread of the training targets.
         """
         expected = self.golden["prediction"]
         found = float(self.predict([self.golden["row"]])[0])
-        if not abs(found - expected) <= GOLDEN_TOLERANCE * abs(expected):
+        magnitude = abs(expected)
+        if self.spec.target.scale == "identity":
+            edges = (self.card.get("target_distribution") or {}).get("edges", [0.0])
+            magnitude = max(magnitude, edges[-1] - edges[0])
+        if not abs(found - expected) <= GOLDEN_TOLERANCE * magnitude:
             raise NotReadyError(f"the golden row scores {found!r} where {expected!r} was recorded")
 
 

@@ -1,4 +1,4 @@
-"""One answer for each record sent, in order: the core that the API and the command line share."""
+"""Predicts records, one result for each in order; shared by the API and the command line."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from model_kit.scoring.explanation import Explainer, Explanation
 from model_kit.scoring.intervals import Intervals
 from model_kit.scoring.protocol import Model
 
-#: A score that is no number is this row's error; its neighbours keep their predictions.
+#: Error of a row whose score is not finite; other rows are not affected.
 NOT_FINITE = "The model gives no finite prediction for this row."
-#: Records that are taken up together: what they need beside themselves is gone before the next are.
+#: Records processed at a time, which bounds the memory of intermediate results.
 CHUNK = 1000
 
 T = TypeVar("T")
@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of the records.
+    """The result for some records.
 
     Attributes:
-        predictions: one element for each record, in order; ``None`` exactly where ``errors`` has its index.
-        errors: index of a record -> what is wrong with it; empty if nothing is.
-        n_fast: how many of the records took the fast lane.
+        predictions: one element for each record, in order; ``None`` exactly if ``errors`` has its index.
+        errors: index of a record -> its errors.
+        n_fast: number of records that the fast lane decoded.
     """
 
     predictions: list[float | None]
@@ -45,12 +45,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class DetailedAnswer(Answer):
-    """An answer with what else was asked for; each list has one element for each record, in order, or is ``None``.
+    """An answer with details; each list has one element for each record, in order, or is ``None`` if not requested.
 
     Attributes:
-        intervals: lowest and highest; ``None`` exactly where there is no prediction.
-        explanations: ``None`` where there is no prediction, or none that can be told in finite numbers.
-        warnings: empty where there is nothing to say, ``None`` exactly where there is no prediction.
+        intervals: lower and upper bound; ``None`` exactly if there is no prediction.
+        explanations: ``None`` if there is no prediction, or its contributions are not finite.
+        warnings: empty if the record has none; ``None`` exactly if there is no prediction.
     """
 
     intervals: list[tuple[float, float] | None] | None = None
@@ -59,7 +59,7 @@ class DetailedAnswer(Answer):
 
 
 class Predictor:
-    """A model with the judges of its records; built once per model."""
+    """A model with the validators of its records; created once per model."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -68,7 +68,7 @@ class Predictor:
         self._encode = Encoder(model.spec)
 
     def __call__(self, records: Sequence[object]) -> Answer:
-        """Validate and score ``records``; none is dropped, none is changed.
+        """Validate and score ``records``; none is dropped or changed.
 
         Args:
             records: any JSON values, or JSON texts as :func:`model_kit.records.json_text.split` gives them.
@@ -93,28 +93,28 @@ class Predictor:
         explain: int | None = None,
         warnings: bool = False,
     ) -> DetailedAnswer:
-        """The same predictions and errors as without details, and for each prediction what is asked for.
+        """Return the predictions and errors of a call, with details for each prediction.
 
         Args:
             records: as for a call.
             interval: level of the intervals, as :class:`~model_kit.scoring.intervals.Intervals` takes it.
-            explain: how many contributions each explanation shows; a row takes as long as predictions of
-                some 400 rows.
-            warnings: whether to look for what deserves a word.
+            explain: number of contributions in each explanation; an explanation takes as long as predictions of about
+                400 rows.
+            warnings: whether to add row warnings.
 
         Raises:
-            CannotExplainError: the model has no typical prediction to compare with.
-            IntervalError: it has no calibrated intervals, or none of that level.
+            CannotExplainError: the model has no prediction of the typical record to compare with.
+            IntervalError: the model has no calibrated intervals, or none of that level.
         """
         answer = self(records)
         scored = {position: value for position, value in enumerate(answer.predictions) if value is not None}
 
         def aligned(found: Iterable[T]) -> list[T | None]:
-            """``found`` for the records that were scored, ``None`` for the others."""
-            of = dict(zip(scored, found, strict=True))
-            return [of.get(position) for position in range(len(records))]
+            """Align the details of the scored records with all records; ``None`` for the others."""
+            details = dict(zip(scored, found, strict=True))
+            return [details.get(position) for position in range(len(records))]
 
-        intervals = explanations = remarks = None
+        intervals = explanations = row_warnings = None
         if interval is not None:
             ranges = self._intervals(np.array(list(scored.values()), np.float64), interval)
             intervals = aligned(zip(*(ends.tolist() for ends in ranges), strict=True))
@@ -124,13 +124,13 @@ class Predictor:
             each = zip(self._encoded(sent), scored.values(), sent, strict=True)
             explanations = aligned(explainer.explain(row, value, record, explain) for row, value, record in each)
         if warnings:
-            # One at a time: as objects, ten thousand records take a hundred megabytes.
+            # Decode one at a time: ten thousand records take a hundred megabytes as objects.
             values: Iterable[Any] = (_value(records[position]) for position in scored)
-            remarks = aligned(map(self._warnings, values))
-        return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, intervals, explanations, remarks)
+            row_warnings = aligned(map(self._warnings, values))
+        return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, intervals, explanations, row_warnings)
 
     def _encoded(self, records: Sequence[object]) -> Encoded:
-        """Records that are valid, in order."""
+        """Encode valid records, in order."""
         accepted = self._fast_lane(records)
         encoded = np.empty((len(records), accepted.encoded.shape[1]))
         encoded[accepted.positions] = accepted.encoded
@@ -147,7 +147,7 @@ class Predictor:
 
     @cached_property
     def _warnings(self) -> RowWarnings:
-        # A model from elsewhere need not declare contradictions.
+        # Contradictions are an optional attribute of the protocol.
         return RowWarnings(self.model.spec, getattr(self.model, "contradictions", ()))
 
     def _answer(self, records: Sequence[object]) -> Answer:
@@ -155,7 +155,7 @@ class Predictor:
         encoded, positions = accepted.encoded, accepted.positions
         errors: dict[int, RowErrors] = {}
         if accepted.declined:
-            # One by one, so that the neighbours of a bad record stay in their lane.
+            # Only these, so that an invalid record does not slow down the others.
             validated = self._validate([_value(records[position]) for position in accepted.declined])
             errors = {accepted.declined[index]: messages for index, messages in validated.errors.items()}
             encoded = np.concatenate([encoded, self._encode(validated.rows)])

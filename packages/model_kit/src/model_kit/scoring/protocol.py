@@ -1,7 +1,7 @@
-"""What ``ml_api`` may ask of a model package.
+"""The interface between ``ml_api`` and model packages.
 
-A model package announces a callable ``load() -> Model`` under the entry-point group ``ml_api.models``;
-the entry point's name is the last part of the URL.
+A model package registers a callable ``load() -> Model`` in the entry-point group ``ml_api.models``; the entry point's
+name is the last part of the URL.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from model_kit.records.encoding import Encoded
 from model_kit.spec import InputSpec
 
-#: Entry-point group under which model packages announce themselves.
+#: Entry-point group of model packages.
 ENTRY_POINT_GROUP = "ml_api.models"
 
 
@@ -23,8 +23,8 @@ ENTRY_POINT_GROUP = "ml_api.models"
 class Model(Protocol):
     """A loaded model.
 
-    It may have ``contradictions``, a sequence of :class:`~model_kit.records.row_warnings.Contradiction`; without, row
-    warnings come from the spec alone.
+    Its optional attribute ``contradictions`` is a sequence of :class:`~model_kit.records.row_warnings.Contradiction`;
+    without it, row warnings come from the spec only.
     """
 
     @property
@@ -33,7 +33,7 @@ class Model(Protocol):
 
     @property
     def spec(self) -> InputSpec:
-        """The fitted table of fields."""
+        """The fitted spec."""
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -45,10 +45,10 @@ class Model(Protocol):
 
     @property
     def lineage(self) -> Mapping[str, Any]:
-        """What ``/version`` tells: version, data, git commit, artefact sha256, metrics, libraries."""
+        """The provenance in ``/version``: version, data, git commit, artefact sha256, metrics, libraries."""
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Predictions in the target's unit, shape (n_rows,).
+        """Return predictions in the target's unit, shape (n_rows,).
 
         Args:
             encoded: shape (n_rows, n_fields), made by :class:`~model_kit.records.encoding.Encoder`.
@@ -58,5 +58,5 @@ class Model(Protocol):
         """Score the golden row.
 
         Raises:
-            NotReadyError: the score is not the recorded one.
+            NotReadyError: the score differs from the recorded one.
         """

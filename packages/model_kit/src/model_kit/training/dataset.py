@@ -120,7 +120,7 @@ def parse(
     unfitted = InputSpec(
         definition.fields, {field.name: Learned(0.0, None) for field in definition.fields}, definition.target
     )
-    records = read_records(io.StringIO(_decode(content, name), newline=""), unfitted, name)
+    records = read_records(io.StringIO(decode(content, name), newline=""), unfitted, name)
     _require_columns(records, definition, report)
     validate = Validator(unfitted)
     identifiers = _Identifiers(name, definition.identifier)
@@ -148,7 +148,12 @@ def parse(
     )
 
 
-def _decode(content: bytes, name: str) -> str:
+def decode(content: bytes, name: str) -> str:
+    """A file as text.
+
+    Raises:
+        DataError: it is not UTF-8; the text names the line, or what the file is.
+    """
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

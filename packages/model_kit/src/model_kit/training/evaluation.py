@@ -17,16 +17,20 @@ from sklearn.model_selection import KFold, RepeatedKFold
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from model_kit.errors import DataError, FloorError
-from model_kit.records.encoding import FeatureMaker
+from model_kit.errors import DataError, FloorError, TrainingError, first_line
+from model_kit.records.encoding import FeatureMaker, Features
 from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
 from model_kit.scoring.intervals import FEWEST, TOLD, Intervals, calibrate, coverage
 from model_kit.scoring.model import to_target_unit
 from model_kit.spec import InputSpec, Row, Target, fit_spec
 from model_kit.training.dataset import Dataset
+from model_kit.training.estimators.preparation import Source, prepare
 
 N_SPLITS = 10
 N_REPEATS = 2
+#: From so many rows on one repeat will do, and from so many 5 folds: chance has little part in the scores.
+ONE_REPEAT = 5_000
+FIVE_FOLDS = 20_000
 RANDOM_STATE = 20240
 
 #: Positions of the rows to fit on, and of those to predict.
@@ -41,15 +45,22 @@ class Fitted:
         spec: what was learned of the fields, with the target's offset.
         features: the way from rows to the estimator's features.
         estimator: fitted on log(target) - offset (or target - offset).
+        preprocessing, imputation: who encodes categories and fills missing values, see
+            :class:`~model_kit.training.estimators.preparation.Prepared`.
+        spread: standard deviation of an identity-scale target, in its unit: differences of predictions that are
+            smaller are relative to it. 0 on the log scale, where they are relative to the prediction.
     """
 
     spec: InputSpec
     features: FeatureMaker
     estimator: Estimator
+    preprocessing: Source = "package"
+    imputation: Source = "package"
+    spread: float = 0.0
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), by scikit-learn."""
-        return to_target_unit(self.estimator.predict(self.features(rows)), self.spec.target)
+        return to_target_unit(self.estimator.predict(_exact(self.features(rows))), self.spec.target)
 
 
 @dataclass(frozen=True)
@@ -60,11 +71,18 @@ class Evaluation:
         out_of_fold: shape (n_repeats, n_rows), in the target's unit, in the order of the rows.
         metrics: see :func:`score`.
         seconds: wall time.
+        n_splits: folds of a repeat.
     """
 
     out_of_fold: NDArray[np.float64]
     metrics: dict[str, float]
     seconds: float
+    n_splits: int
+
+
+def _exact(features: Features) -> NDArray[np.float64]:
+    """Features as float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with."""
+    return features.astype(np.float64)
 
 
 def to_estimator_scale(values: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
@@ -76,12 +94,21 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
     """Fit spec and estimator on ``rows``; ``target`` in its unit, shape (n_rows,).
 
     One thread in the linear algebra, so that the result does not depend on how many there are.
+
+    Raises:
+        DataError: no row is kept for training.
+        DefinitionError: the declared estimator cannot be used.
+        TrainingError: it refuses the data.
     """
     keep_for_training: RowFilter | None = definition.resolve("keep_for_training")
     if keep_for_training is not None:
         keep = keep_for_training(rows, target)
         rows = [row for row, kept in zip(rows, keep, strict=True) if kept]
         target = target[keep]
+        if not rows:
+            raise DataError(
+                f"{definition.name}: keep_for_training keeps no row; it must return True for those to fit on"
+            )
     scaled = to_estimator_scale(target, definition.target)
     offset = math.fsum(scaled) / len(scaled)
     spec = fit_spec(
@@ -92,36 +119,75 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
         rare_below=definition.rare_below,
     ).with_offset(offset)
     features = FeatureMaker(spec, definition.derive)
-    estimator = make_estimator(definition, spec)
-    with threadpool_limits(1):
-        estimator.fit(features(rows), scaled - offset)
-    return Fitted(spec, features, estimator)
+    prepared = prepare(definition, spec)
+    try:
+        with threadpool_limits(1):
+            prepared.estimator.fit(_exact(features(rows)), scaled - offset)
+    except ValueError as error:
+        raise TrainingError(
+            f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. It gets "
+            f"{'the logarithm of ' if spec.target.scale == 'log' else ''}{spec.target.name} less its mean, which is "
+            "negative in part: use a loss that allows it, and instead of a transformed target the scale 'log'"
+        ) from error
+    spread = 0.0 if spec.target.scale == "log" else float(np.std(target))
+    return Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread)
 
 
-def make_estimator(definition: ModelDefinition, spec: InputSpec) -> Estimator:
-    """The unfitted estimator of a model: made by the package's function, or its estimator behind the kit's steps."""
-    declared = definition.resolve("estimator")
-    estimator: Estimator = declared(spec) if callable(declared) else declared
-    return estimator
+def adopt(
+    definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.float64], estimator: Estimator
+) -> Fitted:
+    """As :func:`fit`, for an estimator that is fitted already and predicts the target in its unit."""
+    spec = fit_spec(
+        definition.fields, definition.target, rows, together=definition.together, rare_below=definition.rare_below
+    )
+    features = FeatureMaker(spec, definition.derive)
+    return Fitted(spec, features, estimator, spread=float(np.std(target)))
+
+
+def sizes(n_rows: int) -> tuple[int, int]:
+    """Folds and repeats of a cross-validation of so many rows."""
+    return (5 if n_rows >= FIVE_FOLDS else N_SPLITS), (1 if n_rows >= ONE_REPEAT else N_REPEATS)
 
 
 def cross_validate(
     definition: ModelDefinition,
     dataset: Dataset,
     *,
-    n_splits: int = N_SPLITS,
-    n_repeats: int = N_REPEATS,
+    n_splits: int | None = None,
+    n_repeats: int | None = None,
     n_jobs: int = 2,
     progress: bool = True,
+    what: str = "Cross-validation",
 ) -> Evaluation:
-    """Repeated k-fold cross-validation; every row is predicted once per repeat by a model that never saw it."""
+    """Repeated k-fold cross-validation; every row is predicted once per repeat by a model that never saw it.
+
+    Args:
+        definition: the model package.
+        dataset: the rows.
+        n_splits: folds; by default that of :func:`sizes`.
+        n_repeats: how often; likewise.
+        n_jobs: processes.
+        progress: show a bar, to a terminal only.
+        what: the bar's label.
+
+    Raises:
+        DataError: there are fewer rows than folds.
+    """
     start = time.perf_counter()
+    usual = sizes(len(dataset.target))
+    n_splits, n_repeats = n_splits or usual[0], n_repeats or usual[1]
+    if len(dataset.target) < n_splits:
+        raise DataError(
+            f"{dataset.name}: {len(dataset.target)} rows cannot be cross-validated in {n_splits} folds; add rows, or "
+            "train without cross-validation"
+        )
     folds = _folds(np.arange(len(dataset.target)), n_splits, n_repeats)
     out_of_fold = np.full((n_repeats, len(dataset.target)), np.nan)
-    predicted = _predicted(definition, dataset, folds, n_jobs, "Cross-validation" if progress else None)
+    predicted = _predicted(definition, dataset, folds, n_jobs, what if progress else None)
     for number, ((_, hold_out), predictions) in enumerate(zip(folds, predicted, strict=True)):
         out_of_fold[number // n_splits, hold_out] = predictions
-    return Evaluation(out_of_fold, score(definition, dataset, out_of_fold), time.perf_counter() - start)
+    metrics = score(definition, dataset, out_of_fold)
+    return Evaluation(out_of_fold, metrics, time.perf_counter() - start, n_splits)
 
 
 def nested_coverage(

@@ -10,9 +10,12 @@ import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import VotingRegressor
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from model_kit.errors import CannotFoldError, ExportError
+from model_kit.errors import CannotFoldError, ExportError, first_line
 from model_kit.records.generation import generate_rows
 from model_kit.scoring.model import CHUNK, Graph, to_target_unit
 from model_kit.spec import Row
@@ -21,11 +24,14 @@ from model_kit.training.evaluation import Fitted
 from model_kit.training.folding.graph import to_graph
 from model_kit.training.folding.rules import fold
 
-#: Largest relative difference between scikit-learn's and the graph's prediction, both finished in float64.
+#: Largest difference between scikit-learn's and the graph's prediction, both finished in float64, relative to
+#: the prediction or, on the identity scale, to the spread of the target where that is more.
 TOLERANCE = 5e-6
 #: Rows generated from the spec that the two must agree on, beside every training row.
 N_GENERATED = 5000
 GENERATED_SEED = 20240
+#: What to do about an estimator that cannot be exported.
+ADVICE = "Use an estimator that docs/own-model.md lists as exported, or add a rule with register_converters"
 #: Newest operator set that skl2onnx 1.20 has converters for.
 TARGET_OPSET = 21
 
@@ -36,8 +42,8 @@ class Export:
 
     Attributes:
         content: the bytes of ``model.onnx``.
-        agreement: largest relative difference seen on the training rows (``train``) and on rows generated from the
-            spec with nulls, unseen levels and extremes (``generated``).
+        agreement: largest relative difference, see :func:`agreement`, on the training rows (``train``) and on rows
+            generated from the spec with nulls, unseen levels and extremes (``generated``).
         graph: ``folded``; ``nodes``, their number; ``reason``, why it is not folded, else ``None``.
     """
 
@@ -54,7 +60,7 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
         rows: every training row.
 
     Raises:
-        ExportError: they differ by more than 5e-6 somewhere, or a prediction is not finite.
+        ExportError: neither form of the graph could be written and agrees; the message says why not, and what to do.
     """
     register_folding()
     register_converters()
@@ -72,41 +78,78 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
             folded = to_graph(fold(fitted.estimator, n_features), n_features)
         return check(folded, None)
     except (CannotFoldError, ExportError) as error:
-        return check(_plain(fitted, n_features), str(error))
+        reason = str(error)
+    try:
+        return check(_plain(fitted, n_features), reason)
+    except ExportError as error:
+        raise ExportError(
+            f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{ADVICE}"
+        ) from error
 
 
 def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
-    """The graph as skl2onnx writes it."""
-    # Without a name the graph gets a random one, and each export another sha256.
-    model: onnx.ModelProto = convert_sklearn(
-        fitted.estimator,
-        name="m",
-        initial_types=[("X", FloatTensorType([None, n_features]))],
-        target_opset=TARGET_OPSET,
-    )
+    """The graph as skl2onnx writes it.
+
+    Raises:
+        ExportError: it cannot, or ONNX Runtime cannot load the graph.
+    """
+    try:
+        # Without a name the graph gets a random one, and each export another sha256.
+        model: onnx.ModelProto = convert_sklearn(
+            _writable(fitted.estimator),
+            name="m",
+            initial_types=[("X", FloatTensorType([None, n_features]))],
+            target_opset=TARGET_OPSET,
+        )
+    except Exception as error:  # converters raise whatever they like
+        raise ExportError(first_line(error)) from error
     # skl2onnx lists the operator sets in the order of a set of strings, which is another in each process.
     model.opset_import.sort(key=lambda opset: opset.domain)
     return model
 
 
+def _writable(estimator: Any) -> Any:
+    """A fitted estimator that skl2onnx can write: it cannot take a ColumnTransformer behind another transformer."""
+    if not isinstance(estimator, Pipeline):
+        return estimator
+    for number, (_, step) in enumerate(estimator.steps):
+        if number and isinstance(step, ColumnTransformer):
+            rest = VotingRegressor([("rest", estimator[number:])])
+            rest.estimators_ = [estimator[number:]]
+            return Pipeline([*estimator.steps[:number], ("rest", rest)])
+    return estimator
+
+
 def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row]) -> float:
-    """Largest relative difference between the estimator's predictions and the graph's.
+    """Largest difference between the estimator's and the graph's predictions, relative to the prediction.
+
+    Where the prediction is smaller than the spread of the target (on the identity scale), it is relative to that.
 
     Raises:
-        ExportError: it is above 5e-6, or a prediction is not finite; the message names the row.
+        ExportError: it is above 5e-6, a prediction is not finite, or ONNX Runtime cannot run the graph; the message
+            names the row.
     """
-    graph = Graph(content)
     expected = fitted.predict(rows)
-    scores = [graph.score(fitted.features(rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]
-    found = to_target_unit(np.concatenate(scores), fitted.spec.target)
     if not np.isfinite(expected).all():
-        raise ExportError(f"the estimator's prediction of row {int(np.argmin(np.isfinite(expected)))} is not finite")
-    difference = np.abs(found - expected) / np.abs(expected)
+        raise ExportError(
+            f"the estimator's prediction of row {int(np.argmin(np.isfinite(expected)))} is not finite; "
+            "limit how far it extrapolates, with MinMaxScaler(clip=True) in front for instance"
+        )
+    try:
+        graph = Graph(content)
+        scores = [graph.score(fitted.features(rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]
+    except Exception as error:  # ONNX Runtime's own exceptions share no narrower public base
+        raise ExportError(first_line(error)) from error
+    found = to_target_unit(np.concatenate(scores), fitted.spec.target)
+    # Where all that is compared is 0, any difference is infinite.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.maximum(np.abs(expected), fitted.spread)
+        difference = np.where(found == expected, 0.0, np.abs(found - expected) / scale)
     worst = int(np.argmax(difference))
     # Written so that NaN is refused too.
     if not difference[worst] <= TOLERANCE:
         raise ExportError(
-            f"row {worst}: the graph predicts {found[worst]!r}, scikit-learn {expected[worst]!r}; "
-            f"they may differ by {TOLERANCE} of it. Nothing was exported"
+            f"row {worst}: the graph predicts {found[worst]}, scikit-learn {expected[worst]}, "
+            f"and they may differ by {TOLERANCE * scale[worst]:.3g}"
         )
     return float(difference[worst])

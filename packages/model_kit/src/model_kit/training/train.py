@@ -10,17 +10,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import model_kit
-from model_kit.errors import SpecError
+from model_kit.errors import DataError, SpecError
 from model_kit.records.generation import golden_row
 from model_kit.records.row_warnings import check_contradictions
 from model_kit.scoring.assessment import by_level
 from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, RUN, SPEC, dump_json, write_bundle
-from model_kit.scoring.definition import ModelDefinition
+from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.scoring.intervals import FEWEST, calibrate, cross_fitted
 from model_kit.spec import Target
 from model_kit.training.dataset import Dataset
-from model_kit.training.evaluation import Evaluation, cross_validate, fit, require_floors
+from model_kit.training.evaluation import Evaluation, adopt, cross_validate, fit, require_floors
 from model_kit.training.export import Export, to_onnx
 from model_kit.training.importance import importance
 from model_kit.training.provenance import git_commit, source_digest
@@ -37,6 +39,7 @@ def train(
     bundle: Path,
     *,
     cv: bool = True,
+    estimator: Estimator | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train a model and write its bundle; a bundle that is there stays until the new one is complete.
@@ -46,6 +49,8 @@ def train(
         dataset: checked training data.
         bundle: folder to write.
         cv: cross-validate; without it the bundle is marked unevaluated and is never released.
+        estimator: a fitted one to export as it is; it takes the features and predicts the target in its unit.
+            Without it, the definition's is fitted.
         report: called with what is being done, one line a step.
 
     Returns:
@@ -54,16 +59,27 @@ def train(
     Raises:
         FloorError: the model scores below the package's floors.
         ExportError: the graph does not agree with the estimator.
+        DataError: the target has one value only, or there are fewer rows than folds.
         SpecError: a contradiction is about a field that does not exist, or the row of typical values has one.
     """
     check_contradictions(definition.contradictions, definition.fields)
+    if np.ptp(dataset.target) == 0:
+        raise DataError(
+            f"{dataset.name}, column {definition.target.name}: every row has {dataset.target[0]}, so there is nothing "
+            "to learn; name another target"
+        )
     evaluation: Evaluation | None = None
     if cv:
         evaluation = cross_validate(definition, dataset)
         require_floors(definition, evaluation.metrics)
-    report(f"Fitting on all {len(dataset.rows)} rows")
+        if not evaluation.metrics["r2"] > 0:
+            report(_no_better_than_the_mean(evaluation, definition.target))
     start = time.perf_counter()
-    fitted = fit(definition, dataset.rows, dataset.target)
+    if estimator is None:
+        report(f"Fitting on all {len(dataset.rows)} rows")
+        fitted = fit(definition, dataset.rows, dataset.target)
+    else:
+        fitted = adopt(definition, dataset.rows, dataset.target, estimator)
     fit_seconds = time.perf_counter() - start
     golden = definition.repair(golden_row(fitted.spec))
     for contradiction in definition.contradictions:
@@ -93,6 +109,9 @@ def train(
         "target_distribution": distribution(dataset.target, definition.target),
         "importance": shares,
         "errors": evaluation and by_level(evaluation.out_of_fold, dataset.target, dataset.rows, fitted.spec, [*shares]),
+        "cross_validation": evaluation and {"splits": evaluation.n_splits, "repeats": len(evaluation.out_of_fold)},
+        "preprocessing": fitted.preprocessing,
+        "imputation": fitted.imputation,
         "agreement": export.agreement,
         "graph": export.graph,
         "code_sha256": source_digest(definition.folder),
@@ -126,6 +145,13 @@ def _ranges(evaluation: Evaluation | None, dataset: Dataset, target: Target) -> 
         "intervals": calibrate(out_of_fold, dataset.target, target),
         "coverage": cross_fitted(out_of_fold, dataset.target, target),
     }
+
+
+def _no_better_than_the_mean(evaluation: Evaluation, target: Target) -> str:
+    return (
+        f"*** R2 is {evaluation.metrics['r2']:.4f}: the model predicts {target.name} of unseen rows no better than the "
+        "mean does. Check that this is the right target column, and that the fields say something about it. ***"
+    )
 
 
 def _about_graph(export: Export) -> str:

@@ -1,7 +1,7 @@
-// Asks the API, and says in words what went wrong.
+// Calls the API; errors have a message for display.
 
-/** What went wrong, in a sentence; `status` is 0 where nothing answered, `wait` the seconds after which to try again. */
-export class Trouble extends Error {
+/** A failed request; `status` is 0 without a response, `wait` the seconds after which to retry. */
+export class RequestError extends Error {
   constructor(message, status, wait = 0) {
     super(message);
     this.status = status;
@@ -9,37 +9,37 @@ export class Trouble extends Error {
   }
 }
 
-async function told(response) {
+async function requestError(response) {
   const wait = Number(response.headers.get("Retry-After")) || 0;
   let detail = "";
   try {
     detail = (await response.json()).detail;
   } catch {
-    // Something between here and the API has answered.
+    // The response is not from the API but from a proxy.
   }
-  return new Trouble(detail || `The server answered ${response.status} ${response.statusText}.`, response.status, wait);
+  return new RequestError(detail || `The server answered ${response.status} ${response.statusText}.`, response.status, wait);
 }
 
-async function ask(url, options) {
+async function fetchJSON(url, options) {
   let response;
   try {
     response = await fetch(url, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Trouble("The server cannot be reached.", 0);
+    throw new RequestError("The server cannot be reached.", 0);
   }
-  // 422 is an answer: no row was scored, and it says why of each.
-  if (!response.ok && response.status !== 422) throw await told(response);
+  // 422 has the same body as 200: no row was scored, and each has an error.
+  if (!response.ok && response.status !== 422) throw await requestError(response);
   return response.json();
 }
 
-/** The answer for `records`; throws Trouble, or AbortError if `signal` says so. */
+/** Predicts `records`; throws RequestError, or AbortError if `signal` is aborted. */
 export function predict(url, records, signal) {
   const headers = { "Content-Type": "application/json" };
-  return ask(url, { method: "POST", headers, body: JSON.stringify(records), signal });
+  return fetchJSON(url, { method: "POST", headers, body: JSON.stringify(records), signal });
 }
 
-/** A made-up record. */
+/** Returns a synthetic record. */
 export async function sample(url, seed) {
-  return (await ask(`${url}?n=1&seed=${seed}`, {}))[0];
+  return (await fetchJSON(`${url}?n=1&seed=${seed}`, {}))[0];
 }

@@ -1,4 +1,4 @@
-// Drawings: where a prediction lies among the training targets, why it is what it is, how many predictions are spread.
+// Charts: a prediction in the distribution of training targets, its explanation, the distribution of a file's predictions.
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 400;
@@ -10,49 +10,54 @@ function shape(name, attributes) {
   return element;
 }
 
-/** Axis over `edges`, which are evenly wide on `scale`: a value's place from 0 to 1, beyond the ends clipped. */
+/** Returns a function that maps a value to its position on an axis over `edges`, 0 to 1; values outside are clipped. */
 export function axis(edges, scale) {
   const on = scale === "log" ? Math.log : (value) => value;
   const [low, high] = [on(edges[0]), on(edges.at(-1))];
+  if (low === high) return () => 0.5;
   return (value) => (scale === "log" && value <= 0 ? 0 : Math.min(1, Math.max(0, (on(value) - low) / (high - low))));
 }
 
-/** A few values to write under an axis, evenly spaced on it. */
+/** Returns values for the labels of an axis, evenly spaced. */
 export function ticks(edges, scale, count = 4) {
   const [low, high] = [edges[0], edges.at(-1)];
+  if (low === high) return [low];
   return Array.from({ length: count }, (_, index) => {
     const share = index / (count - 1);
     return scale === "log" ? low * (high / low) ** share : low + (high - low) * share;
   });
 }
 
-/** Writes the ticks into `element`. */
+/** Writes the labels of an axis into `element`. */
 export function writeAxis(element, edges, scale, write) {
   element.replaceChildren(
     ...ticks(edges, scale).map((value) => Object.assign(document.createElement("span"), { textContent: write(value) })),
   );
 }
 
-/** Marks a prediction and its range in a histogram that is there already; `place` is its axis. */
-export function mark(svg, place, prediction, interval) {
+/** Marks a prediction and its range in a histogram; `position` is its axis. */
+export function mark(svg, position, prediction, interval) {
   svg.querySelectorAll(".mark").forEach((old) => old.remove());
   if (prediction === null) return;
   if (interval) {
-    const [low, high] = interval.map((value) => place(value) * WIDTH);
+    const [low, high] = interval.map((value) => position(value) * WIDTH);
     svg.prepend(shape("rect", { class: "mark band", x: low, width: Math.max(1, high - low), y: 0, height: BASE }));
   }
-  const x = place(prediction) * WIDTH;
+  const x = position(prediction) * WIDTH;
   svg.append(shape("line", { class: "mark here", x1: x, x2: x, y1: 0, y2: BASE }));
   svg.append(shape("circle", { class: "mark here", cx: x, cy: 5, r: 4 }));
 }
 
-/** Draws how `values` are spread over evenly wide bins; returns the edges. */
+/** Draws a histogram of `values` with bins of equal width; returns the edges and the scale. */
 export function histogram(svg, values, scale, count = 30) {
   const logarithmic = scale === "log" && values.every((value) => value > 0);
   const on = logarithmic ? Math.log : (value) => value;
   const back = logarithmic ? Math.exp : (value) => value;
   let [low, high] = values.reduce(([a, b], value) => [Math.min(a, on(value)), Math.max(b, on(value))], [Infinity, -Infinity]);
-  if (low === high) [low, high] = [low - 0.5, high + 0.5];
+  if (low === high) {
+    const margin = Math.abs(low) / 10 || 0.5;
+    [low, high] = [low - margin, high + margin];
+  }
   const counts = new Array(count).fill(0);
   for (const value of values) counts[Math.min(count - 1, Math.floor(((on(value) - low) / (high - low)) * count))] += 1;
   const [highest, width] = [Math.max(...counts), WIDTH / count];
@@ -65,7 +70,7 @@ export function histogram(svg, values, scale, count = 30) {
   return { edges: [back(low), back(high)], scale: logarithmic ? "log" : "identity" };
 }
 
-/** Rows of a waterfall: `steps` are `{label, detail, from, to, amount, share, kind}` in the target's unit. */
+/** Draws a waterfall chart: `steps` are `{label, detail, from, to, amount, share, kind}` in the target's unit. */
 export function waterfall(list, steps) {
   const all = steps.flatMap((step) => [step.from, step.to]);
   const [low, high] = [Math.min(...all), Math.max(...all)];

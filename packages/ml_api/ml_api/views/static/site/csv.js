@@ -1,5 +1,5 @@
-// CSV as files have it: RFC 4180, a byte-order mark, any line end, semicolons or tabs, a line "sep=;" first.
-// Cells become values by the same rules as on the command line.
+// Reads and writes CSV files: RFC 4180, byte-order mark, any line ending, semicolons or tabs, a first line "sep=;".
+// Cells are converted to values by the same rules as on the command line.
 
 const DELIMITERS = [",", ";", "\t"];
 const INTEGER = /^[+-]?\d{1,18}$/;
@@ -38,10 +38,10 @@ const MAGIC = [
   ["\xfe\xff", "UTF-16, not UTF-8 text; export it as CSV UTF-8"],
 ];
 
-/** The file is no table that can be read; the message says why. */
+/** The file cannot be read as a table; the message gives the reason. */
 export class NotCSV extends Error {}
 
-/** The text of a file's bytes; throws NotCSV. */
+/** Decodes a file's bytes; throws NotCSV. */
 export function decode(buffer) {
   const head = String.fromCharCode(...new Uint8Array(buffer, 0, Math.min(4, buffer.byteLength)));
   const known = MAGIC.find(([magic]) => head.startsWith(magic));
@@ -55,7 +55,7 @@ export function decode(buffer) {
 
 const escaped = (delimiter) => `\\u${delimiter.charCodeAt(0).toString(16).padStart(4, "0")}`;
 
-/** Yields `{cells, line}` for each row that is not blank; a quote within quotes is doubled. */
+/** Yields `{cells, line}` for each row that is not blank; a quote inside quotes is doubled. */
 export function* split(text, delimiter, start = 0, line = 1) {
   const special = new RegExp(`[${escaped(delimiter)}\r\n]`, "g");
   let at = start;
@@ -102,13 +102,13 @@ function* first(rows) {
   if (!done) yield value;
 }
 
-/** How many required fields, and how many fields, a header has if `delimiter` separates it. */
+/** Counts the required fields and the fields in a header separated by `delimiter`. */
 function known(text, start, delimiter, fields) {
   let cells = [];
   try {
     cells = [...first(split(text, delimiter, start))][0]?.cells ?? [];
   } catch {
-    // Then it is another delimiter.
+    // It is not this delimiter.
   }
   const columns = new Set(cells);
   const found = fields.filter((field) => columns.has(field.name));
@@ -116,9 +116,9 @@ function known(text, start, delimiter, fields) {
 }
 
 /**
- * A table: `columns`, `rows` of `{cells, line}`, and how the file is written.
+ * Parses a table: `columns`, `rows` of `{cells, line}`, and the format of the file.
  *
- * fields: `{name, required}` of those that the model knows. Throws NotCSV.
+ * fields: `{name, required}` of the model's fields. Throws NotCSV.
  */
 export function read(text, fields) {
   const bom = text.startsWith("\ufeff");
@@ -185,7 +185,7 @@ function date({ kind, format }, text) {
   return `${day}T${time}${found.z ?? ""}`;
 }
 
-/** A cell as the value of a field `{kind, codes, format}`; what does not fit is left for the API to refuse. */
+/** Converts a cell to a value of a field `{kind, codes, format}`; an invalid cell is left unchanged for the API to reject. */
 export function value(field, text) {
   const stripped = text.replace(STRIP, "");
   if (stripped === "" || stripped === "NA") return null;
@@ -197,12 +197,12 @@ export function value(field, text) {
   return Number.isInteger(code) ? code : text;
 }
 
-/** Whether a cell is a number written like 12,5, which is refused. */
+/** Returns whether a cell is a number with a decimal comma, which is an error. */
 export function hasDecimalComma(field, text) {
   return isNumber(field) && DECIMAL_COMMA.test(text);
 }
 
-/** One row as text, quoted where it must be. */
+/** Writes one row, with quotes where they are needed. */
 export function line(cells, table) {
   const must = new RegExp(`["\r\n${escaped(table.delimiter)}]`);
   const quote = (cell) => (must.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);

@@ -1,8 +1,8 @@
-// The form's controls as fields: what they hold, what is said beside them.
+// The controls of the form: their values, and the messages beside them.
 
 import { LOCALE } from "./numbers.js";
 
-const GROUPED = 10_000; // below it no digits are grouped, so that a year stays one
+const GROUPED = 10_000; // digits are grouped from this number on, so that years are not
 
 const LOCAL_DATETIME = "YYYY-MM-DDThh:mm:ss".length; // a browser takes no longer fractions of a second than milliseconds
 
@@ -15,7 +15,7 @@ export class Fields {
     for (const control of form.querySelectorAll("[data-kind]")) this.controls.set(control.name, control);
   }
 
-  /** `{name, kind, codes, format, required}` of every field, as the reader of CSV files needs them. */
+  /** `{name, kind, codes, format, required}` of every field, for the CSV reader. */
   get specs() {
     return [...this.controls.values()].map((control) => ({
       name: control.name,
@@ -30,12 +30,12 @@ export class Fields {
     return this.controls.get(name)?.labels[0].textContent ?? name;
   }
 
-  /** The label without what explains it further. */
+  /** Returns the label without its explanation. */
   shortLabel(name) {
     return this.controls.get(name)?.labels[0].firstChild.textContent ?? name;
   }
 
-  /** What a value of the field is called: a level's meaning, a number with its unit, or what leaving it empty says. */
+  /** Formats a value: the meaning of a level, a number with its unit, or the meaning of an empty control. */
   text(name, value) {
     const control = this.controls.get(name);
     if (!control) return value === null ? "" : String(value);
@@ -49,7 +49,7 @@ export class Fields {
     return unit && unit !== "year" ? `${text} ${unit}` : text;
   }
 
-  /** The record that the form holds; what is empty is left out. What cannot be read as a number or date is in `bad`. */
+  /** Returns the record in the form without empty fields, and the names of invalid numbers or dates in `bad`. */
   record() {
     const record = {};
     const bad = [];
@@ -84,8 +84,8 @@ export class Fields {
     control.value = text;
   }
 
-  /** Back to the typical record, with `changes`. */
-  start(changes) {
+  /** Resets the form to the typical record, with `changes`. */
+  reset(changes) {
     this.form.reset();
     for (const [name, value] of Object.entries(changes)) this.set(name, value);
   }
@@ -95,28 +95,28 @@ export class Fields {
     return [...control.options].some((option) => option.selected !== option.defaultSelected);
   }
 
-  /** Says `errors` (field -> text) and `warnings` (`{field, code, message}`) beside the fields that they concern. */
-  say(errors, warnings) {
+  /** Shows `errors` (field -> text) and `warnings` (`{field, code, message}`) beside their fields. */
+  showMessages(errors, warnings) {
     for (const [name, control] of this.controls) {
       const box = control.closest(".field");
       const wrong = errors[name];
-      const remarks = warnings.filter((each) => (each.fields ?? [each.field]).includes(name));
-      const note = box.querySelector(".say");
-      const text = wrong ?? remarks.map((each) => each.message).join(" ");
+      const own = warnings.filter((each) => (each.fields ?? [each.field]).includes(name));
+      const note = box.querySelector(".message");
+      const text = wrong ?? own.map((each) => each.message).join(" ");
       if (note.textContent !== text) note.textContent = text;
       box.classList.toggle("wrong", Boolean(wrong));
-      box.classList.toggle("remarked", !wrong && remarks.some((each) => each.code !== "imputed"));
-      box.classList.toggle("noted", !wrong && remarks.length > 0);
+      box.classList.toggle("warned", !wrong && own.some((each) => each.code !== "imputed"));
+      box.classList.toggle("noted", !wrong && own.length > 0);
       if (wrong) control.setAttribute("aria-invalid", "true");
       else control.removeAttribute("aria-invalid");
       box.classList.toggle("changed", this.isChanged(control));
     }
     for (const group of this.form.querySelectorAll(".group")) {
       const count = (kind) => group.querySelectorAll(`.field.${kind}`).length;
-      const [wrong, remarked, changed] = [count("wrong"), count("remarked"), count("changed")];
+      const [wrong, warned, changed] = [count("wrong"), count("warned"), count("changed")];
       const marks = [
         wrong && ["wrong", `${wrong} wrong`],
-        remarked && ["remarked", `${remarked} to look at`],
+        warned && ["warned", `${warned} to look at`],
         changed && ["changed", `${changed} changed`],
       ].filter(Boolean);
       group.querySelector(".marks").replaceChildren(
@@ -126,7 +126,7 @@ export class Fields {
     }
   }
 
-  /** Brings a field into view, unfolding its group. */
+  /** Scrolls to a field and opens its group. */
   show(name) {
     const control = this.controls.get(name);
     if (!control) return;
@@ -138,19 +138,19 @@ export class Fields {
   }
 }
 
-/** Sums that hold among fields that belong together: [whole, [parts]] where the parts now add up to the whole. */
+/** Finds totals among fields that belong together: [whole, [parts]] if the parts currently add up to the whole. */
 export function sums(fields, together) {
   return together
     .map(([whole, ...parts]) => [whole, parts.filter((part) => fields.controls.has(part) && isNumber(fields.controls.get(part)))])
     .filter(([whole, parts]) => {
       const values = parts.map((part) => fields.number(part));
       const total = fields.number(whole);
-      return parts.length > 1 && total && !values.includes(null) && Math.abs(values.reduce((a, b) => a + b, 0) - total) < 1e-9 * total;
+      return parts.length > 1 && total && !values.includes(null) && Math.abs(values.reduce((a, b) => a + b, 0) - total) < 1e-9 * Math.abs(total);
     });
 }
 
-/** `parts` scaled to add up to `total`, whole numbers if all were. */
-export function shared(parts, total) {
+/** Scales `parts` to add up to `total`; integers stay integers. */
+export function distribute(parts, total) {
   const old = parts.reduce((a, b) => a + b, 0);
   const exact = parts.map((part) => (part * total) / old);
   if (![...parts, total].every(Number.isInteger)) return exact.map((value) => Number(value.toFixed(6)));

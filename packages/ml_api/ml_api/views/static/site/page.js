@@ -1,25 +1,25 @@
-// The page that asks one model: wires the form, the answer and the file to the API.
+// The page of one model: connects the form, the result and the file to the API.
 
-import { Trouble, predict, sample } from "./api.js";
-import { added, file as fileOf, answered } from "./batch.js";
+import { RequestError, predict, sample } from "./api.js";
+import { additionalColumns, file as fileOf, predictTable } from "./batch.js";
 import { axis, histogram, mark, waterfall, writeAxis } from "./chart.js";
 import { NotCSV, decode, line as csvLine, read } from "./csv.js";
-import { Fields, shared, sums } from "./fields.js";
+import { Fields, distribute, sums } from "./fields.js";
 import { counted, percent, writer } from "./numbers.js";
 import { snippets } from "./snippets.js";
 
-const TYPING = 180; // ms without a key before the API is asked
-const SPEAKING = 900; // ms without a new answer before it is read out
-const REASONS = 6;
+const TYPING_DELAY = 180; // ms without a key before the API is called
+const ANNOUNCEMENT_DELAY = 900; // ms without a new prediction before screen readers announce it
+const CONTRIBUTIONS = 6;
 const MAX_SHOWN = 100;
 const LARGEST_FILE = 200e6;
 
 const $ = (id) => document.getElementById(id);
 const make = (tag, attributes) => Object.assign(document.createElement(tag), attributes);
 const facts = JSON.parse($("data").textContent);
-const money = writer(facts.unit);
+const amount = writer(facts.unit, facts.edges ? facts.edges.at(-1) - facts.edges[0] : 0);
 const fields = new Fields($("form"));
-const place = facts.edges && axis(facts.edges, facts.scale);
+const position = facts.edges && axis(facts.edges, facts.scale);
 
 function address(options) {
   const url = new URL(facts.predict, location.href);
@@ -31,33 +31,33 @@ const extras = () => (facts.intervals ? { interval: $("level").value } : {});
 
 // --- one record -------------------------------------------------------------------------------------------------
 
-let asking = new AbortController();
-let typing = 0;
-let speaking = 0;
+let request = new AbortController();
+let typingTimer = 0;
+let announcementTimer = 0;
 
-function later() {
-  clearTimeout(typing);
+function updateLater() {
+  clearTimeout(typingTimer);
   $("answer").classList.add("waiting");
-  typing = setTimeout(ask, TYPING);
+  typingTimer = setTimeout(update, TYPING_DELAY);
 }
 
-async function ask() {
-  clearTimeout(typing);
-  asking.abort();
-  asking = new AbortController();
-  const { signal } = asking;
+async function update() {
+  clearTimeout(typingTimer);
+  request.abort();
+  request = new AbortController();
+  const { signal } = request;
   const { record, bad } = fields.record();
   writeCode(record);
   $("answer").classList.add("waiting");
   try {
-    const answer = await predict(address({ ...extras(), explain: REASONS, warnings: true }), [record], signal);
+    const answer = await predict(address({ ...extras(), explain: CONTRIBUTIONS, warnings: true }), [record], signal);
     if (!signal.aborted) show(answer, bad);
   } catch (error) {
     if (signal.aborted) return;
-    if (!(error instanceof Trouble)) throw error;
-    const again = error.status === 0 || error.wait > 0;
-    nothing(again ? `${error.message} Trying again…` : error.message);
-    if (again) typing = setTimeout(ask, 1000 * (error.wait || 3));
+    if (!(error instanceof RequestError)) throw error;
+    const temporary = error.status === 0 || error.wait > 0;
+    showFailure(temporary ? `${error.message} Trying again…` : error.message);
+    if (temporary) typingTimer = setTimeout(update, 1000 * (error.wait || 3));
   } finally {
     if (!signal.aborted) $("answer").classList.remove("waiting");
   }
@@ -68,43 +68,43 @@ function show(answer, bad) {
   const errors = Object.fromEntries(Object.entries(answer.errors?.[0] ?? {}).map(([name, said]) => [name, said.join(" ")]));
   for (const name of bad) errors[name] = fields.unreadable(name);
   const warnings = answer.warnings?.[0] ?? [];
-  fields.say(errors, warnings);
-  remarks(warnings);
+  fields.showMessages(errors, warnings);
+  showWarnings(warnings);
   const wrong = Object.keys(errors);
   if (prediction === null || wrong.length) {
     const [name] = wrong;
     const text = name in errors && fields.controls.has(name) ? `${fields.shortLabel(name)}: ${errors[name]}` : errors[name];
-    nothing(wrong.length > 1 ? `${counted(wrong.length, "field")} cannot be used. First: ${text}` : text, name);
+    showFailure(wrong.length > 1 ? `${counted(wrong.length, "field")} cannot be used. First: ${text}` : text, name);
     return;
   }
   $("trouble").hidden = true;
-  $("prediction").textContent = money.full(prediction);
+  $("prediction").textContent = amount.full(prediction);
   $("prediction").classList.remove("none");
   const interval = answer.intervals?.[0] ?? null;
   $("range").hidden = !interval;
-  const range = interval ? `${money.bare(interval[0])} to ${money.full(interval[1])}` : "";
+  const range = interval ? `${amount.bare(interval[0])} to ${amount.full(interval[1])}` : "";
   $("rangetext").textContent = range;
-  $("barprediction").textContent = money.full(prediction);
-  $("barrange").textContent = interval ? `${money.short(interval[0])} – ${money.short(interval[1])}` : "";
-  if (place) mark($("spread").querySelector("svg"), place, prediction, interval);
-  reasons(answer.explanations?.[0] ?? null, prediction);
-  say(`${facts.title}: ${money.full(prediction)}.${interval ? ` ${$("level").selectedOptions[0].text} range ${range}.` : ""}`);
+  $("barprediction").textContent = amount.full(prediction);
+  $("barrange").textContent = interval ? `${amount.short(interval[0])} – ${amount.short(interval[1])}` : "";
+  if (position) mark($("spread").querySelector("svg"), position, prediction, interval);
+  showExplanation(answer.explanations?.[0] ?? null, prediction);
+  announce(`${facts.title}: ${amount.full(prediction)}.${interval ? ` ${$("level").selectedOptions[0].text} range ${range}.` : ""}`);
 }
 
-function say(text) {
-  clearTimeout(speaking);
-  speaking = setTimeout(() => ($("spoken").textContent = text), SPEAKING);
+function announce(text) {
+  clearTimeout(announcementTimer);
+  announcementTimer = setTimeout(() => ($("spoken").textContent = text), ANNOUNCEMENT_DELAY);
 }
 
-/** No prediction, and why; `name` is the field to mend. */
-function nothing(text, name) {
-  clearTimeout(speaking);
+/** Shows why there is no prediction; `name` is the invalid field. */
+function showFailure(text, name) {
+  clearTimeout(announcementTimer);
   $("prediction").textContent = "–";
   $("prediction").classList.add("none");
   $("barprediction").textContent = "–";
   $("barrange").textContent = name ? "a field is wrong" : "no answer";
   for (const id of ["range", "why"]) $(id).hidden = true;
-  if (place) mark($("spread").querySelector("svg"), place, null, null);
+  if (position) mark($("spread").querySelector("svg"), position, null, null);
   const trouble = $("trouble");
   trouble.hidden = false;
   if (trouble.firstChild?.textContent === text) return;
@@ -114,7 +114,7 @@ function nothing(text, name) {
   }
 }
 
-function reasons(explanation, prediction) {
+function showExplanation(explanation, prediction) {
   $("why").hidden = !explanation;
   if (!explanation) return;
   const { baseline, contributions, rest } = explanation;
@@ -122,29 +122,29 @@ function reasons(explanation, prediction) {
   $("same").hidden = contributions.length > 0;
   let at = baseline.prediction;
   const name = baseline.name[0].toUpperCase() + baseline.name.slice(1);
-  const steps = [{ label: name, from: at, to: at, amount: money.bare(at), kind: "total" }];
-  const step = (label, detail, { amount, percent: share }) => {
-    const kind = amount < 0 ? "down" : "up";
-    steps.push({ label, detail, from: at, to: at + amount, amount: money.signed(amount), share: share === null ? "" : percent(share), kind });
-    at += amount;
+  const steps = [{ label: name, from: at, to: at, amount: amount.brief(at), kind: "total" }];
+  const step = (label, detail, { amount: difference, percent: share }) => {
+    const kind = difference < 0 ? "down" : "up";
+    steps.push({ label, detail, from: at, to: at + difference, amount: amount.signed(difference), share: share === null ? "" : percent(share), kind });
+    at += difference;
   };
   for (const each of contributions) step(fields.shortLabel(each.field), fields.text(each.field, each.value), each);
   if (rest.fields > 0 && rest.amount !== 0) step(`${counted(rest.fields, "other field")}`, "", rest);
-  steps.push({ label: `This ${facts.noun}`, from: prediction, to: prediction, amount: money.bare(prediction), kind: "total" });
+  steps.push({ label: `This ${facts.noun}`, from: prediction, to: prediction, amount: amount.brief(prediction), kind: "total" });
   waterfall($("falls"), steps);
 }
 
-function remarks(warnings) {
+function showWarnings(warnings) {
   const shown = warnings.filter((each) => each.code !== "imputed");
   const filled = warnings.length - shown.length;
-  $("remarks").hidden = !warnings.length;
+  $("warnings").hidden = !warnings.length;
   const items = shown.map((each) => {
     const item = make("li");
     item.append(make("button", { type: "button", className: "link", textContent: fields.shortLabel(each.field), onclick: () => fields.show(each.field) }), make("span", { textContent: each.message }));
     return item;
   });
   if (filled) items.push(make("li", { className: "quiet", textContent: `${counted(filled, "field")} left empty, filled in with what is typical.` }));
-  $("remarklist").replaceChildren(...items);
+  $("warninglist").replaceChildren(...items);
 }
 
 function writeCode(record) {
@@ -154,13 +154,13 @@ function writeCode(record) {
 
 // --- the form ---------------------------------------------------------------------------------------------------
 
-let adding = sums(fields, facts.together);
+let totals = sums(fields, facts.together);
 
-/** Keeps sums that held before: a whole is shared out among its parts, parts add up to their whole. */
+/** Preserves totals: a changed whole is distributed among its parts, a changed part changes the whole. */
 function keepSums(name) {
-  for (const [whole, parts] of adding) {
+  for (const [whole, parts] of totals) {
     if (name === whole && fields.number(whole) > 0) {
-      shared(parts.map((part) => fields.number(part)), fields.number(whole)).forEach((value, index) => fields.set(parts[index], value));
+      distribute(parts.map((part) => fields.number(part)), fields.number(whole)).forEach((value, index) => fields.set(parts[index], value));
     } else if (parts.includes(name)) {
       const values = parts.map((part) => fields.number(part));
       if (!values.includes(null)) fields.set(whole, Number(values.reduce((a, b) => a + b, 0).toFixed(6)));
@@ -168,43 +168,43 @@ function keepSums(name) {
   }
 }
 
-function pressed(chip) {
+function press(chip) {
   for (const each of document.querySelectorAll(".chip")) each.setAttribute("aria-pressed", String(each === chip));
 }
 
-async function start(chip) {
-  pressed(chip);
-  const kind = chip.dataset.start;
-  let changes = facts.starts[kind] ?? {};
+async function startFrom(chip) {
+  press(chip);
+  const kind = chip.dataset.example;
+  let changes = facts.examples[kind] ?? {};
   if (kind === "required") {
     changes = Object.fromEntries([...fields.controls.values()].filter((each) => !each.required).map((each) => [each.name, null]));
   } else if (kind === "random") {
     try {
       changes = await sample(new URL(facts.sample, location.href).href, Math.floor(Math.random() * 2 ** 32));
     } catch (error) {
-      nothing(error.message);
+      showFailure(error.message);
       return;
     }
   }
-  fields.start({});
-  adding = kind in facts.starts ? sums(fields, facts.together) : [];
+  fields.reset({});
+  totals = kind in facts.examples ? sums(fields, facts.together) : [];
   for (const [name, value] of Object.entries(changes)) {
     fields.set(name, value);
     keepSums(name);
   }
-  adding = sums(fields, facts.together);
-  ask();
+  totals = sums(fields, facts.together);
+  update();
 }
 
 $("form").addEventListener("submit", (event) => event.preventDefault());
 $("form").addEventListener("input", (event) => {
   if (event.target.id === "find") return;
-  pressed(null);
+  press(null);
   keepSums(event.target.name);
-  later();
+  updateLater();
 });
-document.querySelectorAll(".chip").forEach((chip) => chip.addEventListener("click", () => start(chip)));
-$("level").addEventListener("change", ask);
+document.querySelectorAll(".chip").forEach((chip) => chip.addEventListener("click", () => startFrom(chip)));
+$("level").addEventListener("change", update);
 
 $("find")?.addEventListener("input", () => {
   const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -231,7 +231,7 @@ $("copy").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText($("code").textContent);
   } catch {
-    // No permission, or no https: then it is selected, to be copied by hand.
+    // Without permission or https the code is selected, to be copied by hand.
     getSelection().selectAllChildren($("code"));
     copied = false;
   }
@@ -239,17 +239,17 @@ $("copy").addEventListener("click", async () => {
   setTimeout(() => ($("copy").textContent = "Copy"), 1500);
 });
 
-// --- many records -----------------------------------------------------------------------------------------------
+// --- batch ------------------------------------------------------------------------------------------------------
 
 let running = null;
 let download = "";
 
-function refuse(text) {
+function showFileError(text) {
   $("filetrouble").hidden = false;
   $("filetrouble").textContent = text;
 }
 
-async function take(file) {
+async function predictFile(file) {
   running?.abort();
   const controller = (running = new AbortController());
   for (const id of ["filetrouble", "result", "run"]) $(id).hidden = true;
@@ -260,26 +260,26 @@ async function take(file) {
     const total = table.rows.length;
     if (!total) throw new NotCSV("The file has a header and no rows.");
     const began = performance.now();
-    const tell = (done) => {
+    const report = (done) => {
       if (running !== controller) return;
       $("progress").value = done / total;
       $("runtext").textContent = `${file.name}: ${done.toLocaleString()} of ${counted(total, "row")}`;
     };
     $("run").hidden = false;
-    tell(0);
+    report(0);
     const options = { ...extras(), warnings: true };
-    const { results, commas } = await answered(table, fields.specs, address(options), facts.batch, controller.signal, tell);
+    const { results, commas } = await predictTable(table, fields.specs, address(options), facts.batch, controller.signal, report);
     if (running !== controller) return;
     $("run").hidden = true;
-    summary(file, table, results, commas, (performance.now() - began) / 1000);
+    showSummary(file, table, results, commas, (performance.now() - began) / 1000);
   } catch (error) {
     if (running !== controller) return;
     $("run").hidden = true;
-    refuse(error instanceof NotCSV ? `${file.name}: ${error.message}` : `${file.name} could not be read: ${error.message}`);
+    showFileError(error instanceof NotCSV ? `${file.name}: ${error.message}` : `${file.name} could not be read: ${error.message}`);
   }
 }
 
-function summary(file, table, results, commas, seconds) {
+function showSummary(file, table, results, commas, seconds) {
   const predictions = results.map((row) => row.prediction).filter((value) => value !== null);
   const failed = results.filter((row) => row.error);
   const sorted = Float64Array.from(predictions).sort();
@@ -289,7 +289,7 @@ function summary(file, table, results, commas, seconds) {
     ["Not predicted", failed.length.toLocaleString(), failed.length ? "given back with the reason" : ""],
     ["With warnings", results.filter((row) => row.warnings).length.toLocaleString(), ""],
   ];
-  if (sorted.length) tiles.push(["Median", money.full(sorted[sorted.length >> 1]), ""]);
+  if (sorted.length) tiles.push(["Median", amount.full(sorted[sorted.length >> 1]), ""]);
   $("tiles").replaceChildren(
     ...tiles.map(([name, value, text]) => {
       const tile = make("div");
@@ -301,8 +301,8 @@ function summary(file, table, results, commas, seconds) {
   figure.hidden = !predictions.length;
   if (predictions.length) {
     const drawn = histogram($("manychart"), predictions, facts.scale);
-    writeAxis($("manyaxis"), drawn.edges, drawn.scale, money.short);
-    $("manychart").setAttribute("aria-label", `${counted(predictions.length, "prediction")} from ${money.full(sorted[0])} to ${money.full(sorted.at(-1))}`);
+    writeAxis($("manyaxis"), drawn.edges, drawn.scale, amount.short);
+    $("manychart").setAttribute("aria-label", `${counted(predictions.length, "prediction")} from ${amount.full(sorted[0])} to ${amount.full(sorted.at(-1))}`);
   }
   $("failed").hidden = !failed.length;
   const more = failed.length > MAX_SHOWN ? `; the first ${MAX_SHOWN} are here, all in the file` : "";
@@ -317,7 +317,7 @@ function summary(file, table, results, commas, seconds) {
   );
   URL.revokeObjectURL(download);
   download = URL.createObjectURL(fileOf(table, results, facts));
-  const names = added(table.columns, ["prediction", ...(facts.intervals ? ["low", "high"] : []), "error", "warnings"]);
+  const names = additionalColumns(table.columns, ["prediction", ...(facts.intervals ? ["low", "high"] : []), "error", "warnings"]);
   $("download").href = download;
   $("download").download = `${file.name.replace(/\.[^.]*$/, "")}-predicted.csv`;
   $("download").textContent = `Download the file with ${names.join(", ")}`;
@@ -327,7 +327,7 @@ function summary(file, table, results, commas, seconds) {
 $("file").addEventListener("change", () => {
   const [chosen] = $("file").files;
   $("file").value = "";
-  if (chosen) take(chosen);
+  if (chosen) predictFile(chosen);
 });
 $("cancel").addEventListener("click", () => running?.abort());
 $("template").addEventListener("click", () => {
@@ -354,14 +354,14 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   dragging(null);
   const [dropped] = event.dataTransfer.files;
-  if (dropped) take(dropped);
+  if (dropped) predictFile(dropped);
 });
 
-// --- and off ----------------------------------------------------------------------------------------------------
+// --- start ------------------------------------------------------------------------------------------------------
 
-if (facts.edges) writeAxis($("axis"), facts.edges, facts.scale, money.short);
-// On a phone the bar says what is further down, while the form is filled.
+if (facts.edges) writeAxis($("axis"), facts.edges, facts.scale, amount.short);
+// On a phone the bar shows the prediction until the result is visible.
 new IntersectionObserver(([seen]) => ($("bar").hidden = seen.isIntersecting), { rootMargin: "1000000px 0px 0px" }).observe($("prediction"));
-// A browser may bring back what was typed before a reload.
-for (const control of fields.controls.values()) if (fields.isChanged(control)) pressed(null);
-ask();
+// A browser may restore the values that were typed before a reload.
+for (const control of fields.controls.values()) if (fields.isChanged(control)) press(null);
+update();

@@ -15,6 +15,7 @@ from onnx import TensorProto
 from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType
 
+from model_kit.training.estimators.boosting import BoostedTrees
 from model_kit.training.estimators.preprocessing import MedianImputer, RangeScaler
 from model_kit.training.estimators.quadratic import QuadraticSVR
 from model_kit.training.folding.rules import fold_regressor, fold_transformer
@@ -40,6 +41,7 @@ def register_folding() -> None:
     fold_transformer.register(MedianImputer, _fold_median_imputer)
     fold_transformer.register(RangeScaler, _fold_range_scaler)
     fold_regressor.register(QuadraticSVR, _fold_quadratic)
+    fold_regressor.register(BoostedTrees, _fold_boosted_trees)
 
 
 def _fold_median_imputer(fitted: MedianImputer, columns: Sequence[Column]) -> list[Column]:
@@ -54,6 +56,10 @@ def _fold_range_scaler(fitted: RangeScaler, columns: Sequence[Column]) -> list[C
 def _fold_quadratic(fitted: QuadraticSVR, columns: Sequence[Column], share: float, terms: Terms) -> None:
     terms.add_quadratic(columns, share * fitted.quadratic_)
     terms.add_linear(columns, share * fitted.linear_, share * fitted.intercept_)
+
+
+def _fold_boosted_trees(fitted: BoostedTrees, columns: Sequence[Column], share: float, terms: Terms) -> None:
+    fold_regressor(fitted.regressor_, columns, share, terms)
 
 
 def _same_width(operator: Any) -> None:
@@ -100,7 +106,7 @@ class _Graph:
 
 def _convert_median_imputer(scope: Any, operator: Any, container: Any) -> None:
     graph, fitted = _Graph(scope, operator, container), operator.raw_operator
-    medians = graph.constant("medians", fitted.medians_[np.newaxis])
+    medians = graph.constant("medians", fitted.medians_[np.newaxis].astype(np.float32))
     missing = graph.node("IsNaN", graph.input)
     graph.node("Where", missing, medians, graph.input, output=graph.output)
 
@@ -109,7 +115,7 @@ def _convert_range_scaler(scope: Any, operator: Any, container: Any) -> None:
     graph, fitted = _Graph(scope, operator, container), operator.raw_operator
     low = graph.constant("low", fitted.low_[np.newaxis])
     high = graph.constant("high", fitted.high_[np.newaxis])
-    scale = graph.constant("scale", fitted.scale_[np.newaxis])
+    scale = graph.constant("scale", fitted.scale_[np.newaxis].astype(np.float32))
     clipped = graph.node("Min", graph.node("Max", graph.input, low), high)
     graph.node("Mul", graph.node("Sub", clipped, low), scale, output=graph.output)
 

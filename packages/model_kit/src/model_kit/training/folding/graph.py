@@ -38,7 +38,7 @@ def to_graph(terms: Terms, n_features: int) -> ModelProto:
     """Write folded terms as a graph: ``X``, float32, shape (n_rows, n_features) -> ``y``, float64, shape (n_rows, 1).
 
     Raises:
-        CannotFoldError: they need tables of too many entries, or are a mere constant.
+        CannotFoldError: they need tables of too many entries.
     """
     return _Writer(terms, n_features).write()
 
@@ -160,7 +160,9 @@ class _Writer:
             cast = graph.double(graph.join([name for name, _ in singles]))
             doubles.append((cast, np.concatenate([weights for _, weights in singles])))
         if not doubles:
-            raise CannotFoldError("it predicts a constant")
+            # A constant takes its number of rows from a column, whatever that holds.
+            column = graph.node("IsNaN", graph.pick("X", [0]))
+            doubles.append((graph.double(column), np.zeros(1)))
         weights = np.concatenate([weights for _, weights in doubles])[:, np.newaxis]
         summands = graph.join([name for name, _ in doubles])
         constants = graph.constant(weights, np.float64), graph.constant([self._terms.constant], np.float64)

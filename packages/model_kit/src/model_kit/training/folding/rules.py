@@ -19,11 +19,22 @@ from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
     ExtraTreesRegressor,
     GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
     RandomForestRegressor,
     VotingRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import ElasticNet, ElasticNetCV, Lasso, LassoCV, LinearRegression, Ridge, RidgeCV
+from sklearn.linear_model import (
+    BayesianRidge,
+    ElasticNet,
+    ElasticNetCV,
+    HuberRegressor,
+    Lasso,
+    LassoCV,
+    LinearRegression,
+    Ridge,
+    RidgeCV,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -40,6 +51,10 @@ from model_kit.errors import CannotFoldError
 from model_kit.training.folding.terms import Column, Number, Terms, Tree
 
 Columns = Sequence[Column]
+
+#: Losses whose raw predictions are the predictions.
+_IDENTITY_LOSSES = ("squared_error", "absolute_error", "quantile")
+_LARGEST_THRESHOLD = float(np.finfo(np.float32).max)
 
 
 def fold(estimator: Any, n_features: int) -> Terms:
@@ -199,6 +214,8 @@ def _blend(blend: VotingRegressor, columns: Columns, share: float, terms: Terms)
 
 
 @fold_regressor.register(LinearRegression)
+@fold_regressor.register(BayesianRidge)
+@fold_regressor.register(HuberRegressor)
 @fold_regressor.register(Ridge)
 @fold_regressor.register(RidgeCV)
 @fold_regressor.register(ElasticNet)
@@ -246,3 +263,27 @@ def _boosting(regressor: GradientBoostingRegressor, columns: Columns, share: flo
         fold_regressor(regressor.init_, columns, share, terms)
     for tree in regressor.estimators_[:, 0]:
         fold_regressor(tree, columns, share * regressor.learning_rate, terms)
+
+
+@fold_regressor.register
+def _histogram_boosting(regressor: HistGradientBoostingRegressor, columns: Columns, share: float, terms: Terms) -> None:
+    _require(regressor.loss in _IDENTITY_LOSSES, f"HistGradientBoostingRegressor(loss={regressor.loss!r})")
+    _require(regressor.is_categorical_ is None, "categorical features of a HistGradientBoostingRegressor")
+    terms.constant += share * float(np.ravel(regressor._baseline_prediction)[0])  # noqa: SLF001 - scikit-learn has no other way
+    # The leaves' values include the learning rate.
+    for (predictor,) in regressor._predictors:  # noqa: SLF001 - likewise
+        nodes = predictor.nodes
+        is_leaf = nodes["is_leaf"].astype(bool)
+        features = nodes["feature_idx"].tolist()
+        tree = Tree(
+            columns=tuple(
+                None if leaf else columns[feature] for leaf, feature in zip(is_leaf.tolist(), features, strict=True)
+            ),
+            # An infinite threshold parts what is missing from all numbers.
+            thresholds=np.where(is_leaf, 0.0, np.minimum(nodes["num_threshold"], _LARGEST_THRESHOLD)),
+            left=np.where(is_leaf, -1, nodes["left"].astype(np.int64)),
+            right=np.where(is_leaf, -1, nodes["right"].astype(np.int64)),
+            missing_left=nodes["missing_go_to_left"].astype(bool),
+            values=share * nodes["value"],
+        )
+        terms.add_tree(tree)

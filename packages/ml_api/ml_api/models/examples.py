@@ -1,6 +1,6 @@
-"""Records to start from, beside the typical one: the same with its strongest fields low or high.
+"""Example records for the form: the typical record with its strongest fields set to low or high values.
 
-They are made of the spec's quantiles and levels, so that none is a row of the training data.
+The values are quantiles and levels of the spec, so that no example is a row of the training data.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ MAX_LEVELS = 60
 LOW, HIGH = "Low end", "High end"
 
 
-def starts(predictor: Predictor, strongest: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Name -> what differs from the golden row, of records that the model predicts lower and higher.
+def example_records(predictor: Predictor, strongest: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Find records with lower and higher predictions than the golden row.
 
-    Nothing is changed that would contradict another field, but for numbers that belong together, such as a sum and its
-    parts: whoever shows the record shares the sum out among them.
+    A change that contradicts another field is left out, except among numbers that belong together, such as a total and
+    its parts: the form adjusts those.
 
     Args:
         predictor: the model.
         strongest: the fields to change, strongest first.
+
+    Returns:
+        Name of the example -> the fields that differ from the golden row.
     """
     spec = predictor.model.spec
     typical = dict(predictor.model.golden["row"])
@@ -34,37 +37,37 @@ def starts(predictor: Predictor, strongest: Sequence[str]) -> dict[str, dict[str
     middle, *predictions = predictor([typical, *(typical | {name: value} for name, value in tried)]).predictions
     if middle is None:
         return {}
-    found: dict[str, dict[str, Any]] = {LOW: {}, HIGH: {}}
+    examples: dict[str, dict[str, Any]] = {LOW: {}, HIGH: {}}
     allowed = _contradictions(predictor, typical)
-    for start, sign in ((LOW, -1), (HIGH, 1)):
+    for example, sign in ((LOW, -1), (HIGH, 1)):
         for field in strongest:
-            better = {
+            gains = {
                 value: sign * (prediction - middle)
                 for (name, value), prediction in zip(tried, predictions, strict=True)
                 if name == field and prediction is not None
             }
-            for value in sorted(better, key=better.__getitem__, reverse=True):
-                if better[value] <= 0:
+            for value in sorted(gains, key=gains.__getitem__, reverse=True):
+                if gains[value] <= 0:
                     break
-                if _contradictions(predictor, typical | found[start] | {field: value}) <= allowed:
-                    found[start][field] = value
+                if _contradictions(predictor, typical | examples[example] | {field: value}) <= allowed:
+                    examples[example][field] = value
                     break
-    return {start: changes for start, changes in found.items() if changes}
+    return {example: changes for example, changes in examples.items() if changes}
 
 
 def _contradictions(predictor: Predictor, record: Mapping[str, Any]) -> set[tuple[str, ...]]:
-    """The fields of each contradiction in a record, but for those among numbers that belong together."""
+    """Return the fields of each contradiction in a record, except those among numbers that belong together."""
     answer = predictor.detailed([record], warnings=True)
-    warnings = [warning for of_row in answer.warnings or () for warning in of_row or ()]
+    warnings = [warning for row_warnings in answer.warnings or () for warning in row_warnings or ()]
     spec = predictor.model.spec
     numbers = {field.name for field in spec.fields if field.is_number}
     groups = [numbers & set(group) for group in spec.together]
-    about = {tuple(warning["fields"]) for warning in warnings if len(warning["fields"]) > 1}
-    return {fields for fields in about if not any(set(fields) <= group for group in groups)}
+    contradicting = {tuple(warning["fields"]) for warning in warnings if len(warning["fields"]) > 1}
+    return {fields for fields in contradicting if not any(set(fields) <= group for group in groups)}
 
 
 def _values(field: Field, learned: Learned) -> Iterable[Value]:
-    """The quantiles of a number or date between the quarters; the common levels of a category; true and false."""
+    """Yield the quartiles of a number or date, the common levels of a category, or true and false."""
     if field.kind == "category":
         yield from sorted(level for level, code in (learned.codes or {}).items() if code != RARE)[:MAX_LEVELS]
         return

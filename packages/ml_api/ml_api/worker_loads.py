@@ -1,0 +1,62 @@
+"""Balances connections between workers: each worker publishes its load in memory that all workers share.
+
+The kernel wakes every worker for a new connection and the fastest one gets it, which is usually the worker that has
+just answered, because the others sleep. So a worker compares loads first, and leaves the connection to a worker with
+less load.
+"""
+
+from __future__ import annotations
+
+import mmap
+
+#: Load of a slot whose worker does not exist or accepts no connections.
+NO_WORKER = -1
+
+
+class WorkerLoads:
+    """One load for each worker; created before the workers are forked.
+
+    Args:
+        workers: workers that run at a time. While they are replaced there are twice as many, and an operator may start
+            more; a worker that gets no slot does no load balancing.
+    """
+
+    def __init__(self, workers: int) -> None:
+        slots = 4 * workers
+        self._loads = memoryview(mmap.mmap(-1, 8 * slots)).cast("q")
+        self._free = set(range(slots))
+        for slot in self._free:
+            self._loads[slot] = NO_WORKER
+
+    def acquire(self) -> LoadSlot:
+        """Allocate a slot for a worker that is about to be forked."""
+        return LoadSlot(self._loads, self._free, self._free.pop() if self._free else None)
+
+
+class LoadSlot:
+    """The slot of one worker."""
+
+    def __init__(self, loads: memoryview[int], free: set[int], slot: int | None) -> None:
+        self._loads = loads
+        self._free = free
+        self._slot = slot
+
+    def publish(self, load: int) -> None:
+        """Set the load of this worker; ``NO_WORKER`` if it accepts no connections."""
+        if self._slot is not None:
+            self._loads[self._slot] = load
+
+    def is_overloaded(self) -> bool:
+        """Whether the load is more than an eighth above that of the least loaded worker."""
+        if self._slot is None:
+            return False
+        loads = self._loads.tolist()
+        least = min((load for load in loads if load > NO_WORKER), default=0)
+        return loads[self._slot] > least + least // 8
+
+    def release(self) -> None:
+        """Free the slot for the worker's successor; called in the process that allocated it."""
+        self.publish(NO_WORKER)
+        if self._slot is not None:
+            self._free.add(self._slot)
+            self._slot = None

@@ -1,0 +1,1 @@
+"""New model packages: inferred from a table of data, or made of an estimator in a notebook."""

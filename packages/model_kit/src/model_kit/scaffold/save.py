@@ -1,0 +1,197 @@
+"""From a notebook: an estimator and its data become a model package, or a wheel of one."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from model_kit.errors import DataError, ModelKitError
+from model_kit.scaffold import new
+from model_kit.scaffold.estimator_source import estimator_source
+from model_kit.spec import Field
+from model_kit.spec.inference import describe
+from model_kit.training.train import train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Kinds whose values an estimator takes as they are.
+NUMERIC: Final = frozenset({"integer", "number", "boolean"})
+
+
+def save(
+    estimator: Any,
+    X: pd.DataFrame,  # noqa: N803 - scikit-learn's name
+    y: Any,
+    *,
+    name: str,
+    unit: str = "",
+    subject: str = "record",
+    scale: Literal["log", "identity"] = "identity",
+    into: str | Path = "packages",
+    wheel: str | Path | None = None,
+    cv: bool = True,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Write a model package of an estimator, trained on a DataFrame.
+
+    A fitted estimator is exported as it is; an unfitted one is fitted. Either is cross-validated by clones of it.
+
+    Args:
+        estimator: a scikit-learn regressor that takes the columns of ``X`` as numbers. An unfitted one may also be
+            given columns of texts, booleans and dates: the kit's preprocessing is put in front of it.
+        X: shape (n_rows, n_fields); columns are the fields, their dtypes the kinds.
+        y: target, shape (n_rows,); its name is the target's name, else "target".
+        name: of the model, the last part of its URL.
+        unit: unit of the target.
+        subject: what one row is, a noun in the singular.
+        scale: ``"log"``: an unfitted estimator is fitted on the log of the target.
+        into: folder of packages; the package becomes ``<into>/<name>_model``.
+        wheel: folder for a wheel instead; the package is not kept.
+        cv: cross-validate; without it the model is marked unevaluated.
+        report: called with what is being done.
+
+    Returns:
+        The package's folder, or the wheel.
+
+    Raises:
+        DataError: the data cannot be used; the text names the column.
+        DefinitionError: the name is taken, or the estimator has a parameter that cannot be written as source.
+        ModelKitError: the model cannot be exported.
+    """
+    if wheel is None:
+        return _save(estimator, X, y, Path(into), name, unit, subject, scale, cv=cv, report=report)
+    with tempfile.TemporaryDirectory(prefix="save-") as temporary:
+        folder = _save(estimator, X, y, Path(temporary), name, unit, subject, scale, cv=cv, report=report)
+        return _wheel(folder, Path(wheel))
+
+
+def _save(
+    estimator: Any,
+    frame: pd.DataFrame,
+    y: Any,
+    into: Path,
+    name: str,
+    unit: str,
+    subject: str,
+    scale: Literal["log", "identity"],
+    *,
+    cv: bool,
+    report: Callable[[str], None],
+) -> Path:
+    new.check_name(name, into)
+    fitted = _is_fitted(estimator)
+    if fitted and scale == "log":
+        raise DataError('a fitted estimator predicts the target itself: scale="identity", or give it unfitted')
+    content, target, fields = _table(frame, y)
+    found = new.draft_from_bytes(
+        name, content, f"{name}.csv", target, unit=unit, subject=subject, scale=scale, kinds=fields, report=report
+    )
+    plain = any(field.kind not in NUMERIC for field in found.definition.fields)
+    if fitted and plain:
+        columns = ", ".join(repr(field.name) for field in found.definition.fields if field.kind not in NUMERIC)
+        raise DataError(f"a fitted estimator must take numbers; {columns} are no numbers. Give it unfitted")
+    folder = new.write(found, into, estimator_source(estimator, plain=plain))
+    if plain:
+        init = folder / "src" / found.definition.package / "__init__.py"
+        init.write_text(init.read_text("utf-8").replace(":make_estimator", ":ESTIMATOR"), "utf-8")
+    definition = new.written_definition(folder, found.definition.package)
+    train(
+        definition,
+        found.dataset,
+        definition.bundle,
+        cv=cv,
+        estimator=_without_names(estimator) if fitted else None,
+        report=report,
+    )
+    report(f"Wrote {folder}")
+    return folder
+
+
+def _without_names(estimator: Any) -> Any:
+    """A copy of a fitted estimator that takes an array: without the names of the frame that it was fitted on."""
+    copy = deepcopy(estimator)
+    found = [copy]
+    for one in found:
+        if isinstance(one, list | tuple):
+            found += one
+        elif isinstance(one, dict):
+            found += one.values()
+        elif isinstance(one, BaseEstimator):
+            vars(one).pop("feature_names_in_", None)
+            found += vars(one).values()
+    return copy
+
+
+def _is_fitted(estimator: Any) -> bool:
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True
+
+
+def _table(frame: pd.DataFrame, y: Any) -> tuple[bytes, str, dict[str, Field]]:
+    """The data as a CSV file, the target's name, and the fields whose kind the frame's dtypes say."""
+    import pandas as pd  # noqa: PLC0415 - of the caller's
+
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"X is a {type(frame).__name__}, not a DataFrame, whose columns name the fields")
+    names = [str(column) for column in frame.columns]
+    target = str(getattr(y, "name", None) or "target")
+    if target in names:
+        raise DataError(f"the target {target!r} is a column of X too; leave it out of X, or give y another name")
+    if len(set(names)) < len(names):
+        raise DataError("X has a column more than once")
+    values = np.asarray(y)
+    if values.shape != (len(frame),):
+        raise DataError(f"y has the shape {values.shape}, X has {len(frame)} rows")
+    table = frame.set_axis(names, axis=1)
+    fields = {column: field for column in names if (field := _field(column, table[column])) is not None}
+    table = table.assign(**{target: values})
+    text = io.StringIO()
+    table.to_csv(text, index=False, na_rep="NA", lineterminator="\n")
+    return text.getvalue().encode(), target, fields
+
+
+def _field(name: str, column: pd.Series[Any]) -> Field | None:
+    """The field that a dtype says; ``None`` where the texts have to say it."""
+    import pandas as pd  # noqa: PLC0415 - of the caller's
+
+    kinds = pd.api.types
+    description = describe(name)
+    if kinds.is_bool_dtype(column):
+        return Field(name, "boolean", description)
+    if kinds.is_integer_dtype(column):
+        return Field(name, "integer", description)
+    if kinds.is_float_dtype(column):
+        return Field(name, "number", description)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        whole = kinds.is_integer_dtype(column.cat.categories.dtype)
+        return Field(name, "category", description, numeric_codes=bool(whole))
+    return None
+
+
+def _wheel(package: Path, folder: Path) -> Path:
+    """Build the wheel of a package.
+
+    Raises:
+        ModelKitError: it cannot be built; the text has the builder's last words.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder.resolve())]
+    done = subprocess.run(command, cwd=package, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ModelKitError(f"the wheel could not be built: {(done.stderr or done.stdout).strip()[-500:]}")
+    return max(folder.glob(f"{package.name}-*.whl"), key=lambda path: path.stat().st_mtime)

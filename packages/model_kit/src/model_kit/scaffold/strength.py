@@ -1,0 +1,57 @@
+"""How much of the target each field gives alone: what makes a field required, and what looks like a leak."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import TargetEncoder
+from sklearn.tree import DecisionTreeRegressor
+
+from model_kit.records.encoding import FeatureMaker
+from model_kit.scoring.definition import ModelDefinition
+from model_kit.spec import Field, Row, fit_spec
+from model_kit.training.dataset import Dataset
+from model_kit.training.evaluation import to_estimator_scale
+
+#: A field that gives more of the target's variance than this alone all but is the target.
+LEAK: Final = 0.98
+#: A required field gives at least this much, and there are at most so many of them.
+REQUIRED: Final = 0.1
+MOST_REQUIRED: Final = 2
+#: Rows that are looked at, evenly spaced, and the seed of their folds.
+N_ROWS: Final = 10_000
+SEED: Final = 20240
+_LEAF: Final = 5
+
+
+def strengths(definition: ModelDefinition, dataset: Dataset) -> dict[str, float]:
+    """Out-of-fold R2 of a decision tree on each field alone, on the estimator's scale; 0 where that is below 0."""
+    positions = np.linspace(0, len(dataset.rows) - 1, min(N_ROWS, len(dataset.rows))).astype(int)
+    rows: list[Row] = [dataset.rows[position] for position in positions]
+    target = to_estimator_scale(dataset.target[positions], definition.target)
+    return {field.name: _alone(field, rows, target, definition) for field in definition.fields}
+
+
+def _alone(field: Field, rows: list[Row], target: NDArray[np.float64], definition: ModelDefinition) -> float:
+    spec = fit_spec((field,), definition.target, rows, rare_below=definition.rare_below)
+    features = FeatureMaker(spec)(rows)
+    tree = DecisionTreeRegressor(min_samples_leaf=_LEAF, random_state=SEED)
+    model = tree
+    if field.kind == "category" and not field.ordered:
+        folds = KFold(5, shuffle=True, random_state=SEED)
+        model = make_pipeline(TargetEncoder(target_type="continuous", cv=folds), tree)
+        features = np.nan_to_num(features, nan=-2.0)
+    predicted = cross_val_predict(model, features, target, cv=KFold(5, shuffle=True, random_state=SEED))
+    return max(0.0, float(r2_score(target, predicted)))
+
+
+def required_fields(found: Mapping[str, float], complete: set[str]) -> set[str]:
+    """The strongest fields that have a value in every row: a record without them says too little to predict from."""
+    strongest = sorted(complete, key=lambda name: -found[name])
+    return {name for name in strongest[:MOST_REQUIRED] if found[name] >= REQUIRED} or set(strongest[:1])

@@ -1,0 +1,126 @@
+"""What the kit puts in front of a declared estimator: imputation and the encoding of categories."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import StackingRegressor, VotingRegressor
+from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, TargetEncoder
+from sklearn.utils import get_tags
+
+from model_kit.errors import DefinitionError
+from model_kit.records.features import default_layout
+from model_kit.scoring.definition import Estimator, ModelDefinition
+from model_kit.spec import InputSpec
+from model_kit.training.estimators.encoding import encode_categories
+from model_kit.training.estimators.preprocessing import MedianImputer
+
+Source = Literal["kit", "package"]
+#: Transformers whose output has no NaN, whatever their input has.
+_FILLING: Final = (SimpleImputer, KNNImputer, MedianImputer, OneHotEncoder, TargetEncoder)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An unfitted estimator of the features.
+
+    Attributes:
+        estimator: with what the kit puts in front of it.
+        preprocessing: who encodes categories.
+        imputation: who decides what missing values become.
+    """
+
+    estimator: Estimator
+    preprocessing: Source
+    imputation: Source
+
+
+def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
+    """The unfitted estimator of a model.
+
+    A function's result gets the features as they are. An estimator is cloned and gets indicators or mean targets for
+    the codes of nominal categories, unless it begins with a ColumnTransformer or the package derives features of its
+    own. Where either does not accept NaN, medians are imputed in front.
+
+    Raises:
+        DefinitionError: what is declared is neither; the message says what to declare.
+    """
+    declared: Any = definition.resolve("estimator")
+    name = definition.name
+    if inspect.isclass(declared):
+        raise DefinitionError(f"{name}: estimator is the class {declared.__name__}; declare {declared.__name__}(...)")
+    if isinstance(declared, BaseEstimator):
+        estimator, is_own = clone(declared), _begins_with_columns(declared)
+    elif callable(declared):
+        estimator, is_own = _call(declared, spec, name), True
+    else:
+        raise DefinitionError(
+            f"{name}: estimator is a {type(declared).__name__}; declare a scikit-learn regressor, or a function of the "
+            "fitted spec that returns one"
+        )
+    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
+        raise DefinitionError(f"{name}: the estimator, a {type(estimator).__name__}, has no fit and predict")
+    if isinstance(estimator, BaseEstimator) and is_classifier(estimator):
+        raise DefinitionError(
+            f"{name}: {type(estimator).__name__} predicts classes, and the target is a number; declare a regressor"
+        )
+    imputes = not accepts_nan(estimator)
+    if is_own or definition.derive is not None:
+        if imputes:
+            estimator = make_pipeline(MedianImputer(dtype="float64"), estimator)
+        return Prepared(estimator, "package", "kit" if imputes else "package")
+    nominal = default_layout(spec).nominal
+    steps: list[Any] = [MedianImputer(nominal, numbers=imputes, dtype="float64")] if imputes or nominal else []
+    if nominal:
+        steps.append(encode_categories(spec))
+    return Prepared(make_pipeline(*steps, estimator), "kit", "kit" if imputes else "package")
+
+
+def accepts_nan(estimator: Any) -> bool:
+    """Whether a regressor takes features with NaN, by its tags and those of its parts; ``True`` where it has none."""
+    return _after(estimator) != "refused"
+
+
+def _after(part: Any) -> Literal["refused", "kept", "filled"]:
+    """What becomes of NaN in a transformer or regressor."""
+    if part is None or isinstance(part, str):
+        return "kept" if part != "drop" else "filled"
+    if isinstance(part, _FILLING):
+        return "filled"
+    if isinstance(part, Pipeline):
+        for _, step in part.steps:
+            if (found := _after(step)) != "kept":
+                return found
+        return "kept"
+    parts: list[Any] | None = None
+    if isinstance(part, ColumnTransformer):
+        parts = [*(step for _, step, _ in part.transformers), part.remainder]
+    elif isinstance(part, VotingRegressor | StackingRegressor):
+        parts = [step for _, step in part.estimators]
+    if parts is not None:
+        fates = {_after(one) for one in parts}
+        return "refused" if "refused" in fates else "kept" if "kept" in fates else "filled"
+    if not isinstance(part, BaseEstimator):
+        return "kept"
+    return "kept" if get_tags(part).input_tags.allow_nan else "refused"
+
+
+def _begins_with_columns(estimator: Any) -> bool:
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[0][1]
+    return isinstance(estimator, ColumnTransformer)
+
+
+def _call(factory: Any, spec: InputSpec, name: str) -> Any:
+    try:
+        inspect.signature(factory).bind(spec)
+    except TypeError as error:
+        called = getattr(factory, "__name__", "the estimator's function")
+        raise DefinitionError(f"{name}: {called} must take one argument, the fitted spec: {error}") from error
+    return factory(spec)

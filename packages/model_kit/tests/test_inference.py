@@ -1,0 +1,153 @@
+"""What a column of texts is taken for, and what is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from model_kit.spec.inference import Column, Guess, describe, infer_field, judge_target
+
+
+def guessed(values: Sequence[str], name: str = "x", *, missing: int = 0) -> Guess:
+    """What a column with these values is taken for."""
+    whole = [int(value) for value in values if value.isdecimal()]
+    consecutive = len(whole) == len(values) and all(b == a + 1 for a, b in pairwise(whole))
+    return infer_field(Column(name, Counter(values), len(values) + missing, consecutive))
+
+
+def kind(values: Sequence[str], name: str = "x", *, missing: int = 0) -> str | None:
+    """The kind; ``None`` if the column is left out."""
+    field = guessed(values, name, missing=missing).field
+    return field.kind if field else None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["1.5", "2", "-3e4", "7", "7"], "number"),
+        (["1", "2.0", "30", "1"], "integer"),
+        (["0", "1", "1"], "boolean"),
+        (["yes", "No", "YES"], "boolean"),
+        (["true", "FALSE", "True"], "boolean"),
+        (["yes", "maybe", "yes"], "category"),
+        (["00501", "10001", "00501"], "category"),
+        (["2026-01-31", "2025-12-01"], "date"),
+        (["2026-01-31 10:00", "2025-12-01 11:30"], "datetime"),
+        (["2026-01-31T10:00:00Z", "2025-12-01T11:30:00+02:00"], "datetime"),
+        (["31.01.2026", "28.02.2026"], "date"),
+        (["31/01/2026 10:00", "28/02/2026 23:59"], "datetime"),
+    ],
+)
+def test_kind_follows_from_the_texts(values: list[str], expected: str) -> None:
+    assert kind(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        (["2026-01-31", "2025-12-01"], None),
+        (["31/01/2026", "01/12/2025"], "%d/%m/%Y"),
+        (["01/31/2026", "12/01/2025"], "%m/%d/%Y"),
+        (["1.2.2026", "28.2.2026"], "%d.%m.%Y"),
+        (["31-Jan-26", "28-Feb-26"], "%d-%b-%y"),
+    ],
+)
+def test_format_of_dates_is_found(values: list[str], form: str | None) -> None:
+    field = guessed(values).field
+    assert field is not None
+    assert field.format == form
+
+
+def test_ambiguous_dates_are_read_by_the_part_that_varies_and_told() -> None:
+    monthly = guessed([f"{month:02d}/01/2026" for month in range(1, 13)])
+    assert monthly.field is not None
+    assert monthly.field.format == "%m/%d/%Y"
+    assert monthly.suspicions == ("dates are read as %m/%d/%Y, though %d/%m/%Y fits every row too",)
+
+
+def test_time_zones_are_declared() -> None:
+    aware, naive = (
+        guessed(["2026-01-31T10:00Z", "2026-02-01T10:00+01:00"]),
+        guessed(["2026-01-31 10:00"] * 2, missing=1),
+    )
+    assert aware.field is not None
+    assert naive.field is not None
+    assert (aware.field.time_zone, naive.field.time_zone) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "reason"),
+    [
+        (["a", "a"], "x", "it is constant"),
+        ([], "x", "it has no value in any row"),
+        (["a", "b"], "", "it has no name"),
+        (["5", "6", "7"], "x", "it is an identifier: a whole number of its own in each row"),
+        (["50", "16", "7"], "customer_id", "it is an identifier: a whole number of its own in each row"),
+        ([f"v{n}" for n in range(99)], "x", "it has 99 distinct texts in 99 rows: an identifier, a name or text"),
+        ([f"{n} {'words ' * 9}" for n in range(99)], "x", "it is free text, which models of this kind cannot use yet"),
+        (
+            [*map(str, range(0, 4000, 7)), "?", "?"],
+            "x",
+            "it has numbers and 2 other cells ('?'); leave these empty, or correct them",
+        ),
+        (["1,234", "5,678", "12"], "x", "its numbers have separators or decimal commas; write 1234.5"),
+        (["1,5", "2,25"], "x", "its numbers have separators or decimal commas; write 1234.5"),
+        (["2026-01-31", "31/01/2026"], "x", "its dates are written in more than one format; write them in one"),
+        (
+            ["2026-01-31T10:00Z", "2026-01-31T10:00"],
+            "x",
+            "some of its times have a time zone and others have none",
+        ),
+    ],
+)
+def test_what_no_model_can_use_is_left_out_with_the_reason(values: list[str], name: str, reason: str) -> None:
+    assert guessed(values, name) == Guess(None, reason)
+
+
+def test_evidence_tells_missing_values_and_none_of_the_data() -> None:
+    found = guessed(["secret", "other", "secret"], missing=1)
+    assert found.evidence == "2 levels; 1 of 4 missing"
+
+
+@pytest.mark.parametrize(
+    ("values", "suspicion"),
+    [
+        (["a", "NULL", "a"], "'NULL' may stand for a missing value; an empty cell does"),
+        (["a", "A", "a"], "some of its levels differ in case only"),
+        (["007", "008", "007"], "its numbers begin with zeros: they are taken as codes, and sent as text"),
+        ([f"v{n}" for n in range(101)] * 5, "it has 101 levels; those of few rows count as one"),
+        (["9", "4", "7"], "every row has a whole number of its own: if that is an identifier, delete its line"),
+    ],
+)
+def test_what_looks_strange_is_told(values: list[str], suspicion: str) -> None:
+    assert guessed(values).suspicions == (suspicion,)
+
+
+@pytest.mark.parametrize(
+    ("values", "missing", "fault"),
+    [
+        (["1", "2"], 1, "1 of 3 rows have no value; remove these rows"),
+        (["cat", "dog"], 0, "it is no number: it has 2 distinct texts. Classes cannot be predicted yet"),
+        (["1,5", "2"], 0, "its numbers have separators or decimal commas; write 1234.5"),
+        (["5", "5"], 0, "it is constant: there is nothing to predict"),
+        (["1.5", "-2"], 0, None),
+    ],
+)
+def test_target_that_cannot_be_predicted_is_refused(values: list[str], missing: int, fault: str | None) -> None:
+    assert judge_target(Column("y", Counter(values), len(values) + missing))[0] == fault
+
+
+def test_target_of_few_whole_numbers_looks_like_classes() -> None:
+    fault, suspicions = judge_target(Column("y", {"0": 5, "1": 6, "2": 4}, 15))
+    assert fault is None
+    assert suspicions == ("its 3 whole numbers look like classes; they are predicted as numbers",)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("GrLivArea", "Gr liv area"), ("total_area", "Total area"), ("is.promo", "Is promo"), ("VIN", "VIN"), ("#", "#")],
+)
+def test_description_is_the_name_in_words(name: str, words: str) -> None:
+    assert describe(name) == words

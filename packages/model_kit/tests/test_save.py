@@ -1,0 +1,145 @@
+"""From a notebook: an estimator and a DataFrame become a package, or a wheel."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import model_kit
+import numpy as np
+import pandas as pd
+import pytest
+from model_kit.errors import DataError, DefinitionError
+from model_kit.scaffold.estimator_source import estimator_source
+from model_kit.scaffold.new import written_definition
+from model_kit.scoring.predictor import Predictor
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import Lasso, LinearRegression, Ridge
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler, TargetEncoder
+
+
+@pytest.fixture(autouse=True)
+def modules() -> Iterator[None]:
+    """Packages that a test imports are gone after it."""
+    path, before = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0].endswith("_model"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    random = np.random.default_rng(3)
+    return pd.DataFrame(
+        {
+            "size": random.normal(5, 2, 200),
+            "rooms": random.integers(1, 6, 200),
+            "lift": random.random(200) < 0.5,
+        }
+    )
+
+
+@pytest.fixture
+def target(frame: pd.DataFrame) -> pd.Series[float]:
+    noise = np.random.default_rng(4).normal(0, 0.1, 200)
+    return (3 * frame["size"] - 2 * frame["rooms"] + frame["lift"] - 10 + noise).rename("rent")
+
+
+def ignored(_: str) -> None:
+    """No report."""
+
+
+def test_fitted_estimator_is_exported_as_it_is(frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path) -> None:
+    estimator = RandomForestRegressor(20, random_state=0).fit(frame, target)
+    folder = model_kit.save(estimator, frame, target, name="flat", unit="EUR", into=tmp_path, cv=False, report=ignored)
+    definition = written_definition(folder, "flat_model")
+    assert (definition.target.name, definition.target.unit) == ("rent", "EUR")
+    assert [(field.name, field.kind) for field in definition.fields] == [
+        ("size", "number"),
+        ("rooms", "integer"),
+        ("lift", "boolean"),
+    ]
+    predictions = Predictor(definition.load())(frame.to_dict("records")).predictions
+    # Features are float32: a row beside a threshold may fall on its other side.
+    difference = np.abs(np.array(predictions, float) - estimator.predict(frame))
+    assert np.quantile(difference, 0.95) < 1e-5
+    assert (
+        "RandomForestRegressor(n_estimators=20, random_state=0)" in (folder / "src/flat_model/estimator.py").read_text()
+    )
+
+
+def test_unfitted_estimator_is_fitted_and_cross_validated(
+    frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path
+) -> None:
+    folder = model_kit.save(Ridge(alpha=0.5), frame, target.to_numpy(), name="flat", into=tmp_path, report=ignored)
+    definition = written_definition(folder, "flat_model")
+    model = definition.load()
+    assert definition.target.name == "target"
+    assert model.card["metrics"]["r2"] > 0.99
+    expected = Ridge(alpha=0.5).fit(frame, target).predict(frame)
+    predictions = Predictor(model)(frame.to_dict("records")).predictions
+    assert np.array(predictions, float) == pytest.approx(expected, abs=1e-4)
+
+
+def test_texts_get_the_preprocessing_of_the_kit(frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path) -> None:
+    frame = frame.assign(town=np.where(np.arange(200) % 3, "Bonn", "Ulm"), code=pd.Categorical(np.arange(200) % 4))
+    folder = model_kit.save(LinearRegression(), frame, target, name="flat", into=tmp_path, cv=False, report=ignored)
+    definition = written_definition(folder, "flat_model")
+    assert definition.fields[3].kind == "category"
+    assert definition.fields[4].numeric_codes
+    answer = Predictor(definition.load())(
+        [{"size": 5.0, "rooms": 2, "lift": True, "town": "Bonn", "code": 1}, {"size": 5.0, "rooms": 2, "town": "Rom"}]
+    )
+    assert answer.predictions[0] == pytest.approx(3 * 5 - 4 + 1 - 10, abs=0.3)
+    assert answer.predictions[1] is not None
+
+
+def test_a_wheel_comes_out_where_it_is_asked_for(frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path) -> None:
+    wheel = model_kit.save(Ridge(), frame, target, name="flat", wheel=tmp_path / "dist", cv=False, report=ignored)
+    assert wheel.name == "flat_model-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        assert "flat_model/bundle/model.onnx" in names
+        points = archive.read("flat_model-0.1.0.dist-info/entry_points.txt").decode()
+    assert "[ml_api.models]\nflat = flat_model:DEFINITION.load" in points
+
+
+def test_what_cannot_be_saved_is_refused_and_nothing_written(
+    frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path
+) -> None:
+    def save(estimator: object, X: object = frame, y: object = target, **options: object) -> None:  # noqa: N803
+        model_kit.save(estimator, X, y, name="flat", into=tmp_path, report=ignored, **options)  # type: ignore[arg-type]
+
+    fitted = Ridge().fit(frame, target)
+    with pytest.raises(DataError, match="not a DataFrame"):
+        save(fitted, frame.to_numpy())
+    with pytest.raises(DataError, match="a fitted estimator predicts the target itself"):
+        save(fitted, scale="log")
+    with pytest.raises(DataError, match=r"y has the shape \(3,\), X has 200 rows"):
+        save(fitted, y=[1, 2, 3])
+    with pytest.raises(DataError, match="the target 'size' is a column of X too"):
+        save(fitted, y=target.rename("size"))
+    with pytest.raises(DataError, match="'town' are no numbers. Give it unfitted"):
+        save(fitted, frame.assign(town=["Bonn", "Ulm"] * 100))
+    with pytest.raises(DefinitionError, match="defined in the notebook"):
+        save(make_pipeline(FunctionTransformer(lambda x: x), Ridge()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_source_makes_the_estimator_again() -> None:
+    estimator = make_pipeline(
+        StandardScaler(with_mean=False),
+        FunctionTransformer(np.log1p),
+        TargetEncoder(cv=KFold(3, shuffle=True, random_state=1), categories=[np.array([1, 2])]),
+        Lasso(alpha=0.25, selection="random"),
+    )
+    text = estimator_source(estimator, plain=True)
+    names: dict[str, object] = {}
+    exec(text, names)
+    assert repr(names["ESTIMATOR"]) == repr(estimator)

@@ -1,0 +1,226 @@
+"""A model package from a CSV file: inferred, proven, written whole, and served."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from model_kit.cli.main import main
+from model_kit.errors import DataError, DefinitionError
+from model_kit.scaffold import new, source
+from model_kit.scaffold.table import read_table
+from model_kit.scoring.predictor import Predictor
+
+from strange_table import KINDS, LEFT_OUT, TARGET, strange_table
+
+#: Code that a package has beside its fields, in lines; README promises as much.
+MOST_LINES = 60
+
+
+@pytest.fixture(autouse=True)
+def modules() -> Iterator[None]:
+    """Packages that a test imports are gone after it."""
+    path, before = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0].endswith("_model"):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def rides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of rides: three columns, an identifier, a constant, a target with a unit."""
+    random = Random(1)
+    lines = ["ride_id,km,zone,night,currency,fare"]
+    for number in range(300):
+        km, zone, night = round(random.uniform(1, 30), 1), random.choice("ABC"), random.random() < 0.2
+        fare = 2.5 + 1.4 * km + "ABC".index(zone) + 3 * night + random.gauss(0, 0.3)
+        lines.append(f"{1000 + number},{km},{zone},{'yes' if night else 'no'},EUR,{fare:.2f}")
+    path = tmp_path_factory.mktemp("data") / "rides.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def make(name: str, data: Path, target: str, into: Path, *options: str) -> int:
+    return main(
+        ["new", name, "--data", str(data), "--target", target, "--into", str(into), *options], program="model-kit"
+    )
+
+
+def test_package_is_written_trained_and_predicts(
+    rides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make("taxi", rides, "fare", tmp_path, "--unit", "EUR", "--subject", "ride") == 0
+    out = capsys.readouterr().out
+    assert "fields    3: 1 boolean, 1 category, 1 number" in out
+    assert "'ride_id': it is an identifier: a whole number of its own in each row" in out
+    assert "'currency': it is constant" in out
+    definition = new.written_definition(tmp_path / "taxi_model", "taxi_model")
+    assert (definition.target.name, definition.target.unit, definition.target.subject) == ("fare", "EUR", "ride")
+    model = definition.load()
+    assert model.card["evaluated"] is True
+    assert model.card["metrics"]["r2"] > 0.98
+    answer = Predictor(model)([{"km": 10.0, "zone": "B", "night": True}, {"zone": "B"}])
+    assert answer.predictions[0] == pytest.approx(2.5 + 14 + 1 + 3, abs=0.6)
+    assert answer.errors == {1: {"km": ["Missing data for required field."]}}
+
+
+def test_report_as_json_counts_files_and_lines(rides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert make("taxi", rides, "fare", tmp_path, "--no-train", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    lines = {file["name"]: file["lines"] for file in document["files"]}
+    assert set(lines) == {
+        "pyproject.toml",
+        "src/taxi_model/__init__.py",
+        "src/taxi_model/estimator.py",
+        "src/taxi_model/fields.py",
+        "tests/test_taxi_model.py",
+    }
+    assert sum(lines.values()) - lines["src/taxi_model/fields.py"] <= MOST_LINES
+    assert [field["name"] for field in document["fields"]] == ["km", "zone", "night"]
+    assert {one["column"] for one in document["left_out"]} == {"ride_id", "currency"}
+    assert not (tmp_path / "taxi_model/src/taxi_model/bundle").exists()
+
+
+def test_generated_code_has_no_value_of_the_data(rides: Path, tmp_path: Path) -> None:
+    assert make("taxi", rides, "fare", tmp_path, "--no-train") == 0
+    text = "".join(path.read_text() for path in tmp_path.rglob("*.py"))
+    values = {cell for line in rides.read_text().splitlines()[1:] for cell in line.split(",")} - {"A", "B", "C", "no"}
+    assert [value for value in values if f'"{value}"' in text or f"'{value}'" in text] == []
+
+
+def test_generated_code_is_formatted_and_its_test_passes(rides: Path, tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    assert make("taxi", rides, "fare", packages, "--no-train") == 0
+    # Rules for tests are found by the path from the configuration.
+    shutil.copy(Path(__file__).resolve().parents[3] / "ruff.toml", tmp_path)
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, str(packages)]
+        done = subprocess.run(ruff, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+    pytest_ = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(packages),
+        str(packages),
+    ]
+    environment = {"PYTHONPATH": str(packages / "taxi_model/src"), "PATH": ""}
+    done = subprocess.run(pytest_, capture_output=True, text=True, check=False, env=environment, cwd=packages)
+    assert "1 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_every_row_of_a_strange_file_is_accepted(delimiter: str, tmp_path: Path) -> None:
+    path = tmp_path / "strange.csv"
+    path.write_bytes(strange_table(delimiter=delimiter))
+    found = new.draft("strange", path, TARGET)
+    assert len(found.dataset.rows) == 1500
+    kinds = {field.name: field.kind for field in found.definition.fields}
+    assert {name: kinds[name] for name in KINDS} == KINDS
+    reasons = dict(found.left_out)
+    assert reasons.keys() == LEFT_OUT.keys()
+    assert all(LEFT_OUT[name] in reasons[name] for name in LEFT_OUT)
+    assert found.definition.target.scale == "identity"
+    suspicions = dict(found.suspicions)
+    assert suspicions["leak"].startswith("a LEAK? It alone gives 100.0% of the target")
+    assert "leak" not in {field.name for field in found.definition.fields if field.required}
+    # Whatever the names, the code that is written declares the same fields.
+    code = source.fields_source(found.guesses, found.left_out, found.definition.target)
+    names: dict[str, object] = {}
+    exec(compile(ast.parse(code), "fields.py", "exec"), names)
+    assert names["FIELDS"] == found.definition.fields
+    assert names["TARGET"] == found.definition.target
+
+
+def test_package_that_exists_is_never_overwritten(
+    rides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make("taxi", rides, "fare", tmp_path, "--no-train") == 0
+    edited = tmp_path / "taxi_model/src/taxi_model/fields.py"
+    edited.write_text("# mine\n")
+    capsys.readouterr()
+    assert make("taxi", rides, "fare", tmp_path) == 2
+    assert "taxi_model exists; nothing was written" in capsys.readouterr().err
+    assert edited.read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Taxi", "cannot be a model's name"),
+        ("1taxi", "cannot be a model's name"),
+        ("taxi model", "cannot be a model's name"),
+        ("regression", "the model name regression is taken"),
+    ],
+)
+def test_name_that_clashes_is_refused_before_anything_is_read(
+    name: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make(name, tmp_path / "not there.csv", "fare", tmp_path) == 2
+    assert reason in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_module_that_is_installed_is_not_shadowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/taxi_model.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    with pytest.raises(DefinitionError, match="the module name taxi_model is taken"):
+        new.check_name("taxi", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "reason"),
+    [
+        ("a,b\n1,2\n", "c", r"^x.csv: there is no column 'c'. Its columns: 'a', 'b'$"),
+        ("a,Price\n1,2\n", "price", r"there is no column 'price', but 'Price'"),
+        ("a,b\n1,2\n1\n", "b", r"^x.csv, line 3: 1 cell where the header has 2"),
+        ("a,b,a\n1,2,3\n", "b", r"^x.csv: the header has a column more than once: a$"),
+        ("", "b", r"there is no column 'b'"),
+    ],
+)
+def test_file_that_is_no_table_is_refused(content: str, target: str, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        read_table(content, target, "x.csv")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("zone", "the target 'zone' cannot be used: it is no number"), ("currency", "it is no number")],
+)
+def test_target_that_cannot_be_predicted_writes_nothing(
+    rides: Path, target: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make("taxi", rides, target, tmp_path) == 2
+    assert reason in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_duplicates_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "twice.csv"
+    lines = [f"{number % 50 / 7},{number % 50}.5" for number in range(100)]
+    path.write_text("x,y\n" + "\n".join(lines) + "\n")
+    found = new.draft("twice", path, "y")
+    assert ("rows", "50 occur more than once: the scores will flatter the model") in found.suspicions
+
+
+def test_target_that_spans_orders_of_magnitude_is_learned_on_the_log(tmp_path: Path) -> None:
+    random = Random(2)
+    rows = [(x := random.uniform(0, 9), 2.718 ** (x + random.gauss(0, 0.1))) for _ in range(200)]
+    path = tmp_path / "x.csv"
+    path.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in rows))
+    assert new.draft("steep", path, "y").definition.target.scale == "log"
+    assert new.draft("steep", path, "y", scale="identity").definition.target.scale == "identity"

@@ -1,0 +1,148 @@
+"""Train models: one on a file, one or all on the synthetic samples that their packages generate, or what a plan says.
+
+  --model NAME --data FILE   train this model on a file; without --model where there is only one
+  --model NAME               train this model on its sample
+  (nothing)                  train every model that has a sample on it
+  --planned                  train what `make plan` decided to train, each on the data that the plan is about
+
+exit status: 0 done, 1 a training failed, 2 it is not clear what is meant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from model_kit.errors import ModelKitError
+from model_kit.scoring.definition import ModelDefinition, find_definition
+
+from plan import TRAIN, read_plan, require_one
+from processes import child, stop_on_signals
+from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError
+
+#: pip's and the index's settings are not the business of training, nor are modules from elsewhere.
+_HIDDEN = ("PACKAGE_INDEX_", "HEROKU_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME")
+
+
+def quiet_environment() -> dict[str, str]:
+    """The environment for what has no business with the index, nor with modules from elsewhere."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN)}
+
+
+def train(package: Package, data: Path | None, *options: str | Path) -> None:
+    """Train a model on a file, or on its sample.
+
+    Raises:
+        ScriptError: training failed; its own words are above.
+    """
+    source: list[str | Path] = ["--sample"] if data is None else ["--data", data]
+    command = [Path(sys.executable).with_name("model-kit"), "train", "--model", package.model, *source, *options]
+    with child(command, env=quiet_environment()) as process:
+        if process.wait():
+            what = "the sample" if data is None else str(data)
+            raise ScriptError(f"training {package.model} on {what} failed; the reason is above")
+
+
+def definition_of(package: Package) -> ModelDefinition:
+    """What a package declares.
+
+    Raises:
+        ScriptError: the package is not installed, or cannot be imported.
+    """
+    try:
+        return find_definition(package.model)
+    except ModelKitError as error:
+        raise ScriptError(f"{package.folder}: {error} (`make tools` installs a new package)") from error
+
+
+def has_sample(package: Package) -> bool:
+    """Whether a package generates a synthetic sample."""
+    return definition_of(package).sample is not None
+
+
+def train_samples(models: Sequence[Package], say: Say) -> None:
+    """Train each model that has a sample on it.
+
+    Raises:
+        ScriptError: none has one, or training failed; the text says what to do.
+    """
+    if not models:
+        raise ScriptError(NO_MODEL)
+    sampled = [package for package in models if has_sample(package)]
+    without = [f"{p.model} has no synthetic sample; {p.how_to_train}" for p in models if p not in sampled]
+    if not sampled:
+        raise ScriptError("\n".join(without), 2)
+    for text in without:
+        say(f"Left out: {text}")
+    for package in sampled:
+        train(package, None)
+
+
+def train_planned(project: Project, model: str | None, say: Say) -> None:
+    """Train what the plan says.
+
+    Raises:
+        ScriptError: there is no plan, the data are not there, or training failed.
+    """
+    plan = read_plan(project)
+    if plan is None:
+        raise ScriptError(f"{project.plan} is not here; `make plan` writes it")
+    for package in project.models(model):
+        planned = plan.models.get(package.model)
+        if planned is None:
+            raise ScriptError(f"{project.plan} does not name {package.model}; `make plan` again")
+        say(planned.sentence)
+        if planned.decision == TRAIN:
+            train(package, project.root / planned.data)
+
+
+def run(project: Project, options: argparse.Namespace, say: Say) -> None:
+    """Train what is meant.
+
+    Raises:
+        ScriptError: it is not clear what is meant, or training failed.
+    """
+    if options.planned:
+        train_planned(project, options.model, say)
+        return
+    models = project.models(options.model)
+    if options.data is None:
+        train_samples(models, say)
+        return
+    if not models:
+        raise ScriptError(NO_MODEL)
+    require_one(models, options.data)
+    train(models[0], options.data)
+
+
+def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        "train_models.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", help=MODEL_HELP)
+    parser.add_argument("--data", type=Path, help="training data of the one model that is meant")
+    parser.add_argument("--planned", action="store_true", help="train what the plan says")
+    options = parser.parse_args(arguments)
+    try:
+        with stop_on_signals():
+            run(project or Project(), options, say)
+    except ScriptError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("train: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def say(text: str) -> None:
+    """Tell at once, even when the output is a pipe."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
