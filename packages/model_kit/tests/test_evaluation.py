@@ -73,7 +73,7 @@ def test_target_of_identity_scale_is_not_transformed(rides: Dataset) -> None:
 
 @pytest.mark.parametrize(("wanted", "disabled"), [({}, None), ({"progress": True}, None), ({"progress": False}, True)])
 def test_progress_is_shown_in_folds_unless_unwanted(
-    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, bool], disabled: bool | None
+    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any], disabled: bool | None
 ) -> None:
     """``None`` leaves it to tqdm, which shows a bar to a terminal only."""
     shown: list[dict[str, Any]] = []
@@ -90,7 +90,7 @@ def test_progress_is_shown_in_folds_unless_unwanted(
 
 @pytest.mark.parametrize(("wanted", "n_jobs"), [({}, 2), ({"n_jobs": 1}, 1)])
 def test_processes_are_as_many_as_wanted(
-    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, int], n_jobs: int
+    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any], n_jobs: int
 ) -> None:
     used: list[dict[str, Any]] = []
 

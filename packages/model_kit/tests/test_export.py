@@ -61,7 +61,7 @@ def test_folded_graph_that_disagrees_gives_way_to_the_plain_one(
 ) -> None:
     # A rule that forgets the intercept, as one of a model package may.
     wrong = Terms()
-    wrong.add_linear([Number(source) for source in range(4)], fitted.estimator.coef_, 0.0)  # type: ignore[attr-defined]
+    wrong.add_linear([Number(source) for source in range(4)], fitted.estimator[-1].coef_, 0.0)  # type: ignore[index]
     monkeypatch.setattr(module, "fold", lambda estimator, n_features: wrong)
     export = to_onnx(fitted, rides.rows)
     assert export.graph["folded"] is False
@@ -143,8 +143,8 @@ class _Nudged:
     def __init__(self, fitted: Fitted, by: float) -> None:
         self._estimator, self._by = fitted.estimator, by
 
-    def fit(self, X: Features, y: NDArray[np.float64]) -> None:  # noqa: N803 - scikit-learn's name
+    def fit(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> None:  # noqa: N803 - scikit-learn's name
         raise AssertionError("it is fitted already")
 
-    def predict(self, X: Features) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
+    def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
         return self._estimator.predict(X) + self._by

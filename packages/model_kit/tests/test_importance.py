@@ -27,7 +27,7 @@ def test_shares_are_those_of_the_mean_absolute_contributions(rides: Dataset) -> 
     golden = golden_row(fitted.spec)
     shares = importance(fitted, content, golden, rides.rows)
     features = fitted.features(rides.rows)
-    strength = np.abs((features - fitted.features([golden])) * fitted.estimator.coef_).mean(axis=0)  # type: ignore[attr-defined]
+    strength = np.abs((features - fitted.features([golden])) * fitted.estimator[-1].coef_).mean(axis=0)  # type: ignore[index]
     expected = dict(zip(fitted.spec.names, strength / strength.sum(), strict=True))
     assert shares == pytest.approx(expected, rel=1e-4)
     assert list(shares.values()) == sorted(shares.values(), reverse=True)

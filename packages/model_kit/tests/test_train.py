@@ -77,10 +77,11 @@ def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]
     card = trained[1]
     assert set(card) == {
         *("format", "model", "version", "data", "evaluated", "metrics", "agreement", "graph"),
-        *("intervals", "coverage", "target_distribution", "importance", "errors"),
+        *("cross_validation", "preprocessing", "imputation", "intervals", "coverage"),
+        *("target_distribution", "importance", "errors"),
         *("code_sha256", "kit_sha256", "libraries", "run"),
     }
-    assert card["graph"] == {"folded": True, "nodes": 3, "reason": None}
+    assert card["graph"] == {"folded": True, "nodes": 4, "reason": None}
     assert (card["format"], card["model"], card["version"]) == (1, "rides", "1.2.3")
     assert card["code_sha256"] == source_digest(SOURCE)
     assert card["kit_sha256"] == source_digest(Path(model_kit.__file__).parent)
@@ -115,7 +116,7 @@ def test_each_step_is_told(tmp_path: Path, rides: Dataset) -> None:
     assert told == [
         "Fitting on all 300 rows",
         "Exporting, and comparing the graph with scikit-learn",
-        "The graph has 3 nodes",
+        "The graph has 4 nodes",
         f"Wrote {tmp_path / 'bundle'} (artefact {read_bundle(tmp_path / 'bundle').artifact_sha256[:12]})",
     ]
 

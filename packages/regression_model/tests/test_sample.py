@@ -23,7 +23,8 @@ GARAGE = ["GarageType", "GarageYrBlt", "GarageFinish", "GarageQual", "GarageCond
 
 @pytest.fixture(scope="module")
 def houses() -> pd.DataFrame:
-    return sample.generate()
+    houses: pd.DataFrame = sample.generate()
+    return houses
 
 
 def test_same_seed_gives_the_same_bytes_everywhere() -> None:
