@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from model_kit.scoring.bundle import GOLDEN, SPEC, dump_json, write_bundle
+from model_kit.scoring.definition import ModelDefinition, find_definition
 from model_kit.scoring.model import BundleModel
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.testing import (
@@ -130,6 +131,7 @@ PACKAGE = """
 from pathlib import Path
 
 import numpy as np
+from model_kit.scoring.definition import ModelDefinition, find_definition
 from model_kit.scoring.model import BundleModel
 from model_kit.testing import derive
 
@@ -174,3 +176,44 @@ def make_wheel(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return make
+
+
+#: A model package of rides as it is installed: found by its entry point, with the bundle of fixed weights.
+INSTALLED = """
+from model_kit.scoring.definition import Sample
+from model_kit.testing import ride_definition
+
+__version__ = "1.2.3"
+
+
+def csv() -> bytes:
+    rows = "".join(f"{9000 + n},{n % 30 + 1},{n % 4 + 1},{'AB'[n % 2]},{n % 3 + 1},{n % 30 + 10}\\n" for n in range(60))
+    return f"Id,distance,passengers,zone,comfort,fare\\n{rows}".encode()
+
+
+SAMPLE = Sample(csv, lambda identifier: identifier.startswith("9"), "*** MADE-UP RIDES ***")
+DEFINITION = ride_definition(
+    package="installed_rides", identifier="Id", not_core=frozenset({"524", "1299"}), sample="installed_rides:SAMPLE"
+)
+"""
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packages in which the model ``rides`` is installed."""
+    folder = tmp_path_factory.mktemp("site")
+    metadata = folder / "installed_rides-1.2.3.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: installed-rides\nVersion: 1.2.3\n")
+    (metadata / "entry_points.txt").write_text("[ml_api.models]\nrides = installed_rides:DEFINITION.load\n")
+    (folder / "installed_rides").mkdir()
+    (folder / "installed_rides" / "__init__.py").write_text(INSTALLED)
+    write_ride_bundle(folder / "installed_rides" / "bundle")
+    return folder
+
+
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> ModelDefinition:
+    """The definition of the model ``rides``, which the command finds."""
+    monkeypatch.syspath_prepend(site)
+    return find_definition("rides")

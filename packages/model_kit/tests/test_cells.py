@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from model_kit.batch import cells
 from model_kit.batch.cells import CellEncoder
-from model_kit.batch.csv_files import parse_cell
 from model_kit.records.encoding import Encoded, Encoder
+from model_kit.records.text import parse_cell
 from model_kit.records.validation import Validator
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.testing import SPEC_OF_RIDES

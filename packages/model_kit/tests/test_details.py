@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from model_kit.batch.blocks import Block
-from model_kit.batch.bulk import Job, block_predictor
+from model_kit.batch.bulk import BatchJob, block_predictor
 from model_kit.batch.csv_files import CsvWriter, Dialect
 from model_kit.batch.details import NO_DETAILS, DetailOptions, iter_details
 from model_kit.batch.rows import InputRow
@@ -130,7 +130,7 @@ def test_blocks_give_the_very_bytes_that_rows_give(predict: Predictor, dialect: 
         ["0.1", "9", "B", "1", "x"],
     ]
     columns = ("distance", "passengers", "zone", "comfort", "note")
-    job = Job("x", "prediction", "error", columns, dialect, ALL)
+    job = BatchJob("x", "prediction", "error", columns, dialect, ALL)
     content = io.StringIO(newline="")
     csv.writer(content, delimiter=dialect.delimiter, lineterminator=dialect.line_end).writerows(rows)
     part = block_predictor(predict, job)(Block(2, content.getvalue().encode()))

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from model_kit.errors import FloorError
-from model_kit.scoring.definition import Dataset, Floors
+from model_kit.scoring.definition import Floors
 from model_kit.spec import InputSpec
 from model_kit.testing import ride_definition
 from model_kit.training import evaluation as module
+from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import cross_validate, fit, require_floors, score
 from sklearn.linear_model import LinearRegression
 
@@ -72,7 +73,7 @@ def test_target_of_identity_scale_is_not_transformed(rides: Dataset) -> None:
 
 @pytest.mark.parametrize(("wanted", "disabled"), [({}, None), ({"progress": True}, None), ({"progress": False}, True)])
 def test_progress_is_shown_in_folds_unless_unwanted(
-    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, bool], disabled: bool | None
+    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any], disabled: bool | None
 ) -> None:
     """``None`` leaves it to tqdm, which shows a bar to a terminal only."""
     shown: list[dict[str, Any]] = []
@@ -89,7 +90,7 @@ def test_progress_is_shown_in_folds_unless_unwanted(
 
 @pytest.mark.parametrize(("wanted", "n_jobs"), [({}, 2), ({"n_jobs": 1}, 1)])
 def test_processes_are_as_many_as_wanted(
-    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, int], n_jobs: int
+    rides: Dataset, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, Any], n_jobs: int
 ) -> None:
     used: list[dict[str, Any]] = []
 
@@ -131,7 +132,7 @@ def test_fit_asks_the_definition(rides: Dataset, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(module, "threadpool_limits", limit)
     # Of half the rows some 75 are in each zone, so neither is common enough.
-    definition = replace(ride_definition(keep_for_training=keep, make_estimator=make), rare_below=200)
+    definition = replace(ride_definition(keep_for_training=keep, estimator=make), rare_below=200)
     fitted = fit(definition, rides.rows, rides.target)
     assert asked[0][0] == 300
     assert asked[0][1] is rides.target

@@ -8,11 +8,11 @@ import pytest
 from model_kit.errors import BundleError, ExportError
 from model_kit.records.encoding import FeatureMaker, Features
 from model_kit.records.generation import NEVER_SEEN
-from model_kit.scoring.definition import Dataset
 from model_kit.scoring.model import Graph
 from model_kit.spec import Row
 from model_kit.testing import ride_definition
 from model_kit.training import export as module
+from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import Fitted, fit
 from model_kit.training.export import TARGET_OPSET, agreement, to_onnx
 from model_kit.training.folding.terms import Number, Terms
@@ -40,7 +40,7 @@ def test_graph_is_as_the_contract_has_it(fitted: Fitted, rides: Dataset) -> None
 
 
 def test_trees_agree_too(rides: Dataset) -> None:
-    definition = ride_definition(make_estimator=lambda _: GradientBoostingRegressor(n_estimators=20, random_state=0))
+    definition = ride_definition(estimator=lambda _: GradientBoostingRegressor(n_estimators=20, random_state=0))
     export = to_onnx(fit(definition, rides.rows, rides.target), rides.rows)
     assert export.graph["folded"]
     assert export.agreement["train"] <= 5e-6
@@ -48,7 +48,7 @@ def test_trees_agree_too(rides: Dataset) -> None:
 
 
 def test_what_cannot_be_folded_is_exported_node_by_node_and_the_reason_kept(rides: Dataset) -> None:
-    definition = ride_definition(make_estimator=lambda _: SVR(C=0.1))
+    definition = ride_definition(estimator=lambda _: SVR(C=0.1))
     export = to_onnx(fit(definition, rides.rows, rides.target), rides.rows)
     assert export.graph["folded"] is False
     assert export.graph["reason"] == "no rule for SVR"
@@ -61,7 +61,7 @@ def test_folded_graph_that_disagrees_gives_way_to_the_plain_one(
 ) -> None:
     # A rule that forgets the intercept, as one of a model package may.
     wrong = Terms()
-    wrong.add_linear([Number(source) for source in range(4)], fitted.estimator.coef_, 0.0)  # type: ignore[attr-defined]
+    wrong.add_linear([Number(source) for source in range(4)], fitted.estimator[-1].coef_, 0.0)  # type: ignore[index]
     monkeypatch.setattr(module, "fold", lambda estimator, n_features: wrong)
     export = to_onnx(fitted, rides.rows)
     assert export.graph["folded"] is False
@@ -143,8 +143,8 @@ class _Nudged:
     def __init__(self, fitted: Fitted, by: float) -> None:
         self._estimator, self._by = fitted.estimator, by
 
-    def fit(self, X: Features, y: NDArray[np.float64]) -> None:  # noqa: N803 - scikit-learn's name
+    def fit(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> None:  # noqa: N803 - scikit-learn's name
         raise AssertionError("it is fitted already")
 
-    def predict(self, X: Features) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
+    def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
         return self._estimator.predict(X) + self._by

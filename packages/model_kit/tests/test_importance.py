@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from model_kit.records.generation import golden_row
 from model_kit.scoring.bundle import read_bundle
-from model_kit.scoring.definition import Dataset
 from model_kit.testing import ride_definition
+from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import Fitted, fit
 from model_kit.training.export import to_onnx
 from model_kit.training.importance import N_ROWS, importance
@@ -18,8 +18,6 @@ from model_kit.training.train import train
 def learn(rides: Dataset, **changes: Any) -> tuple[Fitted, bytes]:
     definition = ride_definition(**changes)
     fitted = fit(definition, rides.rows, rides.target)
-    definition.register_folding()
-    definition.register_converters()
     return fitted, to_onnx(fitted, rides.rows).content
 
 
@@ -29,7 +27,7 @@ def test_shares_are_those_of_the_mean_absolute_contributions(rides: Dataset) -> 
     golden = golden_row(fitted.spec)
     shares = importance(fitted, content, golden, rides.rows)
     features = fitted.features(rides.rows)
-    strength = np.abs((features - fitted.features([golden])) * fitted.estimator.coef_).mean(axis=0)  # type: ignore[attr-defined]
+    strength = np.abs((features - fitted.features([golden])) * fitted.estimator[-1].coef_).mean(axis=0)  # type: ignore[index]
     expected = dict(zip(fitted.spec.names, strength / strength.sum(), strict=True))
     assert shares == pytest.approx(expected, rel=1e-4)
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
@@ -61,7 +59,7 @@ def test_many_rows_are_represented_by_some(rides: Dataset) -> None:
 def test_importance_is_in_the_card_and_the_same_each_time(rides: Dataset, tmp_path: Path) -> None:
     cards = []
     for name in ("one", "two"):
-        train(ride_definition(), rides, tmp_path / name, source=Path(__file__).parent, cv=False)
+        train(ride_definition(), rides, tmp_path / name, cv=False)
         cards.append(read_bundle(tmp_path / name).json("card.json"))
     fitted, content = learn(rides)
     assert cards[0]["importance"] == importance(fitted, content, golden_row(fitted.spec), rides.rows)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_kit.errors import DataError, IntervalError
 from model_kit.scoring import intervals as module
-from model_kit.scoring.definition import Dataset
 from model_kit.scoring.intervals import FEWEST, LEVELS, TOLD, Intervals, calibrate, coverage, cross_fitted
 from model_kit.spec import Target
 from model_kit.testing import TARGET, ride_definition
+from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import cross_validate, nested_coverage
 
 PLAIN = Target("temperature", "C", "identity")

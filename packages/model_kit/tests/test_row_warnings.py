@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from model_kit.errors import SpecError
 from model_kit.records.row_warnings import Contradiction, RowWarnings, check_contradictions, number
-from model_kit.scoring.model import BundleModel
 from model_kit.spec import Field, InputSpec, Learned, Row
 from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES, TARGET
 
@@ -25,8 +23,8 @@ CROWDED = Contradiction("crowded", ("passengers", "comfort"), crowded)
 
 
 @pytest.fixture
-def look(model: BundleModel) -> RowWarnings:
-    return RowWarnings(model)
+def look() -> RowWarnings:
+    return RowWarnings(SPEC_OF_RIDES)
 
 
 def said(look: RowWarnings, **changes: Any) -> list[tuple[str, str]]:
@@ -51,12 +49,11 @@ def test_absence_that_means_something_is_not_imputed(look: RowWarnings, null: st
     assert said(look, comfort=null) == []
 
 
-def test_absence_of_a_nominal_level_counts_as_unknown(model: BundleModel) -> None:
+def test_absence_of_a_nominal_level_counts_as_unknown() -> None:
     colour = Field("colour", "category", "")
     spec = InputSpec((*FIELDS, colour), {**LEARNED, "colour": Learned(0.5, "red", codes={"red": 1})}, TARGET)
-    other: Any = SimpleNamespace(spec=spec)
-    assert said(RowWarnings(other)) == [("imputed", "colour was not given; it counts as unknown")]
-    assert said(RowWarnings(other), colour="NA")[0][0] == "unseen_level"
+    assert said(RowWarnings(spec)) == [("imputed", "colour was not given; it counts as unknown")]
+    assert said(RowWarnings(spec), colour="NA")[0][0] == "unseen_level"
 
 
 @pytest.mark.parametrize("code", [3, 3.0, "3"])
@@ -91,15 +88,13 @@ def test_ends_of_the_range_are_within(look: RowWarnings, distance: float) -> Non
     assert said(look, distance=distance) == []
 
 
-def test_number_of_which_training_saw_no_value(model: BundleModel) -> None:
+def test_number_of_which_training_saw_no_value() -> None:
     spec = InputSpec(FIELDS, {**LEARNED, "passengers": Learned(1.0, None)}, TARGET)
-    other: Any = SimpleNamespace(spec=spec)
-    assert said(RowWarnings(other)) == [("out_of_range", "passengers 1 is new: training saw no value of it")]
+    assert said(RowWarnings(spec)) == [("out_of_range", "passengers 1 is new: training saw no value of it")]
 
 
-def test_warnings_come_in_the_order_of_the_fields_and_contradictions_last(model: BundleModel) -> None:
-    model.contradictions = (CROWDED,)
-    look = RowWarnings(model)
+def test_warnings_come_in_the_order_of_the_fields_and_contradictions_last() -> None:
+    look = RowWarnings(SPEC_OF_RIDES, (CROWDED,))
     assert look.codes == ("imputed", "unseen_level", "out_of_range", "crowded")
     found = look({**RIDE, "passengers": 4.0, "zone": "C", "distance": 99})
     assert [warning["code"] for warning in found] == ["out_of_range", "unseen_level", "crowded"]
@@ -109,11 +104,6 @@ def test_warnings_come_in_the_order_of_the_fields_and_contradictions_last(model:
         "fields": ["passengers", "comfort"],
         "message": "4 do not fit",
     }
-
-
-def test_model_without_contradictions_is_looked_at_all_the_same() -> None:
-    other: Any = SimpleNamespace(spec=SPEC_OF_RIDES)
-    assert RowWarnings(other)(RIDE) == []
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from model_kit.records.row_warnings import RowWarnings, check_contradictions
+from model_kit.spec import InputSpec, Learned
 from model_kit.training import dataset
+from regression_model import DEFINITION
 from regression_model.contradictions import CONTRADICTIONS
-from regression_model.definition import DEFINITION
-from regression_model.fields import FIELDS
+from regression_model.fields import FIELDS, TARGET
 
 HOUSE: dict[str, Any] = {
     "YearBuilt": 1990,
@@ -107,11 +107,13 @@ def test_areas_may_miss_their_sum_by_a_foot() -> None:
 
 
 def test_made_up_houses_do_not_contradict_themselves() -> None:
-    found = {one.code for row in dataset.synthetic().rows for one in CONTRADICTIONS if one.find(row) is not None}
+    found = {
+        one.code for row in dataset.synthetic(DEFINITION).rows for one in CONTRADICTIONS if one.find(row) is not None
+    }
     assert found == set()
 
 
 def test_they_are_part_of_what_the_model_warns_of() -> None:
-    model: Any = SimpleNamespace(spec=dataset._UNFITTED, contradictions=DEFINITION.contradictions)
-    codes = [warning["code"] for warning in RowWarnings(model)({**HOUSE, "PoolQC": "Gd"})]
+    spec = InputSpec(FIELDS, {field.name: Learned(0.0, None) for field in FIELDS}, TARGET)
+    codes = [warning["code"] for warning in RowWarnings(spec, DEFINITION.contradictions)({**HOUSE, "PoolQC": "Gd"})]
     assert "details_without_pool" in codes

@@ -14,6 +14,7 @@ from model_kit.records.generation import generate_rows
 from model_kit.spec import UNSEEN, InputSpec, fit_spec
 from model_kit.training import dataset
 from numpy.typing import NDArray
+from regression_model import DEFINITION
 from regression_model.derive import ABSENT, column_names, derive
 from regression_model.fields import FIELDS, TARGET
 
@@ -116,13 +117,13 @@ def _same_bits(encoded: NDArray[np.float64]) -> None:
 
 @cache
 def _spec() -> InputSpec:
-    return fit_spec(FIELDS, TARGET, dataset.synthetic().rows)
+    return fit_spec(FIELDS, TARGET, dataset.synthetic(DEFINITION).rows)
 
 
 def test_a_single_row_gives_the_same_bits_as_a_batch_of_houses_with_nulls_unseen_levels_and_extremes() -> None:
     spec = _spec()
     encode = FeatureMaker(spec, derive).encode
-    _same_bits(encode(dataset.synthetic().rows))
+    _same_bits(encode(dataset.synthetic(DEFINITION).rows))
     _same_bits(encode(generate_rows(spec, 5000, seed=4, nulls=0.3, unseen=0.3, extremes=0.3)))
 
 
@@ -136,7 +137,7 @@ def test_a_single_row_gives_the_same_bits_as_a_batch_of_any_numbers() -> None:
 
 @pytest.mark.skipif(not AMES.is_dir(), reason=f"the real data is not in {AMES}; set AMES_DATA")
 def test_a_single_row_gives_the_same_bits_as_a_batch_of_the_real_houses() -> None:
-    _same_bits(FeatureMaker(_spec(), derive).encode(dataset.load(AMES / "train.csv").rows))
+    _same_bits(FeatureMaker(_spec(), derive).encode(dataset.load(DEFINITION, AMES / "train.csv").rows))
 
 
 def test_a_row_does_not_depend_on_the_others() -> None:

@@ -17,11 +17,12 @@ from model_kit.records.encoding import FeatureMaker
 from model_kit.records.generation import generate_rows
 from model_kit.scoring.model import Graph
 from model_kit.spec import InputSpec, Row, fit_spec
+from model_kit.training.estimators.converters import register_converters, register_folding
 from model_kit.training.folding.graph import to_graph
 from model_kit.training.folding.rules import fold
 from numpy.typing import NDArray
 from regression_model.derive import column_names, derive
-from regression_model.estimator import keep_for_training, make_estimator, register_converters, register_folding
+from regression_model.estimator import keep_for_training, make_estimator
 from regression_model.fields import FIELDS, IDENTIFIER, TARGET
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType

@@ -105,7 +105,7 @@ def score(table: Table, definition: ModelDefinition, model: BundleModel, by: Seq
             _score(chunk, definition, predictor, scored)
             progress.show(table.position(), f"{len(scored.truth) + len(scored.failures):,} rows")
     if not scored.truth:
-        reason = f"; the first, {_place(scored.failures[0])}" if scored.failures else ""
+        reason = f"; the first, {_place(scored.failures[0], definition)}" if scored.failures else ""
         raise DataError(f"{table.name}: no row could be scored{reason}")
     return scored
 
@@ -193,8 +193,8 @@ def _label(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _place(failure: Failure) -> str:
-    identifier = f" ({failure.identifier})" if failure.identifier else ""
+def _place(failure: Failure, definition: ModelDefinition) -> str:
+    identifier = f" ({definition.identifier} {failure.identifier})" if failure.identifier else ""
     return f"row at line {failure.number}{identifier}: {failure.reason}"
 
 
@@ -308,7 +308,7 @@ def table(scored: Scored, assessment: Assessment, definition: ModelDefinition) -
     if any(group.few for groups in (assessment.thirds, *assessment.by.values()) for group in groups):
         text += "\n* few rows: says little"
     for failure in scored.failures[:NAMED]:
-        text += f"\nnot scored, {_place(failure)}"
+        text += f"\nnot scored, {_place(failure, definition)}"
     if len(scored.failures) > NAMED:
         text += f"\nnot scored: {len(scored.failures) - NAMED:,} more: --json"
     return f"{text}\n"

@@ -1,7 +1,8 @@
 """How the kit's own estimators are exported: their folding rules, and converters for skl2onnx where others can't fold.
 
 Sums of float32 depend on the machine: processors with and without fused multiply-add gave predictions 1.2e-7 apart. So
-the quadratic function is computed in float64 (1.9e-15 apart). What works element by element stays float32.
+the quadratic function is computed in float64 (1.9e-15 apart) and then rounded. What works element by element stays
+float32.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 from skl2onnx import update_registered_converter
-from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from skl2onnx.common.data_types import FloatTensorType
 
 from model_kit.training.estimators.boosting import BoostedTrees
 from model_kit.training.estimators.preprocessing import MedianImputer, RangeScaler
@@ -67,7 +68,7 @@ def _same_width(operator: Any) -> None:
 
 
 def _one_column(operator: Any) -> None:
-    operator.outputs[0].type = DoubleTensorType([operator.inputs[0].get_first_dimension(), 1])
+    operator.outputs[0].type = FloatTensorType([operator.inputs[0].get_first_dimension(), 1])
 
 
 class _Graph:
@@ -127,4 +128,6 @@ def _convert_quadratic(scope: Any, operator: Any, container: Any) -> None:
     row = graph.double(graph.input)
     # x'Ax + v'x as x'(Ax + v), A being symmetric.
     products = graph.node("Mul", graph.node("Gemm", row, quadratic, linear), row)
-    graph.node("Add", graph.node("ReduceSum", products, graph.axes(1), keepdims=1), intercept, output=graph.output)
+    score = graph.node("Add", graph.node("ReduceSum", products, graph.axes(1), keepdims=1), intercept)
+    # A VotingRegressor adds up what its estimators give, and the others give float32.
+    graph.node("Cast", score, to=TensorProto.FLOAT, output=graph.output)

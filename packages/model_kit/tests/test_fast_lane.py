@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from model_kit.records import json_text as jsontext
+from model_kit.records import json_text
 from model_kit.records.encoding import LARGEST, Encoder
 from model_kit.records.fast_lane import FastLane
 from model_kit.records.generation import generate_rows
@@ -72,7 +72,7 @@ records = st.builds(
 def hold(record: Any, *, text: bool) -> None:
     """The lanes agree on a record, or the fast one declines it."""
     given_record = msgspec.Raw(json.dumps(record).encode()) if text else record
-    if text and jsontext.split(bytes(given_record)) is None:
+    if text and json_text.split(bytes(given_record)) is None:
         return
     accepted = FAST_LANE([given_record])
     assert (accepted.positions, accepted.declined) in (([0], []), ([], [0]))
@@ -107,12 +107,12 @@ hostile = st.builds(
 @settings(deadline=None, max_examples=1000)
 @given(body=hostile)
 def test_what_is_split_is_json_and_what_is_no_json_is_not(body: bytes) -> None:
-    texts = jsontext.split(body)
+    texts = json_text.split(body)
     if texts is None:
         return
-    document = jsontext.loads(body)
+    document = json_text.loads(body)
     values = [document] if isinstance(document, dict) else document
-    assert repr([jsontext.loads(bytes(text)) for text in texts]) == repr(values)
+    assert repr([json_text.loads(bytes(text)) for text in texts]) == repr(values)
 
 
 @pytest.mark.parametrize("pandas", [False, True], ids=["as they are", "as pandas writes them"])
@@ -121,7 +121,7 @@ def test_valid_records_take_it(pandas: bool) -> None:
     if pandas:
         integers = [field.name for field in SPEC_OF_RIDES.fields if field.kind == "integer"]
         rows = [row | {name: row[name] and float(row[name]) for name in integers} for row in rows]
-    accepted = FastLane(SPEC_OF_RIDES)(jsontext.split(json.dumps(rows).encode()) or [])
+    accepted = FastLane(SPEC_OF_RIDES)(json_text.split(json.dumps(rows).encode()) or [])
     assert accepted.positions == list(range(500))
     assert np.array_equal(accepted.encoded, Encoder(SPEC_OF_RIDES)(rows), equal_nan=True)
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from model_kit.records import json_text as jsontext
+from model_kit.records import json_text
 from model_kit.records.encoding import Encoder
 from model_kit.records.fast_lane import FastLane
 from model_kit.records.validation import Validator
 from model_kit.spec import fit_spec
 from model_kit.training import dataset
-from regression_model import sample
+from regression_model import DEFINITION, sample
 from regression_model.fields import FIELDS, TARGET
 
 AMES = Path(os.environ.get("AMES_DATA", Path(__file__).parents[4] / "shared" / "data" / "ames"))
@@ -51,10 +51,10 @@ def as_pandas_writes_them(table: pd.DataFrame) -> list[dict[str, Any]]:
 )
 def test_nearly_every_house_takes_it(name: str, records_of: Any) -> None:
     content = sample.csv_bytes() if name == "sample" else (AMES / name).read_bytes()
-    training = dataset.synthetic() if name == "sample" else dataset.load(AMES / "train.csv")
+    training = dataset.synthetic(DEFINITION) if name == "sample" else dataset.load(DEFINITION, AMES / "train.csv")
     spec = fit_spec(FIELDS, TARGET, training.rows)
     records = records_of(pd.read_csv(io.BytesIO(content), keep_default_na=False, na_values=["NA"]))
-    accepted = FastLane(spec)(jsontext.split(json.dumps(records).encode()) or [])
+    accepted = FastLane(spec)(json_text.split(json.dumps(records).encode()) or [])
     assert len(accepted.positions) >= 0.99 * len(records)
     validated = Validator(spec)([records[position] for position in accepted.positions])
     assert np.array_equal(accepted.encoded, Encoder(spec)(validated.rows), equal_nan=True)

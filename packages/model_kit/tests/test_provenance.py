@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 from pathlib import Path
 
-from model_kit.training.provenance import source_digest
+import pytest
+from model_kit.training.provenance import git_commit, source_digest
 
 
 def test_digest_changes_with_code_and_names_and_with_nothing_else(tmp_path: Path) -> None:
@@ -28,3 +31,27 @@ def test_files_come_in_the_order_of_their_names_on_every_system(tmp_path: Path) 
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("1")
     assert source_digest(tmp_path) == hashlib.sha256(b"a-b/x.py\0001\0001a/x.py\0001\0001").hexdigest()
+
+
+def test_git_commit_is_that_of_the_folder_and_says_if_files_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    git("init", "--quiet")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "--quiet", "--message", "one")
+    git("tag", "--annotate", "v1", "--message", "one")
+    commit = git("rev-parse", "HEAD")
+    assert git_commit(tmp_path) == commit
+    (tmp_path / "file").write_text("2")
+    assert git_commit(tmp_path) == f"{commit}-dirty"
+
+
+def test_git_commit_is_none_outside_git(tmp_path: Path) -> None:
+    assert git_commit(tmp_path) is None
