@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from ml_api.models.examples import example_records
 from model_kit.scoring.predictor import Predictor
 from model_kit.testing import BOOKING, Bookings
 
 from ml_api.app import create_app
+from ml_api.models.examples import example_records
 from ml_api.settings import Settings
 
 

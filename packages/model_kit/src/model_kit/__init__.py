@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,14 +19,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __all__ = ["ModelDefinition", "save"]
 
 
+#: Name -> where it is. Imported when asked for: serving needs neither, and one of them needs scikit-learn.
+_EXPORTS = {
+    "ModelDefinition": "model_kit.scoring.definition:ModelDefinition",
+    "save": "model_kit.scaffold.save:save",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Imported when they are asked for: serving needs neither, and one of them needs scikit-learn.
-    if name == "ModelDefinition":
-        from model_kit.scoring.definition import ModelDefinition  # noqa: PLC0415
-
-        return ModelDefinition
-    if name == "save":
-        from model_kit.scaffold.save import save  # noqa: PLC0415
-
-        return save
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return resolve_name(_EXPORTS[name])
