@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
@@ -90,8 +90,9 @@ def fetch(source: str) -> bytes:
         with urlopen(source, timeout=TIMEOUT) as response:  # noqa: S310 - the scheme is one of three
             content: bytes = response.read(LARGEST + 1)
             stated = response.headers.get("Content-Length")
-    except (URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
+    except (HTTPException, OSError, ValueError) as error:
+        # http.client repeats an address, with the password in it.
+        reason = "not a valid address" if isinstance(error, HTTPException) else getattr(error, "reason", None) or error
         raise ModelKitError(f"{shown}: cannot be fetched: {reason}") from error
     if stated and len(content) < int(stated):
         raise ModelKitError(f"{shown}: the connection ended after {len(content)} of {stated} bytes; try again")
