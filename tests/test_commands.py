@@ -45,7 +45,7 @@ def test_every_target_is_understood(target: str) -> None:
 
 
 def test_train_takes_a_file_or_the_sample() -> None:
-    assert make("-n", "train", "DATA=my rides.csv").stdout.endswith('scripts/train_models.py  --data "my rides.csv"\n')
+    assert make("-n", "train", "DATA=my $b's.csv").stdout.endswith("train_models.py  --data 'my $b'\\''s.csv'\n")
     assert make("-n", "train").stdout.rstrip().endswith("scripts/train_models.py")
 
 
@@ -77,7 +77,7 @@ def test_new_model_needs_a_name_data_and_a_target() -> None:
         assert done.returncode != 0
         assert f"{name} is not set: make new-model" in done.stderr
     words = " ".join(make("-n", "new-model", *(f"{key}={value}" for key, value in given.items())).stdout.split())
-    assert 'model-kit new "rides" --data "my rides.csv" --target "fare" \\ --into packages' in words
+    assert "model-kit new 'rides' --data 'my rides.csv' --target 'fare' \\ --unit '' --subject 'record'" in words
 
 
 @pytest.mark.parametrize(
