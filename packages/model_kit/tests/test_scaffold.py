@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -17,6 +18,7 @@ from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold import new, source
 from model_kit.scaffold.table import read_table
 from model_kit.scoring.predictor import Predictor
+from model_kit.spec import Target
 
 from strange_table import KINDS, LEFT_OUT, TARGET, strange_table
 
@@ -172,6 +174,14 @@ def test_name_that_clashes_is_refused_before_anything_is_read(
     assert make(name, tmp_path / "not there.csv", "fare", tmp_path) == 2
     assert reason in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_command_of_a_package_is_named_after_its_model() -> None:
+    # The command finds its model by its own name, so an underscore stays one.
+    project = tomllib.loads(source.project_source("house_price", Target("y"), 3))["project"]
+    assert project["name"] == "house-price-model"
+    assert project["scripts"] == {"house_price-model": "model_kit.cli.main:main"}
+    assert project["entry-points"]["ml_api.models"] == {"house_price": "house_price_model:DEFINITION.load"}
 
 
 def test_module_that_is_installed_is_not_shadowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,7 +267,7 @@ def describe(found: Draft, scores: Mapping[str, Mapping[str, float]] | None = No
     kinds: dict[str, int] = {}
     for field in definition.fields:
         kinds[field.kind] = kinds.get(field.kind, 0) + 1
-    required = ", ".join(field.name for field in definition.fields if field.required)
+    required = ", ".join(field.name for field in definition.fields if field.required) or "none"
     target = definition.target
     lines = [
         f"{found.dataset.name}: {len(found.dataset.rows):,} rows, all accepted by the inferred fields",

@@ -135,7 +135,7 @@ requires-python = ">=3.11"
 dynamic = ["version"]
 dependencies = ["model-kit>={lowest},<{major}.{int(minor) + 1}"]
 classifiers = ["Private :: Do Not Upload"]
-scripts.{distribution} = "model_kit.cli.main:main"
+scripts.{name}-model = "model_kit.cli.main:main"
 entry-points."ml_api.models".{name} = "{package}:DEFINITION.load"
 
 [tool.hatch]
