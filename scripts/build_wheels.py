@@ -161,7 +161,7 @@ def check_content(wheel: Path, package: Package) -> None:
 
 
 def identity(wheel: Path) -> dict[str, str]:
-    """What makes two wheels of one version the same, whoever compressed them and whenever the model was trained.
+    """Returns what two wheels of one version must share, independent of compression and of the time of training.
 
     The code file by file, the bundle by its artefact's digest, dependencies and entry points.
     """

@@ -54,7 +54,7 @@ class Identity:
     Attributes:
         model_version: version of the model's wheel; of several, each after its model's name.
         artifact_sha256: digest of the bundle in that wheel; of several, one after the other.
-        git_commit: of the sources, with ``-dirty`` if tracked files differ from it; empty if nobody knows.
+        git_commit: of the sources, with ``-dirty`` if tracked files differ from it; empty if unknown.
     """
 
     model_version: str

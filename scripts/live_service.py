@@ -153,7 +153,7 @@ def wait_until_right(
         expected: what was meant.
         limit: seconds until it must be.
         say: told what is seen, when that changes.
-        running: whether it can still become right; where its process has ended, nobody waits for it.
+        running: whether it can still become right; without it, the check does not wait.
 
     Raises:
         ScriptError: it is not, in time; the text says what was seen last.

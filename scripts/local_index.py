@@ -58,7 +58,7 @@ def serve_index(folder: Path, token: str | None = None) -> Generator[PackageInde
         passwords, log = Path(temporary, "htpasswd"), Path(temporary, "log")
         passwords.touch(0o600)
         passwords.write_text(f"{USER}:{sha256_crypt.using(rounds=_ROUNDS).hash(token)}\n")
-        for _attempt in range(_ATTEMPTS):  # somebody else may take the free port first
+        for _attempt in range(_ATTEMPTS):  # another process may take the free port first
             port = free_port()
             with (
                 log.open("wb") as stream,
@@ -76,7 +76,7 @@ def serve_index(folder: Path, token: str | None = None) -> Generator[PackageInde
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Returns a port of 127.0.0.1 that no process listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

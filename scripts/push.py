@@ -14,7 +14,7 @@ from package_index import is_loopback
 from project import Say, ScriptError
 
 BRANCH = "refs/heads/main"
-#: Asks nobody, knows no other credential, and has the key from the environment: an argument could be read by everybody.
+#: Never prompts, knows no other credential, and reads the key from the environment: arguments are visible to all users.
 #: Heroku's git takes any user (devcenter.heroku.com/articles/git, HTTP Git authentication).
 _CREDENTIALS = (
     "-c",

@@ -56,10 +56,10 @@ def parse_port(text: str) -> int:
 
 
 def require_free(port: int) -> None:
-    """Hold that nobody listens on ``port`` yet.
+    """Checks that no process listens on ``port`` yet.
 
     Raises:
-        ScriptError: somebody does, or we may not.
+        ScriptError: a process does, or listening is not permitted.
     """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -31,7 +31,7 @@ from project import Project, Say, ScriptError
 
 #: Seconds until the service must be ready: it takes 2, and an engine that unpacks the image first some more.
 LIMIT = 60.0
-#: An image that is larger has something in it that nobody needs: it takes 260.
+#: A larger image contains something unneeded: it takes 260.
 LARGEST_MB = 300
 
 
