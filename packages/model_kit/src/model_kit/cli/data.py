@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-from http.client import HTTPException
+import io
+import warnings
+import zlib
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -62,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sha256 and (found := hashlib.sha256(content).hexdigest()) != arguments.sha256:
         raise DataError(f"sha256 is {found}, not {arguments.sha256}; nothing was written")
     content = unpacked(content)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     data = dataset.parse(definition, content, arguments.output.name, report=report)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing_binary(arguments.output) as file:
         file.write(content)
     if data.synthetic:
@@ -76,15 +79,21 @@ def fetch(source: str) -> bytes:
     """The bytes at a URL or a path.
 
     Raises:
+        DataError: the file cannot be read, or it is no such URL.
         ModelKitError: they cannot be fetched; the text shows no credentials.
     """
-    parts = urlsplit(source)
-    if parts.scheme not in {"http", "https", "file"}:
+    if "://" not in source and not source.startswith("file:"):
         try:
             return Path(source).read_bytes()
         except OSError as error:
             raise DataError(f"{source}: cannot be read: {error.strerror}") from error
+    try:
+        parts = urlsplit(source)
+    except ValueError as error:
+        raise DataError("the URL is not valid") from error
     shown = urlunsplit((parts.scheme, parts.hostname or "", parts.path, "", ""))
+    if parts.scheme not in {"http", "https", "file"}:
+        raise DataError(f"{shown}: cannot be fetched: not http, https or file")
     report(f"Loading {shown}")
     try:
         with urlopen(source, timeout=TIMEOUT) as response:  # noqa: S310 - the scheme is one of three
@@ -92,9 +101,9 @@ def fetch(source: str) -> bytes:
             stated = response.headers.get("Content-Length")
     except (HTTPException, OSError, ValueError) as error:
         # http.client repeats an address, with the password in it.
-        reason = "not a valid address" if isinstance(error, HTTPException) else getattr(error, "reason", None) or error
+        reason = "not a valid address" if isinstance(error, InvalidURL) else getattr(error, "reason", None) or error
         raise ModelKitError(f"{shown}: cannot be fetched: {reason}") from error
-    if stated and len(content) < int(stated):
+    if stated and len(content) < min(int(stated), LARGEST):
         raise ModelKitError(f"{shown}: the connection ended after {len(content)} of {stated} bytes; try again")
     return content
 
@@ -105,32 +114,36 @@ def unpacked(content: bytes) -> bytes:
     Raises:
         DataError: it is damaged or too large.
     """
-    if not content.startswith(_GZIP):
-        return content
-    try:
-        content = gzip.decompress(content)
-    except (EOFError, OSError, gzip.zlib.error) as error:  # type: ignore[attr-defined]
-        raise DataError(f"the gzip file is damaged: {error}") from error
+    if content.startswith(_GZIP):
+        try:
+            with gzip.open(io.BytesIO(content)) as file:
+                content = file.read(LARGEST + 1)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"the gzip file is damaged: {error}") from error
     if len(content) > LARGEST:
         raise DataError(f"the file has more than {LARGEST} bytes")
     return content
 
 
 def openml_csv(definition: ModelDefinition) -> bytes:
-    """The model's data set on OpenML as CSV; nulls as "NA".
+    """The model's data set on OpenML as CSV; nulls as "NA", whole numbers without ".0".
 
     Raises:
         DataError: the model names none.
         ModelKitError: it cannot be fetched.
     """
-    from sklearn.datasets import fetch_openml  # noqa: PLC0415 - needs what serving does without
-
     if definition.openml_id is None:
         raise DataError(f"the model {definition.name} names no data set on OpenML; say where: --from URL|PATH")
+    from sklearn.datasets import fetch_openml  # noqa: PLC0415 - needs what serving does without
+
     report(f"Loading data set {definition.openml_id} from OpenML")
     try:
-        frame = fetch_openml(data_id=definition.openml_id, as_frame=True, parser="pandas").frame
-    except (OSError, ValueError) as error:
-        raise ModelKitError(f"OpenML: cannot be fetched: {error}") from error
-    text: str = frame.to_csv(index=False, na_rep="NA", lineterminator="\n")
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            # The parser "pandas" keeps the single quotes around 'Wd Sdng', and refuses a comma between them.
+            frame = fetch_openml(data_id=definition.openml_id, as_frame=True, parser="liac-arff").frame
+    except Exception as error:  # scikit-learn passes on those of gzip, JSON, ARFF and HTTP
+        raise ModelKitError(f"OpenML: cannot be fetched: {str(error) or type(error).__name__}") from error
+    for warning in caught:
+        report(f"OpenML: {warning.message}")
+    text: str = frame.convert_dtypes().to_csv(index=False, na_rep="NA", lineterminator="\n")
     return text.encode()
