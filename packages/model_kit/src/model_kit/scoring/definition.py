@@ -155,7 +155,8 @@ class ModelDefinition:
         """The value of an attribute, imported if it is a reference; ``None`` where nothing is declared.
 
         Raises:
-            DefinitionError: nothing is found there.
+            DefinitionError: nothing is found there, or the module fails when it is imported.
+            ModuleNotFoundError: the module needs a library that is not installed.
         """
         value = getattr(self, attribute)
         if not isinstance(value, str):
@@ -163,7 +164,7 @@ class ModelDefinition:
         try:
             return pkgutil.resolve_name(value)
         except ModuleNotFoundError as error:
-            if error.name and not value.startswith(error.name.partition(".")[0]):
+            if error.name and error.name.partition(".")[0] != value.partition(":")[0].partition(".")[0]:
                 raise
             raise DefinitionError(
                 f"{self.name}: {attribute} is {value!r}, and there is no module {error.name}"
@@ -171,6 +172,10 @@ class ModelDefinition:
         except (AttributeError, ValueError, ImportError) as error:
             raise DefinitionError(
                 f"{self.name}: {attribute} is {value!r}, which cannot be imported: {error}"
+            ) from error
+        except Exception as error:  # a module may do anything wrong when it is imported
+            raise DefinitionError(
+                f"{self.name}: {attribute} is {value!r}, which cannot be imported: {_failure(error)}"
             ) from error
 
     def load(self) -> BundleModel:
@@ -264,17 +269,19 @@ def _definition(point: EntryPoint) -> ModelDefinition:
     try:
         definition = getattr(point.load(), "__self__", None)
     except Exception as error:  # a package may do anything wrong when it is imported
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        raise DefinitionError(
-            f"model {point.name} = {point.value} cannot be imported: {type(error).__name__}: {error} "
-            f"({where.filename}, line {where.lineno})"
-        ) from error
+        raise DefinitionError(f"model {point.name} = {point.value} cannot be imported: {_failure(error)}") from error
     if not isinstance(definition, ModelDefinition):
         raise DefinitionError(
             f"entry point {point.name} = {point.value}: it must be the load method of a ModelDefinition"
         )
     check_name(point.name, definition)
     return definition
+
+
+def _failure(error: Exception) -> str:
+    """What went wrong, in which file and line."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
 
 
 def check_name(entry_point: str, definition: object) -> None:
