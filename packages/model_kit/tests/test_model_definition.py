@@ -16,13 +16,13 @@ from model_kit.errors import BundleError, DefinitionError
 from model_kit.scoring import definition as module
 from model_kit.scoring.bundle import SPEC, read_bundle, write_bundle
 from model_kit.scoring.definition import (
-    ENTRY_POINT_GROUP,
     ModelDefinition,
     check_name,
     find_definition,
     find_entry_point,
     installed_definitions,
 )
+from model_kit.scoring.protocol import ENTRY_POINT_GROUP
 from model_kit.spec import Field, Target
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, ride_definition, write_ride_bundle
 
@@ -33,6 +33,7 @@ MINIMAL: dict[str, Any] = {
 }
 TAXI = """
 from model_kit.scoring.definition import ModelDefinition
+from model_kit.scoring.protocol import ENTRY_POINT_GROUP
 from model_kit.spec import Field, Target
 
 __version__ = "4.5.6"
@@ -269,4 +270,4 @@ def test_local_part_of_the_version_is_replaced(tmp_path: Path, write_package: Wr
 def test_make_prediction_needs_the_argument_by_name(installed: ModelDefinition) -> None:
     assert installed.make_prediction(input_data=[GOLDEN_ROW])["predictions"] == [GOLDEN_PREDICTION]
     with pytest.raises(TypeError):
-        installed.make_prediction([GOLDEN_ROW])  # type: ignore[misc]
+        installed.make_prediction([GOLDEN_ROW])  # type: ignore[call-arg]

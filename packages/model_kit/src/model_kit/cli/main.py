@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
     """
     program = program or Path(sys.argv[0]).name
     own = program.removesuffix(SUFFIX) if program.endswith(SUFFIX) else None
-    arguments = _parser(program, own).parse_args(argv)
-    arguments.program = program
-    run: Callable[[argparse.Namespace], int] = arguments.run
     try:
+        arguments = _parser(program, own).parse_args(argv)
+        arguments.program = program
+        run: Callable[[argparse.Namespace], int] = arguments.run
         if hasattr(arguments, "model"):
             arguments.definition = chosen_definition(arguments.model)
         elif own and arguments.needs_model:
