@@ -62,3 +62,7 @@ def test_serving_imports_neither_pandas_nor_scikit_learn() -> None:
 @pytest.mark.parametrize("attribute", ["estimator", "keep_for_training", "sample"])
 def test_what_training_imports_by_name_is_there(attribute: str) -> None:
     assert DEFINITION.resolve(attribute) is not None
+
+
+def test_data_set_on_openml_is_that_of_house_prices() -> None:
+    assert DEFINITION.openml_id == 42165
