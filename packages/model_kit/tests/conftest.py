@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,17 @@ def rides() -> Dataset:
     target = np.exp(2 + distance / 8 - (zone == "B") / 4 + noise)
     ids = tuple(str(number) for number in range(300))
     return Dataset("rides by dice", "0" * 64, synthetic=True, ids=ids, rows=tuple(rows), target=target)
+
+
+@pytest.fixture
+def forgotten_packages() -> Iterator[None]:
+    """Packages that a test imports are gone after it."""
+    path, before = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0].endswith("_model"):
+            del sys.modules[name]
 
 
 @pytest.fixture

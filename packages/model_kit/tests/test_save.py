@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import model_kit
@@ -21,16 +19,7 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler, TargetEncoder
 
-
-@pytest.fixture(autouse=True)
-def modules() -> Iterator[None]:
-    """Packages that a test imports are gone after it."""
-    path, before = list(sys.path), set(sys.modules)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0].endswith("_model"):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("forgotten_packages")
 
 
 @pytest.fixture
