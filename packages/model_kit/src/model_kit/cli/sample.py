@@ -8,8 +8,7 @@ from typing import Any
 
 from model_kit.batch.csv_files import replacing_binary
 from model_kit.cli.common import OK, report
-from model_kit.errors import DataError
-from model_kit.scoring.definition import ModelDefinition, Sample
+from model_kit.training.dataset import require_sample
 
 
 def add_command(commands: Any, program: str) -> argparse.ArgumentParser:  # noqa: ARG001 - all commands take it
@@ -26,10 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: the package has none.
     """
-    definition: ModelDefinition = arguments.definition
-    sample: Sample | None = definition.resolve("sample")
-    if sample is None:
-        raise DataError(f"the model {definition.name} has no synthetic sample")
+    sample = require_sample(arguments.definition)
     content = sample.csv()
     with replacing_binary(arguments.output) as file:
         file.write(content)
