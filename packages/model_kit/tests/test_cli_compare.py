@@ -137,6 +137,8 @@ def test_a_library_that_is_missing_is_no_verdict(
     (tmp_path / "rides.parquet").touch()
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "pyarrow" in refused(capsys, live, live, "--data", "rides.parquet")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert "--html needs jinja2" in refused(capsys, live, live, "--html", "report.html")
 
 
 def test_real_rows_need_not_be_shown(live: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

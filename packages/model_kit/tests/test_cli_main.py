@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from model_kit import __version__
 from model_kit.cli import show
-from model_kit.cli.common import EndedBySignal
+from model_kit.cli.common import EndedBySignal, needing_training
 from model_kit.cli.main import chosen_definition, main
 from model_kit.errors import BundleError, DataError, DefinitionError, MissingLibraryError, ModelKitError
 from model_kit.scoring import definition as module
@@ -149,6 +149,34 @@ def test_error_is_one_line_and_its_status(
     monkeypatch.setattr(show, "model_of", fail)
     assert main(["show"], program="rides-model") == status
     assert capsys.readouterr() == ("", f"rides-model: {text}\n")
+
+
+@pytest.mark.usefixtures("rides_alone")
+def test_a_damaged_bundle_is_trained_again_by_the_command_for_its_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise BundleError("model.onnx", "sha256 differs")
+
+    monkeypatch.setattr(show, "model_of", fail)
+    assert main(["show", "--model", "rides"], program="model-kit") == 1
+    assert "; `model-kit train --model rides` writes a new bundle\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("library", "advice"),
+    [
+        ("sklearn.svm", 'needs sklearn.svm, which is not installed: pip install "model-kit[train]"'),
+        ("xgboost", "install xgboost, and add it to the dependencies of the model's package"),
+    ],
+)
+def test_a_library_of_the_package_is_not_taken_for_one_of_the_kit(library: str, advice: str) -> None:
+    def fail() -> None:
+        raise ModuleNotFoundError(name=library)
+
+    with pytest.raises(ModelKitError) as raised:
+        needing_training(fail)
+    assert advice in str(raised.value)
 
 
 @pytest.mark.usefixtures("rides_alone")

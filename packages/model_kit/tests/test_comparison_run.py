@@ -475,7 +475,7 @@ checks = {{ spec.breaking = ['zone:level:{evil}'], data.rows = 3 }}
     assert Page(source).open == []
     assert "<script" not in source
     assert "alert(" in "".join(Page(source).texts)
-    assert source.count("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;") >= 6
+    assert source.count("&lt;script&gt;alert(&#34;1&#34;)&lt;/script&gt;&amp;") >= 6
 
 
 def test_what_is_infinite_is_told_in_json_as_a_text(judged: Callable[..., Comparison], write_rides: Rides) -> None:

@@ -22,6 +22,10 @@ FAILED: Final = 1
 UNUSABLE: Final = 2
 #: What shells report for a process ended by Ctrl-C.
 INTERRUPTED: Final = 130
+#: Modules that come with ``model-kit[train]``.
+TRAINING_LIBRARIES: Final = frozenset(
+    {"jinja2", "joblib", "onnx", "packaging", "pandas", "skl2onnx", "sklearn", "threadpoolctl", "tqdm"}
+)
 
 
 class EndedBySignal(BaseException):
@@ -90,7 +94,11 @@ def needing_training(function: Callable[[], Any]) -> Any:
     try:
         return function()
     except ModuleNotFoundError as error:
-        raise ModelKitError(f'needs {error.name}, which is not installed: pip install "model-kit[train]"') from error
+        library = str(error.name).partition(".")[0]
+        command = 'pip install "model-kit[train]"'
+        if library not in TRAINING_LIBRARIES:
+            command = f"install {library}, and add it to the dependencies of the model's package"
+        raise ModelKitError(f"needs {error.name}, which is not installed: {command}") from error
 
 
 def data_facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,13 +9,14 @@ import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from model_kit.batch.csv_files import replacing
 from model_kit.batch.progress import Progress
 from model_kit.batch.tables import FORMATS, STANDARD, format_of, name_of
-from model_kit.comparison import html, text
+from model_kit.comparison import text
 from model_kit.comparison.gate import FILE, find_gate, read_gate
 from model_kit.comparison.run import Comparison, Data, compare
 from model_kit.comparison.scorer import Scorer
@@ -82,6 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         DataError: OLD, NEW, the data or the thresholds are unusable, or a report cannot be written.
     """
+    if arguments.html and not find_spec("jinja2"):
+        raise DataError('--html needs jinja2, which is not installed: pip install "model-kit[train]"')
     try:
         comparison = _compare(arguments)
         _write(comparison, arguments)
@@ -146,6 +149,8 @@ def _write(comparison: Comparison, arguments: argparse.Namespace) -> None:
         with replacing(arguments.json_to) as file:
             file.write(as_json)
     if arguments.html:
+        from model_kit.comparison import html  # noqa: PLC0415 - jinja2 comes with what trains
+
         with replacing(arguments.html) as file:
             file.write(html.page(comparison))
     sys.stdout.write(as_json if arguments.json else text.report(comparison.document))

@@ -40,11 +40,13 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
     """
     program = program or Path(sys.argv[0]).name
     own = program.removesuffix(SUFFIX) if program.endswith(SUFFIX) else None
+    train_command = f"{program} train"
     try:
         arguments = _parser(program, own).parse_args(argv)
         arguments.program = program
         run: Callable[[argparse.Namespace], int] = arguments.run
         if hasattr(arguments, "model"):
+            train_command += f" --model {arguments.model}" if arguments.model else ""
             arguments.definition = chosen_definition(arguments.model)
         elif own and arguments.needs_model:
             arguments.definition = find_definition(own)
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
     except MissingLibraryError as error:
         return _error_exit(program, f'{error}: pip install "model-kit[parquet]"', FAILED)
     except BundleError as error:
-        return _error_exit(program, f"{error}; `{program} train` writes a new bundle", FAILED)
+        return _error_exit(program, f"{error}; `{train_command}` writes a new bundle", FAILED)
     except ModelKitError as error:
         return _error_exit(program, str(error), FAILED)
     except BrokenPipeError:
