@@ -7,7 +7,7 @@ levels are spelled as the file spells them, which is not always how the dictiona
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from model_kit.scoring.definition import Floors
 from model_kit.spec import Field, Level, Target
@@ -51,84 +51,31 @@ _OUTSIDE: Final = "Outside"
 _SALE: Final = "Sale"
 
 
-def _levels(meanings: Mapping[str, str]) -> tuple[Level, ...]:
-    return tuple(Level(value, meaning) for value, meaning in meanings.items())
+def _category(name: str, description: str, group: str, meanings: Mapping[str, str], **more: Any) -> Field:
+    levels = tuple(Level(value, meaning) for value, meaning in meanings.items())
+    return Field(name, "category", description, group=group, levels=levels, **more)
 
 
-def _nominal(
-    name: str,
-    description: str,
-    group: str,
-    meanings: Mapping[str, str],
-    *,
-    required: bool = False,
-    null_means: str | None = None,
-) -> Field:
-    return Field(
-        name=name,
-        kind="category",
-        description=description,
-        group=group,
-        levels=_levels(meanings),
-        required=required,
-        null_means=null_means,
-    )
-
-
-def _ordered(
-    name: str, description: str, group: str, meanings: Mapping[str, str], *, null_means: str | None = None
-) -> Field:
+def _ordered(name: str, description: str, group: str, meanings: Mapping[str, str], **more: Any) -> Field:
     """A category whose levels are given lowest first."""
-    return Field(
-        name=name,
-        kind="category",
-        description=description,
-        group=group,
-        levels=_levels(meanings),
-        ordered=True,
-        null_means=null_means,
-    )
+    return _category(name, description, group, meanings, ordered=True, **more)
 
 
-def _area(name: str, description: str, group: str, *, required: bool = False) -> Field:
-    return Field(
-        name=name,
-        kind="number",
-        description=description,
-        group=group,
-        unit="square feet",
-        minimum=0,
-        required=required,
-    )
+def _area(name: str, description: str, group: str, **more: Any) -> Field:
+    return Field(name, "number", description, group=group, unit="square feet", minimum=0, **more)
 
 
 def _count(name: str, description: str, group: str) -> Field:
-    return Field(name=name, kind="integer", description=description, group=group, minimum=0)
+    return Field(name, "integer", description, group=group, minimum=0)
 
 
-def _rating(name: str, description: str, group: str, *, required: bool = False) -> Field:
-    return Field(
-        name=name,
-        kind="integer",
-        description=f"{description}, from 1 (very poor) to 10 (very excellent)",
-        group=group,
-        minimum=1,
-        maximum=10,
-        required=required,
-    )
+def _rating(name: str, description: str, group: str, **more: Any) -> Field:
+    scale = "from 1 (very poor) to 10 (very excellent)"
+    return Field(name, "integer", f"{description}, {scale}", group=group, minimum=1, maximum=10, **more)
 
 
-def _year(name: str, description: str, group: str, *, required: bool = False, null_means: str | None = None) -> Field:
-    return Field(
-        name=name,
-        kind="integer",
-        description=description,
-        group=group,
-        unit="year",
-        minimum=EARLIEST_YEAR,
-        required=required,
-        null_means=null_means,
-    )
+def _year(name: str, description: str, group: str, **more: Any) -> Field:
+    return Field(name, "integer", description, group=group, unit="year", minimum=EARLIEST_YEAR, **more)
 
 
 _GRADES: Final = {
@@ -160,35 +107,54 @@ _PROXIMITY: Final = {
     "RRAe": "next to the east-west railroad",
 }
 
+_COVERINGS: Final = {
+    "AsbShng": "asbestos shingles",
+    "AsphShn": "asphalt shingles",
+    "BrkComm": "common brick",
+    "BrkFace": "face brick",
+    "CBlock": "cinder block",
+    "CemntBd": "cement board",
+    "HdBoard": "hardboard",
+    "ImStucc": "imitation stucco",
+    "MetalSd": "metal siding",
+    "Other": "other",
+    "Plywood": "plywood",
+    "PreCast": "precast concrete",
+    "Stone": "stone",
+    "Stucco": "stucco",
+    "VinylSd": "vinyl siding",
+    "Wd Sdng": "wood siding",
+    "WdShing": "wood shingles",
+}
+#: Materials that the second column spells otherwise.
+_SECOND_SPELLING: Final = {"BrkComm": "Brk Cmn", "CemntBd": "CmentBd", "WdShing": "Wd Shng"}
+
 FIELDS: Final[tuple[Field, ...]] = (
-    Field(
-        name="MSSubClass",
-        kind="category",
-        description="Class of dwelling, by storeys and age",
-        group=_BUILDING,
+    _category(
+        "MSSubClass",
+        "Class of dwelling, by storeys and age",
+        _BUILDING,
+        {
+            "20": "one storey, 1946 and newer, all styles",
+            "30": "one storey, 1945 and older",
+            "40": "one storey with finished attic, all ages",
+            "45": "one and a half storeys, upper unfinished, all ages",
+            "50": "one and a half storeys, upper finished, all ages",
+            "60": "two storeys, 1946 and newer",
+            "70": "two storeys, 1945 and older",
+            "75": "two and a half storeys, all ages",
+            "80": "split or multi-level",
+            "85": "split foyer",
+            "90": "duplex, all styles and ages",
+            "120": "one storey in a planned unit development, 1946 and newer",
+            "150": "one and a half storeys in a planned unit development, all ages",
+            "160": "two storeys in a planned unit development, 1946 and newer",
+            "180": "multi-level in a planned unit development, with split level or foyer",
+            "190": "conversion to two families, all styles and ages",
+        },
         numeric_codes=True,
-        levels=_levels(
-            {
-                "20": "one storey, 1946 and newer, all styles",
-                "30": "one storey, 1945 and older",
-                "40": "one storey with finished attic, all ages",
-                "45": "one and a half storeys, upper unfinished, all ages",
-                "50": "one and a half storeys, upper finished, all ages",
-                "60": "two storeys, 1946 and newer",
-                "70": "two storeys, 1945 and older",
-                "75": "two and a half storeys, all ages",
-                "80": "split or multi-level",
-                "85": "split foyer",
-                "90": "duplex, all styles and ages",
-                "120": "one storey in a planned unit development, 1946 and newer",
-                "150": "one and a half storeys in a planned unit development, all ages",
-                "160": "two storeys in a planned unit development, 1946 and newer",
-                "180": "multi-level in a planned unit development, with split level or foyer",
-                "190": "conversion to two families, all styles and ages",
-            }
-        ),
     ),
-    _nominal(
+    _category(
         "MSZoning",
         "Zoning of the sale",
         _LOT,
@@ -203,17 +169,10 @@ FIELDS: Final[tuple[Field, ...]] = (
             "RM": "residential, medium density",
         },
     ),
-    Field(
-        name="LotFrontage",
-        kind="number",
-        description="Length of street along the property",
-        group=_LOT,
-        unit="feet",
-        minimum=0,
-    ),
+    Field("LotFrontage", "number", "Length of street along the property", group=_LOT, unit="feet", minimum=0),
     _area("LotArea", "Size of the lot", _LOT),
-    _nominal("Street", "Road that leads to the property", _LOT, {"Grvl": "gravel", "Pave": "paved"}),
-    _nominal(
+    _category("Street", "Road that leads to the property", _LOT, {"Grvl": "gravel", "Pave": "paved"}),
+    _category(
         "Alley",
         "Alley that leads to the property",
         _LOT,
@@ -226,7 +185,7 @@ FIELDS: Final[tuple[Field, ...]] = (
         _LOT,
         {"IR3": "irregular", "IR2": "moderately irregular", "IR1": "slightly irregular", "Reg": "regular"},
     ),
-    _nominal(
+    _category(
         "LandContour",
         "Flatness of the property",
         _LOT,
@@ -248,7 +207,7 @@ FIELDS: Final[tuple[Field, ...]] = (
             "AllPub": "all public utilities",
         },
     ),
-    _nominal(
+    _category(
         "LotConfig",
         "Position of the lot",
         _LOT,
@@ -266,7 +225,7 @@ FIELDS: Final[tuple[Field, ...]] = (
         _LOT,
         {"Sev": "severe slope", "Mod": "moderate slope", "Gtl": "gentle slope"},
     ),
-    _nominal(
+    _category(
         "Neighborhood",
         "Neighborhood within the city limits of Ames",
         _LOT,
@@ -302,9 +261,9 @@ FIELDS: Final[tuple[Field, ...]] = (
         },
         required=True,
     ),
-    _nominal("Condition1", "Nearness to a main road, railroad or amenity", _LOT, _PROXIMITY),
-    _nominal("Condition2", "Nearness to a second main road, railroad or amenity", _LOT, _PROXIMITY),
-    _nominal(
+    _category("Condition1", "Nearness to a main road, railroad or amenity", _LOT, _PROXIMITY),
+    _category("Condition2", "Nearness to a second main road, railroad or amenity", _LOT, _PROXIMITY),
+    _category(
         "BldgType",
         "Type of dwelling",
         _BUILDING,
@@ -316,7 +275,7 @@ FIELDS: Final[tuple[Field, ...]] = (
             "Twnhs": "townhouse, inside unit",
         },
     ),
-    _nominal(
+    _category(
         "HouseStyle",
         "Style of dwelling, by storeys",
         _BUILDING,
@@ -335,7 +294,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     _rating("OverallCond", "Condition of the house", _QUALITY),
     _year("YearBuilt", "Year of construction", _QUALITY, required=True),
     _year("YearRemodAdd", "Year of the last remodelling or addition; that of construction if none", _QUALITY),
-    _nominal(
+    _category(
         "RoofStyle",
         "Shape of the roof",
         _BUILDING,
@@ -348,7 +307,7 @@ FIELDS: Final[tuple[Field, ...]] = (
             "Shed": "shed",
         },
     ),
-    _nominal(
+    _category(
         "RoofMatl",
         "Material of the roof",
         _BUILDING,
@@ -363,55 +322,14 @@ FIELDS: Final[tuple[Field, ...]] = (
             "WdShngl": "wood shingles",
         },
     ),
-    _nominal(
-        "Exterior1st",
-        "Covering of the outer walls",
-        _BUILDING,
-        {
-            "AsbShng": "asbestos shingles",
-            "AsphShn": "asphalt shingles",
-            "BrkComm": "common brick",
-            "BrkFace": "face brick",
-            "CBlock": "cinder block",
-            "CemntBd": "cement board",
-            "HdBoard": "hardboard",
-            "ImStucc": "imitation stucco",
-            "MetalSd": "metal siding",
-            "Other": "other",
-            "Plywood": "plywood",
-            "PreCast": "precast concrete",
-            "Stone": "stone",
-            "Stucco": "stucco",
-            "VinylSd": "vinyl siding",
-            "Wd Sdng": "wood siding",
-            "WdShing": "wood shingles",
-        },
-    ),
-    _nominal(
+    _category("Exterior1st", "Covering of the outer walls", _BUILDING, _COVERINGS),
+    _category(
         "Exterior2nd",
         "Second covering of the outer walls; the first again if there is one only",
         _BUILDING,
-        {
-            "AsbShng": "asbestos shingles",
-            "AsphShn": "asphalt shingles",
-            "Brk Cmn": "common brick",
-            "BrkFace": "face brick",
-            "CBlock": "cinder block",
-            "CmentBd": "cement board",
-            "HdBoard": "hardboard",
-            "ImStucc": "imitation stucco",
-            "MetalSd": "metal siding",
-            "Other": "other",
-            "Plywood": "plywood",
-            "PreCast": "precast concrete",
-            "Stone": "stone",
-            "Stucco": "stucco",
-            "VinylSd": "vinyl siding",
-            "Wd Sdng": "wood siding",
-            "Wd Shng": "wood shingles",
-        },
+        {_SECOND_SPELLING.get(level, level): meaning for level, meaning in _COVERINGS.items()},
     ),
-    _nominal(
+    _category(
         "MasVnrType",
         "Masonry veneer",
         _BUILDING,
@@ -427,7 +345,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     _area("MasVnrArea", "Area of masonry veneer", _BUILDING),
     _ordered("ExterQual", "Quality of the material outside", _QUALITY, _GRADES),
     _ordered("ExterCond", "Present condition of the material outside", _QUALITY, _GRADES),
-    _nominal(
+    _category(
         "Foundation",
         "Type of foundation",
         _BUILDING,
@@ -483,7 +401,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     _area("BsmtFinSF2", "Finished area of the second kind in the basement", _BASEMENT),
     _area("BsmtUnfSF", "Unfinished area of the basement", _BASEMENT),
     _area("TotalBsmtSF", "Total area of the basement", _BASEMENT),
-    _nominal(
+    _category(
         "Heating",
         "Type of heating",
         _SERVICES,
@@ -498,7 +416,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     ),
     _ordered("HeatingQC", "Quality and condition of the heating", _SERVICES, _GRADES),
     _ordered("CentralAir", "Central air conditioning", _SERVICES, {"N": "no", "Y": "yes"}),
-    _nominal(
+    _category(
         "Electrical",
         "Electrical system",
         _SERVICES,
@@ -551,7 +469,7 @@ FIELDS: Final[tuple[Field, ...]] = (
         },
         null_means="no fireplace",
     ),
-    _nominal(
+    _category(
         "GarageType",
         "Location of the garage",
         _GARAGE,
@@ -590,7 +508,7 @@ FIELDS: Final[tuple[Field, ...]] = (
     _area("ScreenPorch", "Area of screened porches", _OUTSIDE),
     _area("PoolArea", "Area of the pool", _OUTSIDE),
     _ordered("PoolQC", "Quality of the pool", _OUTSIDE, _GRADES, null_means="no pool"),
-    _nominal(
+    _category(
         "Fence",
         "Quality of the fence, by privacy or by wood",
         _OUTSIDE,
@@ -602,7 +520,7 @@ FIELDS: Final[tuple[Field, ...]] = (
         },
         null_means="no fence",
     ),
-    _nominal(
+    _category(
         "MiscFeature",
         "Feature that no other field covers",
         _OUTSIDE,
@@ -616,24 +534,11 @@ FIELDS: Final[tuple[Field, ...]] = (
         null_means="none",
     ),
     Field(
-        name="MiscVal",
-        kind="number",
-        description="Value of the feature that no other field covers",
-        group=_OUTSIDE,
-        unit="USD",
-        minimum=0,
+        "MiscVal", "number", "Value of the feature that no other field covers", group=_OUTSIDE, unit="USD", minimum=0
     ),
-    Field(
-        name="MoSold",
-        kind="integer",
-        description="Month of the sale",
-        group=_SALE,
-        unit="month",
-        minimum=1,
-        maximum=12,
-    ),
+    Field("MoSold", "integer", "Month of the sale", group=_SALE, unit="month", minimum=1, maximum=12),
     _year("YrSold", "Year of the sale", _SALE),
-    _nominal(
+    _category(
         "SaleType",
         "Type of sale",
         _SALE,
@@ -650,7 +555,7 @@ FIELDS: Final[tuple[Field, ...]] = (
             "Oth": "other",
         },
     ),
-    _nominal(
+    _category(
         "SaleCondition",
         "Condition of the sale",
         _SALE,
