@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from model_kit.scaffold import new, source  # noqa: PLC0415 - needs what serving does without
+    from model_kit.training.estimators import defaults  # noqa: PLC0415
     from model_kit.training.train import train  # noqa: PLC0415
 
     new.check_name(arguments.name, arguments.into)
@@ -67,12 +68,12 @@ def _run(arguments: argparse.Namespace) -> int:
         scale=arguments.scale,
         report=report,
     )
-    scores = new.choose(found, report=report)
+    scores = defaults.rank(found.definition, found.dataset, report=report)
     best = next(iter(scores))
     of_log = " of the log" if found.definition.target.scale == "log" else ""
     metric = f"RMSE{of_log} in cross-validation"
     listed = [(name, metrics["rmse"]) for name, metrics in scores.items()]
-    folder = new.write(found, arguments.into, source.estimator_source(best, listed, metric))
+    folder = new.write(found, arguments.into, source.default_estimator_source(best, listed, metric))
     document = new.to_document(found, scores, folder)
     if not arguments.json:
         sys.stdout.write(new.describe(found, scores))

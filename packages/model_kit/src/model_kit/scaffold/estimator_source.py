@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from model_kit.errors import DefinitionError
-from model_kit.scaffold.source import WIDTH, literal
+from model_kit.scaffold.source import WIDTH, literal, render
 
 
 class _Writer:
@@ -100,21 +100,15 @@ def estimator_source(estimator: Any, *, plain: bool) -> str:
         modules.setdefault(module, set()).add(name)
     if not plain:
         modules |= {"model_kit.scoring.definition": {"Estimator"}, "model_kit.spec": {"InputSpec"}}
-    imports = "".join(f"from {module} import {', '.join(sorted(names))}\n" for module, names in sorted(modules.items()))
-    if plain:
-        return (
-            f'"""The estimator as it was saved; the kit puts its preprocessing in front of it."""\n\n'
-            f"{imports}\n{_line(f'ESTIMATOR = {expression}')}"
-        )
-    return f'''"""The estimator as it was saved; it takes the fields as they are, in order."""
-
-{imports}
-
-def make_estimator(spec: InputSpec) -> Estimator:  # noqa: ARG001 - it needs to know nothing of the fields
-    """Returns the unfitted estimator."""
-{_line(f"    return {expression}")}'''
-
-
-def _line(code: str) -> str:
-    """A line of code, which a formatter leaves alone if it is longer than others."""
-    return f"{code}{'  # fmt: skip  # noqa: E501' if len(code) > WIDTH else ''}\n"
+    imports = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(modules.items())]
+    line = f"{'ESTIMATOR =' if plain else '    return'} {expression}"
+    return render(
+        "estimator.py",
+        title="The estimator as it was saved; "
+        + ("the kit puts its preprocessing in front of it." if plain else "it takes the fields as they are, in order."),
+        imports=imports,
+        takes_spec=None if plain else False,
+        comment="",
+        # A formatter leaves a line alone that says so.
+        expression=expression + ("  # fmt: skip  # noqa: E501" if len(line) > WIDTH else ""),
+    )

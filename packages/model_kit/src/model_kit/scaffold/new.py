@@ -7,9 +7,10 @@ import keyword
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, distribution, entry_points
+from importlib.metadata import distributions, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold import source
 from model_kit.scaffold.strength import LEAK, required_fields, strengths
-from model_kit.scaffold.table import RawTable, read_table
+from model_kit.scaffold.table import read_table
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
 from model_kit.spec import Field, Target
@@ -72,36 +73,14 @@ def check_name(name: str, folder: Path) -> None:
         raise DefinitionError(f"{target} exists; nothing was written. Delete it to start anew, or choose another name")
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         raise DefinitionError(f"the model name {name} is taken: {point.value} announces it")
-    try:
-        taken = distribution(package)
-    except PackageNotFoundError:
-        taken = None
-    if taken is not None:
+    if any(distributions(name=package)):
         raise DefinitionError(f"the name {package.replace('_', '-')} is taken by an installed distribution")
     if find_spec(package) is not None:
         raise DefinitionError(f"the module name {package} is taken by an installed module")
 
 
-def draft(
-    name: str,
-    path: Path,
-    target: str,
-    *,
-    unit: str = "",
-    subject: str = "record",
-    scale: Literal["log", "identity"] | None = None,
-    report: Callable[[str], None] = lambda _: None,
-) -> Draft:
-    """Infer a model's definition from a CSV file, and prove that it accepts every row of it.
-
-    Args:
-        name: of the model.
-        path: CSV file, UTF-8, with a header.
-        target: the column to predict.
-        unit: unit of the target.
-        subject: what one row is, a noun in the singular.
-        scale: of the target; by default the log where all values are positive and less skewed so.
-        report: called with what is being done.
+def draft(name: str, path: Path, target: str, **options: Any) -> Draft:
+    """As :func:`draft_from_bytes`, with the same options, from a CSV file.
 
     Raises:
         DataError: the file or the target cannot be used; the text says why.
@@ -110,8 +89,7 @@ def draft(
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    report(f"Reading {path.name}")
-    return draft_from_bytes(name, content, path.name, target, unit=unit, subject=subject, scale=scale, report=report)
+    return draft_from_bytes(name, content, path.name, target, **options)
 
 
 def draft_from_bytes(
@@ -126,25 +104,28 @@ def draft_from_bytes(
     kinds: Mapping[str, Field] | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Draft:
-    """As :func:`draft`, from the bytes of a file.
+    """Infer a model's definition from the bytes of a CSV file, and prove that it accepts every row of it.
 
     Args:
-        name: as for :func:`draft`; so for target, unit, subject, scale and report.
-        content: the file.
+        name: of the model.
+        content: the file: UTF-8, with a header.
         file_name: what errors, and the model's card, call it.
-        target: see above.
-        unit: see above.
-        subject: see above.
-        scale: see above.
+        target: the column to predict.
+        unit: unit of the target.
+        subject: what one row is, a noun in the singular.
+        scale: of the target; by default the log where all values are positive and less skewed so.
         kinds: fields that are known already, by name; nothing is inferred of them, and they are never left out.
-        report: see above.
+        report: called with what is being done.
+
+    Raises:
+        DataError: the file or the target cannot be used; the text says why.
     """
+    report(f"Reading {file_name}")
     table = read_table(decode(content, file_name), target, file_name)
     fault, target_suspicions = judge_target(table.target)
     if fault:
         raise DataError(f"{file_name}: the target {target!r} cannot be used: {fault}")
-    known = kinds or {}
-    judged = [(column, _judged(column, known.get(column.name))) for column in table.columns]
+    judged = [(column, _judged(column, (kinds or {}).get(column.name))) for column in table.columns]
     left_out = [(column.name, guess.evidence) for column, guess in judged if guess.field is None]
     guesses = [guess for _, guess in judged if guess.field is not None]
     if not guesses:
@@ -169,8 +150,9 @@ def draft_from_bytes(
         *((target, text) for text in target_suspicions),
         *((guess.field.name, text) for guess in guesses if guess.field for text in guess.suspicions),
         *((column, _leak(share)) for column, share in found.items() if share >= LEAK),
-        *_about_rows(table),
     ]
+    if table.n_duplicates:
+        suspicions.append(("rows", f"{table.n_duplicates:,} occur more than once: the scores will flatter the model"))
     fields = tuple(guess.field for guess in guesses if guess.field is not None)
     definition = replace(definition, fields=fields)
     return Draft(definition, dataset, tuple(guesses), tuple(left_out), tuple(suspicions), found)
@@ -182,12 +164,6 @@ def _judged(column: Column, known: Field | None) -> Guess:
 
 def _leak(share: float) -> str:
     return f"a LEAK? It alone gives {share:.1%} of the target; delete its line if it is not known before the target is"
-
-
-def _about_rows(table: RawTable) -> list[tuple[str, str]]:
-    if not table.n_duplicates:
-        return []
-    return [("rows", f"{table.n_duplicates:,} occur more than once: the scores will flatter the model")]
 
 
 def _scale(target: Column) -> Literal["log", "identity"]:
@@ -211,18 +187,14 @@ def _with_strength(guess: Guess, found: Mapping[str, float], required: set[str])
     return replace(guess, field=replace(guess.field, required=guess.field.name in required), evidence=evidence)
 
 
-def choose(found: Draft, *, report: Callable[[str], None] = lambda _: None) -> dict[str, dict[str, float]]:
-    """Cross-validated metrics of the kit's estimators on a draft's data, best first."""
-    return defaults.rank(found.definition, found.dataset, report=report)
-
-
-def write(found: Draft, folder: Path, estimator: str) -> Path:
+def write(found: Draft, folder: Path, estimator: str, attribute: str = "make_estimator") -> Path:
     """Write the package of a draft; it is there whole or not at all.
 
     Args:
         found: the draft.
         folder: where packages are.
         estimator: content of ``estimator.py``.
+        attribute: of that module, what the definition names.
 
     Returns:
         The package's folder.
@@ -231,13 +203,9 @@ def write(found: Draft, folder: Path, estimator: str) -> Path:
         DefinitionError: the folder exists.
     """
     definition = found.definition
-    files = {
-        "pyproject.toml": source.project_source(definition.name, definition.target, len(definition.fields)),
-        f"src/{definition.package}/__init__.py": source.init_source(definition.name, definition.target),
-        f"src/{definition.package}/fields.py": source.fields_source(found.guesses, found.left_out, definition.target),
-        f"src/{definition.package}/estimator.py": estimator,
-        f"tests/test_{definition.package}.py": source.test_source(definition.name),
-    }
+    files = source.package_files(
+        definition.name, definition.target, found.guesses, found.left_out, estimator, attribute
+    )
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / definition.package
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{definition.package}-") as temporary:
@@ -264,9 +232,7 @@ def written_definition(folder: Path, package: str) -> ModelDefinition:
 def describe(found: Draft, scores: Mapping[str, Mapping[str, float]] | None = None) -> str:
     """What was inferred, left out and suspected, for people."""
     definition = found.definition
-    kinds: dict[str, int] = {}
-    for field in definition.fields:
-        kinds[field.kind] = kinds.get(field.kind, 0) + 1
+    kinds = Counter(field.kind for field in definition.fields)
     required = ", ".join(field.name for field in definition.fields if field.required) or "none"
     target = definition.target
     lines = [
@@ -299,11 +265,7 @@ def to_document(found: Draft, scores: Mapping[str, Mapping[str, float]], folder:
     return {
         "model": definition.name,
         "package": str(folder),
-        "data": {
-            "name": found.dataset.name,
-            "sha256": found.dataset.sha256,
-            "rows": len(found.dataset.rows),
-        },
+        "data": {"name": found.dataset.name, "sha256": found.dataset.sha256, "rows": len(found.dataset.rows)},
         "target": {"name": definition.target.name, "unit": definition.target.unit, "scale": definition.target.scale},
         "fields": [
             {

@@ -102,10 +102,8 @@ def _save(
     if fitted and plain:
         columns = ", ".join(repr(field.name) for field in found.definition.fields if field.kind not in NUMERIC)
         raise DataError(f"a fitted estimator must take numbers; {columns} are no numbers. Give it unfitted")
-    folder = new.write(found, into, estimator_source(estimator, plain=plain))
-    if plain:
-        init = folder / "src" / found.definition.package / "__init__.py"
-        init.write_text(init.read_text("utf-8").replace(":make_estimator", ":ESTIMATOR"), "utf-8")
+    code = estimator_source(estimator, plain=plain)
+    folder = new.write(found, into, code, "ESTIMATOR" if plain else "make_estimator")
     definition = new.written_definition(folder, found.definition.package)
     train(
         definition,
