@@ -176,6 +176,11 @@ def test_dates_have_bins_and_booleans_levels(field: Field, learned: Learned, lab
     assert {value: Labels(field, learned)(value) for value in labels} == labels
 
 
+def test_a_boolean_sent_as_a_number_has_the_label_of_its_value() -> None:
+    labels = Labels(Field("paid", "boolean", "Paid"), Learned(0.0, True, codes={"false": 0, "true": 1}))
+    assert [labels(value) for value in (1, 1.0, 0, 0.0)] == ["true", "true", "false", "false"]
+
+
 def test_what_is_unusual_about_dates_and_booleans_is_shown() -> None:
     fields = (Field("start", "date", "Start"), Field("end", "date", "End"), Field("paid", "boolean", "Paid"))
     learned = {

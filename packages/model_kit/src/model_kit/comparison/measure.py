@@ -5,13 +5,12 @@ Rows are added in chunks and not kept: memory grows by three numbers a row.
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice, pairwise
 from statistics import median
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +33,13 @@ _ROUNDING: Final = 1e-9
 #: Rows of the large batch that is timed.
 BATCH: Final = 1000
 _ROUNDS: Final = {1: (40, 5), BATCH: (15, 1)}
+#: Whether the old and the new model score a row -> where it is counted.
+_SCORED_BY: Final = {
+    (True, True): "compared",
+    (True, False): "only_old",
+    (False, True): "only_new",
+    (False, False): "neither",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +50,15 @@ class Pair:
     new: InputRow
 
 
-@dataclass
-class _Group:
-    n: int = 0
-    absolute: float = 0.0
-    signed: float = 0.0
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A row that both score."""
 
-    def add(self, difference: float) -> None:
-        self.n += 1
-        self.absolute += abs(difference)
-        self.signed += difference
-
-
-@dataclass(order=True, frozen=True, slots=True)
-class _Worst:
-    size: float
-    before: int
     number: int
+    record: Mapping[str, Any]
     old: float
     new: float
     difference: float
-    record: Mapping[str, Any]
 
 
 def target_spread(target: Target, metrics: Mapping[str, Any] | None, typical: float) -> float:
@@ -97,45 +91,38 @@ class Measure:
         self._spec = spec
         self._spread = spread
         self._values = values
-        self._old: list[float] = []
-        self._new: list[float] = []
-        self._differences: list[float] = []
+        self._predictions: list[tuple[float, float, float]] = []
         self._labels = {field.name: Labels(field, spec.learned[field.name]) for field in spec.fields}
-        self._groups: dict[str, dict[str, _Group]] = {name: {} for name in spec.names}
-        self._worst: list[_Worst] = []
+        #: Field -> label -> number of rows, sum of sizes, sum of signed differences.
+        self._groups: dict[str, dict[str, list[float]]] = {name: {} for name in spec.names}
+        self._worst: list[_Compared] = []
         #: Number of rows by who scored them.
-        self.rows = {"total": 0, "compared": 0, "only_old": 0, "only_new": 0, "neither": 0}
+        self.rows = {"total": 0} | dict.fromkeys(_SCORED_BY.values(), 0)
         #: Rows that both score, for timing; each pair has the record as the old and as the new one reads it.
         self.sample: list[tuple[object, object]] = []
 
     def add(self, pairs: Sequence[Pair], old: Sequence[float | None], new: Sequence[float | None]) -> None:
         """Add rows with both predictions of each; ``None`` where a model gives none."""
+        compared = []
         for pair, before, after in zip(pairs, old, new, strict=True):
+            scored = before is not None and not pair.old.fault, after is not None and not pair.new.fault
             self.rows["total"] += 1
-            if before is None or after is None or pair.new.fault or pair.old.fault:
-                scored = (before is not None and not pair.old.fault, after is not None and not pair.new.fault)
-                self.rows[{(True, False): "only_old", (False, True): "only_new"}.get(scored, "neither")] += 1
-                continue
-            self._add(pair, before, after)
-
-    def _add(self, pair: Pair, before: float, after: float) -> None:
-        difference = self._relative(before, after)
-        self._old.append(before)
-        self._new.append(after)
-        self._differences.append(difference)
-        self.rows["compared"] += 1
-        if len(self.sample) < BATCH:
-            self.sample.append((pair.old.record, pair.new.record))
-        # Only records are scored.
-        record = cast("Mapping[str, Any]", pair.new.record)
+            self.rows[_SCORED_BY[scored]] += 1
+            # Only records are scored.
+            if before is not None and after is not None and all(scored) and isinstance(pair.new.record, Mapping):
+                difference = self._relative(before, after)
+                compared.append(_Compared(pair.new.number, pair.new.record, before, after, difference))
+                if len(self.sample) < BATCH:
+                    self.sample.append((pair.old.record, pair.new.record))
+        self._predictions += [(row.old, row.new, row.difference) for row in compared]
+        self._worst = sorted([*self._worst, *compared], key=lambda row: -abs(row.difference))[:N_WORST]
         for name, label_of in self._labels.items():
-            label, groups = label_of(record.get(name)), self._groups[name]
-            group = groups.get(label)
-            if group is None:
-                group = groups[label] = _Group()
-            group.add(difference)
-        worst = _Worst(abs(difference), -self.rows["total"], pair.new.number, before, after, difference, record)
-        (heapq.heappush if len(self._worst) < N_WORST else heapq.heappushpop)(self._worst, worst)
+            groups = self._groups[name]
+            for row in compared:
+                group = groups.setdefault(label_of(row.record.get(name)), [0, 0.0, 0.0])
+                group[0] += 1
+                group[1] += abs(row.difference)
+                group[2] += row.difference
 
     def _relative(self, before: float, after: float) -> float:
         if before == after:
@@ -146,12 +133,18 @@ class Measure:
     @property
     def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Predictions of the old and of the new model, each of shape (n_compared,)."""
-        return np.array(self._old), np.array(self._new)
+        old, new, _ = self._columns
+        return old, new
 
     @property
     def differences(self) -> NDArray[np.float64]:
         """Relative differences (new - old) / max(abs(old), spread), shape (n_compared,)."""
-        return np.array(self._differences)
+        differences: NDArray[np.float64] = self._columns[2]
+        return differences
+
+    @property
+    def _columns(self) -> NDArray[np.float64]:
+        return np.array(self._predictions, np.float64).reshape(-1, 3).T
 
     def distribution(self, beyond: float) -> dict[str, float] | None:
         """Quantiles and shares of the relative differences; ``None`` if no row was scored by both.
@@ -159,7 +152,7 @@ class Measure:
         Args:
             beyond: ``share`` is that of the rows that differ by more than this.
         """
-        if not self._old:
+        if not self._predictions:
             return None
         signed = self.differences
         sizes = np.abs(signed)
@@ -184,7 +177,7 @@ class Measure:
 
         ``strength`` is the share of the sizes' variation that lies between the groups of the field.
         """
-        if not self._old:
+        if not self._predictions:
             return []
         sizes = np.abs(self.differences)
         mean, total = float(sizes.mean()), float(((sizes - sizes.mean()) ** 2).sum())
@@ -192,18 +185,15 @@ class Measure:
         varied = np.isfinite(total) and float(np.ptp(sizes)) > _ROUNDING * mean
         found = []
         for field_name, label_of in self._labels.items():
-            groups = _merged(self._groups[field_name])
-            between = sum(group.n * (group.absolute / group.n - mean) ** 2 for group in groups.values())
-            places = {name: place for place, name in enumerate(label_of.names)}
+            groups = _merged(self._groups[field_name], label_of.names)
+            between = sum(n * (size / n - mean) ** 2 for _, (n, size, _) in groups)
             found.append(
                 {
                     "field": field_name,
                     "strength": round(min(between / total, 1.0), 9) if varied else 0.0,
                     "groups": [
-                        {"name": name, "rows": g.n, "mean_size": g.absolute / g.n, "mean": g.signed / g.n}
-                        for name, g in sorted(
-                            groups.items(), key=lambda item: (places.get(item[0], len(places)), item[0])
-                        )
+                        {"name": name, "rows": n, "mean_size": size / n, "mean": signed / n}
+                        for name, (n, size, signed) in groups
                     ],
                 }
             )
@@ -222,8 +212,8 @@ class Measure:
                     for name, how in unusual(row.record, self._spec)
                 ],
             }
-            for row in sorted(self._worst, reverse=True)
-            if row.size > 0
+            for row in self._worst
+            if row.difference
         ]
 
 
@@ -249,8 +239,10 @@ class Labels:
             return MISSING
         if self._binned and number is not None:
             return self.names[bisect_left(self._bins, number)]
-        level = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-        level = level.lower() if isinstance(value, bool) else level
+        if self._field.kind == "boolean":
+            level = "true" if value else "false"
+        else:
+            level = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
         if level in self._levels:
             return level
         return MISSING if level == self._null else f"({NEVER_SEEN})"
@@ -330,12 +322,10 @@ def _bin_names(field: Field, bins: tuple[float, ...]) -> tuple[str, ...]:
     return (f"up to {edges[0]}", *(f"{low} to {high}" for low, high in pairwise(edges)), f"above {edges[-1]}")
 
 
-def _merged(groups: Mapping[str, _Group]) -> dict[str, _Group]:
-    kept = {name: group for name, group in groups.items() if group.n >= FEWEST}
-    few = [group for name, group in groups.items() if name not in kept]
-    if few:
-        others = _Group(
-            sum(group.n for group in few), sum(group.absolute for group in few), sum(group.signed for group in few)
-        )
-        kept[OTHERS] = others
-    return kept
+def _merged(groups: Mapping[str, Sequence[float]], names: Sequence[str]) -> list[tuple[str, Sequence[float]]]:
+    """Groups in the order of ``names``, others after them by name; those of few rows together as one."""
+    kept = {name: sums for name, sums in groups.items() if sums[0] >= FEWEST}
+    if few := [sums for name, sums in groups.items() if name not in kept]:
+        kept[OTHERS] = [sum(column) for column in zip(*few, strict=True)]
+    place = {name: position for position, name in enumerate(names)}
+    return sorted(kept.items(), key=lambda item: (place.get(item[0], len(place)), item[0]))

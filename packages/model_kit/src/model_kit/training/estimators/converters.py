@@ -8,11 +8,12 @@ float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from onnx import TensorProto
 from skl2onnx import update_registered_converter
+from skl2onnx.algebra import onnx_ops as ops
 from skl2onnx.common.data_types import FloatTensorType
 
 from model_kit.training.estimators.boosting import BoostedTrees
@@ -22,7 +23,7 @@ from model_kit.training.folding.rules import fold_regressor, fold_transformer
 from model_kit.training.folding.terms import Column, Terms
 
 #: Version of the ONNX operators below, which is the newest for each of them that skl2onnx still writes.
-_OPERATORS = 13
+_VERSION: Final = {"op_version": 13}
 
 
 def register_converters() -> None:
@@ -71,63 +72,30 @@ def _one_column(operator: Any) -> None:
     operator.outputs[0].type = FloatTensorType([operator.inputs[0].get_first_dimension(), 1])
 
 
-class _Graph:
-    """One operator's part of the graph under construction."""
-
-    def __init__(self, scope: Any, operator: Any, container: Any) -> None:
-        self._scope = scope
-        self._container = container
-        self.input = operator.inputs[0].full_name
-        self.output = operator.outputs[0].full_name
-
-    def constant(self, name: str, values: Any) -> str:
-        """A tensor, float32 or float64 as ``values`` are."""
-        array = np.asarray(values)
-        kind = TensorProto.FLOAT if array.dtype == np.float32 else TensorProto.DOUBLE
-        unique: str = self._scope.get_unique_variable_name(name)
-        self._container.add_initializer(unique, kind, array.shape, array.ravel().tolist())
-        return unique
-
-    def double(self, name: str) -> str:
-        """A tensor as float64."""
-        return self.node("Cast", name, to=TensorProto.DOUBLE)
-
-    def axes(self, *axes: int) -> str:
-        unique: str = self._scope.get_unique_variable_name("axes")
-        self._container.add_initializer(unique, TensorProto.INT64, [len(axes)], list(axes))
-        return unique
-
-    def node(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        unique: str = output or self._scope.get_unique_variable_name(kind.lower())
-        name = self._scope.get_unique_operator_name(kind)
-        self._container.add_node(kind, list(inputs), unique, name=name, op_version=_OPERATORS, **attributes)
-        return unique
-
-
 def _convert_median_imputer(scope: Any, operator: Any, container: Any) -> None:
-    graph, fitted = _Graph(scope, operator, container), operator.raw_operator
-    medians = graph.constant("medians", fitted.medians_[np.newaxis].astype(np.float32))
-    missing = graph.node("IsNaN", graph.input)
-    graph.node("Where", missing, medians, graph.input, output=graph.output)
+    (column,), medians = operator.inputs, operator.raw_operator.medians_[np.newaxis].astype(np.float32)
+    missing = ops.OnnxIsNaN(column, **_VERSION)
+    filled = ops.OnnxWhere(missing, medians, column, **_VERSION, output_names=operator.outputs)
+    filled.add_to(scope, container)
 
 
 def _convert_range_scaler(scope: Any, operator: Any, container: Any) -> None:
-    graph, fitted = _Graph(scope, operator, container), operator.raw_operator
-    low = graph.constant("low", fitted.low_[np.newaxis])
-    high = graph.constant("high", fitted.high_[np.newaxis])
-    scale = graph.constant("scale", fitted.scale_[np.newaxis].astype(np.float32))
-    clipped = graph.node("Min", graph.node("Max", graph.input, low), high)
-    graph.node("Mul", graph.node("Sub", clipped, low), scale, output=graph.output)
+    low, high, scale = (
+        getattr(operator.raw_operator, name)[np.newaxis].astype(np.float32) for name in ("low_", "high_", "scale_")
+    )
+    clipped = ops.OnnxMin(ops.OnnxMax(operator.inputs[0], low, **_VERSION), high, **_VERSION)
+    above = ops.OnnxSub(clipped, low, **_VERSION)
+    ops.OnnxMul(above, scale, **_VERSION, output_names=operator.outputs).add_to(scope, container)
 
 
 def _convert_quadratic(scope: Any, operator: Any, container: Any) -> None:
-    graph, fitted = _Graph(scope, operator, container), operator.raw_operator
-    quadratic = graph.constant("quadratic", fitted.quadratic_)
-    linear = graph.constant("linear", fitted.linear_)
-    intercept = graph.constant("intercept", [fitted.intercept_])
-    row = graph.double(graph.input)
+    fitted = operator.raw_operator
+    row = ops.OnnxCast(operator.inputs[0], to=TensorProto.DOUBLE, **_VERSION)
     # x'Ax + v'x as x'(Ax + v), A being symmetric.
-    products = graph.node("Mul", graph.node("Gemm", row, quadratic, linear), row)
-    score = graph.node("Add", graph.node("ReduceSum", products, graph.axes(1), keepdims=1), intercept)
+    inner = ops.OnnxGemm(row, fitted.quadratic_, fitted.linear_, **_VERSION)
+    product = ops.OnnxMul(inner, row, **_VERSION)
+    score = ops.OnnxReduceSum(product, np.array([1], np.int64), keepdims=1, **_VERSION)
+    score = ops.OnnxAdd(score, np.array([fitted.intercept_]), **_VERSION)
     # A VotingRegressor adds up what its estimators give, and the others give float32.
-    graph.node("Cast", score, to=TensorProto.FLOAT, output=graph.output)
+    single = ops.OnnxCast(score, to=TensorProto.FLOAT, **_VERSION, output_names=operator.outputs)
+    single.add_to(scope, container)
