@@ -22,6 +22,7 @@ from model_kit.comparison.index import (
     newest_release,
 )
 from model_kit.errors import DataError
+from packaging.version import Version
 
 SECRET = "s3cret/+"
 WHEEL = b"the wheel"
@@ -82,13 +83,13 @@ def client(server: str, path: str = "simple/", token: str = SECRET) -> IndexClie
 
 
 def versions(wheels: list[Listed]) -> list[str]:
-    return [wheel.version for wheel in wheels]
+    return [str(wheel.version) for wheel in wheels]
 
 
 def test_the_wheels_of_a_project_are_listed(server: str) -> None:
     wheels = client(server).wheels("rides")
     assert versions(wheels) == ["1.2.0", "1.10.0", "2.0.0", "2.0.0rc1", "1.10.1+abc"]
-    assert wheels[0] == Listed("1.2.0", f"{server}files/rides-1.2.0-py3-none-any.whl", SHA256, yanked=False)
+    assert wheels[0] == Listed(Version("1.2.0"), f"{server}files/rides-1.2.0-py3-none-any.whl", SHA256, yanked=False)
     assert wheels[1].url == f"{server}simple/rides/rides-1.10.0-py3-none-any.whl"
     assert wheels[2].yanked
 
@@ -97,16 +98,16 @@ def test_the_newest_release_is_the_highest_that_is_none_of_a_preview_a_build_or_
     wheels = client(server).wheels("rides")
     newest = newest_release(wheels)
     assert newest is not None
-    assert newest.version == "1.10.0"
+    assert str(newest.version) == "1.10.0"
     assert newest_release([]) is None
-    assert newest_release([Listed("1.0+abc", "", None, yanked=False)]) is None
+    assert newest_release([Listed(Version("1.0+abc"), "", None, yanked=False)]) is None
     # One of a scheduled training counts, by its number.
     trainings = [
-        Listed(version, "", None, yanked=False) for version in ("1.2.post2", "1.2.post10", "1.2", "1.1.post11")
+        Listed(Version(version), "", None, yanked=False) for version in ("1.2.post2", "1.2.post10", "1.2", "1.1.post11")
     ]
     newest = newest_release(trainings)
     assert newest is not None
-    assert newest.version == "1.2.post10"
+    assert str(newest.version) == "1.2.post10"
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_the_newest_release_is_the_highest_that_is_none_of_a_preview_a_build_or_
 )
 def test_a_version_is_found_however_it_is_spelled(asked: str, found: str | None, server: str) -> None:
     wheel = exactly(client(server).wheels("rides"), asked)
-    assert (wheel and wheel.version) == found
+    assert (wheel and str(wheel.version)) == found
 
 
 def test_a_wheel_is_held_to_its_sha256(server: str, tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_wheel_is_held_to_its_sha256(server: str, tmp_path: Path) -> None:
     wrong = Listed(right.version, right.url, "0" * 64, yanked=False)
     with pytest.raises(DataError, match=r"sends rides-1\.2\.0-.* with another sha256 than it lists"):
         asking.download(wrong, tmp_path)
-    unknown = Listed("3", f"{server}files/rides-3-py3-none-any.whl", None, yanked=False)
+    unknown = Listed(Version("3"), f"{server}files/rides-3-py3-none-any.whl", None, yanked=False)
     with pytest.raises(DataError, match="lists rides-3-py3-none-any.whl, but answers 404 for it"):
         asking.download(unknown, tmp_path)
 

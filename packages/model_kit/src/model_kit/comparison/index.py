@@ -1,11 +1,10 @@
-"""Lists and downloads the wheels of a private package index (PEP 503), with the standard library alone."""
+"""Lists and downloads the wheels of a private package index (PEP 503)."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -16,6 +15,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit, urlunsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
 from model_kit.errors import DataError
 
 URL: Final = "PACKAGE_INDEX_URL"
@@ -25,8 +27,6 @@ TOKEN: Final = "PACKAGE_INDEX_TOKEN"  # noqa: S105 - the name of the variable
 TIMEOUT: Final = 60
 #: Bytes of the largest answer that is read.
 LARGEST: Final = 512 * 1024 * 1024
-_WHEEL: Final = re.compile(r"(?P<project>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+\.whl")
-_RELEASE: Final = re.compile(r"(\d+(?:\.\d+)*)(?:\.post(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Listed:
     """A wheel on an index.
 
     Attributes:
-        version: as its name spells it.
+        version: its own.
         url: where it is.
         sha256: stated by the index; ``None`` if it states none.
         yanked: withdrawn; only found by its exact version.
     """
 
-    version: str
+    version: Version
     url: str
     sha256: str | None
     yanked: bool
@@ -113,10 +113,13 @@ class IndexClient:
         found = []
         for href, yanked in links.found:
             url, fragment = urldefrag(urljoin(base, href))
-            name = _WHEEL.fullmatch(unquote(urlsplit(url).path.rpartition("/")[2]))
-            if name and _same(name["project"], project):
+            try:
+                name, version, *_ = parse_wheel_filename(unquote(urlsplit(url).path.rpartition("/")[2]))
+            except InvalidWheelFilename:
+                continue
+            if name == canonicalize_name(project):
                 algorithm, _, value = fragment.partition("=")
-                found.append(Listed(name["version"], url, value if algorithm == "sha256" else None, yanked))
+                found.append(Listed(version, url, value if algorithm == "sha256" else None, yanked))
         return found
 
     def download(self, wheel: Listed, folder: Path) -> Path:
@@ -166,14 +169,17 @@ class IndexClient:
 
 def newest_release(wheels: list[Listed]) -> Listed | None:
     """The highest release, ``X.Y.Z`` or ``X.Y.Z.postN``: no development version, no pre-release, none withdrawn."""
-    releases = [wheel for wheel in wheels if _release(wheel.version) and not wheel.yanked]
-    return max(releases, key=lambda wheel: _release(wheel.version) or ((), 0), default=None)
+    releases = [wheel for wheel in wheels if not (wheel.yanked or wheel.version.is_prerelease or wheel.version.local)]
+    return max(releases, key=lambda wheel: wheel.version, default=None)
 
 
 def exactly(wheels: list[Listed], version: str) -> Listed | None:
     """The wheel of a version, however that is spelled (``1.2`` is ``1.2.0``)."""
-    wanted = _normal(version)
-    return next((wheel for wheel in wheels if _normal(wheel.version) == wanted), None)
+    try:
+        wanted = Version(version)
+    except InvalidVersion:
+        return None
+    return next((wheel for wheel in wheels if wheel.version == wanted), None)
 
 
 class _Links(HTMLParser):
@@ -192,23 +198,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _same(project: str, other: str) -> bool:
-    return re.sub(r"[-_.]+", "-", project).lower() == re.sub(r"[-_.]+", "-", other).lower()
-
-
-def _release(version: str) -> tuple[tuple[int, ...], int] | None:
-    """The numbers of a release without the zeros at its end, and the N of its ``.postN``, -1 without; to sort by."""
-    found = _RELEASE.fullmatch(version)
-    if not found:
-        return None
-    numbers = [int(part) for part in found[1].split(".")]
-    while len(numbers) > 1 and not numbers[-1]:
-        numbers.pop()
-    return tuple(numbers), int(found[2] or -1)
-
-
-def _normal(version: str) -> tuple[object, str]:
-    public, _, local = version.lower().partition("+")
-    return _release(public) or public, re.sub(r"[-_.]+", ".", local)

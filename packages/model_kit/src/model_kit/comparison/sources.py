@@ -14,6 +14,8 @@ from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from packaging.utils import canonicalize_name
+
 import model_kit
 from model_kit.comparison.index import URL, IndexClient, Listed, exactly, index_from_environment, newest_release
 from model_kit.errors import DataError
@@ -211,6 +213,6 @@ def _distribution(code: Path, wheel: Path, expected: str) -> Distribution:
         raise DataError(f"{wheel.name}: is no wheel: it has no metadata")
     distribution = Distribution.at(found[0])
     name = str(distribution.metadata["Name"])
-    if re.sub(r"[-_.]+", "-", name).lower() != expected:
+    if canonicalize_name(name) != expected:
         raise DataError(f"{wheel.name}: is a wheel of {name}, not of {expected}")
     return distribution
