@@ -14,10 +14,10 @@ from model_kit.records.generation import generate_rows
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import InputSpec
-from model_kit.testing import any_json, any_records
 from regression_model.derive import derive
 
 from service import HOUSE, VERSION
+from strategies import any_json, any_records
 
 relaxed = settings(
     deadline=None,

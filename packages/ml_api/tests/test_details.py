@@ -12,12 +12,13 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_kit.scoring.intervals import BEYOND
-from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES, any_json, any_records, load_rides
+from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES, load_rides
 from werkzeug.test import TestResponse
 
 from ml_api.app import API, create_app
 from ml_api.settings import Settings
 from ml_api.views.schemas import PredictionSchema
+from strategies import any_json, any_records
 
 URL = "/v1/predict/rides"
 #: Every field differs from the golden row: distance + 8 km (an effect of 1), passengers + 2 (1/8), zone B (-1/4), and

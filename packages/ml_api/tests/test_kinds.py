@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from model_kit.scoring.predictor import Predictor
-from model_kit.testing import BOOKING, Bookings
 
+from bookings import BOOKING, Bookings
 from ml_api.app import create_app
 from ml_api.models.examples import example_records
 from ml_api.settings import Settings

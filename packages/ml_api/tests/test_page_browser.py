@@ -23,10 +23,11 @@ from axe_playwright_python.sync_playwright import Axe
 from model_kit.batch.csv_files import read_records
 from model_kit.records.text import parse_cell
 from model_kit.spec import Field, Target, fit_spec
-from model_kit.testing import BOOKING, GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES, Bookings
+from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES
 from playwright.sync_api import Browser, Page, Route, expect
 from werkzeug.serving import make_server
 
+from bookings import BOOKING, Bookings
 from ml_api.app import create_app
 from ml_api.models.registry import Loader
 from ml_api.settings import Settings

@@ -153,7 +153,7 @@ def test_an_index_in_trouble_is_told_without_the_token(server: str) -> None:
 def test_the_token_is_sent_to_no_other_host(server: str) -> None:
     asking = client(server, "away/")
     assert asking.wheels("rides") == []
-    elsewhere = Listed("1", server.replace("127.0.0.1", "localhost") + "landed/", None, yanked=False)
+    elsewhere = Listed(Version("1"), server.replace("127.0.0.1", "localhost") + "landed/", None, yanked=False)
     assert asking._get(elsewhere.url)[0] == b""
     sent = [authorization for path, authorization in Handler.asked if path == "/landed/"]
     assert sent == [None, None]

@@ -16,7 +16,9 @@ from model_kit.records.fast_lane import FastLane
 from model_kit.records.generation import generate_rows
 from model_kit.records.validation import MAX_LEVEL_CODE, Validator
 from model_kit.spec import Field, InputSpec, Learned, Target
-from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES, any_json, any_records
+from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES
+
+from strategies import any_json, any_records
 
 #: Every kind of field that there can be, next to those of the rides.
 SPEC = InputSpec(

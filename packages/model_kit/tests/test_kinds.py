@@ -27,8 +27,11 @@ from model_kit.scoring.explanation import Explainer
 from model_kit.scoring.frames import make_prediction
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Field, InputSpec, Learned, Target, fit_spec
-from model_kit.testing import BOOKING, BOOKING_FIELDS, SPEC_OF_BOOKINGS, SPEC_OF_RIDES, Bookings, any_json, any_records
+from model_kit.testing import SPEC_OF_RIDES
 from model_kit.training.reference import reference
+
+from bookings import BOOKING, BOOKING_FIELDS, SPEC_OF_BOOKINGS, Bookings
+from strategies import any_json, any_records
 
 VALIDATE, ENCODE, FAST_LANE = Validator(SPEC_OF_BOOKINGS), Encoder(SPEC_OF_BOOKINGS), FastLane(SPEC_OF_BOOKINGS)
 FIELDS = {field.name: field for field in BOOKING_FIELDS}

@@ -14,11 +14,11 @@ from model_kit.testing import (
     GOLDEN_PREDICTION,
     GOLDEN_ROW,
     SPEC_OF_RIDES,
-    any_json,
-    any_records,
     load_rides,
     write_ride_bundle,
 )
+
+from strategies import any_json, any_records
 
 RECORDS = any_records(SPEC_OF_RIDES)
 ANYTHING = RECORDS | any_json()

@@ -10,26 +10,21 @@ so that float32 arithmetic is exact wherever it runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from model_kit.batch.bulk import BatchJob, BlockPredictor, block_predictor
-from model_kit.records.encoding import Encoded, Encoder
+from model_kit.records.encoding import Encoded
 from model_kit.records.generation import generate_rows
 from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import Estimator, Floors, ModelDefinition
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Field, InputSpec, Learned, Level, Target, Value
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
 
 #: Rows that a package's definition is tried with, and their seed.
 N_CHECKED = 300
@@ -71,55 +66,6 @@ SPEC_OF_RIDES = InputSpec(FIELDS, LEARNED, TARGET)
 WEIGHTS = (1 / 8, 1 / 16, -1 / 4, 1 / 32)
 GOLDEN_ROW: dict[str, Value] = {"distance": 3.5, "passengers": 1, "zone": "A", "comfort": "2"}
 GOLDEN_PREDICTION = float(np.exp(2.5 + 3.5 / 8 + 1 / 16 + 2 / 32))
-
-#: A field of every kind; how files write dates is declared for one of each.
-BOOKING_FIELDS = (
-    Field("nights", "integer", "Nights booked", required=True, minimum=1),
-    Field("breakfast", "boolean", "Breakfast is included"),
-    Field("arrival", "date", "Day of arrival", required=True, format="%d/%m/%Y"),
-    Field("booked", "datetime", "When the room was booked", format="%d/%m/%Y %H:%M"),
-    Field("paid", "datetime", "When the room was paid", time_zone=True, null_means="not paid yet"),
-    Field("left", "date", "Day of departure"),
-    Field("area", "number", "Size of the room", unit="m2"),
-    Field("room", "category", "Kind of room", levels=(Level("single", "For one"), Level("double", "For two"))),
-)
-SPEC_OF_BOOKINGS = InputSpec(
-    BOOKING_FIELDS,
-    {
-        "nights": Learned(0.0, 2, 1, 14, (1.0, 2.0, 4.0)),
-        "breakfast": Learned(0.1, True, codes={"false": 0, "true": 1}),
-        "arrival": Learned(0.0, "2024-07-01", 19723.0, 20088.0, (19800.0, 19905.0, 20000.0)),
-        "booked": Learned(0.1, "2024-05-01T18:30:00", 19600.25, 20080.5, (19700.5, 19900.0)),
-        "paid": Learned(0.3, "2024-06-01T16:00:00Z", 19610.75, 20087.5, (19700.5, 19900.0)),
-        "left": Learned(0.2, "2024-07-03", 19724.0, 20102.0, (19807.0, 19907.0, 20002.0)),
-        "area": Learned(0.0, 18.5, 8.0, 60.0, (12.0, 18.5, 30.0)),
-        "room": Learned(0.1, "double", codes={"double": 1, "single": 2}),
-    },
-    Target("price", "EUR", subject="booking"),
-)
-BOOKING: dict[str, Value] = {name: SPEC_OF_BOOKINGS.learned[name].typical for name in SPEC_OF_BOOKINGS.names}
-
-
-class Bookings:
-    """A model of bookings without a bundle: the price is the sum of what is encoded, missing values as 0."""
-
-    version = "1.0.0"
-    spec = SPEC_OF_BOOKINGS
-    card: Mapping[str, Any] = {"data": {"name": "bookings by hand", "synthetic": True}, "evaluated": True}
-    lineage: Mapping[str, Any] = {"version": version, "data": card["data"]}
-
-    @property
-    def golden(self) -> Mapping[str, Any]:
-        """A typical booking."""
-        return {"row": BOOKING, "prediction": float(self.score(Encoder(self.spec)([BOOKING]))[0])}
-
-    def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Sums, shape (n_rows,)."""
-        sums: NDArray[np.float64] = np.nan_to_num(encoded).sum(axis=1)
-        return sums
-
-    def check(self) -> None:
-        """There is nothing to check."""
 
 
 def derive(encoded: Encoded) -> Encoded:
@@ -188,45 +134,6 @@ def ride_definition(**changes: Any) -> ModelDefinition:
         "floors": Floors(r2=0.5, rmse=0.5),
     }
     return ModelDefinition(**(facts | changes))
-
-
-def any_json() -> SearchStrategy[Any]:
-    """Whatever a JSON document can be once it is read: 1e400 is an infinity, and integers have any number of digits."""
-    from hypothesis import strategies as st  # noqa: PLC0415 - tests of servers may do without
-
-    huge = st.integers(1, 500).map(lambda digits: 10**digits)
-    plain = st.none() | st.booleans() | st.integers() | huge | st.floats(allow_nan=False) | st.text(max_size=5)
-    return st.recursive(
-        plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    )
-
-
-def any_records(spec: InputSpec) -> SearchStrategy[dict[str, Any]]:
-    """Records of known and unknown fields with any value: many are valid, many have one mistake, some have nothing."""
-    from hypothesis import strategies as st  # noqa: PLC0415 - tests of servers may do without
-
-    def plausible(field: Field) -> SearchStrategy[Any]:
-        if field.kind == "category":
-            levels = [*(spec.learned[field.name].codes or ()), *(level.value for level in field.levels), "never seen"]
-            return st.sampled_from(levels)
-        if field.kind == "boolean":
-            return st.booleans() | st.sampled_from([0, 1, 0.0, 1.0])
-        if field.kind == "date":
-            return st.dates().map(str)
-        if field.kind == "datetime":
-            moments = st.datetimes(timezones=st.timezones() if field.time_zone else st.none())
-            return st.builds(lambda moment, separator: moment.isoformat(separator), moments, st.sampled_from("T "))
-        low, high = field.minimum, field.maximum
-        if field.kind == "number":
-            return st.floats(low, high, allow_nan=False, allow_infinity=False)
-        return st.integers(None if low is None else int(low), None if high is None else int(high))
-
-    known = {field.name: plausible(field) for field in spec.fields}
-    required = {name: known[name] for name in spec.required}
-    optional = {name: st.none() | known[name] for name in spec.names if name not in required}
-    valid = st.fixed_dictionaries(required, optional=optional)
-    mistakes = st.dictionaries(st.sampled_from(spec.names) | st.text(max_size=8), any_json(), max_size=2)
-    return st.builds(lambda record, changes: record | changes, valid, mistakes) | mistakes
 
 
 def _linear_regression(_: InputSpec) -> Estimator:
