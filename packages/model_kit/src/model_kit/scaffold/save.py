@@ -70,51 +70,27 @@ def save(
         DefinitionError: the name is taken, or the estimator has a parameter that cannot be written as source.
         ModelKitError: the model cannot be exported.
     """
-    if wheel is None:
-        return _save(estimator, X, y, Path(into), name, unit, subject, scale, cv=cv, report=report)
-    with tempfile.TemporaryDirectory(prefix="save-") as temporary:
-        folder = _save(estimator, X, y, Path(temporary), name, unit, subject, scale, cv=cv, report=report)
-        return _wheel(folder, Path(wheel))
-
-
-def _save(
-    estimator: Any,
-    frame: pd.DataFrame,
-    y: Any,
-    into: Path,
-    name: str,
-    unit: str,
-    subject: str,
-    scale: Literal["log", "identity"],
-    *,
-    cv: bool,
-    report: Callable[[str], None],
-) -> Path:
-    new.check_name(name, into)
     fitted = _is_fitted(estimator)
     if fitted and scale == "log":
         raise DataError('a fitted estimator predicts the target itself: scale="identity", or give it unfitted')
-    content, target, fields = _table(frame, y)
-    found = new.draft_from_bytes(
-        name, content, f"{name}.csv", target, unit=unit, subject=subject, scale=scale, kinds=fields, report=report
-    )
-    plain = any(field.kind not in NUMERIC for field in found.definition.fields)
-    if fitted and plain:
-        columns = ", ".join(repr(field.name) for field in found.definition.fields if field.kind not in NUMERIC)
-        raise DataError(f"a fitted estimator must take numbers; {columns} are no numbers. Give it unfitted")
-    code = estimator_source(estimator, plain=plain)
-    folder = new.write(found, into, code, "ESTIMATOR" if plain else "make_estimator")
-    definition = new.written_definition(folder, found.definition.package)
-    train(
-        definition,
-        found.dataset,
-        definition.bundle,
-        cv=cv,
-        estimator=_without_names(estimator) if fitted else None,
-        report=report,
-    )
-    report(f"Wrote {folder}")
-    return folder
+    with tempfile.TemporaryDirectory(prefix="save-") as temporary:
+        folder = Path(into if wheel is None else temporary)
+        new.check_name(name, folder)
+        content, target, fields = _table(X, y)
+        found = new.draft_from_bytes(
+            name, content, f"{name}.csv", target, unit=unit, subject=subject, scale=scale, kinds=fields, report=report
+        )
+        texts = [field.name for field in found.definition.fields if field.kind not in NUMERIC]
+        if fitted and texts:
+            columns = ", ".join(map(repr, texts))
+            raise DataError(f"a fitted estimator must take numbers; {columns} are no numbers. Give it unfitted")
+        code = estimator_source(estimator, plain=bool(texts))
+        package = new.write(found, folder, code, "ESTIMATOR" if texts else "make_estimator")
+        definition = new.written_definition(package, found.definition.package)
+        exported = _without_names(estimator) if fitted else None
+        train(definition, found.dataset, definition.bundle, cv=cv, estimator=exported, report=report)
+        report(f"Wrote {package}")
+        return package if wheel is None else _wheel(package, Path(wheel))
 
 
 def _without_names(estimator: Any) -> Any:

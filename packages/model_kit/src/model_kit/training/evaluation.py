@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,13 +12,13 @@ import numpy as np
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
-from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 from sklearn.model_selection import KFold, RepeatedKFold
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from model_kit.errors import DataError, FloorError, TrainingError, first_line
-from model_kit.records.encoding import FeatureMaker, Features
+from model_kit.records.encoding import FeatureMaker
+from model_kit.scoring import assessment
 from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
 from model_kit.scoring.intervals import FEWEST, TOLD, Intervals, calibrate, coverage
 from model_kit.scoring.model import to_target_unit
@@ -59,8 +59,11 @@ class Fitted:
     spread: float = 0.0
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Predictions in the target's unit, shape (n_rows,), by scikit-learn."""
-        return to_target_unit(self.estimator.predict(_exact(self.features(rows))), self.spec.target)
+        """Predictions in the target's unit, shape (n_rows,), by scikit-learn.
+
+        Features are float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with.
+        """
+        return to_target_unit(self.estimator.predict(self.features(rows).astype(np.float64)), self.spec.target)
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,6 @@ class Evaluation:
     metrics: dict[str, float]
     seconds: float
     n_splits: int
-
-
-def _exact(features: Features) -> NDArray[np.float64]:
-    """Features as float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with."""
-    return features.astype(np.float64)
 
 
 def to_estimator_scale(values: NDArray[np.float64], target: Target) -> NDArray[np.float64]:
@@ -122,7 +120,7 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
     prepared = prepare(definition, spec)
     try:
         with threadpool_limits(1):
-            prepared.estimator.fit(_exact(features(rows)), scaled - offset)
+            prepared.estimator.fit(features(rows).astype(np.float64), scaled - offset)
     except ValueError as error:
         learned = f"the logarithm of {spec.target.name}" if spec.target.scale == "log" else spec.target.name
         raise TrainingError(
@@ -267,15 +265,14 @@ def score(definition: ModelDefinition, dataset: Dataset, out_of_fold: NDArray[np
         core, where the package names any; ``mae`` in the target's unit.
     """
     core = np.array([identifier not in definition.not_core for identifier in dataset.ids])
-    truth = to_estimator_scale(dataset.target, definition.target)
-    scaled = to_estimator_scale(out_of_fold, definition.target)
-    without = {"rmse_core": _mean(root_mean_squared_error(truth[core], repeat[core]) for repeat in scaled)}
-    return {
-        "rmse": _mean(root_mean_squared_error(truth, repeat) for repeat in scaled),
-        **(without if definition.not_core else {}),
-        "r2": _mean(r2_score(truth, repeat) for repeat in scaled),
-        "mae": _mean(mean_absolute_error(dataset.target, repeat) for repeat in out_of_fold),
-    }
+
+    def mean(name: str, kept: NDArray[np.bool_] | slice = slice(None)) -> float:
+        truth, target = dataset.target[kept], definition.target
+        found = [getattr(assessment.score(truth, repeat[kept], target), name) for repeat in out_of_fold]
+        return float(np.mean(found))
+
+    without = {"rmse_core": mean("rmse", core)} if definition.not_core else {}
+    return {"rmse": mean("rmse"), **without, "r2": mean("r2"), "mae": mean("mae")}
 
 
 def require_floors(definition: ModelDefinition, metrics: dict[str, float]) -> None:
@@ -299,7 +296,3 @@ def _hold_out(
 ) -> NDArray[np.float64]:
     fitted = fit(definition, [dataset.rows[index] for index in fit_on], dataset.target[fit_on])
     return fitted.predict([dataset.rows[index] for index in hold_out])
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))

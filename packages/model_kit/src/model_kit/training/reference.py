@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -35,35 +35,28 @@ def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
         column = [row.get(field.name) for row in rows]
         present = [value for value in column if value is not None]
         missing = len(column) - len(present)
-        cells: dict[str, Any]
-        if field.kind == "category":
-            cells = _count_levels([str(value) for value in present])
-        elif field.kind == "boolean":
-            cells = _count_levels([str(value).lower() for value in present])
+        bins = spec.learned[field.name].bins
+        if field.kind in ("category", "boolean"):
+            cells = _count_levels([str(value).lower() if field.kind == "boolean" else str(value) for value in present])
         elif field.is_temporal:
-            days = [iso_to_days(field, str(value)) for value in present]
-            cells = _count_bins(days, spec.learned[field.name].bins)
+            cells = _count_bins([iso_to_days(field, str(value)) for value in present], bins)
         else:
-            cells = _count_bins([float(value) for value in present], spec.learned[field.name].bins)
+            cells = _count_bins([float(value) for value in present], bins)
         fields[field.name] = {"missing": _unless_rare(missing)} | cells
     return {"rows": len(rows), "fields": fields}
 
 
 def _count_levels(values: list[str]) -> dict[str, Any]:
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
+    counts = Counter(values)
     ordered = sorted(counts, key=lambda level: (counts[level], level))
     other = 0
     while ordered and (counts[ordered[0]] < FEWEST or 0 < other < FEWEST):
         other += counts.pop(ordered.pop(0))
-    return {"levels": counts, "other": _unless_rare(other)}
+    return {"levels": dict(counts), "other": _unless_rare(other)}
 
 
 def _count_bins(values: list[float], edges: Sequence[float]) -> dict[str, Any]:
-    counts = [0] * (len(edges) + 1)
-    for value in values:
-        counts[bisect_left(edges, value)] += 1
+    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1).tolist()
     kept = list(edges)
     position = 0
     while len(counts) > 1 and position < len(counts):
