@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-import io
 import warnings
 import zlib
+from contextlib import suppress
 from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +20,6 @@ from model_kit.errors import DataError, ModelKitError
 from model_kit.scoring.definition import ModelDefinition
 
 TIMEOUT: Final = 60.0
-#: Bytes of a training file at most, unpacked.
-LARGEST: Final = 1 << 30
 _GZIP: Final = b"\x1f\x8b"
 
 EXAMPLES: Final = """\
@@ -97,14 +95,11 @@ def fetch(source: str) -> bytes:
     report(f"Loading {shown}")
     try:
         with urlopen(source, timeout=TIMEOUT) as response:  # noqa: S310 - the scheme is one of three
-            content: bytes = response.read(LARGEST + 1)
-            stated = response.headers.get("Content-Length")
+            content: bytes = response.read()
     except (HTTPException, OSError, ValueError) as error:
         # http.client repeats an address, with the password in it.
         reason = "not a valid address" if isinstance(error, InvalidURL) else getattr(error, "reason", None) or error
         raise ModelKitError(f"{shown}: cannot be fetched: {reason}") from error
-    if stated and len(content) < min(int(stated), LARGEST):
-        raise ModelKitError(f"{shown}: the connection ended after {len(content)} of {stated} bytes; try again")
     return content
 
 
@@ -112,17 +107,12 @@ def unpacked(content: bytes) -> bytes:
     """The file itself, where it is compressed by gzip.
 
     Raises:
-        DataError: it is damaged or too large.
+        DataError: it is damaged.
     """
-    if content.startswith(_GZIP):
-        try:
-            with gzip.open(io.BytesIO(content)) as file:
-                content = file.read(LARGEST + 1)
-        except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"the gzip file is damaged: {error}") from error
-    if len(content) > LARGEST:
-        raise DataError(f"the file has more than {LARGEST} bytes")
-    return content
+    try:
+        return gzip.decompress(content) if content.startswith(_GZIP) else content
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"the gzip file is damaged: {error}") from error
 
 
 def openml_csv(definition: ModelDefinition) -> bytes:
@@ -136,14 +126,22 @@ def openml_csv(definition: ModelDefinition) -> bytes:
         raise DataError(f"the model {definition.name} names no data set on OpenML; say where: --from URL|PATH")
     from sklearn.datasets import fetch_openml  # noqa: PLC0415 - needs what serving does without
 
+    def load(**options: Any) -> Any:
+        # The parser "pandas" keeps the single quotes around 'Wd Sdng', and refuses a comma between them.
+        return fetch_openml(data_id=definition.openml_id, as_frame=True, parser="liac-arff", **options).frame
+
     report(f"Loading data set {definition.openml_id} from OpenML")
     try:
         with warnings.catch_warnings(record=True, action="always") as caught:
-            # The parser "pandas" keeps the single quotes around 'Wd Sdng', and refuses a comma between them.
-            frame = fetch_openml(data_id=definition.openml_id, as_frame=True, parser="liac-arff").frame
+            frame = load()
     except Exception as error:  # scikit-learn passes on those of gzip, JSON, ARFF and HTTP
         raise ModelKitError(f"OpenML: cannot be fetched: {str(error) or type(error).__name__}") from error
     for warning in caught:
         report(f"OpenML: {warning.message}")
+    for name in [definition.identifier, *(field.name for field in definition.fields)]:
+        if name and name not in frame:
+            # Columns that OpenML declares as identifiers or as ignored are given only if they are asked for.
+            with suppress(KeyError, ValueError), warnings.catch_warnings(action="ignore"):
+                frame[name] = load(target_column=name)[name]
     text: str = frame.convert_dtypes().to_csv(index=False, na_rep="NA", lineterminator="\n")
     return text.encode()
