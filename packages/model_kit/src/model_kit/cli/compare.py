@@ -11,7 +11,7 @@ import tempfile
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from model_kit.batch.csv_files import replacing
 from model_kit.batch.progress import Progress
@@ -27,6 +27,7 @@ from model_kit.scoring.definition import ModelDefinition, find_entry_point
 PASSED: Final = 0
 BEYOND: Final = 1
 
+HELP: Final = "compare two versions of the model and judge what changes"
 EXAMPLES: Final = """\
 examples:
   {program} compare latest path/to/bundle            the newest release on the index with what was trained now
@@ -47,14 +48,8 @@ exit status: 0 nothing is beyond its threshold; 1 something is; 2 the input or t
 """
 
 
-def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
-    """Add the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "compare",
-        help="compare two versions of the model and judge what changes",
-        epilog=EXAMPLES.format(program=program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     command.add_argument("old", metavar="OLD", help="the model now live: wheel, version, latest or bundle folder")
     command.add_argument("new", metavar="NEW", help="the candidate: the same")
     command.add_argument(
@@ -73,8 +68,6 @@ def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
             metavar="KIT",
             help=f"wheel or version of model-kit for {side.upper()} (default: the one that it was trained with)",
         )
-    command.set_defaults(run=run)
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from model_kit.scoring.definition import ModelDefinition
 TIMEOUT: Final = 60.0
 _GZIP: Final = b"\x1f\x8b"
 
+HELP: Final = "load the training file"
 EXAMPLES: Final = """\
 examples:
   {program} data -o train.csv                              from OpenML, where the model names a data set
@@ -34,19 +35,11 @@ exit status: 0 done; 1 cannot be fetched or written; 2 not the data; 130 interru
 """
 
 
-def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
-    """Add the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "data",
-        help="load the training file",
-        epilog=EXAMPLES.format(program=program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     command.add_argument("--from", dest="source", metavar="URL|PATH", help="where to take it from (default: OpenML)")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="CSV file to write")
     command.add_argument("--sha256", metavar="HEX", type=str.lower, help="what the file must have, as it is served")
-    command.set_defaults(run=run)
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:

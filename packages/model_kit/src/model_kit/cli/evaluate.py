@@ -25,6 +25,7 @@ from model_kit.cli.predict import report_absent_fields, report_decimal_commas
 from model_kit.errors import DataError
 from model_kit.scoring.definition import ModelDefinition
 
+HELP: Final = "compare predictions with known values of the target, group by group"
 EXAMPLES: Final = """\
 examples:
   {program} evaluate --data labelled.csv
@@ -48,14 +49,8 @@ exit status: 0 done; 1 with --strict, a row could not be scored; 2 the file is u
 """
 
 
-def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
-    """Add the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "evaluate",
-        help="compare predictions with known values of the target, group by group",
-        epilog=EXAMPLES.format(program=program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     command.add_argument("--data", required=True, metavar="FILE", help="file with the target, - for standard input")
     command.add_argument("--by", action="append", default=[], metavar="COLUMN", help="group by this column; repeatable")
     command.add_argument(
@@ -67,8 +62,6 @@ def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="as JSON, with all groups and all rows that failed")
     command.add_argument("--strict", action="store_true", help="exit with 1 if a row could not be scored")
     add_bundle_argument(command)
-    command.set_defaults(run=run)
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 from model_kit import __version__
@@ -17,6 +18,8 @@ from model_kit.scoring.definition import ModelDefinition, find_definition, insta
 
 PROGRAM: Final = "model-kit"
 SUFFIX: Final = "-model"
+#: The modules of the commands, which have their names; their functions ``run`` return the exit status.
+COMMANDS: Final[Sequence[ModuleType]] = (new, train, data, predict, evaluate, compare, show, sample)
 
 EXAMPLES: Final = """\
 examples:
@@ -98,12 +101,16 @@ def _parser(program: str, own: str | None) -> argparse.ArgumentParser:
     stated = find_definition(own).version if own else __version__
     parser.add_argument("--version", action="version", version=f"%(prog)s {stated}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    if own is None:
-        new.add_command(commands, program).set_defaults(needs_model=False)
-    for module in (train, data, predict, evaluate, compare, show, sample):
-        command: argparse.ArgumentParser = module.add_command(commands, program)
-        command.set_defaults(needs_model=True)
-        if own is None:
+    for module in COMMANDS:
+        needs_model = module is not new
+        if own and not needs_model:
+            continue
+        epilog = module.EXAMPLES.format(program=program)
+        name = module.__name__.rpartition(".")[2]
+        command = commands.add_parser(name, help=module.HELP, epilog=epilog, formatter_class=layout)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run, needs_model=needs_model)
+        if own is None and needs_model:
             command.add_argument("--model", metavar="NAME", help="which model (default: the only one installed)")
     return parser
 

@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from model_kit.cli.common import OK, data_facts, facts, needing_training, report, score_facts
 
+HELP: Final = "make a model package from a CSV file, and train it"
 EXAMPLES: Final = """\
 examples:
   {program} new diamonds --data diamonds.csv --target price --unit USD
@@ -25,14 +26,8 @@ exit status: 0 done; 1 failed; 2 the file, the target or the name cannot be used
 """
 
 
-def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
-    """Add the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "new",
-        help="make a model package from a CSV file, and train it",
-        epilog=EXAMPLES.format(program=program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     command.add_argument("name", metavar="NAME", help="of the model, the last part of its URL")
     command.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV file with a header")
     command.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict")
@@ -44,8 +39,6 @@ def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
     )
     command.add_argument("--no-train", action="store_true", help="write the package, and do not train it")
     command.add_argument("--json", action="store_true", help="report as JSON")
-    command.set_defaults(run=run)
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:

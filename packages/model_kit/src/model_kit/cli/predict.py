@@ -37,6 +37,7 @@ ERROR: Final = "error"
 #: Contributions to a prediction that a table has columns for.
 MOST_CONTRIBUTIONS: Final = 50
 
+HELP: Final = "add predictions to a CSV, JSON Lines or Parquet file"
 EXAMPLES: Final = """\
 examples:
   {program} predict test.csv -o predicted.csv
@@ -72,14 +73,8 @@ exit status: 0 done; 1 with --strict, a row could not be scored; 2 the input is 
 """
 
 
-def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
-    """Add the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "predict",
-        help="add predictions to a CSV, JSON Lines or Parquet file",
-        epilog=EXAMPLES.format(program=program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     command.add_argument("input", metavar="INPUT", help="file to read, - for standard input")
     command.add_argument("-o", "--output", required=True, metavar="OUTPUT", help="file to write, - for standard output")
     command.add_argument("--format", choices=FORMATS, help="of the input (default: by its name, else csv)")
@@ -109,8 +104,6 @@ def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
         help=f"processes that share a long file (default: one per processor, at most {MOST})",
     )
     add_bundle_argument(command)
-    command.set_defaults(run=run)
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:

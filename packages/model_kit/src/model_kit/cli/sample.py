@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from model_kit.batch.csv_files import replacing_binary
 from model_kit.cli.common import OK, report
 from model_kit.training.dataset import require_sample
 
+HELP: Final = "write the package's synthetic sample"
+EXAMPLES: Final = ""
 
-def add_command(commands: Any, program: str) -> argparse.ArgumentParser:  # noqa: ARG001 - all commands take it
-    """Add the command."""
-    command: argparse.ArgumentParser = commands.add_parser("sample", help="write the package's synthetic sample")
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="CSV file to write")
-    command.set_defaults(run=run)
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:

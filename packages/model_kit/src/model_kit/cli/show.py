@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from typing import Final
 
 from model_kit.cli.common import (
     OK,
@@ -17,14 +17,14 @@ from model_kit.cli.common import (
     synthetic_notice,
 )
 
+HELP: Final = "show the model's card"
+EXAMPLES: Final = ""
 
-def add_command(commands: Any, program: str) -> argparse.ArgumentParser:  # noqa: ARG001 - all commands take it
-    """Add the command."""
-    command: argparse.ArgumentParser = commands.add_parser("show", help="show the model's card")
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     command.add_argument("--json", action="store_true", help="as JSON")
     add_bundle_argument(command)
-    command.set_defaults(run=run)
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from model_kit.cli.common import OK, data_facts, facts, needing_training, report, score_facts, synthetic_notice
 from model_kit.scoring.definition import ModelDefinition
 
+HELP: Final = "train the model and write its bundle"
 EXAMPLES: Final = """\
 examples:
   {program} train --data train.csv
@@ -21,21 +22,13 @@ Training needs the extra: pip install "model-kit[train]"
 """
 
 
-def add_command(commands: Any, program: str) -> argparse.ArgumentParser:
-    """Add the command."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        "train",
-        help="train the model and write its bundle",
-        epilog=EXAMPLES.format(program=program),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     source = command.add_mutually_exclusive_group()
     source.add_argument("--data", type=Path, metavar="PATH", help="CSV file with the fields and the target")
     source.add_argument("--sample", action="store_true", help="the synthetic sample (the default)")
     command.add_argument("--no-cv", action="store_true", help="skip cross-validation; the model counts as unevaluated")
     command.add_argument("--bundle", type=Path, metavar="DIR", help="folder to write (default: the package's own)")
-    command.set_defaults(run=run)
-    return command
 
 
 def run(arguments: argparse.Namespace) -> int:
