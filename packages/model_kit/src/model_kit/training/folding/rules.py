@@ -14,38 +14,11 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
+from sklearn import ensemble, linear_model, model_selection, preprocessing
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import (
-    ExtraTreesRegressor,
-    GradientBoostingRegressor,
-    HistGradientBoostingRegressor,
-    RandomForestRegressor,
-    VotingRegressor,
-)
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import (
-    BayesianRidge,
-    ElasticNet,
-    ElasticNetCV,
-    HuberRegressor,
-    Lasso,
-    LassoCV,
-    LinearRegression,
-    Ridge,
-    RidgeCV,
-)
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    KBinsDiscretizer,
-    MaxAbsScaler,
-    MinMaxScaler,
-    OneHotEncoder,
-    StandardScaler,
-    TargetEncoder,
-)
 from sklearn.svm import LinearSVR
 from sklearn.tree import DecisionTreeRegressor
 
@@ -109,7 +82,7 @@ def _passthrough(transformer: str | None, columns: Columns) -> list[Column]:
 
 
 @fold_transformer.register
-def _function(transformer: FunctionTransformer, columns: Columns) -> list[Column]:
+def _function(transformer: preprocessing.FunctionTransformer, columns: Columns) -> list[Column]:
     _require(transformer.func is None, "a function of its own")
     return list(columns)
 
@@ -143,25 +116,25 @@ def _simple_imputer(imputer: SimpleImputer, columns: Columns) -> list[Column]:
 
 
 @fold_transformer.register
-def _standard_scaler(scaler: StandardScaler, columns: Columns) -> list[Column]:
+def _standard_scaler(scaler: preprocessing.StandardScaler, columns: Columns) -> list[Column]:
     scales = 1 / scaler.scale_ if scaler.with_std else 1.0
     return _affine(columns, scales, -scaler.mean_ * scales if scaler.with_mean else 0.0)
 
 
 @fold_transformer.register
-def _min_max_scaler(scaler: MinMaxScaler, columns: Columns) -> list[Column]:
+def _min_max_scaler(scaler: preprocessing.MinMaxScaler, columns: Columns) -> list[Column]:
     scaled = _affine(columns, scaler.scale_, scaler.min_)
     return [column.clip(*scaler.feature_range) for column in scaled] if scaler.clip else scaled
 
 
 @fold_transformer.register
-def _max_abs_scaler(scaler: MaxAbsScaler, columns: Columns) -> list[Column]:
+def _max_abs_scaler(scaler: preprocessing.MaxAbsScaler, columns: Columns) -> list[Column]:
     _require(not getattr(scaler, "clip", False), "a clipping MaxAbsScaler")
     return _affine(columns, 1 / scaler.scale_, 0.0)
 
 
 @fold_transformer.register
-def _one_hot_encoder(encoder: OneHotEncoder, columns: Columns) -> list[Column]:
+def _one_hot_encoder(encoder: preprocessing.OneHotEncoder, columns: Columns) -> list[Column]:
     _require(encoder.handle_unknown == "ignore", f"OneHotEncoder(handle_unknown={encoder.handle_unknown!r})")
     _require(encoder.min_frequency is None and encoder.max_categories is None, "infrequent categories")
     _require(encoder.drop is None, "dropped categories")
@@ -173,7 +146,7 @@ def _one_hot_encoder(encoder: OneHotEncoder, columns: Columns) -> list[Column]:
 
 
 @fold_transformer.register
-def _target_encoder(encoder: TargetEncoder, columns: Columns) -> list[Column]:
+def _target_encoder(encoder: preprocessing.TargetEncoder, columns: Columns) -> list[Column]:
     _require(encoder.target_type_ == "continuous", "a TargetEncoder of classes")
     return [
         column.lookup(dict(zip(_numbers(values), means.tolist(), strict=True)), float(encoder.target_mean_))
@@ -182,7 +155,7 @@ def _target_encoder(encoder: TargetEncoder, columns: Columns) -> list[Column]:
 
 
 @fold_transformer.register
-def _bins(discretizer: KBinsDiscretizer, columns: Columns) -> list[Column]:
+def _bins(discretizer: preprocessing.KBinsDiscretizer, columns: Columns) -> list[Column]:
     binned = [column.cut(edges[1:-1].tolist()) for column, edges in zip(columns, discretizer.bin_edges_, strict=True)]
     if discretizer.encode == "ordinal":
         return list(binned)
@@ -206,14 +179,14 @@ def _pipeline(pipeline: Pipeline, columns: Columns, share: float, terms: Terms) 
     fold_regressor(regressor, columns, share, terms)
 
 
-@fold_regressor.register(GridSearchCV)
-@fold_regressor.register(RandomizedSearchCV)
+@fold_regressor.register(model_selection.GridSearchCV)
+@fold_regressor.register(model_selection.RandomizedSearchCV)
 def _search(search: Any, columns: Columns, share: float, terms: Terms) -> None:
     fold_regressor(search.best_estimator_, columns, share, terms)
 
 
 @fold_regressor.register
-def _blend(blend: VotingRegressor, columns: Columns, share: float, terms: Terms) -> None:
+def _blend(blend: ensemble.VotingRegressor, columns: Columns, share: float, terms: Terms) -> None:
     kept = [regressor != "drop" for _, regressor in blend.estimators]
     weights = np.ones(len(kept)) if blend.weights is None else np.asarray(blend.weights, np.float64)
     shares = weights[kept] / weights[kept].sum()
@@ -221,16 +194,16 @@ def _blend(blend: VotingRegressor, columns: Columns, share: float, terms: Terms)
         fold_regressor(regressor, columns, share * part, terms)
 
 
-@fold_regressor.register(LinearRegression)
-@fold_regressor.register(BayesianRidge)
-@fold_regressor.register(HuberRegressor)
+@fold_regressor.register(linear_model.LinearRegression)
+@fold_regressor.register(linear_model.BayesianRidge)
+@fold_regressor.register(linear_model.HuberRegressor)
 @fold_regressor.register(LinearSVR)
-@fold_regressor.register(Ridge)
-@fold_regressor.register(RidgeCV)
-@fold_regressor.register(ElasticNet)
-@fold_regressor.register(ElasticNetCV)
-@fold_regressor.register(Lasso)
-@fold_regressor.register(LassoCV)
+@fold_regressor.register(linear_model.Ridge)
+@fold_regressor.register(linear_model.RidgeCV)
+@fold_regressor.register(linear_model.ElasticNet)
+@fold_regressor.register(linear_model.ElasticNetCV)
+@fold_regressor.register(linear_model.Lasso)
+@fold_regressor.register(linear_model.LassoCV)
 def _linear(regressor: Any, columns: Columns, share: float, terms: Terms) -> None:
     coefficients = np.asarray(regressor.coef_, np.float64)
     _require(coefficients.shape == (len(columns),), "several targets")
@@ -259,15 +232,15 @@ def _decision_tree(regressor: DecisionTreeRegressor, columns: Columns, share: fl
     terms.add_tree(tree)
 
 
-@fold_regressor.register(RandomForestRegressor)
-@fold_regressor.register(ExtraTreesRegressor)
+@fold_regressor.register(ensemble.RandomForestRegressor)
+@fold_regressor.register(ensemble.ExtraTreesRegressor)
 def _forest(regressor: Any, columns: Columns, share: float, terms: Terms) -> None:
     for tree in regressor.estimators_:
         fold_regressor(tree, columns, share / len(regressor.estimators_), terms)
 
 
 @fold_regressor.register
-def _boosting(regressor: GradientBoostingRegressor, columns: Columns, share: float, terms: Terms) -> None:
+def _boosting(regressor: ensemble.GradientBoostingRegressor, columns: Columns, share: float, terms: Terms) -> None:
     if regressor.init_ != "zero":
         fold_regressor(regressor.init_, columns, share, terms)
     for tree in regressor.estimators_[:, 0]:
@@ -275,7 +248,9 @@ def _boosting(regressor: GradientBoostingRegressor, columns: Columns, share: flo
 
 
 @fold_regressor.register
-def _histogram_boosting(regressor: HistGradientBoostingRegressor, columns: Columns, share: float, terms: Terms) -> None:
+def _histogram_boosting(
+    regressor: ensemble.HistGradientBoostingRegressor, columns: Columns, share: float, terms: Terms
+) -> None:
     _require(regressor.loss in _IDENTITY_LOSSES, f"HistGradientBoostingRegressor(loss={regressor.loss!r})")
     _require(regressor.is_categorical_ is None, "categorical features of a HistGradientBoostingRegressor")
     terms.constant += share * float(np.ravel(regressor._baseline_prediction)[0])  # noqa: SLF001 - scikit-learn has no other way
