@@ -14,19 +14,9 @@ from numpy.typing import NDArray
 
 from model_kit.batch.rows import InputRow
 from model_kit.batch.tables import Format, name_of, reading
+from model_kit.comparison import gate as gates
 from model_kit.comparison.compatibility import compare_specs, major_version, verdict
-from model_kit.comparison.gate import (
-    DATA_SHA256,
-    FLOOR,
-    METRIC,
-    METRICS_REMOVED,
-    SPEC_BREAKING,
-    SPEC_VERSION,
-    Check,
-    Gate,
-    ModelId,
-    settle,
-)
+from model_kit.comparison.gate import Check, Gate, ModelId
 from model_kit.comparison.measure import Measure, Pair, latency, target_spread
 from model_kit.comparison.scorer import Scorer
 from model_kit.errors import DataError
@@ -135,7 +125,7 @@ def compare(
             "spec": {"verdict": verdict(changes), "changes": [asdict(change) for change in changes]},
         }
         checks += _checks(old, new, gate, found)
-    checks, stale = settle(checks, gate, _model_id(old) if old else None, _model_id(new))
+    checks, stale = gates.settle(checks, gate, _model_id(old) if old else None, _model_id(new))
     passed = all(check.passed for check in checks)
     target = new.spec.target
     document = {
@@ -177,18 +167,16 @@ def _pairs(old: Scorer, new: Scorer, data: Data) -> Generator[Iterator[Pair]]:
 def _floor_checks(new: Scorer, floors: Floors) -> list[Check]:
     metrics = new.card["metrics"] or {}
     checks = [
-        Check(f"{FLOOR}golden_row", new.golden_fault is None, True, "true", note=new.golden_fault or ""),
-        Check(f"{FLOOR}r2", metrics.get("r2"), floors.r2, "at least"),
-        Check(f"{FLOOR}rmse", metrics.get("rmse"), floors.rmse, "at most"),
+        Check(f"{gates.FLOOR}golden_row", new.golden_fault is None, True, "true", note=new.golden_fault or ""),
+        Check(f"{gates.FLOOR}r2", metrics.get("r2"), floors.r2, "at least"),
+        Check(f"{gates.FLOOR}rmse", metrics.get("rmse"), floors.rmse, "at most"),
     ]
     if _is_candidate(new):
-        evaluated = new.card["evaluated"] is True
-        real = new.card["data"]["synthetic"] is False
+        evaluated, real = new.card["evaluated"] is True, new.card["data"]["synthetic"] is False
+        advice = ("" if evaluated else "train with cross-validation", "" if real else "trained on the synthetic sample")
         checks += [
-            Check(
-                f"{FLOOR}evaluated", evaluated, True, "true", note="" if evaluated else "train with cross-validation"
-            ),
-            Check(f"{FLOOR}real_data", real, True, "true", note="" if real else "trained on the synthetic sample"),
+            Check(f"{gates.FLOOR}evaluated", evaluated, True, "true", note=advice[0]),
+            Check(f"{gates.FLOOR}real_data", real, True, "true", note=advice[1]),
         ]
     elif not metrics:
         # Reported in a note, but not judged, of a development version.
@@ -217,13 +205,13 @@ def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> l
         rule = gate.metrics.get(entry["name"])
         # Without an old value there is nothing to compare with.
         if rule and entry["old"] is not None:
-            checks.append(Check(f"{METRIC}.{entry['name']}", entry["worse_by"], rule.worse_by, "at most"))
+            checks.append(Check(f"{gates.METRIC}.{entry['name']}", entry["worse_by"], rule.worse_by, "at most"))
     removed = tuple(e["name"] for e in found["metrics"] if e["new"] is None and e["old"] is not None)
     before, after = old.card["data"], new.card["data"]
     fewest = math.ceil(before["rows"] * limits["data.rows"])
     checks += [
-        Check(METRICS_REMOVED, removed, (), "none but"),
-        Check(DATA_SHA256, after["sha256"], before["sha256"], "same"),
+        Check(gates.METRICS_REMOVED, removed, (), "none but"),
+        Check(gates.DATA_SHA256, after["sha256"], before["sha256"], "same"),
         Check("data.rows", after["rows"], fewest, "at least"),
         *_spec_checks(old, new, found["spec"]),
         Check("size.bundle", new.source.bundle_bytes / old.source.bundle_bytes, limits["size.bundle"], "at most"),
@@ -239,11 +227,11 @@ def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> l
 def _spec_checks(old: Scorer, new: Scorer, spec: Mapping[str, Any]) -> list[Check]:
     """No breaking change unless accepted, and each, accepted or not, needs a higher major version."""
     breaking = tuple(change["id"] for change in spec["changes"] if change["breaking"])
-    checks = [Check(SPEC_BREAKING, breaking, (), "none but")]
+    checks = [Check(gates.SPEC_BREAKING, breaking, (), "none but")]
     if breaking:
         before, after = (major_version(_version(side)) for side in (old, new))
         needed = (before or 0) + 1
-        check = Check(SPEC_VERSION, after, needed, "at least")
+        check = Check(gates.SPEC_VERSION, after, needed, "at least")
         note = f"the spec has breaking changes: raise the version from {_version(old)} to {needed}.0.0 or higher"
         checks.append(check if check.within else replace(check, note=note))
     return checks
@@ -325,31 +313,21 @@ def _notes(old: Scorer | None, new: Scorer) -> list[str]:
 
 def _check(check: Check) -> dict[str, Any]:
     entry = check.accepted
-    return {
-        "name": check.name,
-        "status": "within" if check.within else "accepted" if entry else "beyond",
-        "rule": check.rule,
-        "value": _plain(check.value),
-        "limit": _plain(check.limit),
-        "note": check.note,
-        "accepted": entry
-        and {
-            "from": entry.old,
-            "to": entry.new,
-            "limit": _plain(entry.checks[check.name]),
-            "reason": entry.reason,
-            "by": entry.by,
-            "on": entry.on.isoformat(),
-        },
+    status = "within" if check.within else "accepted" if entry else "beyond"
+    facts = {"name": check.name, "status": status, "rule": check.rule, "value": check.value, "limit": check.limit}
+    accepted = entry and {
+        "from": entry.old,
+        "to": entry.new,
+        "limit": entry.checks[check.name],
+        "reason": entry.reason,
+        "by": entry.by,
+        "on": entry.on.isoformat(),
     }
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+    return {**facts, "note": check.note, "accepted": accepted}
 
 
 def _finite(value: Any) -> Any:
-    """Replace infinity and NaN, which JSON lacks, by texts."""
+    """Replace infinity and NaN, which JSON lacks, by texts, and tuples by lists."""
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
