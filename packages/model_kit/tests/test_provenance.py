@@ -23,6 +23,10 @@ def test_digest_changes_with_code_and_names_and_with_nothing_else(tmp_path: Path
     assert changed != before
     (package / "a.py").rename(package / "c.py")
     assert source_digest(package) not in (before, changed)
+    (package / "levels.toml").write_text("4")
+    with_data = source_digest(package)
+    (package / "levels.toml").write_text("5")
+    assert source_digest(package) != with_data
 
 
 def test_files_come_in_the_order_of_their_names_on_every_system(tmp_path: Path) -> None:

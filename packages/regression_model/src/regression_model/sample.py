@@ -23,14 +23,11 @@ import random
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from model_kit.scoring.definition import Sample
 
 from regression_model.fields import FIELDS, IDENTIFIER, TARGET
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 N_ROWS: Final = 1460
 SEED: Final = 20240
@@ -106,20 +103,13 @@ class Dice:
         return GRADES[_within(round(self.bell(mean, 0.5)), 0, len(GRADES) - 1)]
 
 
-def generate(n_rows: int = N_ROWS, seed: int = SEED) -> pd.DataFrame:
-    """The synthetic sample as pandas reads it from its file: ``COLUMNS``, nulls as NaN; needs pandas.
+def csv_bytes(n_rows: int = N_ROWS, seed: int = SEED) -> bytes:
+    """The synthetic sample as a CSV file: header ``COLUMNS``, nulls as "NA".
 
     Args:
         n_rows: how many houses.
         seed: the same seed gives the same houses.
     """
-    import pandas as pd  # noqa: PLC0415 - only here, so that the sample can be written without it
-
-    return pd.read_csv(io.BytesIO(csv_bytes(n_rows, seed)), keep_default_na=False, na_values=["NA"])
-
-
-def csv_bytes(n_rows: int = N_ROWS, seed: int = SEED) -> bytes:
-    """The synthetic sample as a CSV file: header ``COLUMNS``, nulls as "NA"."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 
 def source_digest(package: Path) -> str:
-    """sha256 over the names and contents of all Python files below ``package``, in order of their names."""
+    """sha256 over the names and contents of all Python and TOML files below ``package``, in order of their names."""
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).as_posix()):
+    paths = [path for path in package.rglob("*") if path.suffix in {".py", ".toml"}]
+    for path in sorted(paths, key=lambda path: path.relative_to(package).as_posix()):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
