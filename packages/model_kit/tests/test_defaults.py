@@ -97,3 +97,20 @@ def test_noise_is_predicted_by_a_graph_too(rides: Dataset, plain: ModelDefinitio
     noise = np.random.default_rng(3).normal(size=len(rides.rows))
     definition = replace(plain, target=replace(TARGET, scale="identity"), estimator=CANDIDATES["linear"])
     assert to_onnx(fit(definition, rides.rows, noise), rides.rows).graph["folded"]
+
+
+def test_trees_learn_a_tiny_target_as_they_learn_a_large_one() -> None:
+    matrix = np.random.default_rng(1).random((300, 3))
+    target = matrix @ [1.0, 2.0, 3.0]
+    tiny = 2.0**-40
+    expected = BoostedTrees().fit(matrix, target).predict(matrix)
+    assert np.ptp(expected) > 3
+    np.testing.assert_array_equal(BoostedTrees().fit(matrix, target * tiny).predict(matrix), expected * tiny)
+
+
+def test_trees_of_a_tiny_target_fold(rides: Dataset, plain: ModelDefinition) -> None:
+    definition = replace(plain, target=replace(TARGET, scale="identity"), estimator=defaults.trees)
+    fitted = fit(definition, rides.rows, rides.target * 1e-9)
+    export = to_onnx(fitted, rides.rows)
+    assert export.graph["folded"], export.graph["reason"]
+    assert np.corrcoef(fitted.predict(rides.rows), rides.target)[0, 1] > 0.9

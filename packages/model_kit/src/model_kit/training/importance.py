@@ -15,8 +15,8 @@ from model_kit.scoring.model import Graph, to_target_unit
 from model_kit.spec import InputSpec, Row
 from model_kit.training.evaluation import Fitted
 
-#: Rows that are explained, evenly spaced among those of the data: on the house prices 0.8 s, and no share is more than
-#: .006 from what all 1,460 rows give.
+#: Rows that are explained, evenly spaced among those of the data. Measured on 1,460 rows of 79 fields: 0.8 s, and no
+#: share is more than .006 from what all rows give.
 N_ROWS = 300
 
 

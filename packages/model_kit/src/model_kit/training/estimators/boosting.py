@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +25,8 @@ class BoostedTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         random_state: seed of the samples that trees and splits see.
 
     Attributes:
+        scale_: power of two near the spread of the target. Trees learn the target divided by it, because scikit-learn
+            takes a node for a leaf whose variance is below an absolute limit; with a power of two that is exact.
         regressor_: the fitted :class:`~sklearn.ensemble.GradientBoostingRegressor`, or from 5,000 rows on
             :class:`~sklearn.ensemble.HistGradientBoostingRegressor`.
     """
@@ -37,7 +40,9 @@ class BoostedTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ``X`` is rounded to float32, which is how the graph compares it with thresholds.
         """
         matrix, target = validate_data(self, X, y, dtype=np.float32, y_numeric=True)
-        self.regressor_ = self._choose(*matrix.shape).fit(matrix, target)
+        spread = float(np.std(target))
+        self.scale_ = 2.0 ** round(math.log2(spread)) if spread else 1.0
+        self.regressor_ = self._choose(*matrix.shape).fit(matrix, target / self.scale_)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
@@ -46,7 +51,7 @@ class BoostedTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         matrix = validate_data(self, X, dtype=np.float32, reset=False)
         # Threads that wait for each other take longer than one that works.
         with threadpool_limits(1):
-            predictions: NDArray[np.float64] = self.regressor_.predict(matrix)
+            predictions: NDArray[np.float64] = self.regressor_.predict(matrix) * self.scale_
         return predictions
 
     def _choose(self, n_rows: int, n_columns: int) -> Any:

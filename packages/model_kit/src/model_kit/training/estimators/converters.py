@@ -60,7 +60,7 @@ def _fold_quadratic(fitted: QuadraticSVR, columns: Sequence[Column], share: floa
 
 
 def _fold_boosted_trees(fitted: BoostedTrees, columns: Sequence[Column], share: float, terms: Terms) -> None:
-    fold_regressor(fitted.regressor_, columns, share, terms)
+    fold_regressor(fitted.regressor_, columns, share * fitted.scale_, terms)
 
 
 def _same_width(operator: Any) -> None:

@@ -65,8 +65,7 @@ class MedianImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 class RangeScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Clip each column to its training range, from the minimum to a high quantile, and scale that range to 0..1.
 
-    Beyond the largest few houses size adds little to the price. A linear model that extrapolates there is wrong
-    by a factor of five; one that stops is wrong by a factor of four or less.
+    A linear model extrapolates beyond the largest few values, where its slope rarely holds; here it is level.
 
     Args:
         quantile: share of the training rows that lie at or below the upper end. Where the lower end is reached
