@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 from model_kit.batch.rows import InputRow
 from model_kit.comparison.measure import FEWEST, MISSING, N_WORST, OTHERS, Labels, Measure, Pair, target_spread, unusual
@@ -66,7 +65,7 @@ def test_what_was_zero_and_is_not_differs_infinitely() -> None:
 
 def test_a_difference_is_a_share_of_the_spread_where_the_prediction_is_smaller() -> None:
     measure = measured([0.001, -2.0, 20.0], [0.011, 2.0, 21.0], spread=10.0)
-    assert measure.differences == pytest.approx([0.001, 0.4, 0.05])
+    assert measure.points[2] == pytest.approx([0.001, 0.4, 0.05])
     found = measure.distribution(0.1)
     assert found is not None
     assert found["max"] == pytest.approx(0.4)
@@ -95,7 +94,7 @@ def test_the_spread_is_that_of_the_target_on_the_identity_scale(
 def test_rows_are_counted_by_who_scores_them() -> None:
     measure = measured([1.0, None, 1.0, None], [1.0, 1.0, None, None])
     assert measure.rows == {"total": 4, "compared": 1, "only_old": 1, "only_new": 1, "neither": 1}
-    old, new = measure.points
+    old, new, _ = measure.points
     assert (old.tolist(), new.tolist()) == ([1.0], [1.0])
 
 
@@ -254,4 +253,4 @@ def test_no_more_rows_are_kept_for_timing_than_are_timed() -> None:
     n_rows = 1005
     measure = measured([1.0] * n_rows, [1.0] * n_rows)
     assert len(measure.sample) == 1000
-    assert np.shape(measure.points) == (2, n_rows)
+    assert measure.points.shape == (3, n_rows)

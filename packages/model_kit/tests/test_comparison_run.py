@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -67,7 +67,7 @@ def running() -> Iterator[Callable[[Path], Scorer]]:
             if path not in scorers:
                 source = find(str(path), PACKAGE, path.parent / "unpacked", {})
                 assert source is not None
-                scorers[path] = stack.enter_context(Scorer(source))
+                scorers[path] = stack.enter_context(closing(Scorer(source)))
             return scorers[path]
 
         yield start

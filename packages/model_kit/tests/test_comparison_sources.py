@@ -6,6 +6,7 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import model_kit
@@ -42,7 +43,7 @@ def test_a_bundle_folder_is_scored_by_the_installed_code(write_rides: Rides, tmp
     source = found(bundle, tmp_path)
     assert (source.kind, source.name, source.paths, source.wheel_bytes) == ("bundle", str(bundle), (), None)
     assert source.bundle_bytes == sum(file.stat().st_size for file in bundle.iterdir())
-    with Scorer(source) as scorer:
+    with closing(Scorer(source)) as scorer:
         scorer.ask([GOLDEN_ROW, {"zone": "A"}])
         assert scorer.predictions() == [pytest.approx(GOLDEN_PREDICTION), None]
         assert scorer.golden_fault is None
@@ -59,7 +60,7 @@ def test_a_wheel_is_scored_by_the_code_that_it_carries(write_rides: Rides, make_
         assert source.wheel_bytes == wheel.stat().st_size
         assert source.wheel_sha256 == hashlib.sha256(wheel.read_bytes()).hexdigest()
         assert source.bundle_bytes == sum(file.stat().st_size for file in bundle.iterdir())
-        with Scorer(source) as scorer:
+        with closing(Scorer(source)) as scorer:
             scorer.ask([GOLDEN_ROW])
             assert scorer.predictions() == [pytest.approx(factor * GOLDEN_PREDICTION)]
             assert scorer.version == wheel.name.split("-")[1]
@@ -84,7 +85,7 @@ def test_code_beside_the_command_does_not_get_into_a_model(
     (tmp_path / "rides_model" / "__init__.py").write_text("raise RuntimeError('not me')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with Scorer(found(make_wheel(write_rides()), tmp_path / "new")) as scorer:
+    with closing(Scorer(found(make_wheel(write_rides()), tmp_path / "new"))) as scorer:
         assert scorer.version == "1.2.0"
 
 
@@ -156,7 +157,7 @@ def test_a_process_that_ends_is_told_with_its_last_words(write_rides: Rides, mak
 
 
 def test_a_process_that_ends_later_is_told_as_well(write_rides: Rides, tmp_path: Path) -> None:
-    with Scorer(found(write_rides(), tmp_path)) as scorer:
+    with closing(Scorer(found(write_rides(), tmp_path))) as scorer:
         os.kill(scorer._process.pid, 9)
         scorer._process.wait()
         with pytest.raises(DataError, match="its process ended"):
@@ -177,7 +178,7 @@ def test_a_wheel_can_bring_the_model_kit_of_its_time(write_rides: Rides, make_wh
     code = Path(model_kit.__file__).parent
     kit = kit_wheel(tmp_path, {path.relative_to(code).as_posix(): path.read_text() for path in code.rglob("*.py")})
     source = with_kit(found(make_wheel(write_rides()), tmp_path / "a"), str(kit), tmp_path / "kit", {})
-    with Scorer(source) as scorer:
+    with closing(Scorer(source)) as scorer:
         assert scorer.kit == "0.0.9"
         scorer.ask([GOLDEN_ROW])
         assert scorer.predictions() == [pytest.approx(GOLDEN_PREDICTION)]
@@ -216,7 +217,7 @@ def load():
 def test_a_wheel_for_the_flat_model_kit_is_scored(write_rides: Rides, make_wheel: Rides, tmp_path: Path) -> None:
     kit = kit_wheel(tmp_path, {"prediction.py": FLAT_PREDICTOR})
     wheel = found(make_wheel(write_rides(), code=FLAT_MODEL), tmp_path / "a")
-    with Scorer(with_kit(wheel, str(kit), tmp_path / "kit", {})) as scorer:
+    with closing(Scorer(with_kit(wheel, str(kit), tmp_path / "kit", {}))) as scorer:
         assert scorer.kit == "0.0.9"
         scorer.ask([GOLDEN_ROW, GOLDEN_ROW])
         assert scorer.predictions() == [7.5, 7.5]

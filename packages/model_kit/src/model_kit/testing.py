@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+import onnx.parser
 
 from model_kit.batch.bulk import BatchJob, BlockPredictor, block_predictor
 from model_kit.records.encoding import Encoded
@@ -83,16 +82,11 @@ def derive(encoded: Encoded) -> Encoded:
 
 def ride_graph() -> bytes:
     """The graph: one MatMul with ``WEIGHTS``, float32 input ``X`` of shape (n_rows, 4)."""
-    weights = numpy_helper.from_array(np.array(WEIGHTS, np.float32).reshape(-1, 1), "weights")
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["X", "weights"], ["y"])],
-        "m",
-        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, len(WEIGHTS)])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])],
-        [weights],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        m (float[N, 4] X) => (float[N, 1] y) <float[4, 1] weights = {{{", ".join(map(str, WEIGHTS))}}}>
+        {{ y = MatMul(X, weights) }}
+    """)
     return bytes(model.SerializeToString())
 
 

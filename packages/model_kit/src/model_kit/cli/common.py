@@ -47,11 +47,10 @@ def _end(number: int, _: object) -> NoReturn:
 @contextmanager
 def ending_cleanly() -> Generator[None, None, None]:
     """Signals that end a process end it as Ctrl-C does: no half file, no process left behind."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # Python handles signals in the main thread; and one that is ignored (nohup) stays ignored.
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    is_main = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in signals if is_main and signal.getsignal(number) is signal.SIG_DFL]
     for number in numbers:
         signal.signal(number, _end)
     try:

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -105,8 +105,8 @@ def _compare(arguments: argparse.Namespace) -> Comparison:
         new = _found(arguments.new, arguments.new_kit, package, folder / "new")
         if new is None:
             raise DataError("there is no release on the index that could be the new model")
-        before = stack.enter_context(Scorer(old)) if old else None
-        after = stack.enter_context(Scorer(new))
+        before = stack.enter_context(closing(Scorer(old))) if old else None
+        after = stack.enter_context(closing(Scorer(new)))
         data = _data(arguments, folder)
         with Progress("Comparing", None) as progress:
             return compare(

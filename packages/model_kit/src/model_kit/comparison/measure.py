@@ -131,19 +131,8 @@ class Measure:
         return (after - before) / size if size else float(np.copysign(np.inf, after - before))
 
     @property
-    def points(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Predictions of the old and of the new model, each of shape (n_compared,)."""
-        old, new, _ = self._columns
-        return old, new
-
-    @property
-    def differences(self) -> NDArray[np.float64]:
-        """Relative differences (new - old) / max(abs(old), spread), shape (n_compared,)."""
-        differences: NDArray[np.float64] = self._columns[2]
-        return differences
-
-    @property
-    def _columns(self) -> NDArray[np.float64]:
+    def points(self) -> NDArray[np.float64]:
+        """Of the compared rows the old and the new prediction and (new - old) / max(abs(old), spread); shape (3, n)."""
         return np.array(self._predictions, np.float64).reshape(-1, 3).T
 
     def distribution(self, beyond: float) -> dict[str, float] | None:
@@ -154,7 +143,7 @@ class Measure:
         """
         if not self._predictions:
             return None
-        signed = self.differences
+        signed = self.points[2]
         sizes = np.abs(signed)
         # Without interpolation, which fails at infinity.
         median_size, p90, p99 = np.quantile(sizes, [0.5, 0.9, 0.99], method="inverted_cdf").tolist()
@@ -165,9 +154,7 @@ class Measure:
             "max": float(sizes.max()),
             "share": float(np.mean(sizes > beyond)),
             "signed_median": float(np.median(signed)),
-            "share_beyond_1_percent": float(np.mean(sizes > 0.01)),
-            "share_beyond_5_percent": float(np.mean(sizes > 0.05)),
-            "share_beyond_20_percent": float(np.mean(sizes > 0.20)),
+            **{f"share_beyond_{percent}_percent": float(np.mean(sizes > percent / 100)) for percent in (1, 5, 20)},
             "beyond": beyond,
             "spread": self._spread,
         }
@@ -179,7 +166,7 @@ class Measure:
         """
         if not self._predictions:
             return []
-        sizes = np.abs(self.differences)
+        sizes = np.abs(self.points[2])
         mean, total = float(sizes.mean()), float(((sizes - sizes.mean()) ** 2).sum())
         # If all differ by the same, only rounding errors vary.
         varied = np.isfinite(total) and float(np.ptp(sizes)) > _ROUNDING * mean

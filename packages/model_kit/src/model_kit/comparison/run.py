@@ -96,7 +96,7 @@ def compare(
     sides: dict[str, Any] = {"old": old and _side(old), "new": _side(new)}
     found: dict[str, Any] = dict.fromkeys(("data", "differences", "latency", "metrics", "spec"))
     found |= {"by_field": [], "worst": []}
-    points = np.empty(0), np.empty(0), np.empty(0)
+    points = np.empty((3, 0))
     if old is not None:
         if old.card["model"] != new.card["model"]:
             raise DataError(f"these are two models, not two versions: {old.card['model']} and {new.card['model']}")
@@ -107,7 +107,7 @@ def compare(
         _score(old, new, data, measure, report)
         if not measure.rows["total"]:
             raise DataError(f"{data.name or data.path}: has no row to compare the models on")
-        points = *measure.points, measure.differences
+        points = measure.points
         distribution = measure.distribution(gate.thresholds["difference.beyond"])
         changes = compare_specs(old.spec, new.spec)
         found |= {

@@ -10,8 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from model_kit.comparison.sources import Source
 from model_kit.errors import DataError, SpecError
@@ -25,7 +24,7 @@ _ERROR_TAIL: Final = 2000
 
 
 class Scorer:
-    """One of the two models, running in its process.
+    """One of the two models, running in its process until :meth:`close`.
 
     Args:
         source: where it comes from.
@@ -66,14 +65,6 @@ class Scorer:
         self.golden_fault: str | None = facts["golden_fault"]
         #: Version of the model kit that it runs with.
         self.kit: str = facts["kit"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process."""
