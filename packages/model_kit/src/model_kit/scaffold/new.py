@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import distributions, entry_points
 from importlib.util import find_spec
@@ -231,31 +231,17 @@ def written_definition(folder: Path, package: str) -> ModelDefinition:
 
 def describe(found: Draft, scores: Mapping[str, Mapping[str, float]] | None = None) -> str:
     """What was inferred, left out and suspected, for people."""
-    definition = found.definition
-    kinds = Counter(field.kind for field in definition.fields)
-    required = ", ".join(field.name for field in definition.fields if field.required) or "none"
-    target = definition.target
-    lines = [
-        f"{found.dataset.name}: {len(found.dataset.rows):,} rows, all accepted by the inferred fields",
-        f"target    {target.name}{f', {target.unit}' if target.unit else ''}, {target.scale} scale",
-        f"fields    {len(definition.fields)}: {', '.join(f'{n} {kind}' for kind, n in sorted(kinds.items()))}",
-        f"required  {required}: the strongest fields that every row has; all others may be missing",
-    ]
-    strongest = sorted(found.strengths.items(), key=lambda item: -item[1])[:5]
-    lines.append(f"strongest {', '.join(f'{name} {share:.0%}' for name, share in strongest)} of the target each, alone")
-    lines += _section("left out", found.left_out)
-    lines += _section("look at", found.suspicions)
-    if scores:
-        of = "RMSE of the log, cross-validated" if target.scale == "log" else "RMSE, cross-validated"
-        listed = ", ".join(f"{name} {metrics['rmse']:.4g}" for name, metrics in scores.items())
-        lines.append(f"estimator {listed} ({of})")
-    return "\n".join(lines) + "\n"
-
-
-def _section(title: str, lines: Sequence[tuple[str, str]]) -> list[str]:
-    shown = [f"  {name!r}: {text}" for name, text in lines[:_LISTED]]
-    more = [f"  and {len(lines) - _LISTED} more: fields.py has all"] if len(lines) > _LISTED else []
-    return [f"{title}:", *shown, *more] if lines else []
+    fields = found.definition.fields
+    return source.render(
+        "report.txt",
+        found=found,
+        target=found.definition.target,
+        fields=fields,
+        kinds=sorted(Counter(field.kind for field in fields).items()),
+        strongest=sorted(found.strengths.items(), key=lambda item: -item[1])[:5],
+        most=_LISTED,
+        scores=scores or {},
+    )
 
 
 def to_document(found: Draft, scores: Mapping[str, Mapping[str, float]], folder: Path) -> dict[str, Any]:

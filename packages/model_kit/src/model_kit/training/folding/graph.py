@@ -1,4 +1,4 @@
-"""Terms of a folded estimator as an ONNX graph of about twenty nodes.
+"""Writes the terms of a folded estimator as an ONNX graph of about twenty nodes.
 
 For a single row the overhead of a node is as much as the arithmetic in it, so the graph has few nodes, each for all
 columns at once::
@@ -6,11 +6,11 @@ columns at once::
     F = X with what is imputed; its numbers and its codes, clipped: z (float64) and c
     q = z * (A z + v)                    linear and quadratic in numbers
     h = (B z)[offsets + c]               numbers times levels
-    t = tables[offsets + strides c]      whatever depends on codes alone, a few categories to a table
+    t = tables[offsets + strides c]      everything that depends on codes alone, a few categories to a table
     y = sum(q) + sum(h) + sum(t) + trees(F, t) + constant
 
-Sums of many terms are float64, because float32 sums differ from processor to processor; indices and the trees' sums,
-which are added one by one, are float32. No code whatever leads outside a table, because codes are clipped first.
+Sums of many terms are computed in float64, because float32 sums differ between processors. Indices are float32, and so
+are the sums of trees, which are added one by one. Codes are clipped first, so that no code points outside a table.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _Numbers: TypeAlias = NDArray[np.float64]
 
 
 def to_graph(terms: Terms, n_features: int) -> ModelProto:
-    """Write folded terms as a graph: ``X``, float32, shape (n_rows, n_features) -> ``y``, float64, shape (n_rows, 1).
+    """Write folded terms as a graph of ``X``, float32, shape (n_rows, n_features) -> ``y``, float64, shape (n_rows, 1).
 
     Raises:
-        CannotFoldError: they need tables of too many entries.
+        CannotFoldError: the tables would have too many entries.
     """
     return _Writer(terms, n_features).write()
 
@@ -61,7 +61,7 @@ class _Graph:
         return output
 
     def split(self, matrix: str, *sizes: int) -> list[str]:
-        """The first columns, the next ones, and so on; what has no column is not written."""
+        """Split the columns into consecutive parts of these sizes; a part without columns is not written."""
         names = [f"Split{len(self._nodes)}_{number}" for number in range(len(sizes))]
         kept = [(name, size) for name, size in zip(names, sizes, strict=True) if size]
         if len(kept) <= 1:
@@ -94,7 +94,7 @@ class _Graph:
 
 
 class _Writer:
-    """The terms, sorted by what the graph does with them."""
+    """Sorts the terms by the part of the graph that computes them, and writes it."""
 
     def __init__(self, terms: Terms, n_features: int) -> None:
         self._terms, self._n_features, self._graph = terms, n_features, _Graph()
@@ -114,7 +114,7 @@ class _Writer:
         self._crossing = 2 * matrix[:n_numbers, n_numbers:]
         # A level's square is itself.
         self._among_levels = matrix[n_numbers:, n_numbers:] + np.diag(linear[n_numbers:])
-        #: Tables that trees look at.
+        #: Tables that trees take as inputs.
         self._encoded = {
             _key(column): column for tree in terms.trees for column in tree.columns if isinstance(column, Table)
         }
@@ -126,11 +126,11 @@ class _Writer:
         self._codes = {source: Codes(found[source]) for source in sorted(found)}
 
     def write(self) -> ModelProto:
-        """The graph."""
+        """Return the graph."""
         graph = self._graph
         features = self._impute()
         numbers, codes = self._clip(features)
-        # What is summed in the end, each with its weights.
+        # Matrices whose columns are summed at the end, with the weight of each column.
         doubles: list[tuple[str, _Numbers]] = []
         singles: list[tuple[str, _Numbers]] = []
         if self._among_numbers.any():
@@ -160,7 +160,7 @@ class _Writer:
             cast = graph.double(graph.join([name for name, _ in singles]))
             doubles.append((cast, np.concatenate([weights for _, weights in singles])))
         if not doubles:
-            # A constant takes its number of rows from a column, whatever that holds.
+            # A constant takes its number of rows from a column, whatever its values are.
             column = graph.node("IsNaN", graph.pick("X", [0]))
             doubles.append((graph.double(column), np.zeros(1)))
         weights = np.concatenate([weights for _, weights in doubles])[:, np.newaxis]
@@ -170,7 +170,7 @@ class _Writer:
         return graph.model(self._n_features)
 
     def _impute(self) -> str:
-        """The raw columns, with what is imputed; a missing code for which nothing is imputed is an unknown one."""
+        """Impute the raw columns; a missing code that has no imputed value becomes an unknown code."""
         fills = np.full(self._n_features, np.nan)
         for source, fill in self._terms.fills.items():
             fills[source] = fill
@@ -187,7 +187,7 @@ class _Writer:
         )
 
     def _clip(self, features: str) -> tuple[str, str]:
-        """Numbers, float64, and codes, float32, each clipped to its range."""
+        """Clip numbers and codes to their ranges; return numbers as float64 and codes as float32."""
         graph, clipped, numbers = self._graph, "", []
         ends = [(base.low, base.high) for base in self._clipped]
         ends += [(codes.low, codes.high) for codes in self._codes.values()]
@@ -208,7 +208,7 @@ class _Writer:
     def _look_up(
         self, codes: str, crossing: tuple[_Numbers, _Numbers, int], tables: Sequence[tuple[Group, _Numbers]]
     ) -> tuple[str, str]:
-        """Columns of the crossing categories' products, shape (n_rows, n_crossing), and each table's entry."""
+        """Return the positions of the products of numbers and levels, shape (n_rows, n_crossing), and table entries."""
         graph = self._graph
         found = crossing, positions(self._codes, [group for group, _ in tables])
         matrix, offsets = (np.concatenate([part[number] for part in found], axis=-1) for number in (0, 1))
@@ -221,7 +221,7 @@ class _Writer:
         return columns, entries
 
     def _encoded_tables(self) -> Iterator[tuple[Group, _Numbers]]:
-        """The tables that trees look at."""
+        """Yield the tables that trees take as inputs."""
         for column in self._encoded.values():
             codes = self._codes[column.source]
             table = np.full(codes.size, column.other)
@@ -230,7 +230,7 @@ class _Writer:
             yield (column.source,), table
 
     def _tables_to_sum(self) -> Iterator[tuple[Group, _Numbers]]:
-        """Coefficients of the levels and of pairs of levels, each in one table."""
+        """Yield the tables with the coefficients of levels and of pairs of levels, each coefficient in one table."""
         codes = self._codes
         pairs: dict[tuple[int, int], list[tuple[Level, Level, float]]] = {}
         singles: dict[int, list[tuple[Level, float]]] = {}
@@ -252,9 +252,10 @@ class _Writer:
             yield group, table
 
     def _crossing_by_position(self, sources: Sequence[int], crossing: tuple[_Numbers, _Numbers, int]) -> _Numbers:
-        """Coefficients of numbers times levels, shape (n_numbers, n_positions).
+        """Return the coefficients of numbers times levels, shape (n_numbers, n_positions).
 
-        The first and last position of a category, for unknown codes, have none, so that neighbours can share them.
+        The first and the last position of a category are for unknown codes and have no coefficient, so that
+        neighbouring categories can share them.
         """
         _, offsets, n_positions = crossing
         start = dict(zip(sources, offsets.astype(np.int64).tolist(), strict=True))
@@ -265,7 +266,7 @@ class _Writer:
         return matrix
 
     def _trees(self, features: str) -> str:
-        """The sum of the trees, float32, shape (n_rows, 1)."""
+        """Write the sum of the trees, float32, shape (n_rows, 1)."""
         trees = self._terms.trees
         place = {key: self._n_features + number for number, key in enumerate(self._encoded)}
         nodes = [
@@ -294,7 +295,7 @@ class _Writer:
 
 
 def _where(table: _Numbers, group: Group, codes: Mapping[int, Codes], *levels: Level) -> _Numbers:
-    """The part of a group's table where its categories have ``levels``, as a view."""
+    """Return a view of the entries of a group's table that belong to ``levels``."""
     chosen = {level.source: codes[level.source][level.code] for level in levels}
     part: _Numbers = table[(*(chosen.get(source, slice(None)) for source in group), ...)]
     return part
@@ -305,7 +306,7 @@ def _key(column: Column) -> Any:
 
 
 def _rounded(values: Sequence[float] | _Numbers, *, up: bool) -> NDArray[np.float32]:
-    """In float32, such that whatever is float32 compares with them as it does with ``values``."""
+    """Round to float32 such that comparisons of float32 numbers with the result are those with ``values``."""
     exact = np.asarray(values, np.float64)
     rounded = exact.astype(np.float32)
     wrong = rounded < exact if up else rounded > exact

@@ -1,10 +1,10 @@
-"""Fold a fitted estimator: preprocessing, linear and quadratic functions and trees into a few large steps.
+"""Folds a fitted estimator: preprocessing, linear and quadratic functions and trees become a few large steps.
 
-A plain export writes each scaler, encoder and blend as nodes of its own, and for a single row their overhead is most
-of the time. Here the estimator is taken apart into :class:`~model_kit.training.folding.terms.Terms`, which
+A plain export writes nodes for each scaler, encoder and blend, whose overhead takes most of the time for a single row.
+Here the estimator is decomposed into :class:`~model_kit.training.folding.terms.Terms`, which
 :mod:`model_kit.training.folding.graph` writes as about twenty nodes. An estimator without a rule is refused.
 
-A model package teaches it its own classes with ``fold_transformer.register`` and ``fold_regressor.register``.
+A model package adds rules for its own classes with ``fold_transformer.register`` and ``fold_regressor.register``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _LARGEST_THRESHOLD = float(np.finfo(np.float32).max)
 
 
 def fold(estimator: Any, n_features: int) -> Terms:
-    """Take a fitted regressor of ``n_features`` columns apart.
+    """Decompose a fitted regressor of ``n_features`` columns.
 
     Raises:
-        CannotFoldError: something in it is not known here; the message says what.
+        CannotFoldError: a part of it has no rule; the message says which.
     """
     terms = Terms()
     fold_regressor(estimator, [Number(source) for source in range(n_features)], 1.0, terms)
@@ -45,10 +45,10 @@ def fold(estimator: Any, n_features: int) -> Terms:
 
 @singledispatch
 def fold_transformer(transformer: Any, columns: Columns) -> list[Column]:  # noqa: ARG001 - what a rule takes
-    """The columns behind a fitted transformer, given those before it.
+    """Return the output columns of a fitted transformer for these input columns.
 
     Raises:
-        CannotFoldError: its class, or one of its parameters, is not known here.
+        CannotFoldError: its class, or one of its parameters, is not supported.
     """
     raise CannotFoldError(f"no rule for {type(transformer).__name__}")
 
@@ -58,7 +58,7 @@ def fold_regressor(regressor: Any, columns: Columns, share: float, terms: Terms)
     """Add ``share`` times the prediction of a fitted regressor of ``columns`` to ``terms``.
 
     Raises:
-        CannotFoldError: its class, or one of its parameters, is not known here.
+        CannotFoldError: its class, or one of its parameters, is not supported.
     """
     raise CannotFoldError(f"no rule for {type(regressor).__name__}")
 

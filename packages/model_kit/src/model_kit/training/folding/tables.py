@@ -1,4 +1,4 @@
-"""Tables over categories: which to have, and the arithmetic that finds a row's entry in all of them at once."""
+"""Chooses tables over categories, and computes the positions of a row's entries in all tables at once."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 
 from model_kit.errors import CannotFoldError
 
-#: The raw columns that a table has one axis for each.
+#: The raw columns of a table, one for each of its axes.
 Group: TypeAlias = tuple[int, ...]
 
 #: Entries of a table of several categories. Measured on 24 categories of 4 to 26 codes: 127 tables instead of one for
 #: each of the 276 pairs, and half the time to look them up.
 TABLE_SIZE = 512
-#: More entries than this are no folding; besides, float32 counts no further than 2^24.
+#: Maximum number of entries of all tables; float32 represents whole numbers up to 2^24 only.
 LARGEST = 1 << 20
 
 
 class Codes:
-    """The codes of one raw column that the estimator tells apart, as positions 0 .. size - 1 of an axis.
+    """Maps the codes of one raw column that the estimator distinguishes to positions 0 .. size - 1 of an axis.
 
     Attributes:
-        low, high: one below and one above them; whatever lies outside counts as one of these two.
+        low, high: one below the lowest and one above the highest code; codes beyond are clipped to these.
         size: number of positions.
     """
 
@@ -42,12 +42,12 @@ class Codes:
 def positions(
     codes: Mapping[int, Codes], groups: Sequence[Group], *, overlap: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Arithmetic that finds a row's entry in each of several tables, which lie one after the other.
+    """Compute strides and offsets that give the position of a row's entry in each of several consecutive tables.
 
     Args:
         codes: of each category.
         groups: the categories of each table.
-        overlap: entries that a table shares with the next one.
+        overlap: number of entries that a table shares with the next one.
 
     Returns:
         Matrix, shape (n_categories, n_tables), and offsets, shape (n_tables,), that make positions of codes; the
@@ -72,10 +72,10 @@ def positions(
 
 
 def cover(pairs: Iterable[tuple[int, int]], singles: Iterable[int], size: Mapping[int, int]) -> list[Group]:
-    """Groups of categories such that each of ``pairs`` and of ``singles`` lies in one of them.
+    """Group the categories such that each of ``pairs`` and of ``singles`` is in one group.
 
-    Greedy: a group starts with the largest pair that is left, and takes in whatever brings the most pairs as long as
-    its table has no more than ``TABLE_SIZE`` entries.
+    Greedy: a group starts with the largest remaining pair, and is extended by the category that covers the most
+    remaining pairs as long as its table has no more than ``TABLE_SIZE`` entries.
     """
     left = {_pair(*pair) for pair in pairs}
     members = sorted({source for pair in left for source in pair})
@@ -84,11 +84,11 @@ def cover(pairs: Iterable[tuple[int, int]], singles: Iterable[int], size: Mappin
         first = max(left, key=lambda pair: (size[pair[0]] * size[pair[1]], pair))
         group = list(first)
         while True:
-            room = TABLE_SIZE // math.prod(size[source] for source in group)
+            limit = TABLE_SIZE // math.prod(size[source] for source in group)
             gains = {
                 source: sum(_pair(source, other) in left for other in group)
                 for source in members
-                if source not in group and size[source] <= room
+                if source not in group and size[source] <= limit
             }
             if not any(gains.values()):
                 break

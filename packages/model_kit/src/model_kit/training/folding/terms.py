@@ -1,9 +1,9 @@
-"""What a fitted estimator is made of once its preprocessing is seen through: columns of one raw column each, and sums.
+"""Represents a fitted estimator as functions of single raw columns, and sums of them.
 
-Preprocessing works column by column, so that whatever an estimator sees is a function of *one* raw column: a number
+Preprocessing works column by column, so that each input of an estimator is a function of *one* raw column: a number
 that is clipped and scaled (:class:`Number`), a constant between edges (:class:`Steps`), or a value for each code
-(:class:`Table`). Each of these is in turn a sum of **bases** with coefficients, and a linear or quadratic function of
-such columns is one of the bases.
+(:class:`Table`). Each of these is a sum of **bases** with coefficients. Therefore a linear or quadratic function of
+such columns is also a linear or quadratic function of the bases.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Number:
 
     @property
     def raw(self) -> bool:
-        """Nothing but imputation was done to it."""
-        # Not by comparing whole columns: ``fill`` may be NaN, which equals nothing.
+        """Whether no transformer but an imputer was applied."""
+        # ``fill`` may be NaN, which equals nothing, so that whole columns are not compared.
         return (self.low, self.high, self.scale, self.shift) == (-math.inf, math.inf, 1.0, 0.0)
 
     def affine(self, scale: float, shift: float) -> Number:
@@ -80,7 +80,7 @@ class Number:
         return replace(self, low=min(max(self.low, low), high), high=min(max(self.high, low), high))
 
     def impute(self, fill: float) -> Column:
-        """The column with ``fill`` for what is missing; it stays as it is if that was done before."""
+        """The column with ``fill`` for missing values; unchanged if it was imputed before."""
         if not self.raw:
             raise CannotFoldError("imputation behind another transformer")
         return self if not math.isnan(self.fill) else replace(self, fill=float(np.float32(fill)))
@@ -107,7 +107,7 @@ class Number:
 
 
 class _Discrete(ABC):
-    """What columns of finitely many values have in common: any function of one is one."""
+    """Base of columns with finitely many values: a function of one is such a column again."""
 
     @abstractmethod
     def map(self, function: Callable[[float], float]) -> Column:
@@ -172,12 +172,12 @@ Column: TypeAlias = Number | Steps | Table
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A regression tree: at node k it goes left where column ``columns[k]`` is at most ``thresholds[k]``.
+    """A regression tree: a row goes left at node k if column ``columns[k]`` is at most ``thresholds[k]``.
 
     Attributes:
-        columns: the column that a node looks at; ``None`` for a leaf.
+        columns: the column that a node compares; ``None`` for a leaf.
         thresholds: compared in float64 with the column in float32.
-        left, right: positions of the nodes below.
+        left, right: positions of the child nodes.
         missing_left: whether a missing value goes left.
         values: of the leaves.
     """
@@ -192,14 +192,14 @@ class Tree:
 
 @dataclass
 class Terms:
-    """A sum of a constant, linear and quadratic functions of bases, and trees; parts of the estimator add to it.
+    """A sum of a constant, linear and quadratic functions of bases, and trees, to which folding rules add.
 
     Attributes:
         constant: the constant.
         linear: coefficients.
         quadratics: bases b and a matrix A each, for b'Ab.
-        trees: their leaves' values weighted as the sum needs it.
-        fills: raw column -> what is imputed there; NaN for nothing.
+        trees: trees, with the values of their leaves multiplied by their weight in the sum.
+        fills: raw column -> imputed value; NaN if nothing is imputed.
     """
 
     constant: float = 0.0
@@ -212,7 +212,7 @@ class Terms:
         """Add ``coefficients @ columns + constant``.
 
         Args:
-            columns: what the coefficients belong to.
+            columns: the columns of the coefficients.
             coefficients: shape (n_columns,).
             constant: added once.
         """
@@ -251,7 +251,7 @@ class Terms:
         """Add a tree.
 
         Raises:
-            CannotFoldError: it looks at a column whose thresholds would have to be rounded.
+            CannotFoldError: it compares a scaled or binned column, whose thresholds would have to be rounded.
         """
         for column in tree.columns:
             if isinstance(column, Steps) or (isinstance(column, Number) and not column.raw):
@@ -261,7 +261,7 @@ class Terms:
         self.trees.append(tree)
 
     def quadratic(self) -> tuple[list[Base], NDArray[np.float64]]:
-        """All quadratic functions as one: bases b and a symmetric matrix A, for b'Ab."""
+        """Return the sum of all quadratic functions: bases b and a symmetric matrix A, for b'Ab."""
         bases = sorted({base for some, _ in self.quadratics for base in some}, key=_order)
         position = {base: index for index, base in enumerate(bases)}
         total = np.zeros((len(bases), len(bases)))
