@@ -540,7 +540,7 @@ def test_changes_of_the_spec_are_shown_with_a_verdict_breaking_ones_first(
     assert re.search(
         r"^  tip is new and optional +compatible +tip:added$", text.report(comparison.document), re.MULTILINE
     )
-    assert "Spec: compatible: 1 changes, clients need none" in html.page(comparison)
+    assert "Spec: compatible: 1 change, clients need none" in html.page(comparison)
 
 
 @pytest.mark.parametrize(
