@@ -3,8 +3,8 @@
 Asks the package index for the release of __version__. If there is none, the model is to be trained. If there is one,
 its wheel is compared with what is here: code, dependencies and entry points file by file, the code of model-kit, the
 sha256 of the training data, and the versions of the libraries that the lock would train with now. Nothing changed:
-the wheel is used as it is. Something changed: that needs a new version. A model that is neither released nor has
-training data here is left out.
+the wheel is used as it is. Something changed: that needs a new version. A model that is not released and whose training
+data are not here is released as it was trained here; without a bundle, or with one of its sample, it is left out.
 
 Writes build/plan.json and says each decision in one sentence.
 
@@ -31,7 +31,7 @@ from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
-from build_wheels import build_wheel, identity
+from build_wheels import build_wheel, identity, read_trained
 from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
@@ -93,12 +93,14 @@ def make_plan(
 
     Raises:
         ScriptError: something changed without a new version; the text names every change. Or there is no model that
-            could be released.
+            could be released, or no such data.
     """
     models = project.models(model)
     if not models:
         raise ScriptError(NO_MODEL)
     require_one(models, data)
+    if data is not None and not data.is_file():
+        raise ScriptError(f"DATA={data}: no such file", 2)
     client = IndexClient(index)
     versions: dict[str, str] = {}
     decided: dict[str, ModelPlan] = {}
@@ -189,15 +191,10 @@ def _plan_model(
     base = package.base_version()
     shown = str(data.relative_to(project.root) if data.is_relative_to(project.root) else data)
     if released is None:
-        if not data.is_file() and not package.bundle.is_dir():
-            return base, ModelPlan(
-                SKIP,
-                f"{package.name} {base} is left out: it is not released, and there is no {shown}; "
-                f"make data MODEL={package.model} DATA_URL=url-or-path",
-            )
-        digest = sha256(data) if data.is_file() else None
+        if not data.is_file():
+            return base, _without_data(package, base, shown)
         sentence = f"{package.name} {base} is not released yet: it is trained."
-        return base, ModelPlan(TRAIN, sentence, shown, digest)
+        return base, ModelPlan(TRAIN, sentence, shown, sha256(data))
     version = released.version
     card = card_of(released.wheel, package)
     changed = released.changed + kit_changes(project, card) + lock_changes(project.train_lock, card)
@@ -210,6 +207,26 @@ def _plan_model(
         raise ChangedError(project, package, version, [*changed, *(["data"] if new_data else [])])
     sentence = f"Code, data and lock are those of {package.name} {version}: its wheel is used as it is."
     return version, ModelPlan(REUSE, sentence, shown, digest)
+
+
+def _without_data(package: Package, version: str, data: str) -> ModelPlan:
+    """What to do about a model that is not released and whose training data are not here.
+
+    Raises:
+        ScriptError: its bundle is damaged.
+    """
+    trained = read_trained(package).json(CARD)["data"] if package.bundle.is_dir() else None
+    if trained and not trained["synthetic"]:
+        return ModelPlan(
+            REUSE,
+            f"{package.name} {version} is not released yet, and there is no {data}: "
+            f"its bundle, trained on {trained['name']}, is used as it is.",
+        )
+    reason = f"it is not released, and there is no {data}"
+    if trained:
+        reason = f"it is trained on its synthetic sample, which is never released, and there is no {data}"
+    advice = f"make data MODEL={package.model} DATA_URL=url-or-path"
+    return ModelPlan(SKIP, f"{package.name} {version} is left out: {reason}; {advice}")
 
 
 def code_changes(package: Package, wheel: Path, version: str) -> list[str]:

@@ -123,7 +123,7 @@ def make_wheels(project: Project, index: PackageIndex, *, model: str | None = No
             released = client.released(package.name, base)
             if package.model and (text := _left_out(package, plan, is_released=released is not None)):
                 left_out.append(text)
-                say(f"Left out: {text}")
+                say(text)
                 continue
             version = plan.versions[package.name] if plan else base
             if released is not None and (plan is None or released[0].split("-")[1] == version):
@@ -159,10 +159,10 @@ def _left_out(package: Package, plan: Plan | None, *, is_released: bool) -> str:
     """Why a model is no part of this release, and what to do; empty if it is one."""
     if plan is None:
         there = is_released or package.bundle.is_dir()
-        return "" if there else f"{package.model} is not released and has no bundle; {package.how_to_train}"
+        return "" if there else f"Left out: {package.model} is not released and has no bundle; {package.how_to_train}"
     planned = plan.models.get(package.model)
     if planned is None:
-        return f"the plan does not name {package.model}; `make plan` again"
+        return f"Left out: the plan does not name {package.model}; `make plan` again"
     return planned.sentence if planned.decision == SKIP else ""
 
 

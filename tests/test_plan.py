@@ -42,11 +42,30 @@ def train_on(model: Package, data: Path) -> str:
     return train(model, data=facts, libraries=LIBRARIES)
 
 
-def test_a_new_version_is_trained_and_needs_no_data_to_be_decided(project: Project, index: PackageIndex) -> None:
-    plan = make_plan(project, index, Path("nowhere.csv"))
+def test_new_version_is_trained_if_its_data_are_here(project: Project, index: PackageIndex, data: Path) -> None:
+    plan = make_plan(project, index, data)
     assert plan.models["regression"].decision == "train"
     assert plan.models["regression"].sentence == "regression-model 0.3.0 is not released yet: it is trained."
     assert plan.versions["regression-model"] == "0.3.0"
+
+
+def test_without_data_the_bundle_is_released_unless_it_is_of_the_sample(
+    project: Project, model: Package, index: PackageIndex
+) -> None:
+    found = make_plan(project, index).models["regression"]
+    assert found.decision == "reuse"
+    assert found.sentence == (
+        "regression-model 0.3.0 is not released yet, and there is no data/regression.csv: "
+        "its bundle, trained on rides by hand, is used as it is."
+    )
+    train(model, data={"name": "sample", "sha256": "0" * 64, "rows": 1, "synthetic": True})
+    train(add_model(project, "fares"))
+    found = make_plan(project, index).models["regression"]
+    assert found.decision == "skip"
+    assert found.sentence == (
+        "regression-model 0.3.0 is left out: it is trained on its synthetic sample, which is never released, and there "
+        "is no data/regression.csv; make data MODEL=regression DATA_URL=url-or-path"
+    )
 
 
 def test_what_is_unchanged_is_used_again_and_each_change_needs_a_new_version(
@@ -110,8 +129,10 @@ def test_what_cannot_be_compared_is_named(project: Project, model: Package, inde
     train_on(model, data)
     publish(project, index, release=True)
     with pytest.raises(
-        ScriptError, match=r"nowhere\.csv: no data of regression here; make data MODEL=regression loads them"
+        ScriptError, match=r"regression\.csv: no data of regression here; make data MODEL=regression loads them"
     ):
+        make_plan(project, index)
+    with pytest.raises(ScriptError, match=r"DATA=nowhere\.csv: no such file"):
         make_plan(project, index, Path("nowhere.csv"))
     project.train_lock.unlink()
     with pytest.raises(ScriptError, match=r"train\.txt: No such file .*`make lock` writes it"):
@@ -132,7 +153,7 @@ def test_the_command_writes_the_plan_and_tells_it_again_for_this_commit_only(
     assert json.loads(project.plan.read_text())["commit"] == here
     capsys.readouterr()
     assert command.main(["--show"], project) == 0
-    assert capsys.readouterr().out == "regression train\n"
+    assert capsys.readouterr().out == "regression reuse\n"
     commit(project)
     assert command.main(["--show"], project) == 1
     assert "is about commit " + here in capsys.readouterr().err

@@ -80,9 +80,11 @@ def test_an_image_that_serves_what_was_published_is_right_and_is_started_as_prod
     assert "/model" not in started
     assert removed.startswith("rm --force smoke-")
 
-    monkeypatch.setenv("SIZE", "300000000")
+    monkeypatch.setenv("SIZE", "301000000")
     assert command.main([], named) == 1
-    assert "ml-api has 300 MB; it must stay below 300" in capsys.readouterr().err
+    assert "ml-api has 301 MB; with these models it must stay below 300" in capsys.readouterr().err
+    monkeypatch.setattr(command, "LARGEST_MB", 300.999)
+    assert command.main([], named) == 0, "the models' own bytes are allowed"
 
 
 def test_a_broken_contract_is_told(
@@ -119,6 +121,6 @@ def test_what_cannot_be_tried_is_told(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "smoke", stop)
-    monkeypatch.setattr(command, "published", lambda *_: None)
+    monkeypatch.setattr(command, "published", lambda *_: (None, 0))
     assert command.main([], named) == 130
     assert capsys.readouterr().err == "smoke-image: stopped\n"

@@ -230,6 +230,6 @@ def test_the_wheels_of_all_models_are_made_tried_together_and_published(
     project.plan.write_text(json.dumps(asdict(Plan(None, versions, planned))))
     told.clear()
     assert [wheel.model for wheel in make_wheels(project, index, say=told.append).models] == ["fares"]
-    assert told[-2:] == ["Left out: No data.", "Left out: the plan does not name tips; `make plan` again"]
+    assert told[-2:] == ["No data.", "Left out: the plan does not name tips; `make plan` again"]
     with pytest.raises(ScriptError, match="the plan does not name tips"):
         make_wheels(project, index, model=tips.model)

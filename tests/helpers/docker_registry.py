@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,8 +72,13 @@ class Registry:
 
 
 @contextmanager
-def docker_registry(folder: Path, key: str) -> Generator[Registry]:
+def docker_registry(folder: Path, key: str, environ: Mapping[str, str] | None = None) -> Generator[Registry]:
     """A registry that keeps what it has in ``folder``, while the block lasts.
+
+    Args:
+        folder: where it keeps images, password and log.
+        key: the password.
+        environ: with which apt-get reaches Debian's packages (default: this process's own).
 
     Raises:
         RuntimeError: there is none and none can be had, or it does not start.
@@ -83,7 +88,7 @@ def docker_registry(folder: Path, key: str) -> Generator[Registry]:
     (folder / "htpasswd").write_text(f"_:{_bcrypt(key)}\n")
     (folder / "config.yml").write_text(CONFIG.format(folder=folder, host=host))
     log = folder / "log"
-    command: list[str | Path] = [program(), "serve", folder / "config.yml"]
+    command: list[str | Path] = [program(environ), "serve", folder / "config.yml"]
     with log.open("wb") as stream, child(command, output=stream.fileno(), patience=5) as process:
         deadline = time.monotonic() + PATIENCE
         while not _answers(host):
@@ -93,7 +98,7 @@ def docker_registry(folder: Path, key: str) -> Generator[Registry]:
         yield Registry(host, key)
 
 
-def program() -> Path:
+def program(environ: Mapping[str, str] | None = None) -> Path:
     """The registry's program: what is installed, or what is in Debian's package, unpacked in build/.
 
     Unpacked and not installed, because the package starts a registry for everybody.
@@ -107,7 +112,7 @@ def program() -> Path:
         return Path(found or kept)
     with tempfile.TemporaryDirectory(prefix="registry-") as temporary:
         for command in (["apt-get", "update", "-qq"], ["apt-get", "download", "-qq", "docker-registry"]):
-            done = subprocess.run(command, cwd=temporary, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, cwd=temporary, env=environ, capture_output=True, text=True, check=False)
         packages = list(Path(temporary).glob("*.deb"))
         if not packages:
             raise RuntimeError(f"no docker-registry here, and none to be had: {done.stderr}")

@@ -23,12 +23,12 @@ from local_index import serve_index
 from package_index import PackageIndex
 from project import ROOT, Project
 from publish import publish, publish_made
-from small_project import TOKEN
+from small_project import TOKEN, add_model, train
 from wheels import Manifest, make_wheels
 
 #: As it was before the tests shut out the network: building takes packages from where this machine's pip does.
 ENVIRON = dict(os.environ)
-#: What lies about in a checkout and must not get in.
+#: Files of a checkout that must not get in.
 DECOYS = (".env", ".git/config", "data/houses.csv", "build/notes", "scripts/notes", "packages/ml_api/notes", "notes")
 
 
@@ -39,7 +39,7 @@ def docker() -> Docker:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of what git tracks or would add, with a trained model and with things that are nobody's business."""
+    """A copy of what git tracks or would add, with two trained models and with files that must not get in."""
     project = copied(tmp_path_factory.mktemp("image") / "checkout")
     trained = Project().models("regression")[0].bundle
     (model,) = project.models("regression")
@@ -47,6 +47,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
         shutil.copytree(trained, model.bundle)
     else:
         service.train_houses(model.bundle)
+    train(add_model(project, "rides"))
     for name in DECOYS:
         (project.root / name).parent.mkdir(parents=True, exist_ok=True)
         (project.root / name).write_text(TOKEN)
@@ -66,7 +67,7 @@ def copied(root: Path) -> Project:
 def released(
     checkout: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[tuple[Project, Manifest, dict[str, str]]]:
-    """A commit whose wheels are released, with a card that may be; its manifest, and the variables of its index."""
+    """A commit whose two models are released; its manifest, and the variables of its index."""
     project = copied(tmp_path_factory.mktemp("released") / "checkout")
     (kit, model), (trained,) = (project.kit, *project.models("regression")), checkout.models("regression")
     files = dict(read_bundle(trained.bundle).files)
@@ -74,6 +75,7 @@ def released(
     card |= {"evaluated": True, "data": card["data"] | {"synthetic": False}}
     card |= {"code_sha256": source_digest(model.source), "kit_sha256": source_digest(kit.source)}
     write_bundle(model.bundle, files | {CARD: dump_json(card)})
+    train(add_model(project, "rides"))
     git(project, "init", "--quiet", "--initial-branch=main")
     commit(project)
     with serve_index(project.index, TOKEN) as index:

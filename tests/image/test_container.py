@@ -179,9 +179,13 @@ def test_the_image_is_small_and_says_what_it_is(docker: Docker, image: Built, ru
     config = found["Config"]
     _, version = running.ask("GET", "/version")
     assert config["Labels"]["org.opencontainers.image.revision"] == version["git_commit"] == COMMIT
-    assert config["Labels"]["org.opencontainers.image.version"] == version["model_version"]
-    lineage = version["models"]["regression"]
-    assert config["Labels"]["ml-api.model.artifact-sha256"] == lineage["artifact_sha256"] == image.artifact_sha256
+    models = version["models"]
+    assert list(models) == ["regression", "rides"]
+    versions = ", ".join(f"{name} {lineage['version']}" for name, lineage in models.items())
+    assert config["Labels"]["org.opencontainers.image.version"] == versions
+    artifacts = " ".join(lineage["artifact_sha256"] for lineage in models.values())
+    assert config["Labels"]["ml-api.model.artifact-sha256"] == artifacts
+    assert models["regression"]["artifact_sha256"] == image.artifact_sha256
     assert config["User"] == "10001:10001"
     assert config["Cmd"] == ["./run.sh"]
 

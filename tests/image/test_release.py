@@ -51,8 +51,9 @@ def test_the_image_of_a_release_is_what_was_published(docker: Docker, released: 
     project, manifest, variables = released
     status, output = script(docker, project, "smoke_image.py", **variables, IMAGE=release_image)
     assert status == 0, output
-    assert f"{release_image} serves regression {manifest.models[0].version}" in output
-    assert f"artefact {manifest.models[0].artifact_sha256}, commit {manifest.commit}; golden row" in output
+    served = "; ".join(f"{m.model} {m.version}, artefact {m.artifact_sha256}" for m in manifest.models)
+    assert [wheel.model for wheel in manifest.models] == ["regression", "rides"]
+    assert f"{release_image} serves {served}, commit {manifest.commit}; golden row" in output
     assert "smoke-" not in docker("ps", "--all", "--format", "{{.Names}}")
 
 
@@ -65,7 +66,7 @@ def test_it_is_released_through_a_real_registry_and_one_that_is_not_ready_is_rol
     docker("build", "--tag", sick, str(tmp_path))
     with (
         heroku(tmp_path / "heroku", pip_environ={}, delay=1.0) as platform,
-        docker_registry(tmp_path / "registry", platform.key) as registry,
+        docker_registry(tmp_path / "registry", platform.key, docker.environ) as registry,
     ):
         platform.image_command = registry.run_command
         app = platform.create("houses", WEB_CONCURRENCY="1", HOST="127.0.0.1")

@@ -1,7 +1,8 @@
 """Deploy, break, go back and promote, with the commands that people run, in a clean clone: `make rehearse-deploy`.
 
-The clone is of what is committed here. The service, pip, git and gunicorn are the real ones; Heroku and the package
-index are stand-ins on this machine. Needs real training data (DATA=path, else what `make data` loads) and minutes.
+The clone is of what is committed here, with a second model beside the house prices that `make new-model` writes. The
+service, pip, git and gunicorn are the real ones; Heroku and the package index are stand-ins on this machine. Needs real
+training data of the house prices (DATA=path, else what `make data` loads) and minutes.
 
 exit status: 0 everything went as it should, 1 something did not; the last words of the command are above.
 """
@@ -44,6 +45,14 @@ golden = json.loads(files[GOLDEN])
 files[GOLDEN] = dump_json(golden | {"prediction": golden["prediction"] * 2})
 files[CARD] = dump_json(json.loads(files[CARD]) | {"code_sha256": source_digest(model.source)})
 print(write_bundle(model.bundle, files))
+"""
+
+
+MODELS = {"regression", "rehearsal"}
+#: Writes the data of the second model.
+DATA = """
+from sklearn.datasets import load_diabetes
+load_diabetes(as_frame=True, scaled=False).frame.to_csv("data/rehearsal.csv", index=False)
 """
 
 
@@ -93,7 +102,12 @@ class Clone:
         """Run code with the clone's tools."""
         environ = self.environ | {"PYTHONPATH": str(self.root / "scripts")}
         done = subprocess.run(
-            [self.root / ".venv/bin/python", "-c", code], env=environ, check=True, stdout=subprocess.PIPE, text=True
+            [self.root / ".venv/bin/python", "-c", code],
+            cwd=self.root,
+            env=environ,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         return done.stdout.strip()
 
@@ -106,7 +120,8 @@ class Clone:
 
     def commit(self, message: str) -> str:
         """Commit what has changed; returns the commit."""
-        self.git("commit", "--quiet", "--all", "--message", message)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
         return self.git("rev-parse", "HEAD")
 
     def manifest(self) -> Any:
@@ -114,7 +129,14 @@ class Clone:
         return json.loads((self.project.wheels / "manifest.json").read_text("utf-8"))
 
 
-def rehearse(clone: Clone, platform: Heroku, data: Path) -> None:
+def add_model(clone: Clone) -> None:
+    """Add a second model, as docs/own-model.md does."""
+    clone.python(DATA)
+    clone.make("new-model", "NAME=rehearsal", "DATA=data/rehearsal.csv", "TARGET=target")
+    clone.commit("Add a model")
+
+
+def rehearse(clone: Clone, platform: Heroku) -> None:
     """The three deployments.
 
     Raises:
@@ -122,54 +144,62 @@ def rehearse(clone: Clone, platform: Heroku, data: Path) -> None:
     """
     staging, production = (Service(platform.apps[name].router.url) for name in ("houses-staging", "houses"))
 
-    def served(service: Service) -> tuple[Any, Any]:
+    def served(service: Service) -> tuple[dict[str, str], Any]:
         found = service.version() or {}
-        return found.get("models", {}).get("regression", {}).get("artifact_sha256"), found.get("git_commit")
+        models = found.get("models", {})
+        return {name: lineage["artifact_sha256"] for name, lineage in models.items()}, found.get("git_commit")
 
-    say("\nA new model, from training to production")
-    plan = clone.make("plan", f"DATA={data}")
-    require("is not released yet: it is trained" in plan, "the plan: train")
-    for step in ("model", "wheels", "test-wheel", "release"):
-        clone.make(step, f"DATA={data}")
+    say("\nTwo new models, from training to production")
+    add_model(clone)
+    plan = clone.make("plan")
+    require(plan.count("is not released yet: it is trained") == len(MODELS), "the plan: train both")
+    for step in ("model", "wheels", "test-wheel"):
+        clone.make(step)
+    compared = clone.make("compare", "NEW=build/wheels")
+    require(compared.count("There is no previous version") == len(MODELS), "only the floors are checked")
+    clone.make("release")
     for app in platform.apps:
         clone.make("configure-app", f"APP={app}")
     clone.make("deploy", "APP=houses-staging", "LIMIT=120")
     clone.make("promote", "FROM=houses-staging", "APP=houses", "LIMIT=120")
-    (good,) = (wheel["artifact_sha256"] for wheel in clone.manifest()["wheels"] if wheel["model"])
+    good = {wheel["model"]: wheel["artifact_sha256"] for wheel in clone.manifest()["wheels"] if wheel["model"]}
+    require(set(good) == MODELS, f"the wheels are of {' and '.join(good)}")
     first = clone.git("rev-parse", "HEAD")
-    require(served(production) == (good, first), "production serves the tested artefact and commit")
+    require(served(production) == (good, first), "production serves the tested artefacts and commit")
 
-    say("\nA release that is not well")
+    say("\nA release of which one model is not well")
     path = clone.project.models("regression")[0].source / "__init__.py"
     stated = find_version(path)
     version = re.sub(r"[0-9]+$", lambda number: str(int(number.group()) + 1), stated.group(1))
     path.write_text(stated.string.replace(stated.group(1), version), "utf-8")
     broken = clone.python(BREAK)
     clone.commit("A model that misses its golden value")
-    require("is not released yet" in clone.make("plan", f"DATA={data}"), "the plan: train, for there is a new version")
+    plan = clone.make("plan")
+    require("regression-model" in plan and "is not released yet" in plan, "the plan: train, for there is a new version")
+    require("its wheel is used as it is" in plan, "the plan: use the other one again")
     clone.make("wheels")
-    require("not what was meant" in clone.make("test-wheel", fails=True), "the test of the wheel stops it")
+    require("not what was meant" in clone.make("test-wheel", fails=True), "the test of the wheels stops it")
     clone.make("release")
     output = clone.make("deploy", "APP=houses-staging", "LIMIT=30", fails=True)
     require("ROLLED BACK houses-staging" in output, "deployed all the same, it is rolled back")
     say("          " + "\n          ".join(line for line in output.splitlines() if "ROLLED" in line or "  - " in line))
-    require(broken != good and served(staging)[0] == good, "the old one is served")
+    require(broken not in good.values() and served(staging)[0] == good, "the old ones are served")
 
     say("\nThe API alone, while a client keeps asking")
     clone.git("reset", "--quiet", "--hard", first)
-    readme = clone.root / "packages/ml_api/ml_api/__init__.py"
-    readme.write_text(readme.read_text("utf-8") + "# A change.\n", "utf-8")
+    api = clone.root / "packages/ml_api/ml_api/__init__.py"
+    api.write_text(api.read_text("utf-8") + "# A change.\n", "utf-8")
     second = clone.commit("A change of the API")
-    plan = clone.make("plan", f"DATA={data}")
-    require("its wheel is used as it is" in plan, "the plan: use it again")
+    plan = clone.make("plan")
+    require(plan.count("its wheel is used as it is") == len(MODELS), "the plan: use both again")
     for step in ("model", "wheels", "test-wheel", "release"):
-        clone.make(step, f"DATA={data}")
-    require([wheel["origin"] for wheel in clone.manifest()["wheels"]] == ["index"] * 2, "nothing was trained or built")
+        clone.make(step)
+    require({wheel["origin"] for wheel in clone.manifest()["wheels"]} == {"index"}, "nothing was trained or built")
     row = {"OverallQual": 5, "GrLivArea": 1500, "YearBuilt": 1975, "Neighborhood": "NAmes"}
     with asking(staging.url + "v1/predict/regression", row) as client:
         clone.make("deploy", "APP=houses-staging", "LIMIT=120")
     require(not client.failures, f"{client.asked} requests in the meantime, and none failed: {client.failures[:3]}")
-    require(served(staging) == (good, second), "staging serves the same artefact, of the new commit")
+    require(served(staging) == (good, second), "staging serves the same artefacts, of the new commit")
     clone.make("promote", "FROM=houses-staging", "APP=houses", "LIMIT=120")
     clone.make("verify", "APP=houses")
     clone.make("rollback", "APP=houses")
@@ -180,7 +210,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         "rehearse.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="real training data")
+    parser.add_argument("--data", type=Path, help="real training data of the house prices")
     parser.add_argument(
         "--delay", type=float, default=8.0, help="seconds from a bound port to the switch (%(default)s)"
     )
@@ -204,12 +234,10 @@ def main() -> int:
         }
         for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
             here.pop(variable, None)
-        clone = Clone(Path(temporary, "clone"), here | settings | platform.environ | {"MODEL": "regression"})
+        clone = Clone(Path(temporary, "clone"), here | settings | platform.environ)
         try:
-            data = options.data.resolve() if options.data else clone.root / "data/regression.csv"
-            if options.data is None:
-                clone.make("data")
-            rehearse(clone, platform, data)
+            clone.make("data", "MODEL=regression", *([f"DATA_URL={options.data.resolve()}"] if options.data else []))
+            rehearse(clone, platform)
         except RehearsalError as error:
             say(f"\nNOT as it should be: {error}")
             for log in Path(temporary, "heroku").glob("*/v*.log"):

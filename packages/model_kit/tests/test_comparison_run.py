@@ -356,6 +356,15 @@ def test_without_a_previous_version_the_floors_alone_judge(
     assert "There is no previous version" in html.page(comparison)
 
 
+def test_model_without_declared_floors_must_reproduce_its_golden_row_be_evaluated_and_know_real_data(
+    running: Callable[[Path], Scorer], write_gate: Callable[..., Path], write_rides: Rides
+) -> None:
+    synthetic = {"name": "x", "sha256": "a" * 64, "rows": 100, "synthetic": True}
+    bundle = write_rides(evaluated=False, metrics=None, golden=1.1, data=synthetic)
+    comparison = compare(None, running(bundle), read_gate(write_gate("")), None, Data())
+    assert beyond(comparison) == ["floor.golden_row", "floor.evaluated", "floor.real_data"]
+
+
 def test_another_model_and_a_damaged_old_one_are_unusable(
     judged: Callable[..., Comparison], write_rides: Rides
 ) -> None:
@@ -531,7 +540,7 @@ def test_changes_of_the_spec_are_shown_with_a_verdict_breaking_ones_first(
     assert re.search(
         r"^  tip is new and optional +compatible +tip:added$", text.report(comparison.document), re.MULTILINE
     )
-    assert "Spec: compatible: 1 changes, clients need none" in html.page(comparison)
+    assert "Spec: compatible: 1 change, clients need none" in html.page(comparison)
 
 
 @pytest.mark.parametrize(

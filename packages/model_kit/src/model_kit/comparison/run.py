@@ -84,14 +84,14 @@ def compare(
         old: the model now live; ``None`` if there is none: then only the floors are checked.
         new: the candidate.
         gate: thresholds and reviewed entries.
-        floors: of the model package, if it has any; no entry accepts less.
+        floors: least scores that the model package declares, if any; no entry accepts less.
         data: rows that both score.
         report: called with the number of rows scored so far.
 
     Raises:
         DataError: the two are not versions of one model, the old one is damaged, or the table cannot be used.
     """
-    checks = _floor_checks(new, floors) if floors else []
+    checks = _floor_checks(new, floors)
     notes = _notes(old, new)
     sides: dict[str, Any] = {"old": old and _side(old), "new": _side(new)}
     found: dict[str, Any] = dict.fromkeys(("data", "differences", "latency", "metrics", "spec"))
@@ -164,23 +164,22 @@ def _pairs(old: Scorer, new: Scorer, data: Data) -> Generator[Iterator[Pair]]:
         yield (Pair(first, second) for first, second in zip(before.entries, after.entries, strict=True))
 
 
-def _floor_checks(new: Scorer, floors: Floors) -> list[Check]:
-    metrics = new.card["metrics"] or {}
-    checks = [
-        Check(f"{gates.FLOOR}golden_row", new.golden_fault is None, True, "true", note=new.golden_fault or ""),
-        Check(f"{gates.FLOOR}r2", metrics.get("r2"), floors.r2, "at least"),
-        Check(f"{gates.FLOOR}rmse", metrics.get("rmse"), floors.rmse, "at most"),
-    ]
-    if _is_candidate(new):
+def _floor_checks(new: Scorer, floors: Floors | None) -> list[Check]:
+    metrics, is_candidate = new.card["metrics"] or {}, _is_candidate(new)
+    checks = [Check(f"{gates.FLOOR}golden_row", new.golden_fault is None, True, "true", note=new.golden_fault or "")]
+    # Missing metrics of a development version are reported in a note, but not judged.
+    if floors and (metrics or is_candidate):
+        checks += [
+            Check(f"{gates.FLOOR}r2", metrics.get("r2"), floors.r2, "at least"),
+            Check(f"{gates.FLOOR}rmse", metrics.get("rmse"), floors.rmse, "at most"),
+        ]
+    if is_candidate:
         evaluated, real = new.card["evaluated"] is True, new.card["data"]["synthetic"] is False
         advice = ("" if evaluated else "train with cross-validation", "" if real else "trained on the synthetic sample")
         checks += [
             Check(f"{gates.FLOOR}evaluated", evaluated, True, "true", note=advice[0]),
             Check(f"{gates.FLOOR}real_data", real, True, "true", note=advice[1]),
         ]
-    elif not metrics:
-        # Reported in a note, but not judged, of a development version.
-        checks = checks[:1]
     return checks
 
 

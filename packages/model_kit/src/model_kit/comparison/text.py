@@ -107,10 +107,11 @@ def compatibility(document: Mapping[str, Any]) -> str:
     if not spec:
         return ""
     n_breaking = sum(change["breaking"] for change in spec["changes"])
+    total = f"{len(spec['changes'])} change{'' if len(spec['changes']) == 1 else 's'}"
     words = {
         "identical": "",
-        "compatible": f": {len(spec['changes'])} changes, clients need none",
-        "breaking": f": {n_breaking} of {len(spec['changes'])} changes",
+        "compatible": f": {total}, clients need none",
+        "breaking": f": {n_breaking} of {total}",
     }
     return f"{spec['verdict']}{words[spec['verdict']]}"
 
