@@ -19,6 +19,7 @@ from model_kit.scoring.model import BundleModel
 from model_kit.scoring.protocol import Model
 from model_kit.spec import Level, Target
 from model_kit.testing import GOLDEN_ROW, load_rides, write_ride_bundle
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from ml_api.app import create_app
 from ml_api.models.examples import example_records
@@ -521,3 +522,13 @@ def test_nouns_have_their_article() -> None:
 
 def test_values_as_controls_take_them() -> None:
     assert [formatting.plain(value) for value in (None, 1459.0, 0.5, 3, "A")] == ["", "1459", "0.5", "3", "A"]
+
+
+def test_page_at_a_prefix_without_its_slash_leads_to_the_prefix(bundle: Path) -> None:
+    """The links of the page are relative; from ``/of/houses`` they would lead to ``/of/``."""
+    app = create_app(Settings(), {"rides": lambda: load_rides(bundle)})
+    environ = EnvironBuilder(path="/", environ_overrides={"SCRIPT_NAME": "/of/houses", "PATH_INFO": ""}).get_environ()
+    _, status, headers = run_wsgi_app(app, environ)
+    assert (status, headers["Location"]) == ("308 PERMANENT REDIRECT", "houses/")
+    _, status, _ = run_wsgi_app(app, {**environ, "PATH_INFO": "/"})
+    assert status == "200 OK"

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, redirect, request
+from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from ml_api import access
@@ -50,7 +51,10 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         return site.page(content(), request)
 
     @views.get("/")
-    def home() -> Response:
+    def home() -> ResponseReturnValue:
+        if not request.environ["PATH_INFO"]:
+            # The prefix that the server is mounted at, without its slash: the page's links are relative to it.
+            return redirect(f"{request.script_root.rpartition('/')[2]}/", 308)
         return respond(default, "./", lambda: form(default, "./"))
 
     @views.get("/try/<model>")

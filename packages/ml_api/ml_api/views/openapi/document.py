@@ -55,7 +55,9 @@ def build(
         openapi_version="3.1.0",
         plugins=[plugin],
         info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
-        servers=[{"url": "/", "description": "This server"}],
+        # Relative to the URL of the document, so that it holds behind a path prefix as well.
+        servers=[{"url": "./", "description": "This server"}],
+        security=[],
     )
     add_components(document)
     records = Records(document, plugin)

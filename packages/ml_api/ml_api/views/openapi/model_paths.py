@@ -23,8 +23,7 @@ Returns one prediction of `{name}`{in_unit}, or one error, for each record.
 
 The body is an array of records, or one record. An invalid record does not affect the others: its errors are in \
 `errors` under its index. The status is 200 if at least one record was scored or none was sent, and 422 if records \
-were sent and none was scored. The schema of the body describes the bodies that return 200: one valid record, an empty \
-array, or an array with at least one valid record.
+were sent and none was scored.
 
 Query parameters add details for each record, in the order sent: intervals that contain the true value with a given \
 probability, the effect of each field compared with a typical {subject}, and warnings about unusual values. An unknown \
@@ -144,17 +143,8 @@ class ModelPaths:
 
 
 def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
-    """Create the schema of the bodies that return 200."""
-    anything = {"title": "Any other value", "description": "Returns an error for this record"}
-    array = {
-        "title": "Array of records",
-        "description": "At least one record is valid.",
-        "type": "array",
-        "maxItems": max_rows,
-        "items": {"anyOf": [record, anything]},
-        "contains": record,
-    }
-    return {"anyOf": [array, record, {"title": "No record", "type": "array", "maxItems": 0}]}
+    """Create the schema of the body: a record, or an array of records."""
+    return {"anyOf": [record, {"title": "Records", "type": "array", "maxItems": max_rows, "items": record}]}
 
 
 def _details(model: Model) -> list[dict[str, Any]]:
