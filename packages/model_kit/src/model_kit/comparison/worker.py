@@ -28,23 +28,19 @@ def main() -> None:
     try:
         model = _load(job)
     except Exception as error:  # noqa: BLE001 - any error of the model's code goes to the parent
-        answer: dict[str, Any] = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=answers, flush=True)
         return
     predictor = _predictor_class()(model)
-    answers.write(json.dumps(_described(model)) + "\n")
-    answers.flush()
+    print(json.dumps(_described(model)), file=answers, flush=True)
     kept: list[Any] = []
     for line in sys.stdin:
         asked = json.loads(line)
         if "times" in asked:
-            answer = {"seconds": _timed(predictor, kept, asked["times"])}
+            answer: dict[str, Any] = {"seconds": _timed(predictor, kept, asked["times"])}
         else:
             kept = asked["records"]
             answer = {"predictions": predictor(kept).predictions}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def _load(job: dict[str, Any]) -> Any:

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.errors import CannotExplainError
 from model_kit.records.encoding import Encoded, Encoder
-from model_kit.spec import InputSpec, Row
+from model_kit.scoring.protocol import Explainable
+from model_kit.spec import Row
 
 #: Coalitions that are scored for one row. `make bench-explain` on the Ames test data (15 to 31 players), compared with
 #: 2,000 pairs: a mean L1 error of 1.0 % with 10 pairs and .7 % with 20; a coalition takes 5 to 10 µs.
@@ -33,21 +34,6 @@ MIN_PAIRS = 8
 MAX_EXACT = EVALUATIONS.bit_length() - 1
 #: Fixed, so that the same row always has the same explanation.
 SEED = 20240
-
-
-class Explainable(Protocol):
-    """The part of a :class:`~model_kit.scoring.protocol.Model` that explanations need."""
-
-    @property
-    def spec(self) -> InputSpec:
-        """The fitted spec."""
-
-    @property
-    def golden(self) -> Mapping[str, Any]:
-        """``row``: the typical record that rows are compared with."""
-
-    def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Return predictions in the target's unit, shape (n_rows,)."""
 
 
 @dataclass(frozen=True, slots=True)
