@@ -171,7 +171,8 @@ def _floor_checks(new: Scorer, floors: Floors) -> list[Check]:
         Check(f"{gates.FLOOR}r2", metrics.get("r2"), floors.r2, "at least"),
         Check(f"{gates.FLOOR}rmse", metrics.get("rmse"), floors.rmse, "at most"),
     ]
-    if _is_candidate(new):
+    # All but development versions, ``X.Y.Z+digest``, could be released as they are.
+    if new.source.kind == "bundle" or "+" not in new.version:
         evaluated, real = new.card["evaluated"] is True, new.card["data"]["synthetic"] is False
         advice = ("" if evaluated else "train with cross-validation", "" if real else "trained on the synthetic sample")
         checks += [
@@ -182,11 +183,6 @@ def _floor_checks(new: Scorer, floors: Floors) -> list[Check]:
         # Reported in a note, but not judged, of a development version.
         checks = checks[:1]
     return checks
-
-
-def _is_candidate(scorer: Scorer) -> bool:
-    """Whether this could be released as it is: all but development versions, ``X.Y.Z+digest``."""
-    return scorer.source.kind == "bundle" or "+" not in scorer.version
 
 
 def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> list[Check]:

@@ -252,20 +252,18 @@ class Explainer:
         strongest = present[np.argsort(-np.abs(effects[present]), kind="stable")]
         difference = prediction - self.baseline.prediction
         slope = self._unit_per_effect(prediction)
-        contributions = tuple(
-            self._contribution(self.players[player], float(effects[player]), slope, sent) for player in strongest[:n]
-        )
+        contributions = []
+        for player in strongest[:n]:
+            (first, *others), effect = self.players[player], float(effects[player])
+            together = {name: sent.get(name) for name in others} or None
+            percent = self._percent(effect)
+            contributions.append(Contribution(first, sent.get(first), together, effect, percent, effect * slope))
         effect = self._on_scale(prediction) - self._start - math.fsum(one.effect for one in contributions)
         amount = difference - math.fsum(one.amount for one in contributions)
         rest = Rest(len(strongest) - len(contributions), effect, self._percent(effect), amount)
         if not all(map(math.isfinite, (amount, *(one.amount for one in contributions)))):
             return None
-        return Explanation(self.baseline, contributions, rest)
-
-    def _contribution(self, names: tuple[str, ...], effect: float, slope: float, sent: Row) -> Contribution:
-        first, *others = names
-        together = {name: sent.get(name) for name in others} or None
-        return Contribution(first, sent.get(first), together, effect, self._percent(effect), effect * slope)
+        return Explanation(self.baseline, tuple(contributions), rest)
 
     def _worth(self, row: Encoded, present: NDArray[np.intp], end: float) -> ValueFunction:
         columns = np.flatnonzero(np.isin(self._player_of, present))
