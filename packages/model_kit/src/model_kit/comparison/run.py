@@ -235,25 +235,14 @@ def _spec_checks(old: Scorer, new: Scorer, spec: Mapping[str, Any]) -> list[Chec
 
 def _metrics(old: Scorer, new: Scorer, gate: Gate) -> list[dict[str, Any]]:
     """The metrics of both cards, those with a rule first."""
-    before, after = (_figures(side.card["metrics"]) for side in (old, new))
-    names = dict.fromkeys((*gate.metrics, *before, *after))
+    before, after = (side.card["metrics"] or {} for side in (old, new))
     found = []
-    for name in names:
-        if name not in before and name not in after:
-            continue
+    for name in dict.fromkeys(name for name in (*gate.metrics, *before, *after) if name in before or name in after):
         rule = gate.metrics.get(name)
         first, second = before.get(name), after.get(name)
         worse = rule.worse(first, second) if rule and first is not None and second is not None else None
         found.append({"name": name, "old": first, "new": second, "better": rule and rule.better, "worse_by": worse})
     return found
-
-
-def _figures(metrics: Mapping[str, Any] | None) -> dict[str, float]:
-    return {
-        name: float(value)
-        for name, value in (metrics or {}).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
 
 
 def _side(scorer: Scorer) -> dict[str, Any]:
