@@ -8,19 +8,19 @@ Whatever depends on data is learned in ``fit``. Nothing fitted keeps a training 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, TypeAlias
 
 import numpy as np
 from model_kit.spec import InputSpec, Row
+from model_kit.training.estimators.encoding import level_means
 from model_kit.training.estimators.preprocessing import MedianImputer, RangeScaler
 from model_kit.training.estimators.quadratic import QuadraticSVR
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingRegressor, VotingRegressor
 from sklearn.linear_model import Lasso
-from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from regression_model.derive import column_names
 
@@ -37,7 +37,6 @@ WEIGHTS: Final = {"lasso": 0.3, "quadratic": 0.4, "trees": 0.3}
 RANGE_QUANTILE: Final = 0.998
 #: Categories with so many levels, and so much of the price in them, that their mean price is worth a column.
 TARGET_ENCODED: Final = ("Neighborhood", "MSSubClass")
-N_TARGET_FOLDS: Final = 5
 
 LASSO_ALPHA: Final = 5e-4
 #: The solvers stop here so that machines agree: two sets of BLAS kernels gave predictions 5e-11 apart.
@@ -60,21 +59,8 @@ MAX_FEATURES: Final = 0.12
 LARGE_AREA: Final = 4000.0
 CHEAP_PRICE: Final = 300_000.0
 
-
-class _Columns(NamedTuple):
-    """Positions in the feature matrix, by how the columns are to be treated.
-
-    Attributes:
-        numeric: numbers, ordered categories and everything derived.
-        ordered: ordered categories.
-        nominal: the other categories.
-        means: those of ``TARGET_ENCODED``.
-    """
-
-    numeric: list[int]
-    ordered: list[int]
-    nominal: list[int]
-    means: list[int]
+#: Of columns in the feature matrix.
+Positions: TypeAlias = list[int]
 
 
 def keep_for_training(rows: Sequence[Row], target: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -97,49 +83,47 @@ def make_estimator(spec: InputSpec) -> Pipeline:
     Args:
         spec: the table of fields; only kinds and positions are read.
     """
-    columns = _columns(spec)
+    names = column_names()
+    nominal = [position for position, field in enumerate(spec.fields) if field.kind == "category" and not field.ordered]
+    ordered = [position for position, field in enumerate(spec.fields) if field.ordered]
+    means = [names.index(name) for name in TARGET_ENCODED]
+    # Numbers, ordered categories and everything derived.
+    numeric = [position for position in range(len(names)) if position not in nominal]
     blend = VotingRegressor(
-        [("lasso", _lasso(columns)), ("quadratic", _quadratic(columns)), ("trees", _trees(columns))],
+        [
+            ("lasso", _lasso(numeric, ordered, nominal, means)),
+            ("quadratic", _quadratic(numeric, nominal, means)),
+            ("trees", _trees(numeric, means)),
+        ],
         # skl2onnx takes no list.
         weights=np.array(list(WEIGHTS.values())),
     )
     return make_pipeline(MedianImputer(), blend)
 
 
-def _columns(spec: InputSpec) -> _Columns:
-    names = column_names()
-    nominal = [position for position, field in enumerate(spec.fields) if field.kind == "category" and not field.ordered]
-    return _Columns(
-        numeric=[position for position in range(len(names)) if position not in nominal],
-        ordered=[position for position, field in enumerate(spec.fields) if field.ordered],
-        nominal=nominal,
-        means=[names.index(name) for name in TARGET_ENCODED],
-    )
-
-
-def _lasso(columns: _Columns) -> Pipeline:
+def _lasso(numeric: Positions, ordered: Positions, nominal: Positions, means: Positions) -> Pipeline:
     """Linear in scaled numbers and in an indicator of each level; ordered levels need not be evenly spaced."""
     return make_pipeline(
         ColumnTransformer(
             [
-                ("numeric", make_pipeline(RangeScaler(RANGE_QUANTILE), StandardScaler()), columns.numeric),
-                ("ordered", _indicators(), columns.ordered),
-                ("nominal", _indicators(), columns.nominal),
-                ("means", make_pipeline(_mean_target(), StandardScaler()), columns.means),
+                ("numeric", make_pipeline(RangeScaler(RANGE_QUANTILE), StandardScaler()), numeric),
+                ("ordered", _indicators(), ordered),
+                ("nominal", _indicators(), nominal),
+                ("means", make_pipeline(level_means(), StandardScaler()), means),
             ]
         ),
         Lasso(LASSO_ALPHA, precompute=True, tol=LASSO_TOLERANCE, max_iter=LASSO_ITERATIONS),
     )
 
 
-def _quadratic(columns: _Columns) -> Pipeline:
+def _quadratic(numeric: Positions, nominal: Positions, means: Positions) -> Pipeline:
     """Every pair of columns interacts. Indicators are standardised too, so that rare levels count."""
     return make_pipeline(
         ColumnTransformer(
             [
-                ("numeric", RangeScaler(RANGE_QUANTILE), columns.numeric),
-                ("nominal", _indicators(), columns.nominal),
-                ("means", _mean_target(), columns.means),
+                ("numeric", RangeScaler(RANGE_QUANTILE), numeric),
+                ("nominal", _indicators(), nominal),
+                ("means", level_means(), means),
             ]
         ),
         StandardScaler(),
@@ -147,10 +131,10 @@ def _quadratic(columns: _Columns) -> Pipeline:
     )
 
 
-def _trees(columns: _Columns) -> Pipeline:
+def _trees(numeric: Positions, means: Positions) -> Pipeline:
     """Trees on the numbers as they are, so that thresholds mean the same in the graph."""
     return make_pipeline(
-        ColumnTransformer([("means", _mean_target(), columns.means), ("numeric", "passthrough", columns.numeric)]),
+        ColumnTransformer([("means", level_means(), means), ("numeric", "passthrough", numeric)]),
         GradientBoostingRegressor(
             loss="huber",
             n_estimators=N_TREES,
@@ -167,9 +151,3 @@ def _trees(columns: _Columns) -> Pipeline:
 def _indicators() -> OneHotEncoder:
     """An unseen level has no indicator: all zeros."""
     return OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
-
-
-def _mean_target() -> Any:
-    """Mean target of a level; in fitting, of the other folds' rows, so that no row sees its own price."""
-    folds = KFold(N_TARGET_FOLDS, shuffle=True, random_state=SEED)
-    return TargetEncoder(target_type="continuous", cv=folds)

@@ -13,6 +13,13 @@ _UNFINISHED: Final = "Unf"
 _BASEMENT_WORDS: Final = ("BsmtQual", "BsmtCond", "BsmtExposure", "BsmtFinType1", "BsmtFinType2")
 _BASEMENT_BATHS: Final = ("BsmtFullBath", "BsmtHalfBath")
 _GARAGE_WORDS: Final = ("GarageType", "GarageYrBlt", "GarageFinish", "GarageQual", "GarageCond")
+#: Detail and amount of what a house may lack, and the detail that says so.
+_EXTRAS: Final = (
+    ("FireplaceQu", "Fireplaces", None),
+    ("PoolQC", "PoolArea", None),
+    ("MiscFeature", "MiscVal", None),
+    ("MasVnrType", "MasVnrArea", _NO_VENEER),
+)
 
 
 def repair(row: Row) -> dict[str, Any]:
@@ -30,7 +37,7 @@ def repair(row: Row) -> dict[str, Any]:
         A new row. A field that ``row`` lacks is in it only where an identity gives its value.
     """
     house = dict(row)
-    _floors(house)
+    _split(house, "GrLivArea", "2ndFlrSF", "LowQualFinSF", "1stFlrSF")
     _basement(house)
     _years(house)
     _garage(house)
@@ -38,22 +45,23 @@ def repair(row: Row) -> dict[str, Any]:
     return house
 
 
-def _floors(house: dict[str, Any]) -> None:
-    total = house.get("GrLivArea")
-    if total is None:
-        return
-    upper = min(_amount(house, "2ndFlrSF"), total)
-    low_quality = min(_amount(house, "LowQualFinSF"), total - upper)
-    house |= {"2ndFlrSF": upper, "LowQualFinSF": low_quality, "1stFlrSF": total - upper - low_quality}
+def _split(house: dict[str, Any], total: str, *parts: str) -> float | None:
+    """Make the parts of a total add up to it: each is at most what the parts before it leave, the last is the rest."""
+    amount: float | None = house.get(total)
+    if amount is None:
+        return None
+    left, (*first, last) = amount, parts
+    for name in first:
+        house[name] = min(_amount(house, name), left)
+        left -= house[name]
+    house[last] = left
+    return amount
 
 
 def _basement(house: dict[str, Any]) -> None:
-    total = house.get("TotalBsmtSF")
+    total = _split(house, "TotalBsmtSF", "BsmtFinSF1", "BsmtFinSF2", "BsmtUnfSF")
     if total is None:
         return
-    first = min(_amount(house, "BsmtFinSF1"), total)
-    second = min(_amount(house, "BsmtFinSF2"), total - first)
-    house |= {"BsmtFinSF1": first, "BsmtFinSF2": second, "BsmtUnfSF": total - first - second}
     if not total:
         house |= dict.fromkeys(_BASEMENT_WORDS) | dict.fromkeys(_BASEMENT_BATHS, 0)
         return
@@ -82,14 +90,9 @@ def _garage(house: dict[str, Any]) -> None:
 
 def _extras(house: dict[str, Any]) -> None:
     """What is not there in one field is not there in its partner."""
-    if house.get("FireplaceQu") is None or not _amount(house, "Fireplaces"):
-        house |= {"FireplaceQu": None, "Fireplaces": 0}
-    if house.get("PoolQC") is None or not _amount(house, "PoolArea"):
-        house |= {"PoolQC": None, "PoolArea": 0}
-    if house.get("MiscFeature") is None or not _amount(house, "MiscVal"):
-        house |= {"MiscFeature": None, "MiscVal": 0}
-    if house.get("MasVnrType") in (None, _NO_VENEER) or not _amount(house, "MasVnrArea"):
-        house |= {"MasVnrType": _NO_VENEER, "MasVnrArea": 0}
+    for detail, amount, absent in _EXTRAS:
+        if house.get(detail) in (None, absent) or not _amount(house, amount):
+            house |= {detail: absent, amount: 0}
 
 
 def _amount(house: dict[str, Any], name: str) -> float:

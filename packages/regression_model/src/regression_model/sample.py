@@ -186,7 +186,7 @@ def _place(dice: Dice, _: House) -> House:
     name = dice.pick({name: facts["share"] for name, facts in FACTS["neighborhoods"].items()})
     facts = FACTS["neighborhoods"][name]
     is_town = dice.happens(facts.get("townhouses", 0.0))
-    lot = _hundredth(facts["lot"] * (dice.between(0.25, 0.45) if is_town else _spread(dice, 0.25)))
+    lot = 100 * round(facts["lot"] * (dice.between(0.25, 0.45) if is_town else _spread(dice, 0.25)) / 100)
     frontage = round(math.sqrt(lot) * dice.between(0.55, 0.85))
     zoning = facts.get("zoning", "RL") if dice.happens(0.95) else dice.pick(SHARES["MSZoning"])
     near = dice.pick(SHARES["Condition1"])
@@ -384,10 +384,6 @@ def _spread(dice: Dice, deviation: float) -> float:
 
 def _within(value: int, low: int, high: int) -> int:
     return min(max(value, low), high)
-
-
-def _hundredth(value: float) -> int:
-    return round(value / 100) * 100
 
 
 SAMPLE: Final = Sample(

@@ -55,7 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     content = fetch(arguments.source) if arguments.source else needing_training(lambda: openml_csv(definition))
     if arguments.sha256 and (found := hashlib.sha256(content).hexdigest()) != arguments.sha256:
         raise DataError(f"sha256 is {found}, not {arguments.sha256}; nothing was written")
-    content = unpacked(content)
+    try:
+        content = gzip.decompress(content) if content.startswith(_GZIP) else content
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"the gzip file is damaged: {error}") from error
     data = dataset.parse(definition, content, arguments.output.name, report=report)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing_binary(arguments.output) as file:
@@ -94,18 +97,6 @@ def fetch(source: str) -> bytes:
         reason = "not a valid address" if isinstance(error, InvalidURL) else getattr(error, "reason", None) or error
         raise ModelKitError(f"{shown}: cannot be fetched: {reason}") from error
     return content
-
-
-def unpacked(content: bytes) -> bytes:
-    """The file itself, where it is compressed by gzip.
-
-    Raises:
-        DataError: it is damaged.
-    """
-    try:
-        return gzip.decompress(content) if content.startswith(_GZIP) else content
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"the gzip file is damaged: {error}") from error
 
 
 def openml_csv(definition: ModelDefinition) -> bytes:

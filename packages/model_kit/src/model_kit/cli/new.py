@@ -62,11 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
         report=report,
     )
     scores = defaults.rank(found.definition, found.dataset, report=report)
-    best = next(iter(scores))
-    of_log = " of the log" if found.definition.target.scale == "log" else ""
-    metric = f"RMSE{of_log} in cross-validation"
-    listed = [(name, metrics["rmse"]) for name, metrics in scores.items()]
-    folder = new.write(found, arguments.into, source.default_estimator_source(best, listed, metric))
+    folder = new.write(found, arguments.into, source.default_estimator_source(scores, found.definition.target))
     document = new.to_document(found, scores, folder)
     if not arguments.json:
         sys.stdout.write(new.describe(found, scores))

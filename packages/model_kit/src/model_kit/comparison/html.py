@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -37,10 +36,6 @@ def page(comparison: Comparison) -> str:
     fields = [entry for entry in document["by_field"] if entry["strength"] > 0][:_FIELDS]
     sizes = [float(group["mean_size"]) for entry in fields for group in entry["groups"]]
     largest = max((size for size in sizes if math.isfinite(size)), default=0.0) or 1.0
-
-    def width(group: Mapping[str, Any]) -> str:
-        return f"{min(float(group['mean_size']) / largest, 1.0) * 100:.1f}"
-
     environment = Environment(
         autoescape=True,
         loader=PackageLoader("model_kit", "comparison"),
@@ -55,7 +50,7 @@ def page(comparison: Comparison) -> str:
         plot=_plot(comparison) if differences else None,
         shares=[(words, text.percent(differences[name])) for name, words in _SHARES.items()] if differences else [],
         fields=fields,
-        width=width,
+        largest=largest,
     )
 
 

@@ -216,7 +216,11 @@ class Labels:
         self._bins = learned.bins
         self._binned = field.is_number or field.is_temporal
         self._null = "NA" if field.null_means is not None else None
-        self.names = _bin_names(field, learned.bins) if self._binned else tuple(learned.codes or ())
+        edges = [days_to_iso(field, edge) if field.is_temporal else f"{edge:.10g}" for edge in learned.bins]
+        self.names = tuple(learned.codes or ())
+        if self._binned:
+            between = (f"{low} to {high}" for low, high in pairwise(edges))
+            self.names = (f"up to {edges[0]}", *between, f"above {edges[-1]}") if edges else ("all",)
         self._levels = frozenset(self.names)
 
     def __call__(self, value: object) -> str:
@@ -300,13 +304,6 @@ def latency(old: Scorer, new: Scorer, sample: Sequence[tuple[object, object]]) -
         ratio = min(seconds[new]) / min(seconds[old])
         found["one_row" if n_rows == 1 else "thousand_rows"] = {"old": before, "new": after, "ratio": ratio}
     return found
-
-
-def _bin_names(field: Field, bins: tuple[float, ...]) -> tuple[str, ...]:
-    if not bins:
-        return ("all",)
-    edges = [days_to_iso(field, edge) if field.is_temporal else f"{edge:.10g}" for edge in bins]
-    return (f"up to {edges[0]}", *(f"{low} to {high}" for low, high in pairwise(edges)), f"above {edges[-1]}")
 
 
 def _merged(groups: Mapping[str, Sequence[float]], names: Sequence[str]) -> list[tuple[str, Sequence[float]]]:

@@ -165,7 +165,9 @@ def _pairs(old: Scorer, new: Scorer, data: Data) -> Generator[Iterator[Pair]]:
 
 
 def _floor_checks(new: Scorer, floors: Floors | None) -> list[Check]:
-    metrics, is_candidate = new.card["metrics"] or {}, _is_candidate(new)
+    metrics = new.card["metrics"] or {}
+    # All but development versions, ``X.Y.Z+digest``, could be released as they are.
+    is_candidate = new.source.kind == "bundle" or "+" not in new.version
     checks = [Check(f"{gates.FLOOR}golden_row", new.golden_fault is None, True, "true", note=new.golden_fault or "")]
     # Missing metrics of a development version are reported in a note, but not judged.
     if floors and (metrics or is_candidate):
@@ -181,11 +183,6 @@ def _floor_checks(new: Scorer, floors: Floors | None) -> list[Check]:
             Check(f"{gates.FLOOR}real_data", real, True, "true", note=advice[1]),
         ]
     return checks
-
-
-def _is_candidate(scorer: Scorer) -> bool:
-    """Whether this could be released as it is: all but development versions, ``X.Y.Z+digest``."""
-    return scorer.source.kind == "bundle" or "+" not in scorer.version
 
 
 def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> list[Check]:
@@ -238,25 +235,14 @@ def _spec_checks(old: Scorer, new: Scorer, spec: Mapping[str, Any]) -> list[Chec
 
 def _metrics(old: Scorer, new: Scorer, gate: Gate) -> list[dict[str, Any]]:
     """The metrics of both cards, those with a rule first."""
-    before, after = (_figures(side.card["metrics"]) for side in (old, new))
-    names = dict.fromkeys((*gate.metrics, *before, *after))
+    before, after = (side.card["metrics"] or {} for side in (old, new))
     found = []
-    for name in names:
-        if name not in before and name not in after:
-            continue
+    for name in dict.fromkeys(name for name in (*gate.metrics, *before, *after) if name in before or name in after):
         rule = gate.metrics.get(name)
         first, second = before.get(name), after.get(name)
         worse = rule.worse(first, second) if rule and first is not None and second is not None else None
         found.append({"name": name, "old": first, "new": second, "better": rule and rule.better, "worse_by": worse})
     return found
-
-
-def _figures(metrics: Mapping[str, Any] | None) -> dict[str, float]:
-    return {
-        name: float(value)
-        for name, value in (metrics or {}).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
 
 
 def _side(scorer: Scorer) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -41,10 +41,11 @@ class Scorer:
             "loader": source.loader,
             "arguments": [str(argument) for argument in source.arguments],
         }
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKAGE_INDEX_")}
         # Isolated: neither the script's folder, nor PYTHONPATH, nor the user's site-packages are on the path.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-B", str(_WORKER), json.dumps(job)],
-            env=_without_secrets(os.environ),
+            env=environ,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -117,8 +118,3 @@ class Scorer:
         self._errors.seek(0)
         tail = self._errors.read().decode("utf-8", "replace").strip()[-_ERROR_TAIL:]
         return f"its process ended; the end of its error output:\n{tail}"
-
-
-def _without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without the credentials of the package index."""
-    return {name: value for name, value in environ.items() if not name.startswith("PACKAGE_INDEX_")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -79,15 +80,16 @@ def tables(document: Mapping[str, Any]) -> dict[str, Table]:
         (str(row["row"]), number(row["old"]), number(row["new"]), signed(row["difference"]), unusual(row))
         for row in document["worst"]
     ]
-    speed = []
-    if old:
-        for name in ("bundle", "wheel"):
-            sizes = old[f"{name}_bytes"], new[f"{name}_bytes"]
-            if all(sizes):
-                speed.append((name, *(f"{size:,} bytes" for size in sizes)))
-    for name, words in (("one_row", "one row, median"), ("thousand_rows", "1,000 rows, median")):
-        if seconds:
-            speed.append((words, milliseconds(seconds[name]["old"]), milliseconds(seconds[name]["new"])))
+    sizes = [
+        (name, *(f"{side[f'{name}_bytes']:,} bytes" for side in (old, new)))
+        for name in ("bundle", "wheel")
+        if old and old[f"{name}_bytes"] and new[f"{name}_bytes"]
+    ]
+    times = [
+        (words, milliseconds(seconds[name]["old"]), milliseconds(seconds[name]["new"]))
+        for name, words in (("one_row", "one row, median"), ("thousand_rows", "1,000 rows, median"))
+        if seconds
+    ]
     found = {
         "spec": Table("Changes of the spec", ("what", "", "id"), changes),
         "metrics": Table(
@@ -96,7 +98,7 @@ def tables(document: Mapping[str, Any]) -> dict[str, Table]:
         "worst": Table(
             "Worst rows", ("row", "old", "new", "differs", "what is unusual about it"), worst, frozenset({1, 2, 3})
         ),
-        "speed": Table("Size and speed", ("", "old", "new"), speed, frozenset({1, 2})),
+        "speed": Table("Size and speed", ("", "old", "new"), [*sizes, *times], frozenset({1, 2})),
     }
     return {name: table for name, table in found.items() if table.rows}
 
@@ -178,15 +180,12 @@ def milliseconds(seconds: float) -> str:
 
 def verdict(document: Mapping[str, Any]) -> str:
     """The verdict in one line."""
-    by_status = {"beyond": 0, "accepted": 0}
-    for check in document["checks"]:
-        if check["status"] in by_status:
-            by_status[check["status"]] += 1
-    accepted = f", {by_status['accepted']} accepted by a reviewed entry" if by_status["accepted"] else ""
     total = len(document["checks"])
+    count = Counter(check["status"] for check in document["checks"])
+    accepted = f", {count['accepted']} accepted by a reviewed entry" if count["accepted"] else ""
     if document["passed"]:
-        return f"PASSED: {total - by_status['accepted']} of {total} checks within their limits{accepted}"
-    return f"STOPPED: {by_status['beyond']} of {total} checks beyond their limits{accepted}"
+        return f"PASSED: {count['within']} of {total} checks within their limits{accepted}"
+    return f"STOPPED: {count['beyond']} of {total} checks beyond their limits{accepted}"
 
 
 def title(side: Mapping[str, Any]) -> str:

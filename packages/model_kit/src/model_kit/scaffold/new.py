@@ -32,6 +32,7 @@ from model_kit.training.estimators import defaults
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 #: Lines of the report on columns that were left out or look suspicious.
 _LISTED: Final = 40
+_LEAK: Final = "a LEAK? It alone gives {:.1%} of the target; delete its line if it is not known before the target is"
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,13 @@ def draft_from_bytes(
     fault, target_suspicions = judge_target(table.target)
     if fault:
         raise DataError(f"{file_name}: the target {target!r} cannot be used: {fault}")
-    judged = [(column, _judged(column, (kinds or {}).get(column.name))) for column in table.columns]
+    known = kinds or {}
+    judged = [
+        (column, Guess(known[column.name], f"{column.n_missing:,} of {column.n_rows:,} missing"))
+        if column.name in known
+        else (column, infer_field(column))
+        for column in table.columns
+    ]
     left_out = [(column.name, guess.evidence) for column, guess in judged if guess.field is None]
     guesses = [guess for _, guess in judged if guess.field is not None]
     if not guesses:
@@ -149,21 +156,13 @@ def draft_from_bytes(
     suspicions = [
         *((target, text) for text in target_suspicions),
         *((guess.field.name, text) for guess in guesses if guess.field for text in guess.suspicions),
-        *((column, _leak(share)) for column, share in found.items() if share >= LEAK),
+        *((column, _LEAK.format(share)) for column, share in found.items() if share >= LEAK),
     ]
     if table.n_duplicates:
         suspicions.append(("rows", f"{table.n_duplicates:,} occur more than once: the scores will flatter the model"))
     fields = tuple(guess.field for guess in guesses if guess.field is not None)
     definition = replace(definition, fields=fields)
     return Draft(definition, dataset, tuple(guesses), tuple(left_out), tuple(suspicions), found)
-
-
-def _judged(column: Column, known: Field | None) -> Guess:
-    return infer_field(column) if known is None else Guess(known, f"{column.n_missing:,} of {column.n_rows:,} missing")
-
-
-def _leak(share: float) -> str:
-    return f"a LEAK? It alone gives {share:.1%} of the target; delete its line if it is not known before the target is"
 
 
 def _scale(target: Column) -> Literal["log", "identity"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -105,14 +105,15 @@ def _comment(text: str) -> str:
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."
 
 
-def default_estimator_source(factory: str, scores: Sequence[tuple[str, float]], metric: str) -> str:
-    """``estimator.py`` for one of the kit's estimators.
+def default_estimator_source(scores: Mapping[str, Mapping[str, float]], target: Target) -> str:
+    """``estimator.py`` for the best of the kit's estimators.
 
     Args:
-        factory: name of the chosen function in :mod:`model_kit.training.estimators.defaults`.
-        scores: name and score of all candidates, best first.
-        metric: what the scores are.
+        scores: metrics by name of the function in :mod:`model_kit.training.estimators.defaults`, best first.
+        target: what was learned.
     """
+    of_log = " of the log" if target.scale == "log" else ""
+    listed = ", ".join(f"{name} {metrics['rmse']:.4g}" for name, metrics in scores.items())
     return render(
         "estimator.py",
         title="The estimator: the best in cross-validation of those that the kit offers.",
@@ -122,8 +123,8 @@ def default_estimator_source(factory: str, scores: Sequence[tuple[str, float]], 
             "from model_kit.training.estimators import defaults",
         ],
         takes_spec=True,
-        comment=f"{metric}: {', '.join(f'{name} {score:.4g}' for name, score in scores)}",
-        expression=f"defaults.{factory}(spec)",
+        comment=f"RMSE{of_log} in cross-validation: {listed}",
+        expression=f"defaults.{next(iter(scores))}(spec)",
     )
 
 

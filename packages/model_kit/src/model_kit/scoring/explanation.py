@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.errors import CannotExplainError
 from model_kit.records.encoding import Encoded, Encoder
-from model_kit.spec import InputSpec, Row
+from model_kit.scoring.protocol import Explainable
+from model_kit.spec import Row
 
 #: Coalitions that are scored for one row. `make bench-explain` on the Ames test data (15 to 31 players), compared with
 #: 2,000 pairs: a mean L1 error of 1.0 % with 10 pairs and .7 % with 20; a coalition takes 5 to 10 µs.
@@ -33,21 +34,6 @@ MIN_PAIRS = 8
 MAX_EXACT = EVALUATIONS.bit_length() - 1
 #: Fixed, so that the same row always has the same explanation.
 SEED = 20240
-
-
-class Explainable(Protocol):
-    """The part of a :class:`~model_kit.scoring.protocol.Model` that explanations need."""
-
-    @property
-    def spec(self) -> InputSpec:
-        """The fitted spec."""
-
-    @property
-    def golden(self) -> Mapping[str, Any]:
-        """``row``: the typical record that rows are compared with."""
-
-    def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Return predictions in the target's unit, shape (n_rows,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,20 +252,18 @@ class Explainer:
         strongest = present[np.argsort(-np.abs(effects[present]), kind="stable")]
         difference = prediction - self.baseline.prediction
         slope = self._unit_per_effect(prediction)
-        contributions = tuple(
-            self._contribution(self.players[player], float(effects[player]), slope, sent) for player in strongest[:n]
-        )
+        contributions = []
+        for player in strongest[:n]:
+            (first, *others), effect = self.players[player], float(effects[player])
+            together = {name: sent.get(name) for name in others} or None
+            percent = self._percent(effect)
+            contributions.append(Contribution(first, sent.get(first), together, effect, percent, effect * slope))
         effect = self._on_scale(prediction) - self._start - math.fsum(one.effect for one in contributions)
         amount = difference - math.fsum(one.amount for one in contributions)
         rest = Rest(len(strongest) - len(contributions), effect, self._percent(effect), amount)
         if not all(map(math.isfinite, (amount, *(one.amount for one in contributions)))):
             return None
-        return Explanation(self.baseline, contributions, rest)
-
-    def _contribution(self, names: tuple[str, ...], effect: float, slope: float, sent: Row) -> Contribution:
-        first, *others = names
-        together = {name: sent.get(name) for name in others} or None
-        return Contribution(first, sent.get(first), together, effect, self._percent(effect), effect * slope)
+        return Explanation(self.baseline, tuple(contributions), rest)
 
     def _worth(self, row: Encoded, present: NDArray[np.intp], end: float) -> ValueFunction:
         columns = np.flatnonzero(np.isin(self._player_of, present))

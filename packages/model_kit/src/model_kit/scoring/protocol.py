@@ -19,8 +19,27 @@ from model_kit.spec import InputSpec
 ENTRY_POINT_GROUP = "ml_api.models"
 
 
+class Explainable(Protocol):
+    """The part of a :class:`Model` that explanations need."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """The fitted spec."""
+
+    @property
+    def golden(self) -> Mapping[str, Any]:
+        """The content of ``golden.json``: ``row``, a valid record, and the ``prediction`` recorded for it."""
+
+    def score(self, encoded: Encoded) -> NDArray[np.float64]:
+        """Return predictions in the target's unit, shape (n_rows,).
+
+        Args:
+            encoded: shape (n_rows, n_fields), made by :class:`~model_kit.records.encoding.Encoder`.
+        """
+
+
 @runtime_checkable
-class Model(Protocol):
+class Model(Explainable, Protocol):
     """A loaded model.
 
     Its optional attribute ``contradictions`` is a sequence of :class:`~model_kit.records.row_warnings.Contradiction`;
@@ -32,27 +51,12 @@ class Model(Protocol):
         """Version of the model package's distribution."""
 
     @property
-    def spec(self) -> InputSpec:
-        """The fitted spec."""
-
-    @property
     def card(self) -> Mapping[str, Any]:
         """The content of ``card.json``."""
 
     @property
-    def golden(self) -> Mapping[str, Any]:
-        """The content of ``golden.json``: ``row``, a valid record, and the ``prediction`` recorded for it."""
-
-    @property
     def lineage(self) -> Mapping[str, Any]:
         """The provenance in ``/version``: version, data, git commit, artefact sha256, metrics, libraries."""
-
-    def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Return predictions in the target's unit, shape (n_rows,).
-
-        Args:
-            encoded: shape (n_rows, n_fields), made by :class:`~model_kit.records.encoding.Encoder`.
-        """
 
     def check(self) -> None:
         """Score the golden row.

@@ -28,13 +28,13 @@ _VERSION: Final = {"op_version": 13}
 
 def register_converters() -> None:
     """Register the kit's estimators with skl2onnx; calling it again changes nothing."""
-    for estimator, shape, convert in (
-        (MedianImputer, _same_width, _convert_median_imputer),
-        (RangeScaler, _same_width, _convert_range_scaler),
-        (QuadraticSVR, _one_column, _convert_quadratic),
+    for estimator, convert in (
+        (MedianImputer, _convert_median_imputer),
+        (RangeScaler, _convert_range_scaler),
+        (QuadraticSVR, _convert_quadratic),
     ):
         alias = f"ModelKit{estimator.__name__}"
-        update_registered_converter(estimator, alias, shape, convert, overwrite=True)
+        update_registered_converter(estimator, alias, _set_shape, convert, overwrite=True)
 
 
 def register_folding() -> None:
@@ -63,13 +63,10 @@ def _fold_boosted_trees(fitted: BoostedTrees, columns: Sequence[Column], share: 
     fold_regressor(fitted.regressor_, columns, share * fitted.scale_, terms)
 
 
-def _same_width(operator: Any) -> None:
-    n_columns = operator.raw_operator.n_features_in_
+def _set_shape(operator: Any) -> None:
+    fitted = operator.raw_operator
+    n_columns = 1 if isinstance(fitted, QuadraticSVR) else fitted.n_features_in_
     operator.outputs[0].type = FloatTensorType([operator.inputs[0].get_first_dimension(), n_columns])
-
-
-def _one_column(operator: Any) -> None:
-    operator.outputs[0].type = FloatTensorType([operator.inputs[0].get_first_dimension(), 1])
 
 
 def _convert_median_imputer(scope: Any, operator: Any, container: Any) -> None:
