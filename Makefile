@@ -65,9 +65,9 @@ run: tools serving ## Serve every model that has a bundle on PORT; the first tim
 dev: tools-dev ## Serve the sources on PORT, reloading when they change
 	@exec $(bin)/python scripts/run.py --development $(model)
 
-# With options for pytest somebody looks at something else.
+# With options for pytest somebody looks at something else. Two files at a time: the machines of CI have two cores.
 test: lint typecheck imports tracked $(if $(PYTEST),,instructions) ## Check style, types and what a prediction costs, run all tests with coverage
-	@$(bin)/python -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST)
+	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered $(PYTEST)
 
 test-all: tools-dev ## Run the tests on every Python from 3.11 to 3.13 that is here
 	@PATH="$$PATH$(pyenv_path)" $(bin)/python -m tox run

@@ -5,11 +5,20 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine that does other things at the same time makes no test fail.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+# Before joblib is imported, here and by programs that a test starts: the data of tests are small, and a process that
+# imports scikit-learn costs more than all of their folds.
+os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
 
 _guard = {"on": False}
 _HOST_EVENTS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
@@ -74,17 +83,29 @@ def no_user_settings() -> Generator[None]:
         yield
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """A run of everything that finds no test in one of the test folders is red."""
-    config = session.config
+def _require_tests(config: pytest.Config, collected: Iterable[Path]) -> None:
+    """Refuse a run of everything that finds no test in one of the test folders."""
     chosen = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
     narrowed = any(config.getoption(name, None) for name in ("keyword", "markexpr", "lf", "deselect"))
     if chosen or narrowed:
         return
-    collected = {item.path for item in session.items}
-    empty = [name for name in config.args if not any(path.is_relative_to(Path(name).resolve()) for path in collected)]
+    paths = set(collected)
+    empty = [name for name in config.args if not any(path.is_relative_to(Path(name).resolve()) for path in paths)]
     if empty:
         raise pytest.UsageError(f"no test was collected in {', '.join(empty)}")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A run of everything that finds no test in one of the test folders is red."""
+    # With pytest-xdist the processes collect, and the one that starts them is told what they found.
+    if not session.config.getoption("numprocesses", None):
+        _require_tests(session.config, (item.path for item in session.items))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Iterable[str]) -> None:
+    """The same with pytest-xdist."""
+    _require_tests(node.config, (node.config.rootpath / name.partition("::")[0] for name in ids))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -42,27 +42,36 @@ def test_programs_have_proxies_that_lead_nowhere() -> None:
 
 def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "xdist", *arguments],
         cwd=folder,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-def test_a_run_that_collects_nothing_is_red(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [(), ("-n", "2")])
+def test_a_run_that_collects_nothing_is_red(tmp_path: Path, processes: tuple[str, ...]) -> None:
     (tmp_path / "conftest.py").symlink_to(ROOT / "conftest.py")
     (tmp_path / "tox.ini").write_text("[pytest]\ntestpaths = packages/*/tests tests\n")
     for name in ("packages/a/tests", "tests"):
         (tmp_path / name).mkdir(parents=True)
-    test = tmp_path / "tests/test_something.py"
-    assert pytest_in(tmp_path).returncode != 0
-    test.write_text("def test_it():\n    pass\n")
-    one_empty = pytest_in(tmp_path)
+    (tmp_path / "tests/test_something.py").write_text("def test_it():\n    pass\n")
+    one_empty = pytest_in(tmp_path, *processes)
     assert one_empty.returncode != 0
     assert "no test was collected in packages/a/tests" in one_empty.stderr + one_empty.stdout
+    assert pytest_in(tmp_path, *processes, "-k", "it").returncode == 0
+
+
+def test_what_is_asked_for_alone_may_be_all_there_is(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").symlink_to(ROOT / "conftest.py")
+    (tmp_path / "tox.ini").write_text("[pytest]\ntestpaths = packages/*/tests tests\n")
+    for name in ("packages/a/tests", "tests"):
+        (tmp_path / name).mkdir(parents=True)
+    assert pytest_in(tmp_path).returncode != 0
+    (tmp_path / "tests/test_something.py").write_text("def test_it():\n    pass\n")
     assert pytest_in(tmp_path, "tests").returncode == 0
-    assert pytest_in(tmp_path, "-k", "it").returncode == 0
     assert pytest_in(tmp_path, "-k", "nothing").returncode == 5
 
 

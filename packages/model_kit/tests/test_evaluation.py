@@ -1,8 +1,12 @@
 from __future__ import annotations
 
-import threading
+import os
+import pickle
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,14 +29,32 @@ def test_every_row_is_predicted_out_of_fold_in_its_own_place(rides: Dataset) -> 
     assert not np.array_equal(evaluation.out_of_fold[0], evaluation.out_of_fold[1])
 
 
-def test_number_of_processes_does_not_change_the_result_and_none_is_left(rides: Dataset) -> None:
-    one, two = (
-        cross_validate(ride_definition(), rides, n_splits=3, n_repeats=1, n_jobs=n_jobs, progress=False)
-        for n_jobs in (1, 2)
-    )
-    np.testing.assert_array_equal(one.out_of_fold, two.out_of_fold)
+#: Cross-validates with two processes, in a program of its own: in tests joblib is held to one.
+TWO_PROCESSES = """
+import pickle, sys, threading
+from pathlib import Path
+import numpy as np
+from joblib import effective_n_jobs
+from model_kit.testing import ride_definition
+from model_kit.training.evaluation import cross_validate
+
+folder = Path(sys.argv[1])
+dataset = pickle.loads((folder / "rides").read_bytes())
+found = cross_validate(ride_definition(), dataset, n_splits=3, n_repeats=1, n_jobs=2, progress=False)
+np.save(folder / "found.npy", found.out_of_fold)
+print(effective_n_jobs(2), [name for name in map(repr, threading.enumerate()) if "Executor" in name])
+"""
+
+
+def test_number_of_processes_does_not_change_the_result_and_none_is_left(rides: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "rides").write_bytes(pickle.dumps(rides))
+    environ = {name: value for name, value in os.environ.items() if name != "JOBLIB_MULTIPROCESSING"}
+    command = [sys.executable, "-c", TWO_PROCESSES, str(tmp_path)]
+    printed = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+    one = cross_validate(ride_definition(), rides, n_splits=3, n_repeats=1, n_jobs=1, progress=False)
+    np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), one.out_of_fold)
     # Joblib's processes are there as long as the thread that looks after them.
-    assert not [thread for thread in threading.enumerate() if "Executor" in type(thread).__name__]
+    assert printed == "2 []\n"
 
 
 def test_permuted_target_cannot_be_learned(rides: Dataset) -> None:

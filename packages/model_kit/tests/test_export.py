@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,16 @@ from model_kit.training.evaluation import Fitted, fit
 from model_kit.training.export import TARGET_OPSET, agreement, to_onnx
 from model_kit.training.folding.terms import Number, Terms
 from numpy.typing import NDArray
-from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import BaggingRegressor, GradientBoostingRegressor, StackingRegressor, VotingRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.impute import KNNImputer
+from sklearn.kernel_approximation import Nystroem
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 
@@ -48,12 +58,31 @@ def test_trees_agree_too(rides: Dataset) -> None:
 
 
 def test_what_cannot_be_folded_is_exported_node_by_node_and_the_reason_kept(rides: Dataset) -> None:
-    definition = ride_definition(estimator=lambda _: SVR(C=0.1))
+    definition = ride_definition(estimator=BaggingRegressor(random_state=0))
     export = to_onnx(fit(definition, rides.rows, rides.target), rides.rows)
     assert export.graph["folded"] is False
-    assert export.graph["reason"] == "no rule for SVR"
+    assert export.graph["reason"] == "no rule for BaggingRegressor"
     assert export.graph["nodes"] == len(onnx.load_from_string(export.content).graph.node)
     assert export.agreement["generated"] <= 5e-6
+
+
+@pytest.mark.parametrize(
+    ("estimator", "keeps"),
+    [
+        (SVR(C=0.1), "SVR"),
+        (make_pipeline(KNNImputer(), BaggingRegressor()), "KNNImputer"),
+        (VotingRegressor([("a", Ridge()), ("b", make_pipeline(StandardScaler(), KNeighborsRegressor()))]), "KNeigh"),
+        (StackingRegressor([("a", GaussianProcessRegressor(optimizer=None))], Ridge()), "GaussianProcessRegressor"),
+        (TransformedTargetRegressor(KernelRidge()), "KernelRidge"),
+        (make_pipeline(Nystroem(n_components=20), Ridge()), "Nystroem"),
+    ],
+)
+def test_estimator_that_keeps_training_rows_is_not_exported(rides: Dataset, estimator: Any, keeps: str) -> None:
+    fitted = fit(ride_definition(estimator=estimator), rides.rows, rides.target)
+    with pytest.raises(ExportError) as raised:
+        to_onnx(fitted, rides.rows)
+    reason = f"Graph of skl2onnx: it would hold training rows, which {keeps}"
+    assert str(raised.value).splitlines()[2].startswith(reason)
 
 
 def test_folded_graph_that_disagrees_gives_way_to_the_plain_one(

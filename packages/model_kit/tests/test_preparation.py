@@ -104,7 +104,6 @@ def test_function_gets_the_spec_and_medians_where_its_estimator_has_none(rides: 
         (VotingRegressor([("a", HistGradientBoostingRegressor()), ("b", own_columns(Ridge()))]), True),
         (object(), True),
     ],
-    ids=str,
 )
 def test_whether_nan_is_accepted_is_told_by_the_parts(estimator: Any, accepts: bool) -> None:
     assert accepts_nan(estimator) is accepts
@@ -119,7 +118,6 @@ def test_whether_nan_is_accepted_is_told_by_the_parts(estimator: Any, accepts: b
         (3.0, "estimator is a float; declare a scikit-learn regressor, or a function"),
         (lambda: None, "must take one argument, the fitted spec"),
     ],
-    ids=str,
 )
 def test_what_is_no_regressor_is_refused_and_says_what_to_declare(rides: Dataset, estimator: Any, said: str) -> None:
     with pytest.raises(DefinitionError, match=said):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import cross_validate, require_floors
 from regression_model import DEFINITION
 from regression_model.fields import NOT_CORE
+
+AMES = Path(os.environ.get("AMES_DATA", Path(__file__).parents[4] / "shared" / "data" / "ames"))
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,16 @@ def test_tutorial_model_on_the_real_data_would_pass_the_floors_and_a_guess_would
 
 def test_core_leaves_out_the_two_huge_cheap_sales_alone() -> None:
     assert sorted(NOT_CORE) == ["1299", "524"]
+
+
+@pytest.mark.skipif(not (AMES / "train.csv").exists(), reason="the Kaggle files are not there (AMES_DATA)")
+def test_real_training_file_is_read() -> None:
+    notes: list[str] = []
+    data = dataset.load(DEFINITION, AMES / "train.csv", report=notes.append)
+    assert (data.name, data.synthetic, len(data.rows), notes) == ("train.csv", False, 1460, [])
+    assert {"524", "1299"} < set(data.ids)
+    assert (data.target.min(), data.target.max()) == (34900.0, 755000.0)
+    assert sum(value is None for row in data.rows for value in row.values()) == 6965
 
 
 def test_identifier_and_target_are_no_features() -> None:

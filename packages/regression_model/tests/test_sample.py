@@ -7,11 +7,13 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from regression_model import sample
+from model_kit.training import dataset
+from regression_model import DEFINITION, sample
 from regression_model.fields import FIELDS
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.metrics import r2_score
@@ -40,6 +42,22 @@ def test_bytes_do_not_depend_on_the_hash_seed() -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == SHA256
+
+
+def test_file_is_read_as_pandas_reads_it_and_known_to_be_synthetic(tmp_path: Path) -> None:
+    path = tmp_path / "houses.csv"
+    path.write_bytes(sample.csv_bytes())
+    data = dataset.load(DEFINITION, path)
+    assert (data.name, data.synthetic) == ("synthetic sample", True)
+    frame = pd.read_csv(path, keep_default_na=False, na_values=["NA"])
+    assert data.ids == tuple(frame["Id"].astype(str))
+    assert data.target.tolist() == frame["SalePrice"].tolist()
+    for field in FIELDS:
+        column = [row[field.name] for row in data.rows]
+        expected = [None if pd.isna(value) else value for value in frame[field.name]]
+        if field.numeric_codes:
+            expected = [str(value) for value in expected]
+        assert column == expected, field.name
 
 
 def test_another_seed_gives_other_houses() -> None:

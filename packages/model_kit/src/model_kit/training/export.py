@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingRegressor
 from sklearn.pipeline import Pipeline
@@ -30,6 +31,9 @@ TOLERANCE = 5e-6
 #: Rows generated from the spec that the two must agree on, beside every training row.
 N_GENERATED = 5000
 GENERATED_SEED = 20240
+#: Attributes in which fitted estimators keep training rows: of support vector machines, neighbours (an imputer's too),
+#: Gaussian processes, kernel ridge regression and kernel PCA, and Nystroem's approximation of a kernel.
+ROWS_KEPT_IN = ("support_vectors_", "_fit_X", "X_train_", "X_fit_", "component_indices_")
 #: What to do about an estimator that cannot be exported.
 ADVICE = "Use an estimator that docs/own-model.md lists as exported, or add a rule with register_converters"
 #: Newest operator set that skl2onnx 1.20 has converters for.
@@ -91,8 +95,10 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
     """The graph as skl2onnx writes it.
 
     Raises:
-        ExportError: it cannot, or ONNX Runtime cannot load the graph.
+        ExportError: it cannot, or the graph would hold training rows.
     """
+    if kept := _keeps_rows(fitted.estimator):
+        raise ExportError(f"it would hold training rows, which {kept} keeps, and no bundle may")
     try:
         # Without a name the graph gets a random one, and each export another sha256.
         model: onnx.ModelProto = convert_sklearn(
@@ -106,6 +112,19 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
     # skl2onnx lists the operator sets in the order of a set of strings, which is another in each process.
     model.opset_import.sort(key=lambda opset: opset.domain)
     return model
+
+
+def _keeps_rows(value: Any) -> str | None:
+    """The class that keeps training rows, of an estimator or any that is fitted inside it."""
+    if isinstance(value, BaseEstimator):
+        if any(hasattr(value, name) for name in ROWS_KEPT_IN):
+            return type(value).__name__
+        value = vars(value)
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        return next(filter(None, map(_keeps_rows, value)), None)
+    return None
 
 
 def _writable(estimator: Any) -> Any:

@@ -1,14 +1,18 @@
-"""Training files of a small model: identifiers, targets of either scale, ignored columns, the line at fault."""
+"""Training files: read exactly, or refused with the line, the column and the reason."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from model_kit.errors import DataError
-from model_kit.scoring.definition import ModelDefinition
+from model_kit.scoring.definition import ModelDefinition, Sample
 from model_kit.spec import Field, Level, Target
 from model_kit.training import dataset
 
@@ -18,6 +22,8 @@ FIELDS = (
     Field("sea", "category", "State of the sea", levels=(Level("calm", "Flat"), Level("rough", "High")), ordered=True),
     Field("harbour", "category", "Where from"),
 )
+#: What makes boats up: rows whose identifiers start with 9.
+SAMPLE = Sample(lambda: as_csv(with_ids(table(), first=900)), lambda identifier: identifier.startswith("9"), "MADE UP")
 HEADER = ("speed", "sails", "sea", "harbour", "gain")
 N_ROWS = 60
 
@@ -45,8 +51,8 @@ def put(rows: list[list[str]], line: int, column: str, cell: str) -> list[list[s
     return rows
 
 
-def with_ids(rows: list[list[str]]) -> list[list[str]]:
-    return [["leg", *rows[0]], *([str(500 + number), *row] for number, row in enumerate(rows[1:]))]
+def with_ids(rows: list[list[str]], first: int = 500) -> list[list[str]]:
+    return [["leg", *rows[0]], *([str(first + number), *row] for number, row in enumerate(rows[1:]))]
 
 
 def as_csv(rows: Sequence[Sequence[str]]) -> bytes:
@@ -57,6 +63,82 @@ def refusal(definition: ModelDefinition, rows: Sequence[Sequence[str]]) -> str:
     with pytest.raises(DataError) as caught:
         dataset.parse(definition, as_csv(rows), "boats.csv")
     return str(caught.value)
+
+
+# files
+
+
+def test_dataset_says_which_bytes_it_is_made_of(tmp_path: Path) -> None:
+    path = tmp_path / "boats.csv"
+    path.write_bytes(as_csv(table()))
+    data = dataset.load(boats(), path)
+    assert (data.name, data.sha256) == ("boats.csv", hashlib.sha256(as_csv(table())).hexdigest())
+
+
+def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.csv: cannot be read: No such file or directory"):
+        dataset.load(boats(), tmp_path / "nowhere.csv")
+
+
+def test_file_as_a_spreadsheet_writes_it_is_the_same() -> None:
+    straight = dataset.parse(boats(identifier="leg"), as_csv(with_ids(table())), "boats.csv")
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL).writerows(row[::-1] for row in with_ids(table()))
+    other = dataset.parse(boats(identifier="leg"), text.getvalue().encode("utf-8-sig"), "boats.csv")
+    assert (other.rows, other.ids, other.target.tolist()) == (straight.rows, straight.ids, straight.target.tolist())
+
+
+def test_values_are_as_the_validator_yields_them() -> None:
+    definition = boats(fields=(*FIELDS, Field("class", "category", "Class of the boat", numeric_codes=True)))
+    rows = [[*row, "20.0"] for row in table()]
+    rows[0][-1] = "class"
+    put(put(put(rows, 2, "sails", "3.0"), 2, "sea", ""), 2, "harbour", "None")
+    row = dataset.parse(definition, as_csv(rows), "boats.csv").rows[0]
+    assert row == {"speed": 0.0, "sails": 3, "sea": None, "harbour": "None", "class": "20"}
+    assert type(row["sails"]) is int
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "boats.csv: the file is empty"),
+        (b"<html><body>Sign in</body></html>", "boats.csv: an HTML or XML page, not CSV"),
+        (b"PK\x03\x04\x00\x00,\n", "boats.csv: a workbook (.xlsx) or zip archive, not CSV text"),
+        (b"\x1f\x8b\x08\x00", "boats.csv: compressed by gzip, not CSV text"),
+        (b"speed,harbour\n1,Kiel\n2,\xe9\n", "boats.csv, line 3: not UTF-8 text"),
+    ],
+)
+def test_file_of_another_kind_is_refused(content: bytes, reason: str) -> None:
+    with pytest.raises(DataError) as caught:
+        dataset.parse(boats(), content, "boats.csv")
+    assert str(caught.value).startswith(reason)
+
+
+def test_file_cut_off_is_refused() -> None:
+    content = as_csv(table())
+    last = content.rstrip(b"\n").rindex(b"\n") + 4
+    with pytest.raises(DataError) as caught:
+        dataset.parse(boats(), content[:last], "boats.csv")
+    assert str(caught.value).startswith(f"boats.csv, line {N_ROWS + 1}: ")
+    assert str(caught.value).endswith("where the header has 5; it is the last line: the file is cut off")
+
+
+# synthetic samples
+
+
+def test_generated_sample_is_the_written_one_under_any_name() -> None:
+    definition = boats(identifier="leg", sample=SAMPLE)
+    written = dataset.parse(definition, SAMPLE.csv(), "train.csv")
+    assert (written.name, written.synthetic) == ("synthetic sample", True)
+    assert dataset.synthetic(definition).sha256 == written.sha256
+
+
+def test_one_made_up_row_makes_the_file_synthetic() -> None:
+    definition = boats(identifier="leg", sample=SAMPLE)
+    data = dataset.parse(definition, as_csv(with_ids(table())), "boats.csv")
+    assert (data.name, data.synthetic) == ("boats.csv", False)
+    data = dataset.parse(definition, as_csv(put(with_ids(table()), 7, "leg", "9001")), "boats.csv")
+    assert (data.name, data.synthetic) == ("boats.csv", True)
 
 
 # identifiers
@@ -149,9 +231,10 @@ def test_file_without_remarks_reports_nothing() -> None:
     assert reported == []
 
 
-def test_missing_line_break_at_the_end_is_reported_and_not_refused() -> None:
+@pytest.mark.parametrize("cut", [1, 2])
+def test_missing_line_break_at_the_end_is_reported_and_not_refused(cut: int) -> None:
     reported: list[str] = []
-    data = dataset.parse(boats(), as_csv(table())[:-1], "boats.csv", report=reported.append)
+    data = dataset.parse(boats(), as_csv(table())[:-cut], "boats.csv", report=reported.append)
     assert len(data.rows) == N_ROWS
     assert reported == [
         "boats.csv: the last line has no line break; if the file was cut off, its last value may be wrong"
@@ -174,6 +257,18 @@ def test_missing_columns_are_named(missing: set[str], reason: str) -> None:
     assert refusal(boats(identifier="leg"), cut) == f"boats.csv: {reason}"
 
 
+def test_many_missing_columns_are_counted() -> None:
+    definition = boats(fields=(*FIELDS, *(Field(f"more{number}", "number", "") for number in range(12))))
+    assert refusal(definition, table()).endswith(
+        "the header lacks columns more0, more1, more2, more3, more4, more5, more6, more7, more8, more9 and 2 more"
+    )
+
+
+def test_column_that_occurs_twice_is_named() -> None:
+    found = "boats.csv: the header has a column more than once: sails"
+    assert refusal(boats(), [[*row, row[1]] for row in table()]) == found
+
+
 def test_level_of_an_ordered_category_must_be_documented_and_of_a_nominal_one_not() -> None:
     data = dataset.parse(boats(), as_csv(put(table(), 9, "harbour", "Atlantis")), "boats.csv")
     assert data.rows[7]["harbour"] == "Atlantis"
@@ -181,6 +276,20 @@ def test_level_of_an_ordered_category_must_be_documented_and_of_a_nominal_one_no
         "boats.csv, line 9, column sea: Not a documented level of this ordered category; found 'choppy'"
     )
     assert dataset.parse(boats(), as_csv(put(table(), 9, "sea", "NA")), "boats.csv").rows[7]["sea"] is None
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "reason"),
+    [
+        ("speed", "big", "Not a valid number; found 'big'"),
+        ("speed", "x" * 50, f"Not a valid number; found '{'x' * 20}...'"),
+        ("speed", "nan", "Not a valid number; found 'nan'"),
+        ("speed", "NA", "Field may not be null; found nothing"),
+        ("speed", "", "Field may not be null; found nothing"),
+    ],
+)
+def test_wrong_cell_is_repeated_in_short(column: str, cell: str, reason: str) -> None:
+    assert refusal(boats(), put(table(), 5, column, cell)) == f"boats.csv, line 5, column {column}: {reason}"
 
 
 @pytest.mark.parametrize(
