@@ -160,3 +160,9 @@ def test_two_versions_are_released_with_the_artefacts_that_were_trained(clone: C
     manifest = json.loads((clone.project.wheels / "manifest.json").read_text())
     assert {wheel["name"] for wheel in manifest["wheels"]} == {"model-kit", "diabetes-model"}
     assert manifest["commit"] == git(clone.project, "rev-parse", "HEAD"), "and nothing is left to be committed"
+
+
+def test_package_passes_the_checks_of_style_and_types(clone: Clone, printed: dict[str, str]) -> None:
+    package = "packages/diabetes_model"
+    for check in ("ruff check", "ruff format --check", "mypy"):
+        clone.run(f"MYPYPATH={package}/src .venv/bin/python -m {check} {package}")

@@ -99,7 +99,7 @@ def estimator_source(estimator: Any, *, plain: bool) -> str:
     for module, name in writer.imports:
         modules.setdefault(module, set()).add(name)
     if not plain:
-        modules |= {"model_kit.scoring.definition": {"Estimator"}, "model_kit.spec": {"InputSpec"}}
+        modules["model_kit.spec"] = {"InputSpec"}
     imports = "".join(f"from {module} import {', '.join(sorted(names))}\n" for module, names in sorted(modules.items()))
     if plain:
         return (
@@ -110,7 +110,7 @@ def estimator_source(estimator: Any, *, plain: bool) -> str:
 
 {imports}
 
-def make_estimator(spec: InputSpec) -> Estimator:  # noqa: ARG001 - it needs to know nothing of the fields
+def make_estimator(spec: InputSpec) -> {expression.partition("(")[0]}:  # noqa: ARG001 - the fields do not matter
     """Returns the unfitted estimator."""
 {_line(f"    return {expression}")}'''
 

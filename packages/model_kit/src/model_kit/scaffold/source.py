@@ -89,13 +89,13 @@ def estimator_source(factory: str, scores: Sequence[tuple[str, float]], metric: 
     listed = ", ".join(f"{name} {score:.4g}" for name, score in scores)
     return f'''"""The estimator: the best in cross-validation of those that the kit offers."""
 
-from model_kit.scoring.definition import Estimator
 from model_kit.spec import InputSpec
 from model_kit.training.estimators import defaults
+from sklearn.pipeline import Pipeline
 
 
-def make_estimator(spec: InputSpec) -> Estimator:
-    """Returns an unfitted scikit-learn estimator for the features; any other may stand here."""
+def make_estimator(spec: InputSpec) -> Pipeline:
+    """Returns an unfitted scikit-learn estimator for the features; any other regressor may replace it."""
     # {metric}: {listed}
     return defaults.{factory}(spec)
 '''
