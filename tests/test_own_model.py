@@ -162,7 +162,5 @@ def test_two_versions_are_released_with_the_artefacts_that_were_trained(clone: C
     assert manifest["commit"] == git(clone.project, "rev-parse", "HEAD"), "and nothing is left to be committed"
 
 
-def test_package_passes_the_checks_of_style_and_types(clone: Clone, printed: dict[str, str]) -> None:
-    package = "packages/diabetes_model"
-    for check in ("ruff check", "ruff format --check", "mypy"):
-        clone.run(f"MYPYPATH={package}/src .venv/bin/python -m {check} {package}")
+def test_generated_package_passes_mypy(clone: Clone, printed: dict[str, str]) -> None:
+    clone.run("MYPYPATH=packages/diabetes_model/src .venv/bin/python -m mypy packages/diabetes_model")
