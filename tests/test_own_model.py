@@ -25,7 +25,7 @@ from small_project import add_third_party, make_environment
 
 DOC = (ROOT / "docs/own-model.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
-#: Blocks that need a Docker engine or Heroku; `make test-image` and `make rehearse-deploy` run their like.
+#: Blocks that need a Docker engine or Heroku: `make test-image` and `make rehearse-deploy` run such commands.
 ELSEWHERE = re.compile(r"^make (image|configure-app) ", re.MULTILINE)
 PATIENCE = 60.0
 
