@@ -149,7 +149,7 @@ def details(results: Results) -> list[str]:
                 f"| {'' if name == OURS else f'{ours / rate:.2f}x'} |"
             )
         found += [f"## {workload.title[0].upper()}{workload.title[1:]}", "\n".join(lines)]
-    found += ["## With what can be asked for besides", asked_for(results)]
+    found += ["## With optional details", asked_for(results)]
     found += ["## Start to ready", spread(results["start"], "s")]
     found += ["## In-process, bytes to price", spread({OURS: results["in process"]}, "µs")]
     if results["fast lane"] is not None:
@@ -160,7 +160,7 @@ def details(results: Results) -> list[str]:
 
 
 def asked_for(results: Results) -> str:
-    """One record on one connection: the bare view, ours as ever, and with what can be asked for besides."""
+    """One record on one connection: the bare view, ours without and with optional details."""
     runs = results["runs"]
     shown = [("alone", BARE, TITLES[BARE]), ("alone", OURS, f"{TITLES[OURS]}, no parameters")]
     shown += [(workload.name, OURS, f"`?{workload.query}`") for workload in WORKLOADS if workload.query]

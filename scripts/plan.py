@@ -4,7 +4,8 @@ Asks the package index for the release of __version__. If there is none, the mod
 its wheel is compared with what is here: code, dependencies and entry points file by file, the code of model-kit, the
 sha256 of the training data, and the versions of the libraries that the lock would train with now. Nothing changed:
 the wheel is used as it is. Something changed: that needs a new version. A model that is not released and whose training
-data are not here is released as it was trained here; without a bundle, or with one of its sample, it is left out.
+data are not here is released as it was trained here; without a bundle, or with one of its sample, it is left out, which
+fails if an earlier version is released.
 
 Writes build/plan.json and says each decision in one sentence.
 
@@ -114,6 +115,8 @@ def make_plan(
                     version, planned = _plan_model(project, package, released, path, retrain=retrain)
                     decided[package.model] = planned
                     if planned.decision == SKIP:
+                        if any("+" not in name for name in client.files(package.name)):
+                            faults.append(f"{planned.sentence} (an earlier version is released)")
                         continue
                 else:
                     version = _kit_version(project, package, released)
@@ -198,14 +201,15 @@ def _plan_model(
     version = released.version
     card = card_of(released.wheel, package)
     changed = released.changed + kit_changes(project, card) + lock_changes(project.train_lock, card)
-    digest = data_sha256(data, package)
-    new_data = digest != card["data"]["sha256"]
+    digest = sha256(data) if data.is_file() else None
+    new_data = digest not in {None, card["data"]["sha256"]}
     if new_data and not changed and retrain:
         sentence = f"There are other data than {package.name} {version} was trained on: it is trained anew."
         return next_training(version), ModelPlan(TRAIN, sentence, shown, digest)
     if changed or new_data:
         raise ChangedError(project, package, version, [*changed, *(["data"] if new_data else [])])
-    sentence = f"Code, data and lock are those of {package.name} {version}: its wheel is used as it is."
+    same = "Code, data and lock" if digest else f"There is no {shown}; code and lock"
+    sentence = f"{same} are those of {package.name} {version}: its wheel is used as it is."
     return version, ModelPlan(REUSE, sentence, shown, digest)
 
 
@@ -280,20 +284,6 @@ def locked(lock: Path, markers: Mapping[str, str]) -> dict[str, str]:
         if pin.marker is None or pin.marker.evaluate(dict(markers)):
             pins[pin.name] = next(iter(pin.specifier)).version
     return pins
-
-
-def data_sha256(path: Path, package: Package) -> str:
-    """The digest of the training data of a model.
-
-    Raises:
-        ScriptError: they are not there.
-    """
-    if not path.is_file():
-        raise ScriptError(
-            f"{path}: no data of {package.model} here; make data MODEL={package.model} loads them, "
-            "and DATA=path names others"
-        )
-    return sha256(path)
 
 
 def next_training(version: str) -> str:

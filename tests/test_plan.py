@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import plan as command
-from deployable import commit, git
+from deployable import commit, git, release_version
 from package_index import PackageIndex
 from plan import make_plan
 from project import Package, Project, ScriptError
@@ -84,6 +84,12 @@ def test_what_is_unchanged_is_used_again_and_each_change_needs_a_new_version(
         == "Code, data and lock are those of regression-model 0.3.0: its wheel is used as it is."
     )
 
+    without_data = make_plan(project, index).models["regression"]
+    assert without_data.decision == "reuse"
+    assert without_data.sentence.startswith(
+        "There is no data/regression.csv; code and lock are those of regression-model"
+    )
+
     serving = model.source / "serving.py"
     project.train_lock.write_text(LOCK.replace("numpy==2.4.6", "numpy==2.4.7"))
     data.write_text("distance,fare\n1,3\n")
@@ -128,10 +134,6 @@ def test_newer_data_are_a_fault_in_a_push_and_a_new_training_on_a_schedule(
 def test_what_cannot_be_compared_is_named(project: Project, model: Package, index: PackageIndex, data: Path) -> None:
     train_on(model, data)
     publish(project, index, release=True)
-    with pytest.raises(
-        ScriptError, match=r"regression\.csv: no data of regression here; make data MODEL=regression loads them"
-    ):
-        make_plan(project, index)
     with pytest.raises(ScriptError, match=r"DATA=nowhere\.csv: no such file"):
         make_plan(project, index, Path("nowhere.csv"))
     project.train_lock.unlink()
@@ -196,6 +198,13 @@ def test_each_model_has_a_decision_and_one_without_data_is_no_part_of_the_releas
     assert set(make_plan(project, index, model="fares").models) == {"fares"}
     with pytest.raises(ScriptError, match="tips-model 0.3.0 is left out"):
         make_plan(project, index, model="tips")
+    release_version(project, "0.4.0")
+    project.data(model).unlink()
+    shutil.rmtree(model.bundle)
+    with pytest.raises(
+        ScriptError, match=r"regression-model 0\.4\.0 is left out: .*\(an earlier version is released\)"
+    ):
+        make_plan(project, index)
     with pytest.raises(ScriptError, match=r"is of one model; say which: MODEL=fares\|regression\|tips"):
         make_plan(project, index, data)
     for package in project.models():

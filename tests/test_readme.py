@@ -102,11 +102,18 @@ def test_page_of_the_model_is_as_light_as_it_says(service: Service) -> None:
     assert 20_000 < total < LARGEST_PAGE
 
 
-def test_every_target_and_every_link_is_there() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"`?make ([a-z-]+)", README)) - {"targets"}
-    assert {"run", "test", "data", "train", "screenshot"} <= targets
-    for target in targets:
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"]
+PAGES += [str(path.relative_to(ROOT)) for path in (*ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md"))]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_target_and_every_link_is_there(name: str) -> None:
+    text, makefile = (ROOT / name).read_text("utf-8"), (ROOT / "Makefile").read_text("utf-8")
+    for target in re.findall(r"(?:`|^ *)make ([a-z-]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for link in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / link).exists(), link
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        page = (ROOT / name).parent / link if link else ROOT / name
+        assert page.exists(), link
+        if anchor:
+            headings = re.findall("^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, anchor

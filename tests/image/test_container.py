@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from model_kit.scoring.bundle import CARD, dump_json, read_bundle, write_bundle
 
 import service
 from docker_client import COMMIT, IMPATIENT, Built, Container, Docker
@@ -245,17 +246,21 @@ def test_it_serves_large_batches_in_256_mb(docker: Docker, image: Built) -> None
         assert container.state["OOMKilled"] is False
 
 
-def test_another_model_can_be_mounted(docker: Docker, image: Built, tmp_path: Path) -> None:
-    service.train_houses(tmp_path / "bundles/regression")
-    manifest = json.loads((tmp_path / "bundles/regression/manifest.json").read_text())
+def test_another_model_can_be_mounted(docker: Docker, image: Built, checkout: Project, tmp_path: Path) -> None:
+    (model,) = checkout.models("regression")
+    files = dict(read_bundle(model.bundle).files)
+    card = json.loads(files[CARD])
+    card["data"]["name"] = "another.csv"
+    artifact = write_bundle(tmp_path / "bundles/regression", files | {CARD: dump_json(card)})
     tmp_path.chmod(0o755)
     with docker.container(image.name, *IMPATIENT, *mounted(tmp_path / "bundles")) as container:
         container.becomes("healthy")
         _, version = container.ask("GET", "/version")
         lineage = version["models"]["regression"]
-        assert lineage["artifact_sha256"] == manifest["artifact_sha256"] != image.artifact_sha256
-        assert lineage["data"]["synthetic"] is True
-        assert version["model_version"].endswith(f"+{manifest['artifact_sha256'][:12]}")
+        assert lineage["artifact_sha256"] == artifact != image.artifact_sha256
+        assert lineage["data"]["name"] == "another.csv"
+        assert version["model_version"].endswith(f"+{artifact[:12]}")
+        assert version["models"]["rides"]["data"]["name"] == "rides by hand", "the other one is served as before"
         _, sample = container.ask("GET", "/v1/models/regression/sample?n=1")
         status, document = container.ask("POST", "/v1/predict/regression", json.dumps(sample).encode())
         assert status == 200

@@ -232,7 +232,8 @@ def main() -> int:
             "PACKAGE_INDEX_USER": index.user,
             "PACKAGE_INDEX_TOKEN": index.token,
         }
-        for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        # make hands on what it was called with.
+        for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "DATA", "MODEL"):
             here.pop(variable, None)
         clone = Clone(Path(temporary, "clone"), here | settings | platform.environ)
         try:

@@ -99,7 +99,7 @@ def estimator_source(estimator: Any, *, plain: bool) -> str:
     for module, name in writer.imports:
         modules.setdefault(module, set()).add(name)
     if not plain:
-        modules |= {"model_kit.scoring.definition": {"Estimator"}, "model_kit.spec": {"InputSpec"}}
+        modules["model_kit.spec"] = {"InputSpec"}
     imports = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(modules.items())]
     line = f"{'ESTIMATOR =' if plain else '    return'} {expression}"
     return render(
@@ -108,6 +108,7 @@ def estimator_source(estimator: Any, *, plain: bool) -> str:
         + ("the kit puts its preprocessing in front of it." if plain else "it takes the fields as they are, in order."),
         imports=imports,
         takes_spec=None if plain else False,
+        returns=expression.partition("(")[0],
         comment="",
         # A formatter leaves a line alone that says so.
         expression=expression + ("  # fmt: skip  # noqa: E501" if len(line) > WIDTH else ""),

@@ -118,11 +118,12 @@ def default_estimator_source(scores: Mapping[str, Mapping[str, float]], target: 
         "estimator.py",
         title="The estimator: the best in cross-validation of those that the kit offers.",
         imports=[
-            "from model_kit.scoring.definition import Estimator",
             "from model_kit.spec import InputSpec",
             "from model_kit.training.estimators import defaults",
+            "from sklearn.pipeline import Pipeline",
         ],
         takes_spec=True,
+        returns="Pipeline",
         comment=f"RMSE{of_log} in cross-validation: {listed}",
         expression=f"defaults.{next(iter(scores))}(spec)",
     )
