@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
+from model_kit.records.text import MAX_LEVEL_CODE
 from model_kit.records.validation import (
-    MAX_LEVEL_CODE,
     ISODate,
     JSONBoolean,
     JSONInteger,
