@@ -67,7 +67,7 @@ def test_dates_and_booleans_have_ranges_and_levels_too() -> None:
     spec = InputSpec(SPEC_OF_BOOKINGS.fields, learned, SPEC_OF_BOOKINGS.target)
     lines = summed_up(spec, [BOOKING, BOOKING | {"arrival": "2031-05-01", "breakfast": False}]).lines()
     assert lines == [
-        "breakfast: 1 of 2 rows have a level never seen in training, such as 'False'",
+        "breakfast: 1 of 2 rows have a level never seen in training, such as 'false'",
         "arrival: 1 of 2 rows have a value outside the training range, 2024-01-01 to 2024-12-31, such as '2031-05-01'",
     ]
 
