@@ -343,8 +343,8 @@ def test_every_field_is_described(document: dict[str, Any]) -> None:
             "minimum": -(10**15),
             "maximum": 10**15,
             "description": "Class of the car. Category of whole-number codes. Typical: `2`. Optional: missing,"
-            " null, blank or `NA` means not asked for. A level that does not occur in training is scored as unknown.\n\n"
-            "Levels, lowest first:\n\n- `1`: Basic\n- `2`: Standard\n- `3`: Luxury",
+            " null, blank or `NA` means not asked for. A level that does not occur in training is scored as unknown."
+            "\n\nLevels, lowest first:\n\n- `1`: Basic\n- `2`: Standard\n- `3`: Luxury",
             "default": None,
             "examples": ["2", "1", "3"],
             "x-group": "Car",

@@ -66,6 +66,11 @@ def test_code_is_the_same_level_however_it_is_sent(look: RowWarnings, code: Any)
     assert said(look, comfort=code) == []
 
 
+def test_level_that_differs_in_case_only_is_told(look: RowWarnings) -> None:
+    [(_, message)] = said(look, zone=" b ")
+    assert message == 'zone "b" did not occur in training; it counts as unknown, and differs from "B" in case only'
+
+
 def test_long_level_is_cut(look: RowWarnings) -> None:
     [(_, message)] = said(look, zone="x" * 5000)
     assert message == f'zone "{"x" * 60}..." did not occur in training; it counts as unknown'

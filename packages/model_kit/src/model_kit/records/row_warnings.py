@@ -164,7 +164,9 @@ def _of_level(field: Field, learned: Learned, value: str) -> tuple[str, str] | N
     if field.kind == "boolean":
         return UNSEEN_LEVEL, f"{field.name} {value} did not occur in training"
     shown = value if len(value) <= LONGEST else f"{value[:LONGEST]}..."
-    return UNSEEN_LEVEL, f'{field.name} "{shown}" did not occur in training; it counts as unknown'
+    same = next((level for level in learned.codes or {} if level.casefold() == value.casefold()), "")
+    case = f', and differs from "{same}" in case only' if same else ""
+    return UNSEEN_LEVEL, f'{field.name} "{shown}" did not occur in training; it counts as unknown{case}'
 
 
 def _imputed(field: Field) -> tuple[str, str] | None:
