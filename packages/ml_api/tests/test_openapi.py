@@ -257,7 +257,8 @@ def test_first_example_of_a_body_is_the_golden_row_and_scores_as_recorded(
         ([GOLDEN_ROW], 200),
         ([{**GOLDEN_ROW, "passengers": 2.0, "comfort": 2, "more": [1]}], 200),
         ([{**GOLDEN_ROW, "passengers": None, "comfort": None}], 200),
-        ([{**GOLDEN_ROW, "comfort": 10**15, "zone": ""}], 200),
+        ([{**GOLDEN_ROW, "comfort": 10**15, "zone": "N/A"}], 200),
+        ([{**GOLDEN_ROW, "comfort": "", "zone": " A"}], 200),
         ({}, 422),
         ([{}], 422),
         ([[]], 422),
@@ -269,6 +270,8 @@ def test_first_example_of_a_body_is_the_golden_row_and_scores_as_recorded(
         ({**GOLDEN_ROW, "passengers": 9}, 422),
         ({**GOLDEN_ROW, "passengers": True}, 422),
         ({**GOLDEN_ROW, "zone": 1}, 422),
+        ({**GOLDEN_ROW, "zone": ""}, 422),
+        ({**GOLDEN_ROW, "zone": " NA\n"}, 422),
         ({**GOLDEN_ROW, "comfort": 1.5}, 422),
         ({**GOLDEN_ROW, "comfort": 10**15 + 1}, 422),
         (3, 400),
@@ -321,6 +324,7 @@ def test_every_field_is_described(document: dict[str, Any]) -> None:
         },
         "zone": {
             "type": "string",
+            "pattern": r"^(?!\s*(NA)?\s*$)",
             "description": "Tariff zone. Category. Typical: `A`. Required. A level that does not occur in training"
             " is scored as unknown.\n\nLevels:\n\n- `A`: Centre\n- `B`: Suburbs",
             "examples": ["A", "B"],
@@ -337,9 +341,9 @@ def test_every_field_is_described(document: dict[str, Any]) -> None:
             "type": ["string", "integer", "null"],
             "minimum": -(10**15),
             "maximum": 10**15,
-            "description": "Class of the car. Category of whole-number codes. Typical: `2`. Optional: missing, null"
-            " or `NA` means not asked for. A level that does not occur in training is scored as unknown.\n\n"
-            "Levels, lowest first:\n\n- `1`: Basic\n- `2`: Standard\n- `3`: Luxury",
+            "description": "Class of the car. Category of whole-number codes. Typical: `2`. Optional: missing,"
+            " null, blank or `NA` means not asked for. A level that does not occur in training is scored as unknown."
+            "\n\nLevels, lowest first:\n\n- `1`: Basic\n- `2`: Standard\n- `3`: Luxury",
             "default": None,
             "examples": ["2", "1", "3"],
             "x-group": "Car",
@@ -392,7 +396,10 @@ def test_default_is_what_a_missing_field_counts_as(client: FlaskClient, document
         (
             Field("x", "category", "X", required=True),
             Learned(0.0, None, codes={}),
-            {"description": "X. Category. Required. A level that does not occur in training is scored as unknown."},
+            {
+                "description": "X. Category. Required. A level that does not occur in training is scored as unknown.",
+                "pattern": r"^(?!\s*(NA)?\s*$)",
+            },
         ),
         (
             Field("x", "category", "X", required=True, numeric_codes=True, levels=(Level("1", "one"),)),
@@ -401,6 +408,7 @@ def test_default_is_what_a_missing_field_counts_as(client: FlaskClient, document
                 "type": ["string", "integer"],
                 "minimum": -(10**15),
                 "maximum": 10**15,
+                "pattern": r"^(?!\s*(NA)?\s*$)",
                 "description": "X. Category of whole-number codes. Typical: `1`. Required. A level that does not"
                 " occur in training is scored as unknown.\n\nLevels:\n\n- `1`: one",
                 "examples": ["1"],

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,7 +16,8 @@ from werkzeug.test import TestResponse
 
 from ml_api.app import create_app
 from ml_api.settings import Settings
-from ml_api.views import requests
+from ml_api.views import requests, responses
+from text_cases import TEXT_CASES
 
 URL = "/v1/predict/rides"
 
@@ -227,3 +230,55 @@ def test_one_answer_for_each_record_whatever_is_sent(client: FlaskClient, record
 @given(st.binary())
 def test_no_body_is_an_error_of_the_server(client: FlaskClient, body: bytes) -> None:
     assert client.post(URL, data=body, content_type="application/json").status_code in (200, 400, 422)
+
+
+# Unusual columns
+
+UNUSUAL = GOLDEN_ROW | {"zone": "a", "distance": 99}
+
+
+@pytest.mark.parametrize("parameters", ["", "?warnings=true"])
+def test_columns_with_values_never_seen_are_named_in_a_header_and_counted_in_the_log(
+    client: FlaskClient, log: list[dict[str, Any]], parameters: str
+) -> None:
+    response = post(client, [GOLDEN_ROW, UNUSUAL, UNUSUAL | {"distance": 1}, {}], URL + parameters)
+    assert response.headers["X-Prediction-Warnings"] == "distance, zone"
+    assert log[-1]["unusual"] == {"distance": 1, "zone": 2}
+    assert "99" not in json.dumps(log[-1]["unusual"])
+
+
+@pytest.mark.parametrize("records", [GOLDEN_ROW, [], [{"distance": 8, "zone": "A"}] * 10, [{}]])
+def test_usual_records_have_no_such_header(client: FlaskClient, log: list[dict[str, Any]], records: Any) -> None:
+    assert "X-Prediction-Warnings" not in post(client, records).headers
+    assert "unusual" not in log[-1]
+
+
+def test_missing_values_are_unusual_where_many_records_have_none(client: FlaskClient) -> None:
+    rows = [GOLDEN_ROW] * 9 + [{"distance": 8, "zone": "A", "comfort": "2"}] * 11
+    assert post(client, rows[1:]).headers.get("X-Prediction-Warnings") is None
+    assert post(client, rows).headers["X-Prediction-Warnings"] == "passengers"
+
+
+def test_records_in_chunks_are_summed_up_together(client: FlaskClient, log: list[dict[str, Any]]) -> None:
+    post(client, [GOLDEN_ROW | {"zone": "Q"}] * 2500)
+    assert log[-1]["unusual"] == {"zone": 2500}
+
+
+@given(st.lists(st.text(min_size=1, max_size=400), min_size=1, max_size=50, unique=True))
+def test_any_name_of_a_column_can_stand_in_the_header(names: list[str]) -> None:
+    text = responses.describe_unusual(names)
+    assert len(text) <= responses.MAX_HEADER + len(", +50")
+    found = text.split(", ")
+    more = int(found.pop()) if found[-1].startswith("+") else 0
+    assert [unquote(one, errors="surrogatepass") for one in found] == names[: len(names) - more]
+    assert re.fullmatch(r"[A-Za-z0-9%_.~+, -]+", text)
+
+
+def test_texts_over_http_mean_what_they_mean_in_files(client: FlaskClient) -> None:
+    body = post(client, [GOLDEN_ROW | {case.field: case.text} for case in TEXT_CASES]).get_json()
+    for position, case in enumerate(TEXT_CASES):
+        error = case.error_of(typed=True)
+        assert (body["errors"].get(str(position)) or {}) == ({case.field: [error]} if error else {}), case
+        if not error:
+            [fare] = post(client, GOLDEN_ROW | {case.field: case.value}).get_json()["predictions"]
+            assert body["predictions"][position] == pytest.approx(fare, rel=1e-12), case

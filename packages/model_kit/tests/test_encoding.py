@@ -3,9 +3,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from model_kit.records.encoding import FEW, Derivation, Encoded, FeatureMaker
-from model_kit.spec import Row
-from model_kit.testing import SPEC_OF_RIDES, derive
+from model_kit.records.encoding import FEW, Derivation, Encoded, Encoder, FeatureMaker
+from model_kit.records.fast_lane import FastLane
+from model_kit.records.validation import Validator
+from model_kit.spec import InputSpec, Learned, Row
+from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES, TARGET, derive
 
 
 def encode(rows: Sequence[Row]) -> Encoded:
@@ -27,10 +29,13 @@ def test_level_never_seen_is_minus_one_whether_documented_or_not() -> None:
     assert encode([{"comfort": "3", "zone": "Q"}])[0, 2:].tolist() == [-1, -1]
 
 
-def test_spelling_of_null_is_missing_only_where_absence_is_information() -> None:
-    encoded = encode([{"comfort": "NA", "zone": "NA"}])
-    assert np.isnan(encoded[0, 3])
-    assert encoded[0, 2] == -1
+def test_level_that_training_learned_with_blanks_is_found_without_them() -> None:
+    learned = LEARNED | {"zone": Learned(0.0, "A", codes={" A": 1, "B ": 2, "B": 3})}
+    spec = InputSpec(FIELDS, learned, TARGET)
+    sent = [{"distance": 1, "zone": zone} for zone in ("A", " A", "B", "B ")]
+    validated = Validator(spec)(sent).rows
+    assert Encoder(spec)(validated)[:, 2].tolist() == [1, 1, 3, 3]
+    assert FastLane(spec)(sent).encoded[:, 2].tolist() == [1, 1, 3, 3]
 
 
 def test_numbers_beyond_all_reason_are_taken_as_the_largest() -> None:

@@ -14,7 +14,8 @@ from model_kit.records import json_text
 from model_kit.records.encoding import LARGEST, Encoder
 from model_kit.records.fast_lane import FastLane
 from model_kit.records.generation import generate_rows
-from model_kit.records.validation import MAX_LEVEL_CODE, Validator
+from model_kit.records.text import MAX_LEVEL_CODE
+from model_kit.records.validation import Validator
 from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES
 

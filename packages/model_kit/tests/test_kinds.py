@@ -71,7 +71,7 @@ def test_dates_are_validated_to_their_canonical_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", ["01/07/2024", "2024-07-01T00:00:00", "2024-06-31", "", 20240701, True, ["2024-07-01"]]
+    "sent", ["01/07/2024", "2024-07-01T00:00:00", "2024-06-31", "N/A", 20240701, True, ["2024-07-01"]]
 )
 def test_date_that_is_not_iso_is_refused_and_the_format_named(sent: Any) -> None:
     assert errors(arrival=sent) == {"arrival": ["Not a valid date; expected YYYY-MM-DD, in files also DD/MM/YYYY."]}

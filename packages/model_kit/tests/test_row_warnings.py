@@ -53,7 +53,7 @@ def test_absence_of_a_nominal_level_counts_as_unknown() -> None:
     colour = Field("colour", "category", "")
     spec = InputSpec((*FIELDS, colour), {**LEARNED, "colour": Learned(0.5, "red", codes={"red": 1})}, TARGET)
     assert said(RowWarnings(spec)) == [("imputed", "colour was not given; it counts as unknown")]
-    assert said(RowWarnings(spec), colour="NA")[0][0] == "unseen_level"
+    assert said(RowWarnings(spec), colour=" NA ")[0][0] == "imputed"
 
 
 @pytest.mark.parametrize("code", [3, 3.0, "3"])
@@ -64,6 +64,11 @@ def test_level_that_training_never_saw_is_named(look: RowWarnings, code: Any) ->
 @pytest.mark.parametrize("code", [2, 2.0, "2"])
 def test_code_is_the_same_level_however_it_is_sent(look: RowWarnings, code: Any) -> None:
     assert said(look, comfort=code) == []
+
+
+def test_level_that_differs_in_case_only_is_told(look: RowWarnings) -> None:
+    [(_, message)] = said(look, zone=" b ")
+    assert message == 'zone "b" did not occur in training; it counts as unknown, and differs from "B" in case only'
 
 
 def test_long_level_is_cut(look: RowWarnings) -> None:

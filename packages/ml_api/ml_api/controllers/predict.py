@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flask import Blueprint, Response, request
 from model_kit.errors import CannotExplainError, IntervalError
-from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.predictor import Answer, Predictor
 from werkzeug.exceptions import BadRequest
 
 from ml_api import access, connection
@@ -57,7 +57,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
             if options is not None:
                 return respond_with_details(name, predictor, records, options)
             answer = predictor(records)
-            access.add_log_fields(model=name, rows=len(records), errors=len(answer.errors), fast=answer.n_fast)
+            log(name, answer)
             return responses.prediction(answer, predictor.model.version)
 
     def respond_with_details(
@@ -71,7 +71,12 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
             )
         except (CannotExplainError, IntervalError) as error:
             raise BadRequest(responses.capitalize(str(error))) from error
-        access.add_log_fields(model=name, rows=len(records), errors=len(answer.errors), fast=answer.n_fast)
+        log(name, answer)
         return responses.detailed_prediction(answer, predictor.model.version)
+
+    def log(name: str, answer: Answer) -> None:
+        access.add_log_fields(model=name, rows=len(answer.predictions), errors=len(answer.errors), fast=answer.n_fast)
+        if answer.unusual:
+            access.add_log_fields(unusual=answer.unusual)
 
     return views

@@ -42,6 +42,7 @@ class Control:
         blank: meaning of an empty control; empty if the field is required.
         choices: levels of a category, or "true" and "false".
         select: whether the control is a list of choices; otherwise it is a text input.
+        missing: share of training rows without a value, 0 to 1.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Control:
     blank: str
     choices: tuple[Choice, ...]
     select: bool
+    missing: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ def _control(identity: str, field: Field, learned: Learned, value: Any) -> Contr
         blank="" if field.required else field.null_means or "not known",
         choices=choices[:MAX_SUGGESTIONS],
         select=0 < len(choices) <= MAX_CHOICES,
+        missing=learned.missing,
     )
 
 

@@ -16,6 +16,9 @@ from model_kit.scoring.protocol import Model
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+#: Header of a prediction that names the columns with unusual values, and its maximum length.
+WARNINGS = "X-Prediction-Warnings"
+MAX_HEADER = 1000
 #: Compact; raises an error for NaN and infinity, which JSON does not have.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 #: The same for documents with dataclasses.
@@ -31,6 +34,20 @@ class PreparedResponse(Response):
             return super().__call__(environ, start_response)
         start_response(self.status, list(self.headers))
         return [self.get_data()]
+
+
+def describe_unusual(unusual: Iterable[str]) -> str:
+    """Encode names of columns as a header: percent-encoded UTF-8, and how many were left out for its length ("+3")."""
+    found: list[str] = []
+    length = 0
+    names = list(unusual)
+    for name in names:
+        encoded = quote(name, safe="", errors="surrogatepass")
+        length += len(encoded) + len(", ")
+        if length > MAX_HEADER:
+            return ", ".join([*found, f"+{len(names) - len(found)}"])
+        found.append(encoded)
+    return ", ".join(found)
 
 
 def size(response: Response) -> int:
@@ -79,7 +96,14 @@ def prediction(answer: Answer, model_version: str) -> Response:
     document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
     # Every number in it is finite, as JSON requires.
     body = msgspec.json.encode(document)
-    return PreparedResponse(body, 422 if answer.predictions and not n_scored else 200, content_type="application/json")
+    status = 422 if answer.predictions and not n_scored else 200
+    return _with_warnings(PreparedResponse(body, status, content_type="application/json"), answer)
+
+
+def _with_warnings(response: Response, answer: Answer) -> Response:
+    if answer.unusual:
+        response.headers[WARNINGS] = describe_unusual(answer.unusual)
+    return response
 
 
 def encode_details(answer: DetailedAnswer, model_version: str) -> str:
@@ -98,7 +122,8 @@ def detailed_prediction(answer: DetailedAnswer, model_version: str) -> Response:
     """Create the response of :func:`prediction` with details."""
     n_scored = len(answer.predictions) - len(answer.errors)
     status = 422 if answer.predictions and not n_scored else 200
-    return Response(encode_details(answer, model_version), status, content_type="application/json")
+    response = Response(encode_details(answer, model_version), status, content_type="application/json")
+    return _with_warnings(response, answer)
 
 
 def capitalize(text: str) -> str:

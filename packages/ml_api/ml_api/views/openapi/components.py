@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from apispec import APISpec
 
-from ml_api.views import schemas
+from ml_api.views import responses, schemas
 from ml_api.views.openapi import examples
 from ml_api.views.openapi.examples import Examples
 from ml_api.views.problems import CONTENT_TYPE
@@ -22,6 +22,11 @@ Responses: TypeAlias = dict[str, Any]
 #: Name of the header -> name of its component, description, example.
 _HEADERS = {
     "X-Request-ID": ("RequestID", "Id of the request, the same as in the log", examples.REQUEST_ID),
+    responses.WARNINGS: (
+        "PredictionWarnings",
+        "Fields with a level or value never seen in training, or with unusually many missing values, percent-encoded",
+        "Neighborhood, LotArea",
+    ),
     "Allow": ("Allow", "The allowed methods", "GET, HEAD, OPTIONS"),
     "Retry-After": ("RetryAfter", "Seconds after which to retry", "30"),
     "ETag": ("ETag", "Changes with the content; send it as If-None-Match to revalidate a copy", '"5f2c8b1e9d6a4f70"'),
@@ -82,9 +87,10 @@ def identifier(text: str) -> str:
 
 def add_components(document: APISpec) -> None:
     """Add the shared headers and responses."""
-    for component, text, shown in _HEADERS.values():
+    for name, (component, text, shown) in _HEADERS.items():
+        required = name != responses.WARNINGS
         document.components.header(
-            component, {"description": text, "required": True, "schema": {"type": "string"}, "example": shown}
+            component, {"description": text, "required": required, "schema": {"type": "string"}, "example": shown}
         )
     for component, given in {
         "NotFound": problem("The path does not exist.", examples.not_found()),

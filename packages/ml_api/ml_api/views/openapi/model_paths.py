@@ -90,7 +90,9 @@ class ModelPaths:
         shown = examples.Predictions(self._name, model, max_rows, max_explained)
         schema = schemas.PredictionSchema
         answers = {
-            "200": response("At least one record was scored, or none was sent.", JSON, schema, shown.ok()),
+            "200": response(
+                "At least one record was scored, or none was sent.", JSON, schema, shown.ok(), responses.WARNINGS
+            ),
             "400": problem(
                 "The body is not JSON, or neither an array nor an object; or a query parameter is unknown or malformed:"
                 " the detail names it.",
@@ -103,7 +105,9 @@ class ModelPaths:
                 shown.too_large(),
             ),
             "415": problem("The headers do not declare the body as plain JSON in UTF-8.", shown.unsupported()),
-            "422": response("Records were sent and none was scored.", JSON, schema, shown.unprocessable()),
+            "422": response(
+                "Records were sent and none was scored.", JSON, schema, shown.unprocessable(), responses.WARNINGS
+            ),
         }
         target = model.spec.target
         in_unit = f" in {target.unit}" if target.unit else ""

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields
+from model_kit.records.text import MAX_LEVEL_CODE
 from model_kit.records.validation import (
-    MAX_LEVEL_CODE,
     ISODate,
     JSONBoolean,
     JSONInteger,
@@ -23,6 +23,8 @@ from model_kit.spec.dates import days_to_iso, expected
 from ml_api.views.openapi.components import identifier
 
 JSONSchema: TypeAlias = dict[str, Any]
+#: Texts of a level: "NA" and blanks are no value.
+_NOT_NULL = r"^(?!\s*(NA)?\s*$)"
 
 _KINDS = {
     "integer": "Whole number",
@@ -97,6 +99,8 @@ def describe(field: Field, learned: Learned, type_: str | list[str]) -> JSONSche
         }
     if field.is_temporal:
         found["format"] = "date" if field.kind == "date" else "date-time" if field.time_zone else _LOCAL_DATETIME
+    if field.required and field.kind == "category":
+        found["pattern"] = _NOT_NULL
     if not field.required:
         # Not the typical value: for some fields a missing value has a meaning of its own.
         found["default"] = None
@@ -165,9 +169,8 @@ def _bounds(field: Field) -> str:
 def _missing(field: Field) -> str:
     if field.required:
         return "Required."
-    if not field.null_means:
-        return "Optional: imputed if missing or null."
-    return f"Optional: missing{', null or `NA`' if field.kind == 'category' else ' or null'} means {field.null_means}."
+    missing = "missing or null" if field.is_number or field.kind == "boolean" else "missing, null, blank or `NA`"
+    return f"Optional: {missing} means {field.null_means}." if field.null_means else f"Optional: imputed if {missing}."
 
 
 def _number(value: float | None) -> str:

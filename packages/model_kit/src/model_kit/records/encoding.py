@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.records.features import Derivation, Derive, Encoded, default_derive
+from model_kit.records.text import parse_json
 from model_kit.spec import UNSEEN, Field, InputSpec, Row
 from model_kit.spec.dates import iso_to_days
 
 __all__ = [
     "FEW",
     "LARGEST",
-    "NULL_SPELLING",
     "Derivation",
     "Derive",
     "Encoded",
@@ -34,8 +34,6 @@ Features: TypeAlias = NDArray[np.float32]
 FEW = 8
 #: Larger numbers are taken as this, so that sums of a few of them stay finite in float32.
 LARGEST = 1e12
-#: The data's own spelling of null, taken for a category whose absence is information.
-NULL_SPELLING = "NA"
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -43,8 +41,7 @@ class Encoder:
     """Validated rows -> the encoded matrix; built once per spec.
 
     Attributes:
-        codes: name of a category or boolean -> code of each level, NaN for what counts as missing; no entry for other
-            levels.
+        codes: name of a category or boolean -> code of each level, NaN for ``None``; no entry for other levels.
         dates: name of a date or datetime -> function from its text to days since 1970-01-01, NaN for ``None``.
     """
 
@@ -52,11 +49,11 @@ class Encoder:
         self.codes: dict[str, dict[object, float]] = {}
         for field in spec.fields:
             if field.kind == "category":
-                codes: dict[object, float] = {None: np.nan}
-                if field.null_means is not None:
-                    codes[NULL_SPELLING] = np.nan
-                codes |= {level: float(code) for level, code in (spec.learned[field.name].codes or {}).items()}
-                self.codes[field.name] = codes
+                levels = spec.learned[field.name].codes or {}
+                codes = self.codes[field.name] = {None: np.nan} | {level: float(levels[level]) for level in levels}
+                # Training used to learn levels with blanks around them, which no text has any longer.
+                for level in [level for level in levels if parse_json(field, level) != level]:
+                    codes.setdefault(parse_json(field, level), codes.pop(level))
             elif field.kind == "boolean":
                 self.codes[field.name] = {None: np.nan, False: 0.0, True: 1.0}
         self.dates = {field.name: partial(_days, field) for field in spec.fields if field.is_temporal}

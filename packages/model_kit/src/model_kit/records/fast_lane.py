@@ -5,6 +5,7 @@ It only accepts. What it declines goes to :mod:`model_kit.records.validation`, w
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ import numpy as np
 from msgspec.structs import astuple
 
 from model_kit.records.encoding import Encoded, Encoder
-from model_kit.records.validation import surely_valid
+from model_kit.records.text import NULLS, parse_json
+from model_kit.records.validation import WHOLE_NUMBER, surely_valid
 from model_kit.spec import UNSEEN, Field, InputSpec
 
 #: Characters that msgspec permits in no name of a field.
@@ -103,10 +105,11 @@ class FastLane:
 
 
 def _type(field: Field) -> Any:
-    """The values to take, for msgspec; of texts of dates, looking them up decides."""
-    if not field.is_temporal:
+    """The values to take, for msgspec; of texts, looking them up decides."""
+    if not field.is_temporal and field.kind != "category":
         return surely_valid(field)
-    return str if field.required else str | None
+    kind: Any = str | WHOLE_NUMBER if field.numeric_codes else str
+    return kind if field.required else kind | None
 
 
 class _Days:
@@ -120,15 +123,28 @@ class _Days:
 
 
 class _Codes(dict[object, float]):
-    """Level -> code of a category."""
+    """Level -> code of a category or boolean; a ValueError for a text that has to be read first."""
+
+    def __init__(self, field: Field, codes: dict[object, float]) -> None:
+        super().__init__(codes)
+        self._field = field
 
     def __missing__(self, level: object) -> float:
+        read = parse_json(self._field, level)
+        if read != level:
+            if read not in self:
+                raise ValueError(level)
+            return self[read]
         return UNSEEN
 
 
 def _codes(field: Field, codes: dict[object, float]) -> _Codes:
     """``codes``, in which 20 and 20.0 are found as "20" is where the levels are numbers."""
-    found = _Codes(codes)
+    found = _Codes(field, codes)
+    if field.required:
+        del found[None]
+    elif field.kind == "category":
+        found |= dict.fromkeys(NULLS, math.nan)
     if field.numeric_codes:
         found |= {int(level): code for level, code in codes.items() if isinstance(level, str) and _is_whole(level)}
     return found

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
 from model_kit.errors import SpecError
-from model_kit.records.encoding import LARGEST, NULL_SPELLING
+from model_kit.records.encoding import LARGEST
+from model_kit.records.text import parse_json
 from model_kit.spec import Field, InputSpec, Learned, Row, Value
 from model_kit.spec.dates import days_to_iso, iso_to_days, parse_iso, to_iso
 
@@ -51,8 +52,8 @@ class Contradiction:
     Attributes:
         code: names it for programs (``"sold_before_built"``).
         fields: those that contradict each other; the first is where a form shows it.
-        find: valid record -> what is wrong in words, or ``None``. A field that is absent counts as ``None``, and so
-            does "NA" where that is the data's spelling of null; a level that is a number is text ("20").
+        find: valid record -> what is wrong in words, or ``None``. A field that is absent counts as ``None``, as
+            does "NA"; a level that is a number is text ("20").
     """
 
     code: str
@@ -124,15 +125,15 @@ class RowWarnings:
 
 
 def _read(field: Field, value: Any) -> Value:
-    """A valid value as the validator has it, "NA" as ``None`` where that is the data's spelling of null."""
+    """A valid value as the validator has it."""
+    value = parse_json(field, value)
     if field.is_number or value is None:
         return value  # type: ignore[no-any-return]
     if field.kind == "boolean":
         return bool(value)
     if field.is_temporal:
         return to_iso(field, parse_iso(field, value))
-    level = value if isinstance(value, str) else str(int(value))
-    return None if field.null_means is not None and level == NULL_SPELLING else level
+    return value if isinstance(value, str) else str(int(value))
 
 
 def _of_number(field: Field, learned: Learned, value: Any) -> tuple[str, str] | None:
@@ -163,7 +164,9 @@ def _of_level(field: Field, learned: Learned, value: str) -> tuple[str, str] | N
     if field.kind == "boolean":
         return UNSEEN_LEVEL, f"{field.name} {value} did not occur in training"
     shown = value if len(value) <= LONGEST else f"{value[:LONGEST]}..."
-    return UNSEEN_LEVEL, f'{field.name} "{shown}" did not occur in training; it counts as unknown'
+    same = next((level for level in learned.codes or {} if level.casefold() == value.casefold()), "")
+    case = f', and differs from "{same}" in case only' if same else ""
+    return UNSEEN_LEVEL, f'{field.name} "{shown}" did not occur in training; it counts as unknown{case}'
 
 
 def _imputed(field: Field) -> tuple[str, str] | None:

@@ -1,4 +1,17 @@
-"""What a text, or a Python value of a table, is worth for a field: one reading for every source."""
+"""Reads a text as the value of a field, the same from every source.
+
+======== ===================================== =========================================
+kind     text in JSON (HTTP, JSON Lines)       text in CSV, Parquet or a DataFrame
+======== ===================================== =========================================
+category a level; blank or "NA" is no value    the same
+date     ISO 8601; blank or "NA" is no value   the same, and the file's own format
+number   refused                               a number; blank or "NA" is no value
+boolean  refused                               yes, no, ...; blank or "NA" is no value
+======== ===================================== =========================================
+
+Blanks around a text are no part of it. "N/A", "NULL", "-" and the like are levels: unknown ones, unless the training
+file has them. So is a level that differs from a known one in case only.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +28,9 @@ NULLS: Final = frozenset({"", "NA"})
 
 #: How files write booleans, in any case.
 BOOLEANS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+#: Largest code of a level: one of more digits than a float holds cannot be a level.
+MAX_LEVEL_CODE: Final = 10**15
 
 # No more digits than a 64-bit integer holds; longer ones are read as floats.
 _INTEGER: Final = re.compile(r"[+-]?\d{1,18}", re.ASCII)
@@ -39,6 +55,26 @@ def parse_number(text: str) -> int | float | str:
     return text
 
 
+def parse_json(field: Field, value: object) -> object:
+    """Read a JSON value: text of a level or date without blanks around it, or ``None`` if it says that there is none.
+
+    Where levels are whole numbers, "020" and "20.0" are "20"; "20.5" is the number, which is no level. All other values
+    are returned unchanged, for the validator to judge.
+    """
+    if not isinstance(value, str) or field.is_number or field.kind == "boolean":
+        return value
+    if is_null(value):
+        return None
+    return _parse_code(value.strip()) if field.numeric_codes else value.strip()
+
+
+def _parse_code(text: str) -> str | float:
+    number = parse_number(text)
+    if isinstance(number, str) or number != math.floor(number) or abs(number) > MAX_LEVEL_CODE:
+        return number
+    return str(int(number))
+
+
 def parse_cell(field: Field, text: str) -> Value:
     """A cell as the value of a field; what does not fit the field's kind is left for the validator to refuse.
 
@@ -49,20 +85,17 @@ def parse_cell(field: Field, text: str) -> Value:
     """
     if is_null(text):
         return None
+    if field.kind == "category":
+        return _parse_code(text.strip()) if field.numeric_codes else text.strip()
     if field.is_number:
         return parse_number(text)
     if field.kind == "boolean":
         known = BOOLEANS.get(text.strip().lower())
         return parse_number(text) if known is None else known
-    if field.is_temporal:
-        try:
-            return to_iso(field, parse_text(field, text.strip()))
-        except ValueError:
-            return text
-    if field.numeric_codes:
-        number = parse_number(text)
-        return text if isinstance(number, str) or number != math.floor(number) else int(number)
-    return text
+    try:
+        return to_iso(field, parse_text(field, text.strip()))
+    except ValueError:
+        return text
 
 
 def parse_value(field: Field, value: object) -> object:

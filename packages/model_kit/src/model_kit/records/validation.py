@@ -15,17 +15,24 @@ from marshmallow.exceptions import SCHEMA
 from msgspec import Meta, MsgspecError, convert
 
 from model_kit.records.encoding import LARGEST
+from model_kit.records.text import MAX_LEVEL_CODE, parse_json
 from model_kit.spec import Field, InputSpec, Row, Value
 from model_kit.spec.dates import TimeZoneError, expected, parse_iso, to_iso
 
 #: marshmallow's name for the row as a whole.
 WHOLE_ROW = SCHEMA
-#: A code of more digits than a float holds cannot be a level.
-MAX_LEVEL_CODE = 10**15
 #: What is wrong with one row: field name, or ``WHOLE_ROW`` -> messages.
 RowErrors: TypeAlias = dict[str, list[str]]
 #: A type for msgspec that no value has.
 _NO_VALUE: Final = Annotated[str, Meta(pattern="(?!)")]
+#: Texts that are levels as they are; others are read first.
+_LEVEL: Final = Annotated[str, Meta(pattern=r"\A(?!NA\Z)\S(?:[\s\S]*\S)?\Z")]
+_CODE: Final = Annotated[str, Meta(pattern=r"\A(?:0|-?[1-9][0-9]{0,14})\Z")]
+#: Numbers that are levels of a category of whole numbers.
+WHOLE_NUMBER: Final = (
+    Annotated[int, Meta(ge=-MAX_LEVEL_CODE, le=MAX_LEVEL_CODE)]
+    | Annotated[float, Meta(ge=-float(MAX_LEVEL_CODE), le=float(MAX_LEVEL_CODE), multiple_of=1.0)]
+)
 
 
 class JSONNumber(fields.Field[float]):
@@ -61,8 +68,29 @@ class JSONInteger(JSONNumber):
         return int(number)
 
 
-class LevelCode(fields.Field[str]):
-    """A level of a category of whole numbers: 20, 20.0 and "20" are the same level."""
+class _TextField(fields.Field[str]):
+    """A field whose text is read by :func:`.text.parse_json` first.
+
+    Args:
+        declared: a category, date or datetime of the spec.
+    """
+
+    def __init__(self, declared: Field, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.declared = declared
+
+    def deserialize(
+        self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> Any:
+        return super().deserialize(parse_json(self.declared, value), attr, data, **kwargs)
+
+
+class CategoryLevel(_TextField, fields.String):
+    """A level of a category."""
+
+
+class LevelCode(_TextField):
+    """A level of a category of whole numbers: 20, 20.0, "20" and "20.0" are the same level."""
 
     default_error_messages = {"invalid": "Not a valid string or whole number."}
 
@@ -90,22 +118,14 @@ class JSONBoolean(fields.Field[bool]):
         return bool(value)
 
 
-class ISODate(fields.Field[str]):
-    """Text of ISO 8601; becomes the canonical one of the same day, or moment in UTC.
-
-    Args:
-        declared: a date or datetime of the spec.
-    """
+class ISODate(_TextField):
+    """Text of ISO 8601; becomes the canonical one of the same day, or moment in UTC."""
 
     default_error_messages = {
         "invalid": "Not a valid {kind}; expected {expected}.",
         "no_zone": "The time zone is missing; expected {expected}.",
         "zone": "A time zone is not permitted; expected {expected}.",
     }
-
-    def __init__(self, declared: Field, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.declared = declared
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         try:
@@ -134,7 +154,7 @@ def attributes_of(spec: InputSpec) -> dict[str, Field]:
 def _schema_field(field: Field) -> fields.Field[Any]:
     common: dict[str, Any] = {"data_key": field.name, "required": field.required, "allow_none": not field.required}
     if field.kind == "category":
-        return LevelCode(**common) if field.numeric_codes else fields.String(**common)
+        return (LevelCode if field.numeric_codes else CategoryLevel)(field, **common)
     if field.kind == "boolean":
         return JSONBoolean(**common)
     if field.is_temporal:
@@ -160,12 +180,8 @@ def surely_valid(field: Field) -> Any:
         low = -LARGEST if field.minimum is None else max(float(field.minimum), -LARGEST)
         high = LARGEST if field.maximum is None else min(float(field.maximum), LARGEST)
         kind = Annotated[float, Meta(ge=low, le=high, multiple_of=1.0 if field.kind == "integer" else None)]
-    elif field.numeric_codes:
-        limit = float(MAX_LEVEL_CODE)
-        whole = Annotated[int, Meta(ge=-MAX_LEVEL_CODE, le=MAX_LEVEL_CODE)]
-        kind = str | whole | Annotated[float, Meta(ge=-limit, le=limit, multiple_of=1.0)]
     else:
-        kind = str
+        kind = _CODE | WHOLE_NUMBER if field.numeric_codes else _LEVEL
     return kind if field.required else kind | None
 
 

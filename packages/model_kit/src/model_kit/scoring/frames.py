@@ -52,8 +52,8 @@ def make_prediction(predictor: Predictor, input_data: DataFrame | Record | Seque
         predictor: the model.
         input_data: records (field name -> value), one record, or a pandas DataFrame. ``None``, NaN, ``NaT`` and
             ``pd.NA`` are missing values; numpy scalars are converted to Python numbers. Dates may be Python's, numpy's
-            or pandas'; text of dates and booleans is read as in files. Fields that the model does not use are ignored.
-            A DataFrame's index is ignored: rows count from 0.
+            or pandas'. Text in a DataFrame is read as in files; in records, text of numbers is refused as in JSON.
+            Fields that the model does not use are ignored, as is a DataFrame's index: rows count from 0.
 
     Returns:
         ``predictions``, ``version`` and ``errors``, see :class:`Result`.
@@ -62,10 +62,8 @@ def make_prediction(predictor: Predictor, input_data: DataFrame | Record | Seque
         TypeError: ``input_data`` has another type.
         DataError: a DataFrame has two columns of the same name.
     """
-    # Numbers and categories are judged as they are.
-    fields = {
-        field.name: field for field in predictor.model.spec.fields if field.is_temporal or field.kind == "boolean"
-    }
+    is_table = isinstance(input_data, DataFrame)
+    fields = {field.name: field for field in predictor.model.spec.fields if is_table or not field.is_number}
     answer = predictor([_plain_record(record, fields) for record in _records(input_data)])
     return {"predictions": answer.predictions, "version": predictor.model.version, "errors": answer.errors or None}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from model_kit.records import json_text
+from model_kit.records.column_summary import MIN_ROWS, ColumnLimits, ColumnSummary
 from model_kit.records.encoding import Encoded, Encoder
 from model_kit.records.fast_lane import FastLane
 from model_kit.records.row_warnings import RowWarning, RowWarnings
@@ -36,11 +37,14 @@ class Answer:
         predictions: one element for each record, in order; ``None`` exactly if ``errors`` has its index.
         errors: index of a record -> its errors.
         n_fast: number of records that the fast lane decoded.
+        unusual: field -> number of records that are unusual in it, see :mod:`model_kit.records.column_summary`;
+            missing values count from ``MIN_ROWS`` records on.
     """
 
     predictions: list[float | None]
     errors: dict[int, RowErrors]
     n_fast: int
+    unusual: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Predictor:
         self._fast_lane = FastLane(model.spec)
         self._validate = Validator(model.spec)
         self._encode = Encoder(model.spec)
+        self._limits = ColumnLimits(model.spec)
 
     def __call__(self, records: Sequence[object]) -> Answer:
         """Validate and score ``records``; none is dropped or changed.
@@ -73,17 +78,18 @@ class Predictor:
         Args:
             records: any JSON values, or JSON texts as :func:`model_kit.records.json_text.split` gives them.
         """
-        if len(records) <= CHUNK:
+        if len(records) < MIN_ROWS:
             return self._answer(records)
+        summary = ColumnSummary(self.model.spec, self._limits)
         predictions: list[float | None] = []
         errors: dict[int, RowErrors] = {}
         n_fast = 0
         for start in range(0, len(records), CHUNK):
-            answer = self._answer(records[start : start + CHUNK])
+            answer = self._answer(records[start : start + CHUNK], summary)
             predictions += answer.predictions
             errors |= {start + position: messages for position, messages in answer.errors.items()}
             n_fast += answer.n_fast
-        return Answer(predictions, errors, n_fast)
+        return Answer(predictions, errors, n_fast, summary.counts())
 
     def detailed(
         self,
@@ -127,7 +133,8 @@ class Predictor:
             # Decode one at a time: ten thousand records take a hundred megabytes as objects.
             values: Iterable[Any] = (_value(records[position]) for position in scored)
             row_warnings = aligned(map(self._warnings, values))
-        return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, intervals, explanations, row_warnings)
+        details = (intervals, explanations, row_warnings)
+        return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, answer.unusual, *details)
 
     def _encoded(self, records: Sequence[object]) -> Encoded:
         """Encode valid records, in order."""
@@ -150,7 +157,7 @@ class Predictor:
         # Contradictions are an optional attribute of the protocol.
         return RowWarnings(self.model.spec, getattr(self.model, "contradictions", ()))
 
-    def _answer(self, records: Sequence[object]) -> Answer:
+    def _answer(self, records: Sequence[object], summary: ColumnSummary | None = None) -> Answer:
         accepted = self._fast_lane(records)
         encoded, positions = accepted.encoded, accepted.positions
         errors: dict[int, RowErrors] = {}
@@ -167,6 +174,9 @@ class Predictor:
                     predictions[position] = prediction
                 else:
                     errors[position] = {WHOLE_ROW: [NOT_FINITE]}
+        if summary is None:
+            return Answer(predictions, errors, len(accepted.positions), self._limits.count_exceeded(encoded))
+        summary.add(encoded)
         return Answer(predictions, errors, len(accepted.positions))
 
 

@@ -51,8 +51,7 @@ class Field:
         levels: documented levels of a category, lowest first if ``ordered``.
         ordered: the order of ``levels`` carries meaning.
         numeric_codes: the levels are whole numbers; 20, 20.0 and "20" are the same level.
-        null_means: what a missing value says where absence is information ("no garage").
-            A category that has it also takes the data's own spelling of null, "NA".
+        null_means: what a missing value says where absence is information ("none on order").
         format: how files write a date or datetime, as strptime has it (``"%d/%m/%Y"``); ``None``: ISO 8601.
         time_zone: every datetime has a time zone and is converted to UTC; otherwise none has one.
     """

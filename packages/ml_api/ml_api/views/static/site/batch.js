@@ -18,7 +18,7 @@ const describeErrors = (errors) =>
     .map(([field, messages]) => (field === WHOLE_ROW ? "" : `${field}: `) + messages.join(" "))
     .join("; ");
 
-/** Predicts a batch: `{prediction, interval, error, warnings}` per row; splits a batch that is too large. */
+/** Predicts a batch: `{prediction, interval, error, warnings, details}` per row; splits a batch that is too large. */
 async function predictBatch(url, records, signal) {
   for (let attempt = 0; ; attempt += 1) {
     try {
@@ -28,6 +28,7 @@ async function predictBatch(url, records, signal) {
         interval: body.intervals?.[index] ?? null,
         error: body.errors?.[index] ? describeErrors(body.errors[index]) : "",
         warnings: (body.warnings?.[index] ?? []).map((each) => each.message).join(" "),
+        details: body.warnings?.[index] ?? [],
       }));
     } catch (failure) {
       if (signal.aborted) throw failure;
@@ -37,7 +38,7 @@ async function predictBatch(url, records, signal) {
       }
       const temporary = failure.status === 0 || failure.status === 429 || failure.status === 503;
       if (!temporary || attempt === RETRIES) {
-        return records.map(() => ({ prediction: null, interval: null, error: failure.message, warnings: "" }));
+        return records.map(() => ({ prediction: null, interval: null, error: failure.message, warnings: "", details: [] }));
       }
       await pause(Math.min(LONGEST_WAIT, failure.wait || 2 ** attempt), signal);
     }
@@ -52,7 +53,7 @@ function widthError(cells, width) {
 export async function predictTable(table, fields, url, size, signal, report) {
   const position = new Map(table.columns.map((column, index) => [column, index]));
   const known = fields.filter((field) => position.has(field.name));
-  const results = table.rows.map(({ cells, line }) => ({ cells, line, prediction: null, interval: null, warnings: "", error: "" }));
+  const results = table.rows.map(({ cells, line }) => ({ cells, line, prediction: null, interval: null, warnings: "", details: [], error: "" }));
   const good = [];
   let commas = 0;
   for (const row of results) {

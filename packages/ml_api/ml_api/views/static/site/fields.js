@@ -15,7 +15,7 @@ export class Fields {
     for (const control of form.querySelectorAll("[data-kind]")) this.controls.set(control.name, control);
   }
 
-  /** `{name, kind, codes, format, required}` of every field, for the CSV reader. */
+  /** `{name, kind, codes, format, required, missing}` of every field, for the CSV reader. */
   get specs() {
     return [...this.controls.values()].map((control) => ({
       name: control.name,
@@ -23,6 +23,7 @@ export class Fields {
       codes: "codes" in control.dataset,
       format: control.dataset.format ?? null,
       required: control.required,
+      missing: Number(control.closest(".field").dataset.missing),
     }));
   }
 

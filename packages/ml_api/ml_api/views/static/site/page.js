@@ -7,6 +7,7 @@ import { NotCSV, decode, line as csvLine, read } from "./csv.js";
 import { Fields, distribute, sums } from "./fields.js";
 import { counted, percent, writer } from "./numbers.js";
 import { snippets } from "./snippets.js";
+import { headerRemarks, unusualColumns } from "./summary.js";
 
 const TYPING_DELAY = 180; // ms without a key before the API is called
 const ANNOUNCEMENT_DELAY = 900; // ms without a new prediction before screen readers announce it
@@ -315,6 +316,10 @@ function showSummary(file, table, results, commas, seconds) {
       return entry;
     }),
   );
+  const remarks = headerRemarks(table.columns, fields.specs).map((text) => ({ text, loud: false }));
+  remarks.push(...unusualColumns(table, fields.specs, results));
+  $("columns").hidden = !remarks.length;
+  $("columnlines").replaceChildren(...remarks.map(({ text, loud }) => make("li", { textContent: text, className: loud ? "loud" : "" })));
   URL.revokeObjectURL(download);
   download = URL.createObjectURL(fileOf(table, results, facts));
   const names = additionalColumns(table.columns, ["prediction", ...(facts.intervals ? ["low", "high"] : []), "error", "warnings"]);
