@@ -428,10 +428,14 @@ def test_file_is_summed_up_by_column(visit: Visit) -> None:
     assert page.locator("#columnlines li").all_inner_texts() == [
         "Column Passenger is not used; did you mean the field passengers?",
         "The file lacks 2 fields: passengers, comfort.",
-        'zone: 20 of 40 rows have a level never seen in training: zone "b" did not occur in training; it counts as'
-        ' unknown, and differs from "B" in case only',
-        "distance: 8 of 40 rows have a value outside the training range: distance 33 is above what training saw"
-        " (0.4 to 32)",
+        (
+            'zone: 20 of 40 rows have a level never seen in training: zone "b" did not occur in training; it counts as'
+            ' unknown, and differs from "B" in case only'
+        ),
+        (
+            "distance: 8 of 40 rows have a value outside the training range: distance 33 is above what training saw"
+            " (0.4 to 32)"
+        ),
     ]
     expect(page.locator("#columnlines .loud")).to_have_count(0)
     rows = [f"{number},,C" for number in range(1, 31)]
@@ -439,8 +443,10 @@ def test_file_is_summed_up_by_column(visit: Visit) -> None:
     expect(page.locator("#columnlines .loud")).to_have_text(
         [
             "passengers: 30 of 30 rows have no value; in training 10.0%",
-            'zone: 30 of 30 rows have a level never seen in training: zone "C" did not occur in training; it counts as'
-            " unknown",
+            (
+                'zone: 30 of 30 rows have a level never seen in training: zone "C" did not occur in training; it counts as'
+                " unknown"
+            ),
         ]
     )
     rows = [f"{number % 30 + 1},1,A,2" for number in range(30)]
