@@ -9,7 +9,9 @@ import pytest
 from model_kit.records.column_summary import ColumnLimits, ColumnSummary
 from model_kit.records.encoding import Encoder
 from model_kit.spec import Field, InputSpec, Learned, Target
-from model_kit.testing import BOOKING, FIELDS, LEARNED, SPEC_OF_BOOKINGS, SPEC_OF_RIDES
+from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES
+
+from bookings import BOOKING, SPEC_OF_BOOKINGS
 
 RIDE: dict[str, Any] = {"distance": 8.0, "passengers": 1, "zone": "A", "comfort": "2"}
 
