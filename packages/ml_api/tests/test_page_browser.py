@@ -444,8 +444,8 @@ def test_file_is_summed_up_by_column(visit: Visit) -> None:
         [
             "passengers: 30 of 30 rows have no value; in training 10.0%",
             (
-                'zone: 30 of 30 rows have a level never seen in training: zone "C" did not occur in training; it counts as'
-                " unknown"
+                'zone: 30 of 30 rows have a level never seen in training: zone "C" did not occur in training; it counts'
+                " as unknown"
             ),
         ]
     )
