@@ -141,7 +141,7 @@ def build_wheel(package: Package, version: str, folder: Path, *, bundle: Path | 
 
 
 def check_content(wheel: Path, package: Package) -> None:
-    """Hold a wheel to code and a complete bundle: no data, no pickle, nothing that lay about.
+    """Hold a wheel to code, templates, tables and a complete bundle: no data, no pickle, nothing that lay about.
 
     Raises:
         ScriptError: the wheel has another file, or a part of the bundle is missing.
@@ -150,7 +150,7 @@ def check_content(wheel: Path, package: Package) -> None:
         names = [PurePosixPath(name) for name in archive.namelist()]
     own = [name.relative_to(package.source.name) for name in names if name.parts[0] == package.source.name]
     bundle = {name.name for name in own if name.parent == PurePosixPath("bundle")}
-    code = {name for name in own if name.suffix == ".py" or name.name == "py.typed"}
+    code = {name for name in own if name.suffix in {".py", ".jinja", ".toml"} or name.name == "py.typed"}
     expected = _BUNDLE_FILES if package.model else set()
     strange = [str(name) for name in own if name not in code and not (name.parts[0] == "bundle" and package.model)]
     strange += [f"bundle/{name}" for name in sorted(bundle - expected) if package.model]
