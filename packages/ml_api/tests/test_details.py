@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_kit.scoring.intervals import BEYOND
+from model_kit.scoring.intervals import LEVELS_REASON
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES, load_rides
 from werkzeug.test import TestResponse
 
@@ -148,7 +148,7 @@ def test_unknown_and_repeated_parameters_are_named(client: FlaskClient, query: s
     "text", ["", "0.49", "0.951", "1", "0", "nan", "1e-1", "9e-1", "0,9", "90", "-0.9", "٠.٩", " .9"]
 )
 def test_malformed_interval_is_refused(client: FlaskClient, text: str) -> None:
-    said = f"The query parameter interval must be a decimal number from 0.5 to 0.95; {BEYOND}."
+    said = f"The query parameter interval must be a decimal number from 0.5 to 0.95; {LEVELS_REASON}."
     assert refused(post(client, f"interval={text}", [GOLDEN_ROW])) == said
 
 

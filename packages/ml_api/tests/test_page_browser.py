@@ -425,29 +425,20 @@ def test_file_is_summed_up_by_column(visit: Visit) -> None:
     rows = [f"{number},{'b' if number % 2 else ' B '},x" for number in range(1, 41)]
     drop(page, "rides.csv", "\n".join(["distance,zone,Passenger", *rows, "far,A,x", ""]).encode())
     expect(page.locator("#result")).to_be_visible()
+    never = "rows have a level never seen in training:"
+    unknown = "did not occur in training; it counts as unknown"
+    outside = "rows have a value outside the training range:"
     assert page.locator("#columnlines li").all_inner_texts() == [
         "Column Passenger is not used; did you mean the field passengers?",
         "The file lacks 2 fields: passengers, comfort.",
-        (
-            'zone: 20 of 40 rows have a level never seen in training: zone "b" did not occur in training; it counts as'
-            ' unknown, and differs from "B" in case only'
-        ),
-        (
-            "distance: 8 of 40 rows have a value outside the training range: distance 33 is above what training saw"
-            " (0.4 to 32)"
-        ),
+        f'zone: 20 of 40 {never} zone "b" {unknown}, and differs from "B" in case only',
+        f"distance: 8 of 40 {outside} distance 33 is above what training saw (0.4 to 32)",
     ]
     expect(page.locator("#columnlines .loud")).to_have_count(0)
     rows = [f"{number},,C" for number in range(1, 31)]
     drop(page, "rides.csv", "\n".join(["distance,passengers,zone,comfort", *(f"{row},2" for row in rows), ""]).encode())
     expect(page.locator("#columnlines .loud")).to_have_text(
-        [
-            "passengers: 30 of 30 rows have no value; in training 10.0%",
-            (
-                'zone: 30 of 30 rows have a level never seen in training: zone "C" did not occur in training; it counts'
-                " as unknown"
-            ),
-        ]
+        ["passengers: 30 of 30 rows have no value; in training 10.0%", f'zone: 30 of 30 {never} zone "C" {unknown}']
     )
     rows = [f"{number % 30 + 1},1,A,2" for number in range(30)]
     drop(page, "rides.csv", "\n".join(["distance,passengers,zone,comfort", *rows, ""]).encode())

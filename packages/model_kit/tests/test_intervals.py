@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_kit.errors import DataError, IntervalError
 from model_kit.scoring import intervals as module
-from model_kit.scoring.intervals import FEWEST, LEVELS, TOLD, Intervals, calibrate, coverage, cross_fitted
+from model_kit.scoring.intervals import (
+    LEVELS,
+    MIN_RESIDUALS,
+    REPORTED_LEVELS,
+    Intervals,
+    calibrate,
+    coverage,
+    cross_fitted,
+)
 from model_kit.spec import Target
 from model_kit.testing import TARGET, ride_definition
 from model_kit.training.dataset import Dataset
@@ -64,7 +72,7 @@ def test_bins_are_as_many_as_rows_allow(n_rows: int, n_bins: int) -> None:
     assert len(found["widths"]) == n_bins
     assert len(found["edges"]) == n_bins - 1
     counts = np.bincount(np.searchsorted(found["edges"], predictions.ravel(), side="right"))
-    assert counts.min() >= FEWEST * 2
+    assert counts.min() >= MIN_RESIDUALS * 2
 
 
 def test_same_predictions_are_one_bin() -> None:
@@ -89,11 +97,11 @@ def test_ranges_hold_what_they_say_on_rows_that_did_not_calibrate_them(n_rows: i
     for seed in range(10):
         intervals = Intervals(calibrate(*houses(n_rows, seed=seed), TARGET), TARGET)
         found.append(
-            [level["overall"] for level in coverage(truth, new[0], intervals.told(new[0]))["levels"]],
+            [level["overall"] for level in coverage(truth, new[0], intervals.at_reported_levels(new[0]))["levels"]],
         )
     mean = np.mean(found, axis=0)
-    np.testing.assert_allclose(mean, TOLD, atol=tolerance / 2)
-    assert (mean >= np.array(TOLD) - 0.01).all()
+    np.testing.assert_allclose(mean, REPORTED_LEVELS, atol=tolerance / 2)
+    assert (mean >= np.array(REPORTED_LEVELS) - 0.01).all()
 
 
 def test_cheap_and_dear_have_widths_of_their_own() -> None:
@@ -101,7 +109,7 @@ def test_cheap_and_dear_have_widths_of_their_own() -> None:
     low, high = intervals(np.array([100_000.0, 300_000.0]), 0.9)
     np.testing.assert_allclose(np.log(high / low) / 2, [0.1645, 0.329], rtol=0.1)
     new, truth = houses(50_000, 1, seed=98)
-    for level in coverage(truth, new[0], intervals.told(new[0]))["levels"]:
+    for level in coverage(truth, new[0], intervals.at_reported_levels(new[0]))["levels"]:
         np.testing.assert_allclose(level["thirds"], level["level"], atol=0.04)
 
 
@@ -157,20 +165,36 @@ def test_model_without_intervals_says_why(card: dict[str, Any], why: str) -> Non
 def test_coverage_is_counted_overall_and_in_thirds_of_the_prediction() -> None:
     predictions = np.array([1.0, 2, 3, 4, 5, 6])
     truth = np.array([1.0, 9, 3, 4, 9, 9])
-    ranges = np.array([[predictions - 0.5] * len(TOLD), [predictions + 0.5] * len(TOLD)])
+    ranges = np.array([[predictions - 0.5] * len(REPORTED_LEVELS), [predictions + 0.5] * len(REPORTED_LEVELS)])
     found = coverage(truth, predictions, ranges)
     assert found["edges"] == [2.667, 4.333]
     width = (1 / predictions).mean()
     assert found["levels"] == [
         {"level": level, "overall": 0.5, "thirds": [0.5, 1.0, 0.0], "relative_width": pytest.approx(width, abs=1e-4)}
-        for level in TOLD
+        for level in REPORTED_LEVELS
     ]
 
 
-def test_width_is_relative_to_positive_predictions_only_and_a_third_may_be_empty() -> None:
-    predictions = np.array([0.0, 0.0])
-    [level, *_] = coverage(predictions, predictions, np.zeros((2, len(TOLD), 2)))["levels"]
-    assert (level["relative_width"], level["thirds"]) == (None, [1.0, None, None])
+def test_width_is_relative_to_positive_predictions_only_and_repeated_values_leave_no_third_empty() -> None:
+    predictions = np.array([0.0, 0.0, 0.0, 0.0, 7.0])
+    found = coverage(predictions, predictions, np.zeros((2, len(REPORTED_LEVELS), 5)))
+    assert found["edges"] == [0.0]
+    assert (found["levels"][0]["relative_width"], found["levels"][0]["thirds"]) == (None, [1.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("outlier", [1e9, -1e12, 1e300])
+def test_one_outlier_leaves_bins_and_thirds_apart(outlier: float) -> None:
+    predictions, truth = houses(1460)
+    usual = calibrate(predictions, truth, PLAIN)
+    usual_thirds = cross_fitted(predictions, truth, PLAIN)
+    predictions[0, 3] = outlier
+    found = calibrate(predictions, truth, PLAIN)
+    assert len(set(found["edges"])) == len(found["widths"]) - 1 == 4
+    np.testing.assert_allclose(found["edges"], usual["edges"], rtol=0.01)
+    thirds = cross_fitted(predictions, truth, PLAIN)
+    np.testing.assert_allclose(thirds["edges"], usual_thirds["edges"], rtol=0.01)
+    for level, expected in zip(thirds["levels"], usual_thirds["levels"], strict=True):
+        np.testing.assert_allclose(level["thirds"], expected["thirds"], atol=0.02)
 
 
 def test_cross_fitted_coverage_is_by_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +208,7 @@ def test_cross_fitted_coverage_is_by_other_rows(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "calibrate", watched)
     found = cross_fitted(predictions, truth, TARGET)
     assert seen == [360] * 10
-    np.testing.assert_allclose([level["overall"] for level in found["levels"]], TOLD, atol=0.03)
+    np.testing.assert_allclose([level["overall"] for level in found["levels"]], REPORTED_LEVELS, atol=0.03)
 
 
 def test_nested_coverage_agrees_with_the_card_and_with_what_is_said(rides: Dataset) -> None:

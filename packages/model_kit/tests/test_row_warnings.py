@@ -36,7 +36,7 @@ def test_usual_row_has_none(look: RowWarnings) -> None:
 
 
 def test_field_that_was_not_given_is_imputed(look: RowWarnings) -> None:
-    expected = [("imputed", "passengers was not given; a typical value was used")]
+    expected = [("imputed", "passengers was not given")]
     assert said(look, passengers=None) == expected
     without = {name: value for name, value in RIDE.items() if name != "passengers"}
     assert look(without) == [
@@ -49,11 +49,17 @@ def test_absence_that_means_something_is_not_imputed(look: RowWarnings, null: st
     assert said(look, comfort=null) == []
 
 
-def test_absence_of_a_nominal_level_counts_as_unknown() -> None:
+def test_typical_value_is_claimed_only_for_a_model_that_declares_it() -> None:
     colour = Field("colour", "category", "")
     spec = InputSpec((*FIELDS, colour), {**LEARNED, "colour": Learned(0.5, "red", codes={"red": 1})}, TARGET)
-    assert said(RowWarnings(spec)) == [("imputed", "colour was not given; it counts as unknown")]
-    assert said(RowWarnings(spec), colour=" NA ")[0][0] == "imputed"
+    assert said(RowWarnings(spec), passengers=None, colour=" NA ") == [
+        ("imputed", "passengers was not given"),
+        ("imputed", "colour was not given"),
+    ]
+    assert said(RowWarnings(spec, imputes=True), passengers=None) == [
+        ("imputed", "passengers was not given; a typical value was used"),
+        ("imputed", "colour was not given"),
+    ]
 
 
 @pytest.mark.parametrize("code", [3, 3.0, "3"])

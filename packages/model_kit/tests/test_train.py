@@ -11,18 +11,18 @@ from typing import Any
 import model_kit
 import numpy as np
 import pytest
-from model_kit.errors import FloorError, IntervalError, SpecError
+from model_kit.errors import DataError, FloorError, IntervalError, SpecError
 from model_kit.records.row_warnings import Contradiction
 from model_kit.scoring.bundle import read_bundle
 from model_kit.scoring.definition import Floors
-from model_kit.scoring.intervals import TOLD, Intervals
-from model_kit.spec import InputSpec
+from model_kit.scoring.intervals import REPORTED_LEVELS, Intervals
+from model_kit.spec import Field, InputSpec, Level, Row
 from model_kit.testing import TARGET, load_rides, ride_definition
 from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import fit
 from model_kit.training.provenance import git_commit, source_digest
 from model_kit.training.reference import reference
-from model_kit.training.train import train
+from model_kit.training.train import doubtful_levels, train
 from sklearn.ensemble import BaggingRegressor
 
 #: Where the code of the definition of rides is.
@@ -170,7 +170,7 @@ def test_card_has_ranges_that_hold_and_the_distribution_of_the_target(
     low, high = Intervals.from_card(card, TARGET)(rides.target, 0.9)
     # Noise of 0.05 on the log, of which 1.645 standard deviations hold 90 %.
     np.testing.assert_allclose(np.log(high / low) / 2, 1.645 * 0.05, rtol=0.3)
-    for told, level in zip(card["coverage"]["levels"], TOLD, strict=True):
+    for told, level in zip(card["coverage"]["levels"], REPORTED_LEVELS, strict=True):
         assert told["level"] == level
         assert told["overall"] == pytest.approx(level, abs=0.04)
     shares = card["target_distribution"]["shares"]
@@ -212,3 +212,37 @@ def test_row_of_typical_values_must_not_contradict_itself(tmp_path: Path, rides:
     definition = ride_definition(contradictions=(Contradiction("x", ("zone",), lambda row: f"in {row['zone']}"),))
     with pytest.raises(SpecError, match="^the row of typical values contradicts itself: in [AB]; repair has to"):
         train(definition, rides, tmp_path / "bundle", cv=False)
+
+
+def test_levels_that_are_doubtful_are_told_by_column() -> None:
+    levels = ["Gilbert"] * 3 + ["gilbert", "Veenker", "GILBERT", "Veenker"]
+    fields = (
+        Field("open", "category", ""),
+        Field("documented", "category", "", levels=(Level("Gilbert", ""), Level("gilbert", ""), Level("GILBERT", ""))),
+        Field("size", "number", ""),
+    )
+    rows: list[Row] = [{"open": level, "documented": level, "size": 1} for level in levels]
+    case = (
+        "'gilbert' (1) differs from 'Gilbert' (3) in case only; 'GILBERT' (1) differs from 'Gilbert' (3) in case only"
+    )
+    assert list(doubtful_levels(fields, [*rows, {"size": 2}])) == [
+        f"open: {case}",
+        f"documented: 2 of 8 rows have an undocumented level, such as 'Veenker'; {case}",
+    ]
+
+
+def test_training_ends_with_doubtful_levels(rides: Dataset, tmp_path: Path) -> None:
+    rows = ({**rides.rows[0], "zone": "a"}, *rides.rows[1:])
+    lines: list[str] = []
+    train(ride_definition(), replace(rides, rows=rows), tmp_path / "bundle", cv=False, report=lines.append)
+    n_rows = sum(row["zone"] == "A" for row in rows)
+    expected = f"such as 'a'; 'a' (1) differs from 'A' ({n_rows}) in case only"
+    assert lines[-1] == f"zone: 1 of 300 rows have an undocumented level, {expected}"
+
+
+def test_field_without_a_value_in_any_row_is_refused_by_name(rides: Dataset, tmp_path: Path) -> None:
+    rows = tuple({**row, "passengers": None, "comfort": None} for row in rides.rows)
+    said = "rides by dice: no row has a value of passengers, comfort, so there is nothing to learn from it; take it out"
+    with pytest.raises(DataError, match=said):
+        train(ride_definition(), replace(rides, rows=rows), tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()

@@ -178,8 +178,11 @@ def _coverage(table: Mapping[str, Any] | None, target: Target) -> tuple[tuple[st
     """
     if not table:
         return (), ()
-    low, high = map(formatting.number, table["edges"])
-    header = ("Promised", "Held", f"below {low} {target.unit}".rstrip(), f"{low} to {high}", f"above {high}")
+    thirds = ("Low third", "Middle third", "High third")
+    if len(table["edges"]) == 2:
+        low, high = map(formatting.number, table["edges"])
+        thirds = (f"below {low} {target.unit}".rstrip(), f"{low} to {high}", f"above {high}")
+    header = ("Promised", "Held", *thirds)
     relative = target.scale == "log"
     rows = []
     for row in table["levels"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from model_kit.scoring.intervals import BEYOND, HIGHEST, LOWEST
+from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
@@ -84,7 +84,9 @@ def _level(query: MultiDict[str, str]) -> float | None:
     if text is None:
         return None
     if not re.fullmatch(r"0?\.[0-9]{1,20}", text) or not LOWEST <= float(text) <= HIGHEST:
-        raise BadRequest(f"The query parameter interval must be a decimal number from {LOWEST} to {HIGHEST}; {BEYOND}.")
+        raise BadRequest(
+            f"The query parameter interval must be a decimal number from {LOWEST} to {HIGHEST}; {LEVELS_REASON}."
+        )
     return float(text)
 
 

@@ -23,6 +23,7 @@ DEFINITION = ModelDefinition(
     identifier=IDENTIFIER,
     not_core=NOT_CORE,
     together=TOGETHER,
+    imputes=True,
     contradictions=CONTRADICTIONS,
     sample="regression_model.sample:SAMPLE",
     openml_id=42165,

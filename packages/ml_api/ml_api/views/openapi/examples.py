@@ -13,7 +13,7 @@ from urllib.parse import quote
 from model_kit.errors import IntervalError
 from model_kit.records.generation import generate_rows
 from model_kit.records.validation import Validator
-from model_kit.scoring.intervals import BEYOND, HIGHEST, LOWEST, Intervals
+from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST, Intervals
 from model_kit.scoring.predictor import Predictor
 from model_kit.scoring.protocol import Model
 from werkzeug.exceptions import InternalServerError, MethodNotAllowed, NotFound
@@ -206,7 +206,7 @@ class Predictions:
     def _invalid_queries(self) -> dict[str, tuple[str, str, str]]:
         """Return name -> summary, query, detail of each invalid query."""
         taken = ", ".join(parameters.DETAILS)
-        level = f"The query parameter interval must be a decimal number from {LOWEST} to {HIGHEST}; {BEYOND}."
+        level = f"The query parameter interval must be a decimal number from {LOWEST} to {HIGHEST}; {LEVELS_REASON}."
         count = f"The query parameter explain must be a whole number from 1 to {parameters.MAX_CONTRIBUTIONS}."
         queries = {
             "parameter": ("An unknown parameter", "why=1", f"There is no query parameter 'why'; it takes {taken}."),

@@ -212,7 +212,7 @@ def covered(scored: Scored, model: BundleModel, nested: Mapping[str, Any] | None
     """
     predicted = np.array(scored.predicted)
     try:
-        ranges = Intervals.from_card(model.card, model.spec.target).told(predicted)
+        ranges = Intervals.from_card(model.card, model.spec.target).at_reported_levels(predicted)
         of_file = coverage(np.array(scored.truth), predicted, ranges)
     except IntervalError:
         of_file = None

@@ -28,7 +28,7 @@ from model_kit.cli.common import (
     whole_number,
 )
 from model_kit.scoring.definition import find_definition
-from model_kit.scoring.intervals import BEYOND, HIGHEST, LOWEST
+from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
 from model_kit.scoring.model import CHUNK
 from model_kit.scoring.predictor import Predictor
 
@@ -201,5 +201,5 @@ def report_decimal_commas(table: Table) -> None:
 def _level(text: str) -> float:
     level = float(text)
     if not LOWEST <= level <= HIGHEST:
-        raise argparse.ArgumentTypeError(f"from {LOWEST} to {HIGHEST}: {BEYOND}")
+        raise argparse.ArgumentTypeError(f"from {LOWEST} to {HIGHEST}: {LEVELS_REASON}")
     return level

@@ -92,8 +92,8 @@ class FastLane:
             # A date that cannot be read is a ValueError, as is a UnicodeError.
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 declined.append(position)
-        # None becomes NaN.
-        encoded = np.array(rows, np.float64).reshape(len(rows), len(self._columns))[:, self._columns]
+        # None becomes NaN. Taking columns costs a third of indexing with them.
+        encoded = np.array(rows, np.float64).reshape(len(rows), len(self._columns)).take(self._columns, axis=1)
         return Accepted(encoded, positions, declined)
 
     def _with_attributes(self, record: object) -> object:

@@ -86,12 +86,14 @@ class RowWarnings:
     Args:
         spec: the fitted table of fields.
         contradictions: those that the model declares.
+        imputes: the model replaces a missing number, date, boolean or ordered level by a typical value.
 
     Attributes:
         codes: all codes that its warnings can have.
     """
 
-    def __init__(self, spec: InputSpec, contradictions: Sequence[Contradiction] = ()) -> None:
+    def __init__(self, spec: InputSpec, contradictions: Sequence[Contradiction] = (), *, imputes: bool = False) -> None:
+        self._imputes = imputes
         self._contradictions = contradictions
         self.codes = (*CODES, *(contradiction.code for contradiction in self._contradictions))
         self._fields = [(field, spec.learned[field.name]) for field in spec.fields]
@@ -107,7 +109,7 @@ class RowWarnings:
         for field, learned in self._fields:
             row[field.name] = value = _read(field, record.get(field.name))
             if value is None:
-                said = _imputed(field)
+                said = _imputed(field, imputes=self._imputes)
             elif field.is_number:
                 said = _of_number(field, learned, value)
             elif field.is_temporal:
@@ -169,11 +171,11 @@ def _of_level(field: Field, learned: Learned, value: str) -> tuple[str, str] | N
     return UNSEEN_LEVEL, f'{field.name} "{shown}" did not occur in training; it counts as unknown{case}'
 
 
-def _imputed(field: Field) -> tuple[str, str] | None:
+def _imputed(field: Field, *, imputes: bool) -> tuple[str, str] | None:
     if field.null_means is not None:
         return None
     nominal = field.kind == "category" and not field.ordered
-    return IMPUTED, f"{field.name} was not given; {'it counts as unknown' if nominal else 'a typical value was used'}"
+    return IMPUTED, f"{field.name} was not given" + ("; a typical value was used" if imputes and not nominal else "")
 
 
 def number(value: float) -> str:

@@ -99,6 +99,8 @@ class ModelDefinition:
         not_core: identifiers left out of the average of the core score, and of nothing else.
         rare_below: levels of a nominal category seen in fewer rows share a code.
         together: groups of fields that only make sense together, see :class:`~model_kit.spec.InputSpec`.
+        imputes: the estimator replaces a missing value by a typical one, and warnings say so; where the kit imputes,
+            it need not be declared.
         contradictions: what cannot be true of one record at once; the row of typical values must have none.
         sample: a :class:`Sample`, or where to import one from.
         openml_id: data set on OpenML that the model is trained on.
@@ -118,6 +120,7 @@ class ModelDefinition:
     not_core: frozenset[str] = frozenset()
     rare_below: int = 10
     together: tuple[tuple[str, ...], ...] = ()
+    imputes: bool = False
     contradictions: tuple[Contradiction, ...] = ()
     sample: str | Sample | None = None
     openml_id: int | None = None
@@ -228,7 +231,7 @@ class ModelDefinition:
         named = bundle.json(CARD).get("model")
         if named != self.name:
             raise BundleError(CARD, f"it is a bundle of the model {named}, not of {self.name}")
-        model = BundleModel(bundle, self.derive, version, self.contradictions)
+        model = BundleModel(bundle, self.derive, version, self.contradictions, imputes=self.imputes)
         # A package's derive finds its columns by position.
         if model.spec.names != tuple(field.name for field in self.fields):
             raise BundleError(SPEC, "its fields are not those of this version of the package; train again")

@@ -30,17 +30,19 @@ LOWEST, HIGHEST = LEVELS[0], LEVELS[-1]
 #: The largest finite number.
 LARGEST: Final = float(np.finfo(np.float64).max)
 #: Levels in the coverage table.
-TOLD: Final = (0.5, 0.8, 0.9, 0.95)
+REPORTED_LEVELS: Final = (0.5, 0.8, 0.9, 0.95)
 MOST_BINS: Final = 5
 #: Rows per bin. Measured on parts of the Ames data, coverage of 90 % intervals by third of the prediction: 200 rows in
 #: one bin .87, .94, .91, in three bins .90, .91, .91, with the same variation between parts (.02).
 ROWS_PER_BIN: Final = 60
 #: Minimum number of rows: with fewer, the 95 % quantile would be one of the two largest errors.
-FEWEST: Final = 40
+MIN_RESIDUALS: Final = 40
 #: Reason why there are no higher levels, for error messages.
-BEYOND: Final = "beyond, too few errors are left to calibrate on"
+LEVELS_REASON: Final = "beyond, too few errors are left to calibrate on"
 #: Significant digits of the bins' edges, relative to the spread of the predictions.
 EDGE_DIGITS: Final = 3
+#: Share of the predictions at either end that the spread leaves out.
+TAIL: Final = 0.01
 #: Rounds a width up to so few digits that it does not reveal the error of a training row.
 _UP: Final = Context(prec=4, rounding=ROUND_CEILING)
 #: Number of parts for :func:`cross_fitted`, and the seed of their permutation.
@@ -81,7 +83,7 @@ def _errors(predictions: Numbers, truth: Numbers, target: Target) -> Numbers:
 
 def _edges(predictions: Numbers, n_bins: int, n_repeats: int) -> list[float]:
     """Compute edges of bins of about equal size; fewer if values repeat, so that every bin has enough rows."""
-    fewest = FEWEST * n_repeats
+    fewest = MIN_RESIDUALS * n_repeats
     edges: list[float] = []
     n_before = 0
     for edge in _parted(predictions, n_bins):
@@ -94,10 +96,11 @@ def _edges(predictions: Numbers, n_bins: int, n_repeats: int) -> list[float]:
 
 def _parted(predictions: Numbers, n_parts: int) -> list[float]:
     """Compute edges of parts of about equal size, rounded so that none reveals the prediction of a row."""
-    spread = float(np.ptp(predictions))
-    digits = EDGE_DIGITS - math.floor(math.log10(spread)) if spread else 0
     quantiles = np.quantile(predictions, np.arange(1, n_parts) / n_parts).tolist()
-    return [round(quantile, digits) for quantile in quantiles]
+    # Of most predictions: the spread of all may be that of an outlier, beside which the quantiles would be one number.
+    spread = float(np.subtract(*np.quantile(predictions, [1 - TAIL, TAIL]))) or float(np.ptp(predictions))
+    digits = EDGE_DIGITS - math.floor(math.log10(spread)) if spread else 0
+    return sorted({round(quantile, digits) for quantile in quantiles})
 
 
 def _quantiles(errors: Numbers, n_repeats: int) -> list[float]:
@@ -136,7 +139,7 @@ class Intervals:
         if not card.get("evaluated"):
             why = "it was trained without cross-validation"
         elif "intervals" in card:
-            why = f"it was evaluated on {card['data']['rows']} rows, and they take {FEWEST}"
+            why = f"it was evaluated on {card['data']['rows']} rows, and they take {MIN_RESIDUALS}"
         raise IntervalError(f"this model has no calibrated intervals: {why}")
 
     def __call__(self, predictions: Numbers, level: float) -> tuple[Numbers, Numbers]:
@@ -152,7 +155,7 @@ class Intervals:
             IntervalError: ``level`` is outside of this range.
         """
         if not LOWEST <= level <= HIGHEST:
-            raise IntervalError(f"the level of an interval is from {LOWEST} to {HIGHEST}, not {level}: {BEYOND}")
+            raise IntervalError(f"the level of an interval is from {LOWEST} to {HIGHEST}, not {level}: {LEVELS_REASON}")
         at_level = np.array([np.interp(level, self._levels, widths) for widths in self.widths])
         width = at_level[np.searchsorted(self.edges, predictions, side="right")]
         with np.errstate(over="ignore"):
@@ -161,9 +164,9 @@ class Intervals:
         # A bound may overflow near the largest float.
         return np.maximum(low, -LARGEST), np.minimum(high, LARGEST)
 
-    def told(self, predictions: Numbers) -> Ranges:
+    def at_reported_levels(self, predictions: Numbers) -> Ranges:
         """Compute intervals at all levels of the coverage table."""
-        return np.array([self(predictions, level) for level in TOLD]).swapaxes(0, 1)
+        return np.array([self(predictions, level) for level in REPORTED_LEVELS]).swapaxes(0, 1)
 
 
 def coverage(truth: Numbers, predictions: Numbers, ranges: Ranges) -> dict[str, Any]:
@@ -175,14 +178,17 @@ def coverage(truth: Numbers, predictions: Numbers, ranges: Ranges) -> dict[str, 
         ranges: the intervals of the predictions.
 
     Returns:
-        ``edges``: between the thirds, in the target's unit; ``levels``: for each level ``level``, ``overall`` and
-        ``thirds``, the fractions of rows within their intervals (``None`` without rows), and ``relative_width``: the
-        mean of (upper - lower) / prediction, or ``None`` if a prediction is not positive.
+        ``edges``: between the thirds, in the target's unit; one if they are equal. ``levels``: for each level
+        ``level``, ``overall`` and ``thirds``, the fractions of rows within their intervals (``None`` for a third
+        without rows, of fewer than 3), and ``relative_width``: the mean of (upper - lower) / prediction, or ``None``
+        if a prediction is not positive.
     """
     edges = _parted(predictions, 3)
-    third = np.searchsorted(edges, predictions)
+    # By rank, so that each third has rows where values repeat.
+    third = np.empty(len(predictions), np.int64)
+    third[np.argsort(predictions, kind="stable")] = np.arange(len(predictions)) * 3 // len(predictions)
     levels = []
-    for level, low, high in zip(TOLD, *ranges, strict=True):
+    for level, low, high in zip(REPORTED_LEVELS, *ranges, strict=True):
         within = (low <= truth) & (truth <= high)
         thirds = [_mean(within[third == number]) for number in range(3)]
         width = _mean((high - low) / predictions) if (predictions > 0).all() else None
@@ -208,10 +214,10 @@ def cross_fitted(out_of_fold: Numbers, truth: Numbers, target: Target) -> dict[s
     """
     n_repeats, n_rows = out_of_fold.shape
     part = np.random.default_rng(SEED).permutation(n_rows) % N_PARTS
-    ranges = np.empty((2, len(TOLD), n_repeats, n_rows))
+    ranges = np.empty((2, len(REPORTED_LEVELS), n_repeats, n_rows))
     for number in range(N_PARTS):
         own = part == number
         intervals = Intervals(calibrate(out_of_fold[:, ~own], truth[~own], target), target)
-        found = intervals.told(out_of_fold[:, own].ravel())
-        ranges[..., own] = found.reshape(2, len(TOLD), n_repeats, -1)
-    return coverage(np.tile(truth, n_repeats), out_of_fold.ravel(), ranges.reshape(2, len(TOLD), -1))
+        found = intervals.at_reported_levels(out_of_fold[:, own].ravel())
+        ranges[..., own] = found.reshape(2, len(REPORTED_LEVELS), n_repeats, -1)
+    return coverage(np.tile(truth, n_repeats), out_of_fold.ravel(), ranges.reshape(2, len(REPORTED_LEVELS), -1))

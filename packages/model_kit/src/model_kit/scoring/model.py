@@ -65,17 +65,26 @@ class BundleModel:
         derive: the model package's step from the encoded matrix to features; ``None`` if it has none.
         version: version of the model package's distribution.
         contradictions: combinations of values that are impossible, for row warnings.
+        imputes: the estimator replaces missing values by typical ones; the card of a model for which the kit does so
+            says it too.
 
     Raises:
         BundleError: a file has invalid content; the message names it.
     """
 
     def __init__(
-        self, bundle: Bundle, derive: Derive | None, version: str, contradictions: Iterable[Contradiction] = ()
+        self,
+        bundle: Bundle,
+        derive: Derive | None,
+        version: str,
+        contradictions: Iterable[Contradiction] = (),
+        *,
+        imputes: bool = False,
     ) -> None:
         self.version = version
         self.contradictions = tuple(contradictions)
         self.card: dict[str, Any] = bundle.json(CARD)
+        self.imputes = imputes or self.card.get("imputation") == "kit"
         self.golden: dict[str, Any] = bundle.json(GOLDEN)
         try:
             self.spec = InputSpec.from_json(bundle.files[SPEC])

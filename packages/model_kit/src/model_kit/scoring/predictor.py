@@ -154,8 +154,9 @@ class Predictor:
 
     @cached_property
     def _warnings(self) -> RowWarnings:
-        # Contradictions are an optional attribute of the protocol.
-        return RowWarnings(self.model.spec, getattr(self.model, "contradictions", ()))
+        # These are optional attributes of the protocol.
+        imputes = getattr(self.model, "imputes", False)
+        return RowWarnings(self.model.spec, getattr(self.model, "contradictions", ()), imputes=imputes)
 
     def _answer(self, records: Sequence[object], summary: ColumnSummary | None = None) -> Answer:
         accepted = self._fast_lane(records)

@@ -20,7 +20,7 @@ from model_kit.errors import DataError, FloorError, TrainingError, first_line
 from model_kit.records.encoding import FeatureMaker
 from model_kit.scoring import assessment
 from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
-from model_kit.scoring.intervals import FEWEST, TOLD, Intervals, calibrate, coverage
+from model_kit.scoring.intervals import MIN_RESIDUALS, REPORTED_LEVELS, Intervals, calibrate, coverage
 from model_kit.scoring.model import to_target_unit
 from model_kit.spec import InputSpec, Row, Target, fit_spec
 from model_kit.training.dataset import Dataset
@@ -209,14 +209,14 @@ def nested_coverage(
     rows = np.arange(len(dataset.target))
     folds: list[Fold] = []
     for rest, held_out in KFold(n_splits, shuffle=True, random_state=RANDOM_STATE).split(rows):
-        if len(rest) < FEWEST:
+        if len(rest) < MIN_RESIDUALS:
             raise DataError(
-                f"{dataset.name}: {len(rest)} rows are too few to calibrate intervals on; it takes {FEWEST}"
+                f"{dataset.name}: {len(rest)} rows are too few to calibrate intervals on; it takes {MIN_RESIDUALS}"
             )
         folds += [*_folds(rest, n_splits, n_repeats), (rest, held_out)]
     n_inner = n_splits * n_repeats
     predictions = np.empty(len(rows))
-    ranges = np.empty((2, len(TOLD), len(rows)))
+    ranges = np.empty((2, len(REPORTED_LEVELS), len(rows)))
     out_of_fold = np.empty((n_repeats, len(rows)))
     predicted = _predicted(definition, dataset, folds, n_jobs, "Nested cross-validation" if progress else None)
     for number, ((rest, hold_out), found) in enumerate(zip(folds, predicted, strict=True)):
@@ -227,7 +227,7 @@ def nested_coverage(
         calibration = calibrate(out_of_fold[:, rest], dataset.target[rest], definition.target)
         intervals = Intervals(calibration, definition.target)
         predictions[hold_out] = found
-        ranges[..., hold_out] = intervals.told(found)
+        ranges[..., hold_out] = intervals.at_reported_levels(found)
     return coverage(dataset.target, predictions, ranges)
 
 

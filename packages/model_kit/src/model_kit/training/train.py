@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +20,8 @@ from model_kit.records.row_warnings import check_contradictions
 from model_kit.scoring.assessment import by_level
 from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, RUN, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import Estimator, ModelDefinition
-from model_kit.scoring.intervals import FEWEST, calibrate, cross_fitted
-from model_kit.spec import Target
+from model_kit.scoring.intervals import MIN_RESIDUALS, calibrate, cross_fitted
+from model_kit.spec import Field, Row, Target
 from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import Evaluation, adopt, cross_validate, fit, require_floors
 from model_kit.training.export import Export, to_onnx
@@ -59,7 +60,7 @@ def train(
     Raises:
         FloorError: the model scores below the package's floors.
         ExportError: the graph does not agree with the estimator.
-        DataError: the target has one value only, or there are fewer rows than folds.
+        DataError: the target has one value only, a field has none, or there are fewer rows than folds.
         SpecError: a contradiction is about a field that does not exist, or the row of typical values has one.
     """
     check_contradictions(definition.contradictions, definition.fields)
@@ -67,6 +68,13 @@ def train(
         raise DataError(
             f"{dataset.name}, column {definition.target.name}: every row has {dataset.target[0]}, so there is nothing "
             "to learn; name another target"
+        )
+    names = [field.name for field in definition.fields]
+    empty = [name for name in names if all(row.get(name) is None for row in dataset.rows)]
+    if empty:
+        raise DataError(
+            f"{dataset.name}: no row has a value of {', '.join(empty)}, so there is nothing to learn from it; take it "
+            "out of the fields"
         )
     evaluation: Evaluation | None = None
     if cv:
@@ -133,12 +141,35 @@ def train(
     }
     artifact = write_bundle(bundle, files)
     report(f"Wrote {bundle} (artefact {artifact[:12]})")
+    for line in doubtful_levels(definition.fields, dataset.rows):
+        report(line)
     return card
+
+
+def doubtful_levels(fields: Iterable[Field], rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line for each category with levels that are not documented, or that differ in case only."""
+    for field in fields:
+        if field.kind != "category":
+            continue
+        counts = Counter(str(row[field.name]) for row in rows if row.get(field.name) is not None)
+        documented = {level.value for level in field.levels} or set(counts)
+        unknown = [level for level in counts if level not in documented]
+        doubts = []
+        if unknown:
+            n_rows = sum(counts[level] for level in unknown)
+            doubts.append(f"{n_rows:,} of {len(rows):,} rows have an undocumented level, such as {unknown[0]!r}")
+        usual: dict[str, str] = {}
+        for level, n_rows in counts.most_common():
+            same = usual.setdefault(level.casefold(), level)
+            if same != level:
+                doubts.append(f"{level!r} ({n_rows:,}) differs from {same!r} ({counts[same]:,}) in case only")
+        if doubts:
+            yield f"{field.name}: {'; '.join(doubts)}"
 
 
 def _ranges(evaluation: Evaluation | None, dataset: Dataset, target: Target) -> dict[str, Any]:
     """The card's ``intervals`` and ``coverage``; ``None`` where there is too little to calibrate them on."""
-    if evaluation is None or len(dataset.rows) < FEWEST:
+    if evaluation is None or len(dataset.rows) < MIN_RESIDUALS:
         return {"intervals": None, "coverage": None}
     out_of_fold = evaluation.out_of_fold
     return {

@@ -71,15 +71,16 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
             f"{name}: {type(estimator).__name__} predicts classes, and the target is a number; declare a regressor"
         )
     imputes = not accepts_nan(estimator)
+    imputation: Source = "kit" if imputes or _begins_with_medians(estimator) else "package"
     if is_own or definition.derive is not None:
         if imputes:
             estimator = make_pipeline(MedianImputer(dtype="float64"), estimator)
-        return Prepared(estimator, "package", "kit" if imputes else "package")
+        return Prepared(estimator, "package", imputation)
     nominal = default_layout(spec).nominal
     steps: list[Any] = [MedianImputer(nominal, numbers=imputes, dtype="float64")] if imputes or nominal else []
     if nominal:
         steps.append(encode_categories(spec))
-    return Prepared(make_pipeline(*steps, estimator), "kit", "kit" if imputes else "package")
+    return Prepared(make_pipeline(*steps, estimator), "kit", imputation)
 
 
 def accepts_nan(estimator: Any) -> bool:
@@ -112,9 +113,18 @@ def _after(part: Any) -> Literal["refused", "kept", "filled"]:
 
 
 def _begins_with_columns(estimator: Any) -> bool:
+    return isinstance(_first_step(estimator), ColumnTransformer)
+
+
+def _begins_with_medians(estimator: Any) -> bool:
+    first = _first_step(estimator)
+    return isinstance(first, MedianImputer) and first.numbers
+
+
+def _first_step(estimator: Any) -> Any:
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[0][1]
-    return isinstance(estimator, ColumnTransformer)
+    return estimator
 
 
 def _call(factory: Any, spec: InputSpec, name: str) -> Any:
