@@ -28,10 +28,9 @@ from package_index import HELP, PackageIndex
 from processes import stop_on_signals
 from project import Package, Project, Say, ScriptError
 from publish import publish
-from run import parse_port, train_if_missing
+from run import parse_settings, train_if_missing
 
 IMAGE = "ml-api"
-DEFAULT_PORT = "5000"
 #: Where bundles from outside are mounted.
 MOUNTED = "/model"
 #: Seconds from SIGTERM to SIGKILL: more than gunicorn's graceful_timeout. Docker alone gives 10.
@@ -203,7 +202,7 @@ def run_command(environ: Mapping[str, str]) -> list[str]:
     Raises:
         ScriptError: ``PORT`` is no port, or ``MODEL_DIR`` no folder.
     """
-    port = str(parse_port(environ.get("PORT") or DEFAULT_PORT))
+    port = parse_settings({"PORT": environ.get("PORT", "")}).port
     command = [*docker(environ), "run", "--rm", "--read-only", "--cap-drop", "ALL"]
     command += ["--security-opt", "no-new-privileges", "--stop-timeout", str(STOP_TIMEOUT)]
     command += ["--env", f"PORT={port}", "--publish", f"{port}:{port}"]

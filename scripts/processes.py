@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from project import ScriptError
+
 #: Seconds between asking a process to end and killing it; gunicorn gives its own workers 30.
 PATIENCE = 35.0
 
@@ -41,20 +43,34 @@ def child(
     """Run a program; when the block is left, however, the program and its own children have ended.
 
     It has a process group of its own: Ctrl-C in the terminal reaches this script alone, which then ends the group.
+
+    Raises:
+        ScriptError: the program cannot be started; the text names it.
     """
-    process = subprocess.Popen(
-        [str(argument) for argument in arguments],
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT if output is not None else None,
-        process_group=0,
-    )
+    try:
+        process = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output is not None else None,
+            process_group=0,
+        )
+    except OSError as error:
+        raise cannot_start(arguments[0], error) from error
     try:
         yield process
     finally:
         end(process, patience)
+
+
+def cannot_start(program: str | Path, error: OSError) -> ScriptError:
+    """Return what to tell the user about a program that could not be started."""
+    reason = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError) and error.filename == str(program) and Path(program).exists():
+        reason = "the program that its first line names is not there, or that line ends as on Windows (CRLF)"
+    return ScriptError(f"{program} cannot be started: {reason}")
 
 
 def end(process: subprocess.Popen[bytes], patience: float = PATIENCE) -> None:

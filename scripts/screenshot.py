@@ -126,7 +126,7 @@ def run(project: Project, package: Package, bundle: Path, folder: Path) -> list[
         Path(bundles, package.model).symlink_to(bundle.resolve())
         serving = {"MODEL_DIR": bundles, "HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
         with child(command, cwd=project.root / "packages/ml_api", env=quiet_environment() | serving) as service:
-            wait_until_ready(service, port)
+            wait_until_ready(service, f"127.0.0.1:{port}")
             return take(f"http://127.0.0.1:{port}/", folder)
 
 

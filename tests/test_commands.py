@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +13,11 @@ import pytest
 
 import check_tracked
 import lock
+from local_index import free_port
 from project import ROOT, ScriptError, write_atomically
+from run import ask
+
+SETTINGS = ROOT / "packages/ml_api/README.md"
 
 
 def make(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -115,14 +119,83 @@ def test_run_sh_is_what_platforms_start() -> None:
     assert "make test" in (ROOT / ".ci/run").read_text()
 
 
-def test_run_sh_refuses_a_bad_port_naming_the_variable(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "run.sh", tmp_path)
-    (tmp_path / "packages").symlink_to(ROOT / "packages")
-    environ = os.environ | {"PORT": "five", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run([tmp_path / "run.sh"], env=environ, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode != 0
-    assert "PORT" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout in a folder with a difficult name, without an environment of its own; run.sh has lost its run bit."""
+    folder = tmp_path / 'it\'s a "prjé" $HOME [1]'
+    folder.mkdir()
+    (folder / "run.sh").write_text((ROOT / "run.sh").read_text())
+    (folder / "packages").symlink_to(ROOT / "packages")
+    return folder
+
+
+def start_run_sh(checkout: Path, **environ: str) -> subprocess.Popen[str]:
+    python_first = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.Popen(
+        ["sh", checkout / "run.sh"],
+        cwd="/",
+        env=python_first | environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        umask=0o077,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("PORT", "five"),
+        ("PORT", "70000"),
+        ("WEB_CONCURRENCY", "auto"),
+        ("WEB_CONCURRENCY", "2.0"),
+        ("WEB_CONCURRENCY", "0"),
+        ("HOST", "a.name.of.conda-linux-gnu:80"),
+        ("HOST", "192.0.2.1"),
+        ("LOG_LEVEL", "verbose"),
+    ],
+)
+def test_run_sh_refuses_a_value_in_one_line_that_names_the_variable(checkout: Path, variable: str, text: str) -> None:
+    with start_run_sh(checkout, **{variable: text}) as process:
+        (line,) = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 1
+    assert line.startswith(f"ml_api does not start: {variable} is {text!r}")
+    assert "; it must be " in line
+
+
+def test_run_sh_serves_whatever_variables_other_programs_left(checkout: Path, tmp_path: Path) -> None:
+    port = free_port()
+    settings = dict.fromkeys(re.findall(r"^\| `([A-Z_]+)` \|", SETTINGS.read_text(), re.MULTILINE), "")
+    assert "WEB_CONCURRENCY" in settings
+    (tmp_path / "flask.py").write_text("raise SystemExit('another program wrote this')\n")
+    python = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "error", "PYTHONHOME": "/none", "PYTHONHASHSEED": "none"}
+    python |= {"PYTHONPATH": str(tmp_path), "PYTHONOPTIMIZE": "2", "PYTHONINSPECT": "1", "PYTHONIOENCODING": "none"}
+    system = {"HOME": "/none", "TMPDIR": "/none", "LC_ALL": "C", "OMP_NUM_THREADS": "", "CDPATH": "/", "TZ": "none"}
+    secrets = {
+        "PACKAGE_INDEX_TOKEN": "s3cret",
+        "TWINE_PASSWORD": "s3cret",
+        "PIP_EXTRA_INDEX_URL": "https://u:s3cret@h/",
+    }
+    gunicorn = {"GUNICORN_CMD_ARGS": "--bind=[::1]:1 --workers=none", "GUNICORN_PID": "none"}
+    environ = settings | python | system | secrets | gunicorn | {"HOST": "::1", "PORT": str(port)}
+    with start_run_sh(checkout, **environ) as process:
+        try:
+            lines = []
+            assert process.stderr is not None
+            for line in process.stderr:
+                lines.append(line)
+                if "Listening at" in line:
+                    break
+            assert [line.split(";")[0] for line in lines[:2]] == [f"ml_api ignores {name}" for name in gunicorn]
+            assert f"Listening at: http://[::1]:{port} " in lines[-1], lines
+            assert ask(f"[::1]:{port}", "/health") == (200, '{"status":"ok"}')
+            assert "s3cret" not in Path(f"/proc/{process.pid}/environ").read_text()
+            healthy = [sys.executable, "-IS", ROOT / "scripts/healthcheck.py"]
+            told = subprocess.run(healthy, env=environ, capture_output=True, text=True, check=False).stdout
+            assert json.loads(told)["status"] in {"ready", 503}, "the service's own words, whether it has a model or not"
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
 
 
 def test_python_version_is_one_that_is_supported() -> None:

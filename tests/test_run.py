@@ -24,8 +24,9 @@ import pytest
 import run as command
 from build_wheels import read_trained
 from local_index import free_port
+from ml_api.settings import Settings
 from project import ROOT, Package, Project, ScriptError
-from run import curl_line, parse_port, provenance, require_free, wait_until_ready
+from run import curl_line, provenance, require_free, wait_until_ready
 from small_project import add_model, add_third_party, make_environment, train
 from train_models import quiet_environment
 
@@ -118,7 +119,7 @@ def test_publishes_installs_serves_and_ends_in_order(project: Project, model: Pa
     assert status == 0
     assert "Traceback" not in output.read_text()
     assert output.read_text().endswith("Stopped.\n")
-    require_free(port)
+    require_free(Settings(port=port))
 
     # Once more: everything is there already; SIGTERM ends it as well.
     began = time.monotonic()
@@ -132,7 +133,7 @@ def test_publishes_installs_serves_and_ends_in_order(project: Project, model: Pa
         process.terminate()
         status = process.wait(40)
     assert status == 0
-    require_free(port)
+    require_free(Settings(port=port))
 
 
 def refused(project: Project, port: int, tmp_path: Path) -> str:
@@ -158,14 +159,7 @@ def test_development_server_serves_the_sources(project: Project, tmp_path: Path)
     finally:
         process.terminate()
         assert process.wait(40) == 0
-    require_free(port)
-
-
-@pytest.mark.parametrize("text", ["0", "65536", "five", "-1", "", "٣", "80.0"])
-def test_a_port_that_is_none_is_refused_naming_the_variable(text: str) -> None:
-    with pytest.raises(ScriptError, match="PORT=") as caught:
-        parse_port(text)
-    assert caught.value.status == 2
+    require_free(Settings(port=port))
 
 
 def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
@@ -173,16 +167,19 @@ def test_a_port_that_is_taken_is_told_with_what_to_do() -> None:
         listener.bind(("0.0.0.0", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(ScriptError, match=rf"PORT={port} cannot be used .*make run PORT={port + 1}"):
-            require_free(port)
+        with pytest.raises(ScriptError, match=rf"PORT is {port}, which another .*make run PORT={port + 1}") as caught:
+            require_free(Settings(port=port))
+    assert caught.value.status == 1
 
 
 def test_settings_that_make_no_sense_end_with_status_2(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PORT", "five")
-    assert command.main([], project) == 2
-    assert capsys.readouterr().err == "run: PORT='five' is no port; it must be a number from 1 to 65535\n"
+    for name, text in {"PORT": "five", "WEB_CONCURRENCY": "auto", "HOST": "192.0.2.1"}.items():
+        with monkeypatch.context() as patch:
+            patch.setenv(name, text)
+            assert command.main([], project) == 2
+        assert capsys.readouterr().err.startswith(f"run: {name} is {text!r}")
     monkeypatch.setenv("PORT", str(free_port()))
     monkeypatch.setenv("PACKAGE_INDEX_TOKEN", "s3cret")
     assert command.main([], project) == 2
@@ -236,12 +233,12 @@ def test_a_server_that_ends_or_is_not_ready_is_told(monkeypatch: pytest.MonkeyPa
     with subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as ended:
         ended.wait()
         with pytest.raises(ScriptError, match="ended with status 3"):
-            wait_until_ready(ended, 9)
+            wait_until_ready(ended, "127.0.0.1:9")
     monkeypatch.setattr(command, "PATIENCE", 0.3)
     monkeypatch.setattr(command, "ask", lambda *_: (503, "rides: the golden row scores 2.0"))
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as alive:
         with pytest.raises(ScriptError, match="not ready after 0 s: rides: the golden row scores"):
-            wait_until_ready(alive, 9)
+            wait_until_ready(alive, "127.0.0.1:9")
         alive.kill()
 
 
@@ -249,7 +246,7 @@ def test_a_server_that_stops_by_itself_is_an_error(project: Project, monkeypatch
     (project.root / "run.sh").write_text("#!/bin/sh\nexit 4\n")
     monkeypatch.setattr(command, "wait_until_ready", lambda *_: None)
     with pytest.raises(ScriptError, match="the server ended with status 4"):
-        command.serve(project, 9, development=False, say=lambda _: None)
+        command.serve(project, Settings(port=9), development=False, say=lambda _: None)
 
 
 def test_every_model_with_a_bundle_is_served(project: Project, tmp_path: Path) -> None:
