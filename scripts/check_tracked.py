@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from processes import script
 from project import ROOT, ScriptError
 
 LARGEST = 1_000_000
@@ -82,16 +83,13 @@ def tracked(root: Path) -> list[str]:
     return sorted(done.stdout.decode().rstrip("\0").split("\0"))
 
 
+@script("check")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser("check_tracked.py", description=__doc__)
     parser.add_argument("root", nargs="?", type=Path, default=ROOT, help="repository (default: this one)")
     root = parser.parse_args(arguments).root.resolve()
-    try:
-        names = tracked(root)
-    except ScriptError as error:
-        print(f"check: {error}", file=sys.stderr)
-        return error.status
+    names = tracked(root)
     found = faults(root, names)
     print("\n".join(found) or f"{len(names)} files: no binaries, nothing over 1 MB, no data")
     return 1 if found else 0

@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
                     command += ["--html", str(reports / f"{package.model}.html")]
                 statuses.append(subprocess.run(command, env=environ, cwd=project.root, check=False).returncode)
             return max(statuses, default=UNUSABLE)
-    except ScriptError as error:
+    except (ScriptError, OSError) as error:
         _report(f"compare: {error}")
         return UNUSABLE
     except KeyboardInterrupt:

@@ -28,8 +28,8 @@ from check_wheels import expected
 from heroku import HELP, Heroku, Platform, Release, platform_from_environment
 from live_service import Expected, Service, wait_until_back, wait_until_right
 from package_index import PackageIndex, index_from_environment
-from processes import stop_on_signals
-from project import Project, Say, ScriptError
+from processes import script
+from project import Project, Say, ScriptError, say
 from push import live_commit, push_commit, push_image
 from release_commit import release_commit
 from wheels import Manifest, read_manifest
@@ -208,6 +208,7 @@ def run(options: argparse.Namespace, project: Project, say: Say) -> None:
     deploy(api, app, meant, releasing, options.limit, say)
 
 
+@script("deploy", "stopped; `make verify` tells what is live")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -224,21 +225,8 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     for name, value in (("APP", options.app), ("FROM", options.source)):
         if value and not re.fullmatch(r"[a-z][a-z0-9-]{1,29}", value):
             parser.error(f"{name} is {value!r}; an app's name has lower-case letters, digits and dashes, 30 at most")
-    try:
-        with stop_on_signals():
-            run(options, project or Project(), _say)
-    except ScriptError as error:
-        print(f"deploy: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("deploy: stopped; `make verify` tells what is live", file=sys.stderr)
-        return 130
+    run(options, project or Project(), say)
     return 0
-
-
-def _say(text: str) -> None:
-    """Tell at once, even when the output is a pipe."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from processes import child, stop_on_signals
+from processes import child, script
 from project import Project, ScriptError
 
 #: Seconds until the engine must answer; it takes 2.
@@ -209,6 +209,7 @@ def _ask(command: Sequence[str], environ: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
+@script("engine")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -218,17 +219,10 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     options = parser.parse_args(arguments)
     if not options.command:
         parser.error("which command?")
-    try:
-        with stop_on_signals(), engine(os.environ) as environ:
-            provide_base_image(project or Project(), environ)
-            with child(options.command, env=environ) as process:
-                return process.wait()
-    except ScriptError as error:
-        print(f"engine: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("engine: stopped", file=sys.stderr)
-        return 130
+    with engine(os.environ) as environ:
+        provide_base_image(project or Project(), environ)
+        with child(options.command, env=environ) as process:
+            return process.wait()
 
 
 if __name__ == "__main__":

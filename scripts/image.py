@@ -21,12 +21,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_kit.training.provenance import git_commit
+
 from build_wheels import read_trained
 from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
-from processes import stop_on_signals
-from project import Package, Project, Say, ScriptError
+from processes import script
+from project import Package, Project, Say, ScriptError, say
 from publish import publish
 from run import parse_settings, train_if_missing
 
@@ -76,7 +78,7 @@ def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> 
     named = ", ".join(f"{model.model} {version}" for model, version, _ in found)
     version = found[0][1] if len(found) == 1 else named
     artifacts = " ".join(artifact for _, _, artifact in found)
-    identity = Identity(version, artifacts, environ.get("GIT_COMMIT") or commit(project.root))
+    identity = Identity(version, artifacts, environ.get("GIT_COMMIT") or git_commit(project.root) or "")
     settings = pip_settings()
     # By environment from here to Docker's client, and from there to one RUN: never an argument, never a layer.
     secrets = {
@@ -143,16 +145,6 @@ def published_wheels(project: Project, index: PackageIndex, folder: Path) -> lis
     if not found:
         raise ScriptError(f"{published} names no model package that is here; `make publish` writes it")
     return found
-
-
-def commit(root: Path) -> str:
-    """The commit of the sources, with ``-dirty`` if tracked files differ from it; empty outside of git."""
-    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "describe"]
-    command += ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def pip_settings() -> dict[str, str]:
@@ -235,6 +227,7 @@ def make_image(project: Project, environ: Mapping[str, str], say: Say, model: st
     say(f"Built {environ.get('IMAGE') or IMAGE}: {identity}. `make run-image` starts it.")
 
 
+@script("image")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -246,28 +239,15 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser.add_argument("what", choices=("build", "run"))
     parser.add_argument("--model", help="publish this model alone and build its image (default: what was published)")
     options = parser.parse_args(arguments)
+    if options.what == "build":
+        make_image(project or Project(), os.environ, say, options.model)
+        return 0
+    command = run_command(os.environ)
     try:
-        with stop_on_signals():
-            if options.what == "build":
-                make_image(project or Project(), os.environ, say, options.model)
-                return 0
-            command = run_command(os.environ)
         # No process of ours in between: signals are the client's, which passes them on.
         os.execvp(command[0], command)  # noqa: S606  what it runs is named above
     except FileNotFoundError as error:
-        print(f"image: {error.filename}: not found; install Docker, or name its client by DOCKER", file=sys.stderr)
-        return 1
-    except ScriptError as error:
-        print(f"image: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("image: stopped", file=sys.stderr)
-        return 130
-
-
-def say(text: str) -> None:
-    """Tell at once, even when the output is a pipe."""
-    print(text, flush=True)
+        raise ScriptError(f"{command[0]}: not found; install Docker, or name its client by DOCKER") from error
 
 
 if __name__ == "__main__":

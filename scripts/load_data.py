@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from processes import script
 from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError
 from train_models import definition_of
 
@@ -65,6 +66,7 @@ def _on_openml(package: Package) -> bool:
     return definition_of(package).openml_id is not None
 
 
+@script("data")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -72,14 +74,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     )
     parser.add_argument("--model", help=MODEL_HELP)
     options = parser.parse_args(arguments)
-    try:
-        load(project or Project(), options.model, os.environ)
-    except ScriptError as error:
-        print(f"data: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("data: stopped", file=sys.stderr)
-        return 130
+    load(project or Project(), options.model, os.environ)
     return 0
 
 

@@ -38,7 +38,7 @@ from typing import Any
 import yaml
 
 from pipeline_flow import faults
-from processes import child, stop_on_signals
+from processes import child, script
 from project import ROOT, ScriptError
 
 CONFIG = Path(".circleci/config.yml")
@@ -584,6 +584,7 @@ def _variables(assignment: str) -> tuple[str, dict[str, str]]:
     return name, {key: value for key, _, value in pairs}
 
 
+@script("pipeline")
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -604,51 +605,44 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs, artifacts and caches here")
     parser.add_argument("--list", action="store_true", help="say what would run, in order")
     options = parser.parse_args(arguments)
-    try:
-        revision = ["git", "-C", str(root), "rev-parse", "--verify", f"{options.commit}^{{commit}}"]
-        sha = subprocess.run(revision, capture_output=True, text=True, check=False).stdout.strip()
-        if not sha:
-            raise ScriptError(f"--commit {options.commit}: no such commit", 2)
-        source = "scheduled_pipeline" if options.scheduled else "webhook"
-        parameters = dict(item.split("=", 1) for item in options.parameter)
-        trigger = Trigger(options.branch, sha, source, parameters)
-        show = subprocess.run(
-            ["git", "-C", str(root), "show", f"{sha}:{CONFIG}"], capture_output=True, text=True, check=False
-        )
-        if show.returncode:
-            raise ScriptError(f"{sha} has no {CONFIG}", 2)
-        workflows = read(show.stdout, trigger)
-        unknown = set(options.skip) - {job.name for jobs in workflows.values() for job in jobs}
-        if unknown:
-            raise ScriptError(f"--skip {', '.join(sorted(unknown))}: no such job", 2)
-        found = [] if options.unchecked else [fault for jobs in workflows.values() for fault in faults(jobs)]
-        if found:
-            raise ScriptError(f"{CONFIG} is not sound:\n" + "\n".join(f"  - {fault}" for fault in found), 2)
-        if options.list:
-            for name, jobs in workflows.items():
-                print(name, *(f"  {job.name}  after {', '.join(job.requires) or 'nothing'}" for job in jobs), sep="\n")
-            return 0
-        with tempfile.TemporaryDirectory(prefix="pipeline-") as temporary, stop_on_signals():
-            folder = options.keep or Path(temporary)
-            for made in ("logs", "workspace", "artifacts", "test-results"):
-                shutil.rmtree(folder / made, ignore_errors=True)
-            passed = {name: os.environ[name] for name in options.passed if name in os.environ}
-            contexts = dict(_variables(assignment) for assignment in options.context)
-            outcome: dict[str, Any] = {}
-            for jobs in workflows.values():
-                runner = Runner(root, trigger, folder, contexts, passed, find_python)
-                outcome |= run_workflow(runner, jobs, skip=options.skip)
-            folder.mkdir(parents=True, exist_ok=True)
-            document = {"branch": trigger.branch, "commit": sha, "passed": sorted(passed), "jobs": outcome}
-            (folder / "outcome.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-            if options.skip or options.unchecked or passed:
-                print(_left_out(options.skip, passed, checked=not options.unchecked))
-    except ScriptError as error:
-        print(f"pipeline: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("pipeline: stopped", file=sys.stderr)
-        return 130
+    revision = ["git", "-C", str(root), "rev-parse", "--verify", f"{options.commit}^{{commit}}"]
+    sha = subprocess.run(revision, capture_output=True, text=True, check=False).stdout.strip()
+    if not sha:
+        raise ScriptError(f"--commit {options.commit}: no such commit", 2)
+    source = "scheduled_pipeline" if options.scheduled else "webhook"
+    parameters = dict(item.split("=", 1) for item in options.parameter)
+    trigger = Trigger(options.branch, sha, source, parameters)
+    show = subprocess.run(
+        ["git", "-C", str(root), "show", f"{sha}:{CONFIG}"], capture_output=True, text=True, check=False
+    )
+    if show.returncode:
+        raise ScriptError(f"{sha} has no {CONFIG}", 2)
+    workflows = read(show.stdout, trigger)
+    unknown = set(options.skip) - {job.name for jobs in workflows.values() for job in jobs}
+    if unknown:
+        raise ScriptError(f"--skip {', '.join(sorted(unknown))}: no such job", 2)
+    found = [] if options.unchecked else [fault for jobs in workflows.values() for fault in faults(jobs)]
+    if found:
+        raise ScriptError(f"{CONFIG} is not sound:\n" + "\n".join(f"  - {fault}" for fault in found), 2)
+    if options.list:
+        for name, jobs in workflows.items():
+            print(name, *(f"  {job.name}  after {', '.join(job.requires) or 'nothing'}" for job in jobs), sep="\n")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as temporary:
+        folder = options.keep or Path(temporary)
+        for made in ("logs", "workspace", "artifacts", "test-results"):
+            shutil.rmtree(folder / made, ignore_errors=True)
+        passed = {name: os.environ[name] for name in options.passed if name in os.environ}
+        contexts = dict(_variables(assignment) for assignment in options.context)
+        outcome: dict[str, Any] = {}
+        for jobs in workflows.values():
+            runner = Runner(root, trigger, folder, contexts, passed, find_python)
+            outcome |= run_workflow(runner, jobs, skip=options.skip)
+        folder.mkdir(parents=True, exist_ok=True)
+        document = {"branch": trigger.branch, "commit": sha, "passed": sorted(passed), "jobs": outcome}
+        (folder / "outcome.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        if options.skip or options.unchecked or passed:
+            print(_left_out(options.skip, passed, checked=not options.unchecked))
     return 0 if all(job["status"] in {"success", "skipped"} for job in outcome.values()) else 1
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from model_kit.scoring.bundle import CARD, read_bundle
-from model_kit.training.provenance import source_digest
+from model_kit.training.provenance import git_commit, source_digest
 from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
@@ -35,9 +35,8 @@ from build_wheels import build_wheel, identity
 from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
-from processes import stop_on_signals
+from processes import script
 from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError, write_atomically
-from repository import commit_of
 
 TRAIN, REUSE, SKIP = "train", "reuse", "skip"
 
@@ -122,7 +121,7 @@ def make_plan(
         raise ScriptError("\n".join(faults))
     if all(planned.decision == SKIP for planned in decided.values()):
         raise ScriptError("\n".join(planned.sentence for planned in decided.values()))
-    return Plan(commit_of(project.root), versions, decided)
+    return Plan(git_commit(project.root), versions, decided)
 
 
 def require_one(models: Sequence[Package], data: Path | None) -> None:
@@ -315,11 +314,12 @@ def read_plan(project: Project) -> Plan | None:
         return None
     models = {name: ModelPlan(**planned) for name, planned in found["models"].items()}
     plan = Plan(found["commit"], found["versions"], models)
-    if plan.commit != commit_of(project.root):
+    if plan.commit != git_commit(project.root):
         raise ScriptError(f"{project.plan} is about commit {plan.commit}, not about what is here; `make plan` again")
     return plan
 
 
+@script("plan")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None, say: Say = print) -> int:
     """The command."""
     project = project or Project()
@@ -333,26 +333,19 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None,
     )
     parser.add_argument("--show", action="store_true", help="print the decisions that were made, and decide nothing")
     options = parser.parse_args(arguments)
-    try:
-        if options.show:
-            plan = read_plan(project)
-            if plan is None:
-                raise ScriptError(f"{project.plan} is not here; `make plan` writes it")
-            for name, planned in plan.models.items():
-                say(f"{name} {planned.decision}")
-            return 0
-        project.plan.unlink(missing_ok=True)
-        with stop_on_signals(), open_index(project, os.environ) as index:
-            plan = make_plan(project, index, options.data, model=options.model, retrain=options.retrain)
-        write_atomically(project.plan, json.dumps(asdict(plan), indent=1) + "\n")
-        for planned in plan.models.values():
-            say(planned.sentence)
-    except ScriptError as error:
-        print(f"plan: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("plan: stopped", file=sys.stderr)
-        return 130
+    if options.show:
+        plan = read_plan(project)
+        if plan is None:
+            raise ScriptError(f"{project.plan} is not here; `make plan` writes it")
+        for name, planned in plan.models.items():
+            say(f"{name} {planned.decision}")
+        return 0
+    project.plan.unlink(missing_ok=True)
+    with open_index(project, os.environ) as index:
+        plan = make_plan(project, index, options.data, model=options.model, retrain=options.retrain)
+    write_atomically(project.plan, json.dumps(asdict(plan), indent=1) + "\n")
+    for planned in plan.models.values():
+        say(planned.sentence)
     return 0
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Generator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
 from types import FrameType
+from typing import ParamSpec
 
 from project import ScriptError
 
+Arguments = ParamSpec("Arguments")
+#: Exit status of a script that was stopped, as shells have it.
+_STOPPED = 130
 #: Seconds between asking a process to end and killing it; gunicorn gives its own workers 30.
 PATIENCE = 35.0
 
@@ -29,6 +35,34 @@ def stop_on_signals() -> Generator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def script(name: str, stopped: str = "stopped") -> Callable[[Callable[Arguments, int]], Callable[Arguments, int]]:
+    """Let a script's ``main`` report what its user can correct in one line, and end in order on a signal.
+
+    Args:
+        name: what the line starts with.
+        stopped: what it says after Ctrl-C, SIGTERM or SIGHUP.
+    """
+
+    def decorate(main: Callable[Arguments, int]) -> Callable[Arguments, int]:
+        @wraps(main)
+        def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+            try:
+                with stop_on_signals():
+                    return main(*args, **kwargs)
+            except ScriptError as error:
+                text, status = str(error), error.status
+            except OSError as error:
+                text, status = f"{error.filename}: {error.strerror}" if error.filename else str(error), 1
+            except KeyboardInterrupt:
+                text, status = stopped, _STOPPED
+            print(f"{name}: {text}", file=sys.stderr)
+            return status
+
+        return run
+
+    return decorate
 
 
 @contextmanager

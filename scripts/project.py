@@ -36,6 +36,11 @@ class ScriptError(Exception):
         self.status = status
 
 
+def say(text: str) -> None:
+    """Print at once, even when the output is a pipe."""
+    print(text, flush=True)
+
+
 @dataclass(frozen=True)
 class Package:
     """A package that is built and published.

@@ -23,7 +23,7 @@ from index_client import IndexClient, Listed, sha256
 from local_index import open_index
 from package_index import HELP, UPLOAD_URL, URL, PackageIndex
 from plan import card_of
-from processes import stop_on_signals
+from processes import script
 from project import MODEL_HELP, Project, Say, ScriptError, write_atomically
 from wheels import read_manifest
 
@@ -157,6 +157,7 @@ def child_environment(environ: Mapping[str, str], index: PackageIndex) -> dict[s
     return clean
 
 
+@script("publish")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -166,18 +167,11 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser.add_argument("--model", help=MODEL_HELP)
     options = parser.parse_args(arguments)
     project = project or Project()
-    try:
-        with stop_on_signals(), open_index(project, os.environ) as index:
-            if options.release and project.wheels.is_dir():
-                publish_made(project, index, model=options.model)
-            else:
-                publish(project, index, model=options.model, release=options.release)
-    except ScriptError as error:
-        print(f"publish: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("publish: stopped", file=sys.stderr)
-        return 130
+    with open_index(project, os.environ) as index:
+        if options.release and project.wheels.is_dir():
+            publish_made(project, index, model=options.model)
+        else:
+            publish(project, index, model=options.model, release=options.release)
     return 0
 
 

@@ -31,8 +31,8 @@ from environment import locked
 from install_models import install
 from local_index import open_index
 from package_index import HELP
-from processes import child, stop_on_signals
-from project import MODEL_HELP, ROOT, Package, Project, Say, ScriptError
+from processes import child, script
+from project import MODEL_HELP, ROOT, Package, Project, Say, ScriptError, say
 from publish import publish
 from train_models import quiet_environment, train_samples
 
@@ -188,6 +188,7 @@ def run(
     serve(project, settings, development=development, say=say, model=model)
 
 
+@script("run")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -199,21 +200,12 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         "--development", action="store_true", help="serve the sources with reload instead of what is installed"
     )
     options = parser.parse_args(arguments)
+    settings = parse_settings(os.environ | ({"PORT": options.port} if options.port is not None else {}))
     try:
-        with stop_on_signals():
-            settings = parse_settings(os.environ | ({"PORT": options.port} if options.port is not None else {}))
-            run(project or Project(), settings, development=options.development, say=say, model=options.model)
-    except ScriptError as error:
-        print(f"run: {error}", file=sys.stderr)
-        return error.status
+        run(project or Project(), settings, development=options.development, say=say, model=options.model)
     except KeyboardInterrupt:
         say("\nStopped.")
     return 0
-
-
-def say(text: str) -> None:
-    """Tell at once, even when the output is a pipe."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

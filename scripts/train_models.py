@@ -20,8 +20,8 @@ from model_kit.errors import ModelKitError
 from model_kit.scoring.definition import ModelDefinition, find_definition
 
 from plan import TRAIN, read_plan, require_one
-from processes import child, stop_on_signals
-from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError
+from processes import child, script
+from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError, say
 
 #: pip's and the index's settings are not the business of training, nor are modules from elsewhere.
 _HIDDEN = ("PACKAGE_INDEX_", "HEROKU_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME")
@@ -118,6 +118,7 @@ def run(project: Project, options: argparse.Namespace, say: Say) -> None:
     train(models[0], options.data)
 
 
+@script("train")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -127,21 +128,8 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser.add_argument("--data", type=Path, help="training data of the one model that is meant")
     parser.add_argument("--planned", action="store_true", help="train what the plan says")
     options = parser.parse_args(arguments)
-    try:
-        with stop_on_signals():
-            run(project or Project(), options, say)
-    except ScriptError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("train: stopped", file=sys.stderr)
-        return 130
+    run(project or Project(), options, say)
     return 0
-
-
-def say(text: str) -> None:
-    """Tell at once, even when the output is a pipe."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

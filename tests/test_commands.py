@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +73,51 @@ def test_train_takes_a_file_or_the_sample() -> None:
 )
 def test_every_target_that_names_a_model_takes_it(target: str, script: str) -> None:
     found = make("-n", target, "MODEL=rides").stdout.rstrip().splitlines()[-1]
-    assert f'{script} --model "rides"' in found
+    assert f"{script} --model 'rides'" in found
+
+
+@pytest.mark.parametrize(
+    "target", ["train", "plan", "sample", "new-model", "compare", "rehearse-deploy", "rehearse-pipeline"]
+)
+def test_what_is_given_reaches_a_target_whole(target: str) -> None:
+    given = {
+        "DATA": "my $b's.csv",
+        "MODEL": 'a "$(model)',
+        "OLD": "1 $0",
+        "NEW": "`2`",
+        "NAME": "$n",
+        "TARGET": "$(t) $t;",
+    }
+    words = shlex.split(make("-n", target, *(f"{name}={text}" for name, text in given.items())).stdout)
+    names = {"compare": ("MODEL", "OLD", "NEW"), "new-model": ("DATA", "NAME", "TARGET")}.get(target, ("DATA",))
+    assert {given[name] for name in names} <= set(words)
+
+
+def test_programs_get_what_is_given_and_nothing_that_others_left_for_their_python(tmp_path: Path) -> None:
+    more = tmp_path / "more.mk"
+    more.write_text("show:\n\t@env\n")
+    left = dict.fromkeys(("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONWARNINGS", "VIRTUAL_ENV"), "none")
+    done = make("-f", "Makefile", "-f", str(more), "show", "DATA_URL=a$b.csv", "HOST=::1", **left, BENCH_DATA="$c.csv")
+    shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert (shown["DATA_URL"], shown["BENCH_DATA"], shown["HOST"]) == ("a$b.csv", "$c.csv", "::1")
+    assert not left.keys() & shown.keys()
+    assert "none from 3.11" not in make("help", PYTHONHOME="/none").stdout
+
+
+def test_what_make_prints_is_seen_at_once_whatever_makeflags_says(tmp_path: Path) -> None:
+    more = tmp_path / "more.mk"
+    more.write_text("slow:\n\t@echo begin; cat\n")
+    with subprocess.Popen(
+        ["make", "-f", "Makefile", "-f", more, "slow"],
+        cwd=ROOT,
+        env=os.environ | {"MAKEFLAGS": "-j8 -Otarget"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begin\n"
+        process.communicate("", timeout=20)
 
 
 def test_new_model_needs_a_name_data_and_a_target() -> None:
@@ -110,8 +156,19 @@ def test_scripts_teach_their_use(script: str) -> None:
     assert wrong.returncode == 2
 
 
+def test_scripts_have_the_line_ends_of_linux_in_a_checkout_of_windows(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "core.autocrlf=true", "-c", "core.safecrlf=false"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for name in (".gitattributes", "run.sh", "Makefile"):
+        shutil.copy(ROOT / name, tmp_path)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "checkout-index", "--all", "--prefix=out/"], check=True)
+    assert (tmp_path / "out/run.sh").read_bytes() == (ROOT / "run.sh").read_bytes()
+    assert b"\r" not in (tmp_path / "out/Makefile").read_bytes()
+
+
 def test_run_sh_is_what_platforms_start() -> None:
-    assert (ROOT / "Procfile").read_text() == "web: ./run.sh\n"
+    assert (ROOT / "Procfile").read_text() == "web: sh run.sh\n"
     for name in ("run.sh", ".ci/run"):
         assert os.access(ROOT / name, os.X_OK)
         shell = (ROOT / name).read_text().splitlines()[0].split("/")[-1].removeprefix("env ")
@@ -190,9 +247,9 @@ def test_run_sh_serves_whatever_variables_other_programs_left(checkout: Path, tm
             assert f"Listening at: http://[::1]:{port} " in lines[-1], lines
             assert ask(f"[::1]:{port}", "/health") == (200, '{"status":"ok"}')
             assert "s3cret" not in Path(f"/proc/{process.pid}/environ").read_text()
-            healthy = [sys.executable, "-IS", ROOT / "scripts/healthcheck.py"]
+            healthy = [sys.executable, "-IS", str(ROOT / "scripts/healthcheck.py")]
             told = subprocess.run(healthy, env=environ, capture_output=True, text=True, check=False).stdout
-            assert json.loads(told)["status"] in {"ready", 503}, "the service's own words, whether it has a model or not"
+            assert json.loads(told)["status"] in {"ready", 503}, "with a model or without"
         finally:
             process.terminate()
             process.communicate(timeout=60)
