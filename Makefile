@@ -76,7 +76,7 @@ run: tools serving ## Serve every model that has a bundle on PORT; the first tim
 dev: tools-dev ## Serve the sources on PORT, reloading when they change
 	@exec $(bin)/python scripts/run.py --development $(model)
 
-# With options for pytest somebody looks at something else.
+# With options for pytest, only tests are run.
 test: lint typecheck imports tracked $(if $(PYTEST),,instructions) ## Check style, types and what a prediction costs, run all tests with coverage
 	@$(bin)/python -m pytest --cov --cov-report=term-missing:skip-covered $(PYTEST)
 

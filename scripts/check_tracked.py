@@ -31,7 +31,7 @@ MOST_COMMAS = 40
 
 
 def faults(root: Path, names: Iterable[str]) -> list[str]:
-    """What is wrong with the files ``names`` below ``root``, one sentence each."""
+    """Return the faults of the files ``names`` below ``root``, one sentence each."""
     found = []
     for name in names:
         path = root / name
@@ -70,7 +70,7 @@ def _picture_fault(path: Path) -> str | None:
 
 
 def tracked(root: Path) -> list[str]:
-    """The files that git tracks or would add.
+    """Return the files that git tracks or would add.
 
     Raises:
         ScriptError: this is no git repository, or there is no git.
@@ -85,7 +85,7 @@ def tracked(root: Path) -> list[str]:
 
 @script("check")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser("check_tracked.py", description=__doc__)
     parser.add_argument("root", nargs="?", type=Path, default=ROOT, help="repository (default: this one)")
     root = parser.parse_args(arguments).root.resolve()

@@ -29,7 +29,7 @@ LIMIT = 60.0
 
 
 def expected(project: Project, manifest: Manifest, *, commit: str | None) -> Expected:
-    """What a service of these wheels is."""
+    """Return the expected state of a service of these wheels."""
     models = (
         ExpectedModel(wheel.model, wheel.version, wheel.artifact_sha256, golden(project, wheel))
         for wheel in manifest.models
@@ -64,7 +64,7 @@ def install_files(project: Project, manifest: Manifest, environment: Path) -> No
 
 
 def check(project: Project, environment: Path, *, say: Say = print) -> None:
-    """Install, serve, ask.
+    """Install the wheels, serve them and check the service.
 
     Raises:
         ScriptError: something is not as it should be; the text says what.
@@ -88,7 +88,7 @@ def check(project: Project, environment: Path, *, say: Say = print) -> None:
 
 @script("test-wheel")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     parser = argparse.ArgumentParser(
         "check_wheels.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

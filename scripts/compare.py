@@ -25,7 +25,7 @@ UNUSABLE = 2
 
 
 def chosen(project: Project, model: str | None, new: str | None) -> list[tuple[Package, str]]:
-    """Each model that is meant, and what it shall become: a wheel, a version or a bundle folder.
+    """Return each model that is meant, and what it shall become: a wheel, a version or a bundle folder.
 
     Raises:
         ScriptError: there is nothing to compare, or one version is meant of several models.
@@ -46,7 +46,7 @@ def chosen(project: Project, model: str | None, new: str | None) -> list[tuple[P
 
 
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     parser = argparse.ArgumentParser(
         "compare.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
 
 
 def _report(text: str) -> None:
-    """Tell beside the output, which may be JSON."""
+    """Print to standard error: the output may be JSON."""
     print(text, file=sys.stderr)
 
 

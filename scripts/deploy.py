@@ -79,7 +79,7 @@ def _go_back(
     service: Service,
     limit: float,
 ) -> str:
-    """Roll back; in words, what is live then."""
+    """Roll back; return a sentence about what is live then."""
     if before is None or (before.slug is None and known is None):
         return f"NOT rolled back: {app} has no release before this one that served anything"
     if now is None or now.id == before.id:
@@ -100,7 +100,7 @@ def _named(release: Release | None) -> str:
 
 
 def release_by_git(api: Heroku, app: str, project: Project, manifest: Manifest, say: Say = print) -> Callable[[], None]:
-    """How to release by pushing the release commit; the commit is made at once."""
+    """Return how to release by pushing the release commit; the commit is made at once."""
     commit = release_commit(project, manifest)
 
     def release() -> None:
@@ -122,7 +122,7 @@ def release_by_git(api: Heroku, app: str, project: Project, manifest: Manifest, 
 
 
 def previous(releases: Sequence[Release]) -> Release:
-    """The release that ran before what runs now, and was not given up: not one that was rolled back.
+    """Return the release that ran before what runs now, and was not given up: not one that was rolled back.
 
     Args:
         releases: the newest first.
@@ -147,7 +147,7 @@ def previous(releases: Sequence[Release]) -> Release:
 
 
 def extra_index_url(index: PackageIndex | None) -> str:
-    """The index with its credentials in the URL, as the config var has it.
+    """Return the index with its credentials in the URL, as the config var has it.
 
     Raises:
         ScriptError: the environment names no index.
@@ -210,7 +210,7 @@ def run(options: argparse.Namespace, project: Project, say: Say) -> None:
 
 @script("deploy", "stopped; `make verify` tells what is live")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "deploy.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -145,7 +145,7 @@ def find_missing(pip: list[str], lock: Path, folder: Path) -> str:
 
 
 def find_packages(folder: Path) -> list[Path]:
-    """The kit and every package that announces a model in ``folder``, the kit first.
+    """Return the kit and every package that announces a model in ``folder``, the kit first.
 
     Raises:
         SetUpError: a ``pyproject.toml`` cannot be read.
@@ -181,7 +181,7 @@ def leave_out_tests(folder: Path) -> None:
 
 
 def read_stamp(path: Path) -> dict[str, dict[str, str]]:
-    """What the environment was made of; nothing if it is not complete."""
+    """Return what the environment was made of; nothing if it is not complete."""
     nothing: dict[str, dict[str, str]] = {"made of": {}, "locks": {}, "editable": {}}
     try:
         found: dict[str, dict[str, str]] = json.loads(path.read_text("utf-8"))
@@ -191,20 +191,20 @@ def read_stamp(path: Path) -> dict[str, dict[str, str]]:
 
 
 def write_stamp(path: Path, state: dict[str, dict[str, str]]) -> None:
-    """Write down what has been finished, all at once."""
+    """Write the stamp atomically."""
     unfinished = path.with_suffix(".new")
     unfinished.write_text(json.dumps(state, indent=1), "utf-8")
     os.replace(unfinished, path)
 
 
 def foundation(folder: Path) -> dict[str, str]:
-    """What makes everything in an environment invalid when it changes."""
+    """Return what makes everything in an environment invalid when it changes."""
     base = getattr(sys, "_base_executable", sys.executable)
     return {"python": sys.version, "executable": os.path.realpath(base), "folder": str(folder.resolve())}
 
 
 def create(folder: Path, *, with_pip: bool) -> None:
-    """An empty environment, whatever was there.
+    """Make an empty environment in place of what is there.
 
     Raises:
         SetUpError: this Python can't make one.
@@ -224,7 +224,7 @@ def create(folder: Path, *, with_pip: bool) -> None:
 
 
 def count(lock: Path) -> int:
-    """How many packages a lock names."""
+    """Return how many packages a lock names."""
     return sum("==" in line for line in lock.read_text("utf-8").splitlines())
 
 
@@ -283,7 +283,7 @@ def sha(path: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser("environment.py", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="the virtual environment (default: this Python's own)")
     parser.add_argument("--lock", type=Path, help="requirements file with a sha256 for each package")

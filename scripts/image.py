@@ -50,7 +50,7 @@ model name) for `run`
 
 @dataclass(frozen=True)
 class Identity:
-    """What an image says of itself, in labels and at ``/version``.
+    """The identity of an image, in its labels and at ``/version``.
 
     Attributes:
         model_version: version of the model's wheel; of several, each after its model's name.
@@ -148,7 +148,7 @@ def published_wheels(project: Project, index: PackageIndex, folder: Path) -> lis
 
 
 def pip_settings() -> dict[str, str]:
-    """What this machine's pip is told by its files and variables, those that count more last."""
+    """Return the settings of this machine's pip from its files and variables, by name."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     settings = {}
@@ -160,7 +160,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def pip_configuration(settings: Mapping[str, str]) -> str:
-    """A configuration file that says where pip finds third-party packages; without folders of this machine."""
+    """Return a configuration file that says where pip finds third-party packages; without folders of this machine."""
     lines = []
     for name in sorted(_PIP_SETTINGS & set(settings)):
         words = [word for word in settings[name].split() if not word.startswith(("file:", "/"))]
@@ -170,7 +170,7 @@ def pip_configuration(settings: Mapping[str, str]) -> str:
 
 
 def docker(environ: Mapping[str, str]) -> list[str]:
-    """The client, with the options that ``DOCKER`` may carry."""
+    """Return the client, with the options that ``DOCKER`` may carry."""
     return shlex.split(environ.get("DOCKER") or "docker")
 
 
@@ -189,7 +189,7 @@ def start(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def run_command(environ: Mapping[str, str]) -> list[str]:
-    """What starts the image as production should.
+    """Return the command that starts the image as production should.
 
     Raises:
         ScriptError: ``PORT`` is no port, or ``MODEL_DIR`` no folder.
@@ -229,7 +229,7 @@ def make_image(project: Project, environ: Mapping[str, str], say: Say, model: st
 
 @script("image")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "image.py",
         description=__doc__,

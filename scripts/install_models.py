@@ -93,7 +93,7 @@ def uninstall_others(environment: Path, wanted: Collection[str], say: Say = prin
 
 
 def pip_environment(environ: Mapping[str, str], index: PackageIndex) -> dict[str, str]:
-    """The environment for a pip that knows one index only."""
+    """Return the environment for a pip that knows one index only."""
     clean = {
         name: value
         for name, value in environ.items()
@@ -111,7 +111,7 @@ def _quoted(value: str) -> str:
 
 @script("install")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     parser = argparse.ArgumentParser(
         "install_models.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter

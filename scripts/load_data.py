@@ -24,7 +24,7 @@ URL, SHA256 = "DATA_URL", "DATA_SHA256"
 
 
 def variable(name: str, package: Package) -> str:
-    """The variable ``name`` for one model."""
+    """Return the variable ``name`` for one model."""
     return f"{name}_{package.model.upper().replace('-', '_')}"
 
 
@@ -68,7 +68,7 @@ def _on_openml(package: Package) -> bool:
 
 @script("data")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "load_data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

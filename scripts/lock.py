@@ -57,7 +57,7 @@ def lock(root: Path, *, upgrade: bool) -> None:
 
 @script("lock")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser("lock.py", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="keep the pins that still fit instead of the newest")
     lock(ROOT, upgrade=not parser.parse_args(arguments).keep)

@@ -92,7 +92,7 @@ class Job:
 
 
 def read(text: str, trigger: Trigger) -> dict[str, list[Job]]:
-    """The workflows that a trigger starts, each with its jobs in an order that fulfils ``requires``.
+    """Return the workflows that a trigger starts, each with its jobs in an order that fulfils ``requires``.
 
     Raises:
         ConfigError: the config has a construct that is not understood, or contradicts itself.
@@ -122,7 +122,7 @@ def read(text: str, trigger: Trigger) -> dict[str, list[Job]]:
 
 
 def _entries(listed: Any, where: str) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
-    """A workflow's entry for a job, once for each combination of its matrix."""
+    """Return a workflow's entry for a job, once for each combination of its matrix."""
     name, options = (listed, {}) if isinstance(listed, str) else next(iter(listed.items()))
     matrix = options.get("matrix", {})
     _only(matrix, f"{where}, {name}, matrix", {"parameters"})
@@ -142,7 +142,7 @@ def _jobs(
     trigger: Trigger,
     where: str,
 ) -> Iterator[tuple[Job, bool]]:
-    """Every job of a workflow, and whether the branch's filter lets it run."""
+    """Return every job of a workflow, and whether the branch's filter lets it run."""
     for kind, options, axes in entries:
         here = f"{where}, {kind}"
         if kind not in config["jobs"]:
@@ -172,7 +172,7 @@ def _jobs(
 
 
 def _image(config: Mapping[str, Any], executor: Any, where: str) -> str:
-    """What an executor runs in; its parameters are filled in."""
+    """Return what an executor runs in; its parameters are filled in."""
     name, given = (executor, {}) if isinstance(executor, str) else (executor["name"], executor)
     if name not in config.get("executors", {}):
         raise ConfigError(where, f"there is no executor {name}")
@@ -226,7 +226,7 @@ def _parameters(of: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _fill(value: Any, values: Mapping[str, Any], where: str) -> Any:
-    """``value`` with every ``<< expression >>`` replaced."""
+    """Return ``value`` with every ``<< expression >>`` replaced."""
 
     def replace(match: re.Match[str]) -> str:
         if match[1] not in values:
@@ -268,7 +268,7 @@ def _branch_wanted(filters: Mapping[str, Any], branch: str, where: str) -> bool:
 
 
 def _ordered(jobs: Mapping[Job, bool], where: str) -> list[Job]:
-    """Those jobs that run, each after the ones it requires; what requires a job that does not run does not either."""
+    """Return the jobs that run, each after those it requires; a job that requires one that does not run is left out."""
     names = [job.name for job in jobs]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -558,7 +558,7 @@ def run_workflow(
 
 
 def find_python(version: str) -> Path | None:
-    """The folder with a ``python3`` of that version, on PATH or among pyenv's."""
+    """Return the folder with a ``python3`` of that version, on PATH or among pyenv's."""
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     folders += sorted(pyenv.glob(f"{version}.*/bin"))
@@ -586,7 +586,7 @@ def _variables(assignment: str) -> tuple[str, dict[str, str]]:
 
 @script("pipeline")
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "pipeline.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -647,7 +647,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
 
 
 def _left_out(skipped: Sequence[str], passed: Collection[str], *, checked: bool) -> str:
-    """What this run was not, in words."""
+    """Return a sentence about the parts of the pipeline that this run left out."""
     parts = [f"left out: {', '.join(skipped)}"] if skipped else []
     parts += [] if checked else ["the config was not checked"]
     parts += [f"handed on from here: {', '.join(sorted(passed))}"] if passed else []

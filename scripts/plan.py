@@ -125,7 +125,7 @@ def make_plan(
 
 
 def require_one(models: Sequence[Package], data: Path | None) -> None:
-    """Hold that a file of training data is of one model.
+    """Require that there is one model where a file of training data is given.
 
     Raises:
         ScriptError: several models are meant; the text names them.
@@ -135,7 +135,7 @@ def require_one(models: Sequence[Package], data: Path | None) -> None:
 
 
 class ChangedError(ScriptError):
-    """A package is released and has changed since, without a new version."""
+    """A package has changed since its release, without a new version."""
 
     def __init__(self, project: Project, package: Package, version: str, changed: Sequence[str]) -> None:
         super().__init__(
@@ -164,7 +164,7 @@ def _released(client: IndexClient, package: Package, folder: Path) -> _Released 
 
 
 def _kit_version(project: Project, kit: Package, released: _Released | None) -> str:
-    """The version of the kit to build, or to fetch.
+    """Return the version of the kit to build, or to fetch.
 
     Raises:
         ChangedError: it is released and has changed.
@@ -179,7 +179,7 @@ def _kit_version(project: Project, kit: Package, released: _Released | None) -> 
 def _plan_model(
     project: Project, package: Package, released: _Released | None, data: Path, *, retrain: bool
 ) -> tuple[str, ModelPlan]:
-    """The version to build, or to fetch, and the decision.
+    """Return the version to build, or to fetch, and the decision.
 
     Raises:
         ChangedError: it is released and has changed.
@@ -212,7 +212,7 @@ def _plan_model(
 
 
 def code_changes(package: Package, wheel: Path, version: str) -> list[str]:
-    """How a released wheel differs from what would be built here around its model: files, dependencies, entry points.
+    """Return how a released wheel differs from a build here: files, dependencies, entry points.
 
     Raises:
         ScriptError: nothing can be built here.
@@ -227,7 +227,7 @@ def code_changes(package: Package, wheel: Path, version: str) -> list[str]:
 
 
 def kit_changes(project: Project, card: Mapping[str, Any]) -> list[str]:
-    """Whether the model was trained by another model-kit than the one here."""
+    """Return whether the model was trained by another model-kit than the one here."""
     kit = project.kit
     return [] if card.get("kit_sha256") == source_digest(kit.source) else [f"code of {kit.name}"]
 
@@ -265,7 +265,7 @@ def locked(lock: Path, markers: Mapping[str, str]) -> dict[str, str]:
 
 
 def data_sha256(path: Path, package: Package) -> str:
-    """The digest of the training data of a model.
+    """Return the digest of the training data of a model.
 
     Raises:
         ScriptError: they are not there.
@@ -279,7 +279,7 @@ def data_sha256(path: Path, package: Package) -> str:
 
 
 def next_training(version: str) -> str:
-    """``X.Y.Z`` -> ``X.Y.Z.post1`` -> ``X.Y.Z.post2``."""
+    """Return ``X.Y.Z`` -> ``X.Y.Z.post1`` -> ``X.Y.Z.post2``."""
     found = Version(version)
     return f"{found.base_version}.post{(found.post or 0) + 1}"
 
@@ -296,14 +296,14 @@ def extract_bundle(wheel: Path, package: Package, folder: Path) -> Path:
 
 
 def card_of(wheel: Path, package: Package) -> dict[str, Any]:
-    """The card of the model in a wheel, every sha256 of its bundle checked."""
+    """Return the card of the model in a wheel, every sha256 of its bundle checked."""
     with tempfile.TemporaryDirectory(prefix="card-") as temporary:
         card: dict[str, Any] = read_bundle(extract_bundle(wheel, package, Path(temporary))).json(CARD)
     return card
 
 
 def read_plan(project: Project) -> Plan | None:
-    """The plan for what is checked out; ``None`` if none was made.
+    """Return the plan for what is checked out; ``None`` if none was made.
 
     Raises:
         ScriptError: it was made for another commit.
@@ -321,7 +321,7 @@ def read_plan(project: Project) -> Plan | None:
 
 @script("plan")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None, say: Say = print) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     parser = argparse.ArgumentParser(
         "plan.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -71,7 +71,7 @@ class Package:
         return f"make train MODEL={self.model} DATA=path.csv"
 
     def base_version(self) -> str:
-        """The version that ``__init__.py`` states, ``X.Y.Z``."""
+        """Return the version that ``__init__.py`` states, ``X.Y.Z``."""
         return find_version(self.source / "__init__.py").group(1)
 
 
@@ -92,7 +92,7 @@ class Project:
         return (self.kit, *self.models())
 
     def models(self, name: str | None = None) -> tuple[Package, ...]:
-        """The packages under ``packages/`` that announce a model, or the one whose model has this name.
+        """Return the packages under ``packages/`` that announce a model, or the one whose model has this name.
 
         Raises:
             ScriptError: a ``pyproject.toml`` cannot be used, two packages announce the same model, or there is no
@@ -134,7 +134,7 @@ class Project:
         return trained
 
     def data(self, model: Package) -> Path:
-        """Where `make data` puts the training file of a model."""
+        """Return where `make data` puts the training file of a model."""
         return self.root / "data" / f"{model.model}.csv"
 
     @property
@@ -178,7 +178,7 @@ NO_MODEL = "there is no model package under packages/; make new-model NAME=diamo
 
 
 def _announced(path: Path) -> Package | None:
-    """The package of a ``pyproject.toml``; ``None`` if it announces no model.
+    """Return the package of a ``pyproject.toml``; ``None`` if it announces no model.
 
     Raises:
         ScriptError: the file cannot be read, or announces several models.
@@ -196,7 +196,7 @@ def _announced(path: Path) -> Package | None:
 
 
 def find_version(path: Path) -> re.Match[str]:
-    """The one line ``__version__ = "X.Y.Z"`` of a file.
+    """Return the one line ``__version__ = "X.Y.Z"`` of a file.
 
     Raises:
         ScriptError: there is none, or more than one.

@@ -123,7 +123,7 @@ def _write_down(project: Project, pins: str) -> Path:
 
 
 def _same_as_listed(client: IndexClient, listed: Listed, wheel: Path, folder: Path, *, release: bool) -> str:
-    """The sha256 of the wheel that the index has, if its content is what was built."""
+    """Return the sha256 of the wheel that the index has, if its content is what was built."""
     if listed.sha256 == sha256(wheel):
         return listed.sha256
     theirs = client.download(listed, folder)
@@ -150,7 +150,7 @@ def _upload(index: PackageIndex, wheel: Path) -> None:
 
 
 def child_environment(environ: Mapping[str, str], index: PackageIndex) -> dict[str, str]:
-    """The environment for a tool that talks to the index: none of its own settings, no proxy to this machine."""
+    """Return the environment for a tool that talks to the index: none of its own settings, no proxy to this machine."""
     clean = {name: value for name, value in environ.items() if not name.startswith(("TWINE_", "PACKAGE_INDEX_"))}
     if index.local:
         clean |= {"NO_PROXY": index.host, "no_proxy": index.host}
@@ -159,7 +159,7 @@ def child_environment(environ: Mapping[str, str], index: PackageIndex) -> dict[s
 
 @script("publish")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "publish.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )

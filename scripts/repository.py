@@ -1,4 +1,4 @@
-"""What git knows of the project."""
+"""Runs git in the project."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from project import ScriptError
 
 
 def git(root: Path, *arguments: str, environ: Mapping[str, str] | None = None, stdin: bytes | None = None) -> bytes:
-    """What a git command prints.
+    """Return what a git command prints.
 
     Raises:
         ScriptError: it failed; the text has its words.

@@ -48,7 +48,7 @@ SHOWN = 10
 
 
 def parse_settings(environ: Mapping[str, str]) -> Settings:
-    """The settings of the server.
+    """Return the settings of the server.
 
     Raises:
         ScriptError: a value is invalid; the text names the variable.
@@ -88,7 +88,7 @@ def train_if_missing(project: Project, say: Say, model: str | None = None) -> No
 
 
 def provenance(package: Package, bundle: Bundle) -> str:
-    """In words: whose data the model was trained on."""
+    """Return sentences about the data that the model was trained on."""
     data: Mapping[str, Any] = bundle.json(CARD)["data"]
     artifact = bundle.artifact_sha256[:12]
     text = f"Model {package.model}: trained on {data['name']} ({data['rows']} rows), artefact {artifact}."
@@ -103,12 +103,12 @@ def provenance(package: Package, bundle: Bundle) -> str:
 
 
 def curl_line(base: str, name: str, bundle: Bundle) -> str:
-    """A command that works when pasted: the required fields of the golden row, or some where none is required."""
+    """Return a curl command with the required fields of the golden row, or with some fields where none is required."""
     row = bundle.json(GOLDEN)["row"]
     record = {field["name"]: row[field["name"]] for field in bundle.json(SPEC)["fields"] if field.get("required")}
     record = record or dict(islice(row.items(), SHOWN))
-    body = json.dumps([record], ensure_ascii=False)
-    return f"curl -sS {base}/v1/predict/{name} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    body, url = json.dumps([record], ensure_ascii=False), f"{base}/v1/predict/{name}"
+    return f"curl -sS {shlex.quote(url)} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], address: str, path: str = "/health/ready") -> None:
@@ -157,7 +157,7 @@ def serve(project: Project, settings: Settings, *, development: bool, say: Say, 
         folder = project.root / "packages/ml_api"
         command = [sys.executable, "-m", "flask", "--app", "ml_api.wsgi:app", "run", "--debug"]
         command += ["--host", settings.host, "--port", str(settings.port)]
-    # Whoever listens on all addresses listens on this machine's own.
+    # A server on all addresses is reached at the loopback address.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     address = replace(settings, host=host).bind
     with child(command, cwd=folder, env=environ) as process:
@@ -190,7 +190,7 @@ def run(
 
 @script("run")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "run.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -46,7 +46,7 @@ VIEWS: Mapping[str, View] = {"page": View(1280, 1020, "light"), "phone": View(39
 
 
 def find_chromium() -> str:
-    """The system's Chromium.
+    """Return the system's Chromium.
 
     Raises:
         ScriptError: there is none.
@@ -58,7 +58,7 @@ def find_chromium() -> str:
 
 
 def require_synthetic(bundle: Path) -> None:
-    """Hold that the model knows nothing of real data.
+    """Check that the model was not trained on real data.
 
     Raises:
         ScriptError: it does, or may.
@@ -132,7 +132,7 @@ def run(project: Project, package: Package, bundle: Path, folder: Path) -> list[
 
 @script("screenshot")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "screenshot.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -37,7 +37,7 @@ LARGEST_MB = 300
 
 
 def published(project: Project, index: PackageIndex, git_commit: str | None) -> Expected:
-    """What a service of the published wheels is.
+    """Return what a service of the published wheels is.
 
     Raises:
         ScriptError: nothing was published, or the index does not have that very wheel.
@@ -96,7 +96,7 @@ def _size(image: str, environ: Mapping[str, str]) -> int:
 
 @script("smoke-image")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "smoke_image.py",
         description=__doc__,

@@ -23,12 +23,12 @@ from plan import TRAIN, read_plan, require_one
 from processes import child, script
 from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError, say
 
-#: pip's and the index's settings are not the business of training, nor are modules from elsewhere.
-_HIDDEN = ("PACKAGE_INDEX_", "HEROKU_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME")
+#: Settings that neither training nor serving needs: of package indexes, and of other programs for their Python.
+_HIDDEN = ("PACKAGE_INDEX_", "HEROKU_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME", "FLASK_", "WERKZEUG_")
 
 
 def quiet_environment() -> dict[str, str]:
-    """The environment for what has no business with the index, nor with modules from elsewhere."""
+    """Return the environment for training and serving: without what ``_HIDDEN`` names."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN)}
 
 
@@ -47,7 +47,7 @@ def train(package: Package, data: Path | None, *options: str | Path) -> None:
 
 
 def definition_of(package: Package) -> ModelDefinition:
-    """What a package declares.
+    """Return what a package declares.
 
     Raises:
         ScriptError: the package is not installed, or cannot be imported.
@@ -59,7 +59,7 @@ def definition_of(package: Package) -> ModelDefinition:
 
 
 def has_sample(package: Package) -> bool:
-    """Whether a package generates a synthetic sample."""
+    """Return whether a package generates a synthetic sample."""
     return definition_of(package).sample is not None
 
 
@@ -120,7 +120,7 @@ def run(project: Project, options: argparse.Namespace, say: Say) -> None:
 
 @script("train")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "train_models.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -81,7 +81,7 @@ class Manifest:
         return tuple(wheel for wheel in self.wheels if wheel.model)
 
     def of(self, model: str | None) -> Manifest:
-        """The wheels that one model needs; all of them without a name.
+        """Return the wheels that one model needs; all of them without a name.
 
         Raises:
             ScriptError: there is no wheel of that model.
@@ -94,7 +94,7 @@ class Manifest:
         return Manifest(self.commit, tuple(wheel for wheel in self.wheels if wheel.model in {"", model}))
 
     def pins(self) -> str:
-        """What installs these files and no others."""
+        """Return what installs these files and no others."""
         return "".join(f"{wheel.pin}\n" for wheel in self.wheels)
 
 
@@ -192,7 +192,7 @@ def require_unchanged(package: Package, wheel: Path, version: str, *, trained_he
 
 
 def read_manifest(project: Project) -> Manifest:
-    """The manifest, every wheel held to its sha256.
+    """Return the manifest, every wheel held to its sha256.
 
     Raises:
         ScriptError: there is none, a wheel is not what was tested, or they belong to another commit.
@@ -215,7 +215,7 @@ def read_manifest(project: Project) -> Manifest:
 
 
 def golden(project: Project, wheel: Wheel) -> dict[str, Any]:
-    """The golden row of the model in a wheel of a release: ``row`` and ``prediction``."""
+    """Return the golden row of the model in a wheel of a release: ``row`` and ``prediction``."""
     (package,) = project.models(wheel.model)
     with tempfile.TemporaryDirectory(prefix="golden-") as temporary:
         bundle = read_bundle(extract_bundle(project.wheels / wheel.file, package, Path(temporary)))
@@ -225,7 +225,7 @@ def golden(project: Project, wheel: Wheel) -> dict[str, Any]:
 
 @script("wheels")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "wheels.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import check_tracked
 import lock
 from local_index import free_port
+from processes import child, script
 from project import ROOT, ScriptError, write_atomically
 from run import ask
 
@@ -253,6 +255,48 @@ def test_run_sh_serves_whatever_variables_other_programs_left(checkout: Path, tm
         finally:
             process.terminate()
             process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        (None, 0, "No such file or directory"),
+        (b"#!/bin/sh\n", 0o644, "Permission denied"),
+        (
+            b"#!/bin/sh\r\n",
+            0o755,
+            "the program that its first line names is not there, or",
+        ),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, mode: int, told: str
+) -> None:
+    program = tmp_path / "program"
+    if content is not None:
+        program.write_bytes(content)
+        program.chmod(mode)
+
+    @script("start")
+    def main() -> int:
+        with child([program]):
+            return 0
+
+    assert main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"start: {program} cannot be started: {told}")
+
+
+def test_an_error_of_the_system_and_a_signal_end_a_script_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    @script("read", "stopped; try again")
+    def main(path: str) -> int:
+        Path(path).read_bytes()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    assert main("/none") == 1
+    assert main(__file__) == 130
+    assert capsys.readouterr().err == "read: /none: No such file or directory\nread: stopped; try again\n"
 
 
 def test_python_version_is_one_that_is_supported() -> None:

@@ -35,11 +35,11 @@ PROGRAM = (
 )
 
 
-def start(project: Project, port: int, *options: str, output: Path) -> subprocess.Popen[bytes]:
+def start(project: Project, port: int, *options: str, output: Path, **environ: str) -> subprocess.Popen[bytes]:
     with output.open("wb") as stream:
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(project.root), *options],
-            env=os.environ | {"PORT": str(port), "PYTHONPATH": str(ROOT / "scripts"), "WEB_CONCURRENCY": "1"},
+            env=os.environ | {"PORT": str(port), "PYTHONPATH": str(ROOT / "scripts"), "WEB_CONCURRENCY": "1"} | environ,
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
@@ -121,11 +121,17 @@ def test_publishes_installs_serves_and_ends_in_order(project: Project, model: Pa
     assert output.read_text().endswith("Stopped.\n")
     require_free(Settings(port=port))
 
-    # Once more: everything is there already; SIGTERM ends it as well.
+    # Once more, at another address and from a checkout that has lost the run bit; SIGTERM ends it as well.
+    (project.root / "run.sh").chmod(0o644)
     began = time.monotonic()
-    process = start(project, port, output=output)
+    process = start(project, port, output=output, HOST="::1")
     try:
         text = wait_for("Ctrl-C stops it.", output, process)
+        assert f"Serving on http://[::1]:{port}" in text
+        line = re.search(r"^  (curl .*)$", text, re.MULTILINE)
+        assert line is not None
+        answer = subprocess.run(shlex.split(line.group(1)), capture_output=True, check=True).stdout
+        assert json.loads(answer)["predictions"] == pytest.approx([math.exp(3)])
         assert text.count("nothing to publish") == 2
         assert "Installed" not in text
         assert time.monotonic() - began < 20
