@@ -49,6 +49,11 @@ option = $(if $($(2)),$(1) $(call quoted,$(2)))
 set_up = $(if $(PYTHON),$(call quoted,PYTHON),python3) scripts/environment.py
 model = $(call option,--model,MODEL)
 
+# Python 3.11 and 3.12 could not read the path of a checkout with other letters than ASCII.
+ifneq ($(filter C POSIX,$(LC_ALL)),)
+export LC_ALL := C.UTF-8
+endif
+
 # With -O in MAKEFLAGS, make would keep what `make run` prints until it ends.
 ifneq ($(filter output-sync,$(.FEATURES)),)
 MAKEFLAGS += --output-sync=none
@@ -113,7 +118,7 @@ new-model: tools ## Write a model package from a CSV: NAME=diamonds DATA=diamond
 	@: $(if $(NAME),,$(error NAME is not set: make new-model NAME=diamonds DATA=diamonds.csv TARGET=price))
 	@: $(if $(DATA),,$(error DATA is not set: make new-model NAME=$(NAME) DATA=$(NAME).csv TARGET=price))
 	@: $(if $(TARGET),,$(error TARGET is not set: make new-model NAME=$(NAME) DATA=$(DATA) TARGET=column))
-	@$(bin)/model-kit new $(call quoted,NAME) --data $(call quoted,DATA) --target $(call quoted,TARGET) \
+	@$(bin)/python -m model_kit.cli.main new $(call quoted,NAME) --data $(call quoted,DATA) --target $(call quoted,TARGET) \
 		--unit $(call quoted,UNIT) --subject $(call quoted,SUBJECT) --into packages
 	@$(MAKE) --no-print-directory tools
 
@@ -121,7 +126,7 @@ data: tools ## Load training files into data/MODEL.csv, from OpenML or from DATA
 	@exec $(bin)/python scripts/load_data.py $(model)
 
 sample: tools ## Write the synthetic sample of MODEL to DATA=path.csv
-	@exec $(bin)/model-kit sample $(model) -o $(if $(DATA),$(call quoted,DATA),$(error DATA is not set: make sample MODEL=name DATA=path.csv))
+	@exec $(bin)/python -m model_kit.cli.main sample $(model) -o $(if $(DATA),$(call quoted,DATA),$(error DATA is not set: make sample MODEL=name DATA=path.csv))
 
 train: tools ## Train MODEL on DATA=path.csv; without DATA on its synthetic sample, without MODEL every one that has one
 	@exec $(bin)/python scripts/train_models.py $(model) $(call option,--data,DATA)

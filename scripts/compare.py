@@ -19,7 +19,7 @@ from pathlib import Path
 from local_index import open_index
 from package_index import HELP, TOKEN, URL, USER
 from processes import stop_on_signals
-from project import MODEL_HELP, Package, Project, ScriptError
+from project import MODEL_HELP, MODEL_KIT, Package, Project, ScriptError
 
 UNUSABLE = 2
 
@@ -61,10 +61,9 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         with stop_on_signals(), open_index(project, os.environ) as index:
             # By environment, never by argument: arguments are for everybody to read.
             environ = os.environ | {URL: index.url, USER: index.user, TOKEN: index.token}
-            code = "import sys; from model_kit.cli.main import main; sys.exit(main(program='model-kit'))"
             statuses = []
             for package, new in models:
-                command = [sys.executable, "-c", code, "compare", "--model", package.model, options.old, new, *rest]
+                command = [*MODEL_KIT, "compare", "--model", package.model, options.old, new, *rest]
                 # The package's own thresholds; model_kit has defaults.
                 gate = package.folder / "gate.toml"
                 if gate.exists() and "--gate" not in rest:

@@ -14,10 +14,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from processes import script
-from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError
+from project import MODEL_HELP, MODEL_KIT, NO_MODEL, Package, Project, Say, ScriptError
 from train_models import definition_of
 
 URL, SHA256 = "DATA_URL", "DATA_SHA256"
@@ -54,7 +53,7 @@ def load(project: Project, model: str | None, environ: Mapping[str, str], say: S
                 raise ScriptError(f"{package.model}: {text}")
             say(f"{package.model}: {text}")
             continue
-        command = [str(Path(sys.executable).with_name("model-kit")), "data", "--model", package.model, "-o", str(path)]
+        command = [*MODEL_KIT, "data", "--model", package.model, "-o", str(path)]
         command += [*(["--from", url] if url else []), *(["--sha256", sha256] if sha256 else [])]
         if subprocess.run(command, cwd=project.root, check=False).returncode:
             failed.append(package.model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import tomllib
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from typing import Any
 #: The folder that has the Makefile.
 ROOT = Path(__file__).resolve().parent.parent
 
+#: The command model-kit. Its script in bin/ does not start where the path of the checkout has a quote or a $.
+MODEL_KIT = (sys.executable, "-m", "model_kit.cli.main")
 #: How a script tells its user what it does.
 Say = Callable[[str], None]
 

@@ -21,7 +21,7 @@ from model_kit.scoring.definition import ModelDefinition, find_definition
 
 from plan import TRAIN, read_plan, require_one
 from processes import child, script
-from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError, say
+from project import MODEL_HELP, MODEL_KIT, NO_MODEL, Package, Project, Say, ScriptError, say
 
 #: Settings that neither training nor serving needs: of package indexes, and of other programs for their Python.
 _HIDDEN = ("PACKAGE_INDEX_", "HEROKU_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME", "FLASK_", "WERKZEUG_")
@@ -39,7 +39,7 @@ def train(package: Package, data: Path | None, *options: str | Path) -> None:
         ScriptError: training failed; its own words are above.
     """
     source: list[str | Path] = ["--sample"] if data is None else ["--data", data]
-    command = [Path(sys.executable).with_name("model-kit"), "train", "--model", package.model, *source, *options]
+    command: list[str | Path] = [*MODEL_KIT, "train", "--model", package.model, *source, *options]
     with child(command, env=quiet_environment()) as process:
         if process.wait():
             what = "the sample" if data is None else str(data)

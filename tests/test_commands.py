@@ -99,9 +99,21 @@ def test_programs_get_what_is_given_and_nothing_that_others_left_for_their_pytho
     more = tmp_path / "more.mk"
     more.write_text("show:\n\t@env\n")
     left = dict.fromkeys(("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONWARNINGS", "VIRTUAL_ENV"), "none")
-    done = make("-f", "Makefile", "-f", str(more), "show", "DATA_URL=a$b.csv", "HOST=::1", **left, BENCH_DATA="$c.csv")
+    done = make(
+        "-f",
+        "Makefile",
+        "-f",
+        str(more),
+        "show",
+        "DATA_URL=a$b.csv",
+        "HOST=::1",
+        **left,
+        BENCH_DATA="$c.csv",
+        LC_ALL="C",
+    )
     shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert (shown["DATA_URL"], shown["BENCH_DATA"], shown["HOST"]) == ("a$b.csv", "$c.csv", "::1")
+    assert shown["LC_ALL"] == "C.UTF-8"
     assert not left.keys() & shown.keys()
     assert "none from 3.11" not in make("help", PYTHONHOME="/none").stdout
 
@@ -129,7 +141,9 @@ def test_new_model_needs_a_name_data_and_a_target() -> None:
         assert done.returncode != 0
         assert f"{name} is not set: make new-model" in done.stderr
     words = " ".join(make("-n", "new-model", *(f"{key}={value}" for key, value in given.items())).stdout.split())
-    assert "model-kit new 'rides' --data 'my rides.csv' --target 'fare' \\ --unit '' --subject 'record'" in words
+    assert (
+        "model_kit.cli.main new 'rides' --data 'my rides.csv' --target 'fare' \\ --unit '' --subject 'record'" in words
+    )
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Generator[Scene]:
         patch.setattr(live_service, "PAUSE", 0.1)
         seen: set[str] = set()
         said: list[str] = []
-        patch.setattr(deploy, "_say", said.append)
+        patch.setattr(deploy, "say", said.append)
         done = threading.Event()
         watcher = threading.Thread(target=watch, args=(seen, done))
         watcher.start()

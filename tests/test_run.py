@@ -202,7 +202,7 @@ def test_a_missing_model_is_trained_on_the_sample_and_says_so(
     trainer = tmp_path / "model-kit"
     trainer.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\nexit 3\n')
     trainer.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr("train_models.MODEL_KIT", (trainer,))
     model.bundle.rename(tmp_path / "bundle")
     with pytest.raises(ScriptError, match="training regression on the sample failed"):
         command.train_if_missing(project, told.append)
