@@ -22,6 +22,8 @@ from http.client import HTTPConnection, HTTPException
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from model_kit.scoring.bundle import CARD, GOLDEN, SPEC, Bundle
 from model_kit.training.provenance import source_digest
@@ -108,7 +110,9 @@ def curl_line(base: str, name: str, bundle: Bundle) -> str:
     record = {field["name"]: row[field["name"]] for field in bundle.json(SPEC)["fields"] if field.get("required")}
     record = record or dict(islice(row.items(), SHOWN))
     body, url = json.dumps([record], ensure_ascii=False), f"{base}/v1/predict/{name}"
-    return f"curl -sS {shlex.quote(url)} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+    # A proxy that the environment names cannot reach this machine.
+    direct = "--noproxy '*' " if "http" in getproxies() and not proxy_bypass(urlsplit(base).hostname or "") else ""
+    return f"curl -sS {direct}{shlex.quote(url)} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], address: str, path: str = "/health/ready") -> None:
