@@ -23,7 +23,7 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf --mount=type=secret,id=
 # model is a new layer of 1 MB and not of 150.
 FROM tools AS models
 RUN python -m venv --without-pip /opt/models
-COPY scripts/install_models.py scripts/package_index.py scripts/project.py scripts/
+COPY scripts/environment.py scripts/install_models.py scripts/package_index.py scripts/processes.py scripts/project.py scripts/
 COPY build/published.txt build/
 RUN --mount=type=secret,id=PACKAGE_INDEX_URL,required=true --mount=type=secret,id=PACKAGE_INDEX_USER \
     --mount=type=secret,id=PACKAGE_INDEX_TOKEN --mount=type=secret,id=pip_cert \
@@ -64,7 +64,7 @@ USER 10001:10001
 EXPOSE 5000
 # The PORT and HOST of the service; the reason of a failure is in `docker inspect`.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-IS", "/app/healthcheck.py"]
-CMD ["./run.sh"]
+CMD ["sh", "run.sh"]
 # Last, for they change with every build.
 ARG GIT_COMMIT=
 ARG MODEL_VERSION=

@@ -4,7 +4,7 @@
 # Looks from / as well, where no .python-version asks for one that is not installed.
 ifndef PYTHON
 PYTHON := $(shell for folder in . /; do cd $$folder; for name in python3 python3.13 python3.12 python3.11 python; do \
-	$$name -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(1); print(sys.executable)' 2>/dev/null && exit; \
+	$$name -E -c 'import sys; (3, 11) <= sys.version_info[:2] <= (3, 13) or sys.exit(1); print(sys.executable)' 2>/dev/null && exit; \
 	done; done)
 endif
 PORT ?= 5000
@@ -25,23 +25,39 @@ EXAMPLES ?= 1000
 # What to mutate, all if nothing is named: make mutate MUTATE=views
 MUTATE ?=
 
-
+# Text that a user gives is taken as it is, in recipes and by the programs that they start: make would expand a $ in it.
+given := PORT MODEL DATA DATA_URL BENCH_DATA NAME TARGET UNIT SUBJECT OLD NEW IMAGE APP FROM MODEL_DIR
+$(foreach name,$(given),$(if $(filter command environment,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 export PORT DATA_URL DATA_SHA256
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# What other programs left for their own Python: modules, options, warnings as errors.
+unexport VIRTUAL_ENV $(filter-out PYTHON PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED,$(filter PYTHON%,$(.VARIABLES)))
 
 bin := .venv/bin
 bench := build/benchmarks/venv/bin
-set_up := "$(or $(PYTHON),python3)" scripts/environment.py
 # The kit and every package that announces a model, found anew each time.
 editable := --packages packages
-model := $(if $(MODEL),--model "$(MODEL)")
 
 # pyenv's interpreters, which its shims show one at a time.
 pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[123].*/bin; do \
 	[ -x "$$folder/python" ] && printf ':%s' "$$folder"; done)
 
 # A variable's text as one word of the shell, whatever characters it has.
-quoted = '$(subst ','\'',$(value $(1)))'
+quoted = '$(subst ','\'',$($(1)))'
+# An option with a variable's text: $(call option,--data,DATA); nothing if the variable is empty.
+option = $(if $($(2)),$(1) $(call quoted,$(2)))
+
+set_up = $(if $(PYTHON),$(call quoted,PYTHON),python3) scripts/environment.py
+model = $(call option,--model,MODEL)
+
+# Python 3.11 and 3.12 could not read the path of a checkout with other letters than ASCII.
+ifneq ($(filter C POSIX,$(LC_ALL)),)
+export LC_ALL := C.UTF-8
+endif
+
+# With -O in MAKEFLAGS, make would keep what `make run` prints until it ends.
+ifneq ($(filter output-sync,$(.FEATURES)),)
+MAKEFLAGS += --output-sync=none
+endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -65,7 +81,7 @@ run: tools serving ## Serve every model that has a bundle on PORT; the first tim
 dev: tools-dev ## Serve the sources on PORT, reloading when they change
 	@exec $(bin)/python scripts/run.py --development $(model)
 
-# With options for pytest somebody looks at something else. Two files at a time: the machines of CI have two cores.
+# With options for pytest, only tests are run. Two files at a time: the machines of CI have two cores.
 test: lint typecheck imports tracked $(if $(PYTEST),,instructions) ## Check style, types and what a prediction costs, run all tests with coverage
 	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered $(PYTEST)
 
@@ -82,7 +98,7 @@ lint: tools-dev ## Check style, the Dockerfile and the shell scripts
 	@$(bin)/python -m ruff check .
 	@$(bin)/python -m ruff format --check .
 	@$(bin)/hadolint Dockerfile
-	@if command -v shellcheck >/dev/null; then shellcheck $$(git -c safe.directory='$(CURDIR)' grep -l --untracked -E '^#!.*[/ ](ba)?sh$$' ':!*.py'); \
+	@if command -v shellcheck >/dev/null; then shellcheck $$(git -c safe.directory=$(call quoted,CURDIR) grep -l --untracked -E '^#!.*[/ ](ba)?sh$$' ':!*.py'); \
 	else echo 'lint: shellcheck is not installed; the shell scripts are NOT checked (Debian: apt-get install shellcheck)'; fi
 
 format: tools-dev ## Put style right where a machine can
@@ -99,10 +115,10 @@ tracked: tools-dev # no binaries, no data
 	@$(bin)/python scripts/check_tracked.py
 
 new-model: tools ## Write a model package from a CSV: NAME=diamonds DATA=diamonds.csv TARGET=price
-	@: $(or $(NAME),$(error NAME is not set: make new-model NAME=diamonds DATA=diamonds.csv TARGET=price))
-	@: $(or $(DATA),$(error DATA is not set: make new-model NAME=$(NAME) DATA=$(NAME).csv TARGET=price))
-	@: $(or $(TARGET),$(error TARGET is not set: make new-model NAME=$(NAME) DATA=$(DATA) TARGET=column))
-	@$(bin)/model-kit new $(call quoted,NAME) --data $(call quoted,DATA) --target $(call quoted,TARGET) \
+	@: $(if $(NAME),,$(error NAME is not set: make new-model NAME=diamonds DATA=diamonds.csv TARGET=price))
+	@: $(if $(DATA),,$(error DATA is not set: make new-model NAME=$(NAME) DATA=$(NAME).csv TARGET=price))
+	@: $(if $(TARGET),,$(error TARGET is not set: make new-model NAME=$(NAME) DATA=$(DATA) TARGET=column))
+	@$(bin)/python -m model_kit.cli.main new $(call quoted,NAME) --data $(call quoted,DATA) --target $(call quoted,TARGET) \
 		--unit $(call quoted,UNIT) --subject $(call quoted,SUBJECT) --into packages
 	@$(MAKE) --no-print-directory tools
 
@@ -110,13 +126,13 @@ data: tools ## Load training files into data/MODEL.csv, from OpenML or from DATA
 	@exec $(bin)/python scripts/load_data.py $(model)
 
 sample: tools ## Write the synthetic sample of MODEL to DATA=path.csv
-	@exec $(bin)/model-kit sample $(model) -o "$(or $(DATA),$(error DATA is not set: make sample MODEL=name DATA=path.csv))"
+	@exec $(bin)/python -m model_kit.cli.main sample $(model) -o $(if $(DATA),$(call quoted,DATA),$(error DATA is not set: make sample MODEL=name DATA=path.csv))
 
 train: tools ## Train MODEL on DATA=path.csv; without DATA on its synthetic sample, without MODEL every one that has one
-	@exec $(bin)/python scripts/train_models.py $(model) $(if $(DATA),--data $(call quoted,DATA))
+	@exec $(bin)/python scripts/train_models.py $(model) $(call option,--data,DATA)
 
 compare: tools ## Judge what changes: OLD=latest on the package index, NEW=the bundles here; COMPARE="--html report.html"
-	@exec $(bin)/python scripts/compare.py $(model) $(if $(OLD),--old "$(OLD)") $(if $(NEW),--new "$(NEW)") $(COMPARE)
+	@exec $(bin)/python scripts/compare.py $(model) $(call option,--old,OLD) $(call option,--new,NEW) $(COMPARE)
 
 publish: tools ## Build the wheels and publish them as X.Y.Z+digest on the package index
 	@exec $(bin)/python scripts/publish.py $(model)
@@ -125,7 +141,7 @@ release: tools ## Publish the wheels of `make wheels`; without them, build and p
 	@exec $(bin)/python scripts/publish.py --release $(model)
 
 plan: tools ## Decide for each model: train, or use the released one again; fail if it changed without a new version
-	@exec $(bin)/python scripts/plan.py $(model) $(if $(DATA),--data "$(DATA)") $(if $(RETRAIN),--retrain)
+	@exec $(bin)/python scripts/plan.py $(model) $(call option,--data,DATA) $(if $(RETRAIN),--retrain)
 
 model: tools ## Train each model for which the plan says so, on the data that the plan is about
 	@exec $(bin)/python scripts/train_models.py --planned $(model)
@@ -155,10 +171,10 @@ configure-app: tools ## Tell Heroku's APP where its pip finds our wheels, from P
 	@exec $(bin)/python scripts/deploy.py configure
 
 rehearse-deploy: tools-dev ## Deploy, break, go back and promote against stand-ins, with the real service
-	@exec $(bin)/python tests/standins/rehearse.py $(if $(DATA),--data $(call quoted,DATA))
+	@exec $(bin)/python tests/standins/rehearse.py $(call option,--data,DATA)
 
 rehearse-pipeline: tools-dev ## Run CircleCI's whole config against stand-ins and a real Docker engine: DATA=path.csv (an hour)
-	@exec $(bin)/python scripts/engine.py $(bin)/python tests/standins/rehearse_pipeline.py $(if $(DATA),--data "$(DATA)") $(REHEARSE)
+	@exec $(bin)/python scripts/engine.py $(bin)/python tests/standins/rehearse_pipeline.py $(call option,--data,DATA) $(REHEARSE)
 
 install: tools serving ## Install what was published last into build/serving
 	@exec $(bin)/python scripts/install_models.py
@@ -205,6 +221,7 @@ lock: ## Write the locks anew, with the newest versions
 	@$(bin)/python scripts/lock.py
 
 clean: ## Delete what is made here: environments, wheels, caches; not the trained bundle, not data
+	@rm -f .venv/.ready.json build/serving/.ready.json # first, so that an interrupted rm leaves nothing that looks complete
 	@rm -rf .venv build dist .tox .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov
 
 # Environments. Each is left alone if it is what its lock says.

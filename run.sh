@@ -1,10 +1,11 @@
 #!/bin/sh
-# Serve: what a container or a dyno executes. PORT says where to listen; packages/ml_api/gunicorn.conf.py has the rest.
+# Serve: what a container or a dyno executes. PORT says where to listen; packages/ml_api/README.md lists the settings.
 set -eu
-cd "$(dirname "$0")"
+CDPATH='' cd -- "$(dirname -- "$0")"
 # Where `make install` has made an environment, that is the one meant; elsewhere it is the python on PATH.
+python=python
 if [ -x build/serving/bin/python ]; then
-    PATH="$PWD/build/serving/bin:$PATH"
+    python="$PWD/build/serving/bin/python"
 fi
 # glibc keeps what a large body took, in an arena for each thread: a worker had 115 MB after six bodies of 1,459 rows,
 # and has 102 with these.
@@ -13,10 +14,13 @@ export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}" MALLOC_TRIM_THRESHOLD_="${MALLO
 export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-1048576}"
 # A release commit (scripts/release_commit.py) brings the tested one with it, for /version.
 if [ -f COMMIT ]; then
-    read -r GIT_COMMIT <COMMIT
+    GIT_COMMIT="$(cat COMMIT)"
     export GIT_COMMIT
 fi
-# A platform that needs the index's credentials to build hands them to whoever serves as well, who has no use for them.
-unset PIP_EXTRA_INDEX_URL
+# The server needs no credentials of a package index, which a platform that installs from one hands to every process.
+for name in $(env | sed -n 's/=.*//; /^PACKAGE_INDEX_/p; /^TWINE_/p; /^PIP_/p; /^UV_/p'); do
+    unset "$name"
+done
 cd packages/ml_api
-exec python -m gunicorn --config gunicorn.conf.py ml_api.wsgi:app
+# -E: the variables PYTHON* of other programs (PYTHONPATH, PYTHONSAFEPATH, PYTHONWARNINGS=error) could keep it from starting.
+exec "$python" -E ${PYTHONDONTWRITEBYTECODE:+-B} -m ml_api

@@ -30,7 +30,7 @@ _BUNDLE_FILES = {*CONTENT, MANIFEST}
 
 
 def read_trained(package: Package) -> Bundle:
-    """The bundle of a package that has one, every sha256 checked.
+    """Return the bundle of a package that has one, every sha256 checked.
 
     Raises:
         ScriptError: there is none, or it is damaged; the text names the file.
@@ -44,7 +44,7 @@ def read_trained(package: Package) -> Bundle:
 
 
 def development_version(package: Package) -> str:
-    """``X.Y.Z+<digest of what is inside>``: of the bundle where there is one, else of the code.
+    """Return ``X.Y.Z+<digest of what is inside>``: of the bundle where there is one, else of the code.
 
     A bundle trained by other code than what is there now has the code's digest after its own:
     the two together have not been published yet.
@@ -62,7 +62,7 @@ def development_version(package: Package) -> str:
 
 
 def release_version(package: Package) -> str:
-    """``X.Y.Z``, if what is inside may be released.
+    """Return ``X.Y.Z``, if what is inside may be released.
 
     Raises:
         ScriptError: the bundle was not evaluated, was trained on the synthetic sample or by other code.
@@ -84,7 +84,7 @@ def release_version(package: Package) -> str:
 
 
 def require_releasable(name: str, version: str, card: Mapping[str, Any], faults: Sequence[str] = ()) -> None:
-    """Hold a model to what a release must be: evaluated, on real data.
+    """Check that a model may be released: evaluated, and trained on real data.
 
     Args:
         name: the package.
@@ -141,7 +141,7 @@ def build_wheel(package: Package, version: str, folder: Path, *, bundle: Path | 
 
 
 def check_content(wheel: Path, package: Package) -> None:
-    """Hold a wheel to code, templates, tables and a complete bundle: no data, no pickle, nothing that lay about.
+    """Check that a wheel has code, templates, tables and a complete bundle, and nothing else: no data, no pickle.
 
     Raises:
         ScriptError: the wheel has another file, or a part of the bundle is missing.
@@ -161,7 +161,7 @@ def check_content(wheel: Path, package: Package) -> None:
 
 
 def identity(wheel: Path) -> dict[str, str]:
-    """Returns what two wheels of one version must share, independent of compression and of the time of training.
+    """Return what two wheels of one version must share, independent of compression and of the time of training.
 
     The code file by file, the bundle by its artefact's digest, dependencies and entry points.
     """

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from processes import script
 from project import ROOT, ScriptError
 
 LARGEST = 1_000_000
@@ -30,7 +31,7 @@ MOST_COMMAS = 40
 
 
 def faults(root: Path, names: Iterable[str]) -> list[str]:
-    """What is wrong with the files ``names`` below ``root``, one sentence each."""
+    """Return the faults of the files ``names`` below ``root``, one sentence each."""
     found = []
     for name in names:
         path = root / name
@@ -69,7 +70,7 @@ def _picture_fault(path: Path) -> str | None:
 
 
 def tracked(root: Path) -> list[str]:
-    """The files that git tracks or would add.
+    """Return the files that git tracks or would add.
 
     Raises:
         ScriptError: this is no git repository, or there is no git.
@@ -82,16 +83,13 @@ def tracked(root: Path) -> list[str]:
     return sorted(done.stdout.decode().rstrip("\0").split("\0"))
 
 
+@script("check")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser("check_tracked.py", description=__doc__)
     parser.add_argument("root", nargs="?", type=Path, default=ROOT, help="repository (default: this one)")
     root = parser.parse_args(arguments).root.resolve()
-    try:
-        names = tracked(root)
-    except ScriptError as error:
-        print(f"check: {error}", file=sys.stderr)
-        return error.status
+    names = tracked(root)
     found = faults(root, names)
     print("\n".join(found) or f"{len(names)} files: no binaries, nothing over 1 MB, no data")
     return 1 if found else 0

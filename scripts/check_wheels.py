@@ -19,7 +19,7 @@ from pathlib import Path
 from install_models import STAMP, uninstall_others
 from live_service import Expected, ExpectedModel, Service, contract_faults, wait_until_right
 from local_index import free_port
-from processes import child, stop_on_signals
+from processes import child, script
 from project import Project, Say, ScriptError
 from train_models import quiet_environment
 from wheels import Manifest, golden, read_manifest
@@ -29,7 +29,7 @@ LIMIT = 60.0
 
 
 def expected(project: Project, manifest: Manifest, *, commit: str | None) -> Expected:
-    """What a service of these wheels is."""
+    """Return the expected state of a service of these wheels."""
     models = (
         ExpectedModel(wheel.model, wheel.version, wheel.artifact_sha256, golden(project, wheel))
         for wheel in manifest.models
@@ -64,7 +64,7 @@ def install_files(project: Project, manifest: Manifest, environment: Path) -> No
 
 
 def check(project: Project, environment: Path, *, say: Say = print) -> None:
-    """Install, serve, ask.
+    """Install the wheels, serve them and check the service.
 
     Raises:
         ScriptError: something is not as it should be; the text says what.
@@ -76,7 +76,7 @@ def check(project: Project, environment: Path, *, say: Say = print) -> None:
     port = free_port()
     meant = expected(project, manifest, commit=manifest.commit)
     settings = {"PORT": str(port), "HOST": "127.0.0.1", "GIT_COMMIT": manifest.commit or ""}
-    with child([project.root / "run.sh"], cwd=project.root, env=quiet_environment() | settings) as process:
+    with child(["sh", project.root / "run.sh"], cwd=project.root, env=quiet_environment() | settings) as process:
         service = Service(f"http://127.0.0.1:{port}/")
         wait_until_right(service, meant, LIMIT, say, running=lambda: process.poll() is None)
         broken = contract_faults(service, meant)
@@ -86,22 +86,15 @@ def check(project: Project, environment: Path, *, say: Say = print) -> None:
         say(f"{wheel.file} serves: artefact {wheel.artifact_sha256[:12]}, golden row and contract as they should be")
 
 
+@script("test-wheel")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     parser = argparse.ArgumentParser(
         "check_wheels.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args(arguments)
-    try:
-        with stop_on_signals():
-            check(project, project.serving)
-    except ScriptError as error:
-        print(f"test-wheel: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("test-wheel: stopped", file=sys.stderr)
-        return 130
+    check(project, project.serving)
     return 0
 
 

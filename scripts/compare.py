@@ -19,13 +19,13 @@ from pathlib import Path
 from local_index import open_index
 from package_index import HELP, TOKEN, URL, USER
 from processes import stop_on_signals
-from project import MODEL_HELP, Package, Project, ScriptError
+from project import MODEL_HELP, MODEL_KIT, Package, Project, ScriptError
 
 UNUSABLE = 2
 
 
 def chosen(project: Project, model: str | None, new: str | None) -> list[tuple[Package, str]]:
-    """Each model that is meant, and what it shall become: a wheel, a version or a bundle folder.
+    """Return each model that is meant, and what it shall become: a wheel, a version or a bundle folder.
 
     Raises:
         ScriptError: there is nothing to compare, or one version is meant of several models.
@@ -46,7 +46,7 @@ def chosen(project: Project, model: str | None, new: str | None) -> list[tuple[P
 
 
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     parser = argparse.ArgumentParser(
         "compare.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -61,10 +61,9 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         with stop_on_signals(), open_index(project, os.environ) as index:
             # By environment, never by argument: arguments are for everybody to read.
             environ = os.environ | {URL: index.url, USER: index.user, TOKEN: index.token}
-            code = "import sys; from model_kit.cli.main import main; sys.exit(main(program='model-kit'))"
             statuses = []
             for package, new in models:
-                command = [sys.executable, "-c", code, "compare", "--model", package.model, options.old, new, *rest]
+                command = [*MODEL_KIT, "compare", "--model", package.model, options.old, new, *rest]
                 # The package's own thresholds; model_kit has defaults.
                 gate = package.folder / "gate.toml"
                 if gate.exists() and "--gate" not in rest:
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
                     command += ["--html", str(reports / f"{package.model}.html")]
                 statuses.append(subprocess.run(command, env=environ, cwd=project.root, check=False).returncode)
             return max(statuses, default=UNUSABLE)
-    except ScriptError as error:
+    except (ScriptError, OSError) as error:
         _report(f"compare: {error}")
         return UNUSABLE
     except KeyboardInterrupt:
@@ -84,7 +83,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
 
 
 def _report(text: str) -> None:
-    """Tell beside the output, which may be JSON."""
+    """Print to standard error: the output may be JSON."""
     print(text, file=sys.stderr)
 
 

@@ -28,8 +28,8 @@ from check_wheels import expected
 from heroku import HELP, Heroku, Platform, Release, platform_from_environment
 from live_service import Expected, Service, wait_until_back, wait_until_right
 from package_index import PackageIndex, index_from_environment
-from processes import stop_on_signals
-from project import Project, Say, ScriptError
+from processes import script
+from project import Project, Say, ScriptError, say
 from push import live_commit, push_commit, push_image
 from release_commit import release_commit
 from wheels import Manifest, read_manifest
@@ -79,7 +79,7 @@ def _go_back(
     service: Service,
     limit: float,
 ) -> str:
-    """Roll back; in words, what is live then."""
+    """Roll back; return a sentence about what is live then."""
     if before is None or (before.slug is None and known is None):
         return f"NOT rolled back: {app} has no release before this one that served anything"
     if now is None or now.id == before.id:
@@ -100,7 +100,7 @@ def _named(release: Release | None) -> str:
 
 
 def release_by_git(api: Heroku, app: str, project: Project, manifest: Manifest, say: Say = print) -> Callable[[], None]:
-    """How to release by pushing the release commit; the commit is made at once."""
+    """Return how to release by pushing the release commit; the commit is made at once."""
     commit = release_commit(project, manifest)
 
     def release() -> None:
@@ -122,7 +122,7 @@ def release_by_git(api: Heroku, app: str, project: Project, manifest: Manifest, 
 
 
 def previous(releases: Sequence[Release]) -> Release:
-    """The release that ran before what runs now, and was not given up: not one that was rolled back.
+    """Return the release that ran before what runs now, and was not given up: not one that was rolled back.
 
     Args:
         releases: the newest first.
@@ -147,7 +147,7 @@ def previous(releases: Sequence[Release]) -> Release:
 
 
 def extra_index_url(index: PackageIndex | None) -> str:
-    """The index with its credentials in the URL, as the config var has it.
+    """Return the index with its credentials in the URL, as the config var has it.
 
     Raises:
         ScriptError: the environment names no index.
@@ -208,8 +208,9 @@ def run(options: argparse.Namespace, project: Project, say: Say) -> None:
     deploy(api, app, meant, releasing, options.limit, say)
 
 
+@script("deploy", "stopped; `make verify` tells what is live")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "deploy.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -224,21 +225,8 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     for name, value in (("APP", options.app), ("FROM", options.source)):
         if value and not re.fullmatch(r"[a-z][a-z0-9-]{1,29}", value):
             parser.error(f"{name} is {value!r}; an app's name has lower-case letters, digits and dashes, 30 at most")
-    try:
-        with stop_on_signals():
-            run(options, project or Project(), _say)
-    except ScriptError as error:
-        print(f"deploy: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("deploy: stopped; `make verify` tells what is live", file=sys.stderr)
-        return 130
+    run(options, project or Project(), say)
     return 0
-
-
-def _say(text: str) -> None:
-    """Tell at once, even when the output is a pipe."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from processes import child, stop_on_signals
+from processes import child, script
 from project import Project, ScriptError
 
 #: Seconds until the engine must answer; it takes 2.
@@ -38,7 +38,7 @@ _NEEDLESS = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "
 
 @contextmanager
 def engine(environ: Mapping[str, str]) -> Generator[dict[str, str]]:
-    """The environment with which ``DOCKER`` reaches an engine that builds with BuildKit, while the block lasts.
+    """Yield the environment with which ``DOCKER`` reaches an engine that builds with BuildKit, while the block lasts.
 
     Raises:
         ScriptError: there is no engine, and none can be started here.
@@ -57,14 +57,14 @@ def engine(environ: Mapping[str, str]) -> Generator[dict[str, str]]:
 
 
 def find_client(environ: Mapping[str, str]) -> str | None:
-    """A client on ``PATH`` whose engine answers and that can build with secrets; ``None`` if there is none."""
+    """Return a client on ``PATH`` whose engine answers and that can build with secrets; ``None`` if there is none."""
     folders = environ.get("PATH", "").split(os.pathsep)
     found = [path for folder in folders if (path := shutil.which("docker", path=folder))]
     return next((path for path in [environ.get("DOCKER"), *found] if path and answers(path, environ)), None)
 
 
 def answers(client: str, environ: Mapping[str, str]) -> bool:
-    """Whether the client has an engine, and BuildKit: from version 23 on that is a plug-in, which may be missing."""
+    """Return whether the client has an engine and BuildKit, which is a plug-in since version 23 and may be missing."""
     try:
         version = _ask([client, "version", "--format", "{{.Client.Version}} {{.Server.Version}}"], environ)
         return int(version.split(".")[0]) < 23 or bool(_ask([client, "buildx", "version"], environ))
@@ -98,7 +98,7 @@ def install_engine() -> None:
 
 @contextmanager
 def own_engine(folder: Path, environ: Mapping[str, str]) -> Generator[dict[str, str]]:
-    """An engine with everything of its own in ``folder``, while the block lasts.
+    """Yield an engine with everything of its own in ``folder``, while the block lasts.
 
     Raises:
         ScriptError: it does not start; the text has its last words.
@@ -136,7 +136,7 @@ def own_engine(folder: Path, environ: Mapping[str, str]) -> Generator[dict[str, 
 
 @contextmanager
 def unmounted(folder: Path) -> Generator[None]:
-    """Afterwards nothing is mounted in ``folder``: an engine leaves the network namespace of its containers there."""
+    """Unmount what an engine leaves in ``folder`` at the end: the network namespaces of its containers."""
     try:
         yield
     finally:
@@ -147,7 +147,7 @@ def unmounted(folder: Path) -> Generator[None]:
 
 
 def base_image(project: Project) -> str:
-    """The image that the Dockerfile starts from."""
+    """Return the image that the Dockerfile starts from."""
     found = re.search(r"^FROM (\S+) AS base$", (project.root / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     if found is None:
         raise ScriptError("Dockerfile: no line of the form FROM image AS base")
@@ -155,7 +155,7 @@ def base_image(project: Project) -> str:
 
 
 def provide_base_image(project: Project, environ: Mapping[str, str]) -> None:
-    """See to it that the engine has the base image: it has it, it pulls it, or it gets the stand-in.
+    """Provide the base image to the engine: pull it, or import the stand-in, unless the engine has it.
 
     Raises:
         ScriptError: the stand-in cannot be made either.
@@ -209,8 +209,9 @@ def _ask(command: Sequence[str], environ: Mapping[str, str]) -> str:
     return done.stdout.strip()
 
 
+@script("engine")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "engine.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -218,17 +219,10 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     options = parser.parse_args(arguments)
     if not options.command:
         parser.error("which command?")
-    try:
-        with stop_on_signals(), engine(os.environ) as environ:
-            provide_base_image(project or Project(), environ)
-            with child(options.command, env=environ) as process:
-                return process.wait()
-    except ScriptError as error:
-        print(f"engine: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("engine: stopped", file=sys.stderr)
-        return 130
+    with engine(os.environ) as environ:
+        provide_base_image(project or Project(), environ)
+        with child(options.command, env=environ) as process:
+            return process.wait()
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 Called by the Makefile with the Python that the environment is for. Third-party packages come from wherever pip's own
 configuration says; every file must have a sha256 of the lock. Dependencies are not resolved while installing, so that
 the result doesn't depend on what others release; a check afterwards finds what the lock lacks. An environment whose
-making was interrupted, whose lock or Python has changed or that was moved is made anew.
+making was interrupted, whose lock or Python has changed or that was moved is made anew. Of two set-ups at once, one
+waits for the other.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +19,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,10 +32,40 @@ STAMP = ".ready.json"
 KIT, ENTRY_POINT_GROUP = "model_kit", "ml_api.models"
 #: Lines of pip that are shown when it fails.
 _LAST_LINES = 30
+#: Settings of pip, in variables or files, that would change what is installed; where packages come from is the user's.
+_PIP_SETTINGS = {
+    "PIP_CONSTRAINT": os.devnull,
+    "PIP_DRY_RUN": "0",
+    "PIP_IGNORE_INSTALLED": "0",
+    "PIP_NO_BINARY": ":none:",
+    "PIP_REQUIRE_HASHES": "0",
+    "PIP_REQUIRE_VIRTUALENV": "0",
+}
 
 
 class SetUpError(Exception):
     """Setting up failed; the text says what to do."""
+
+
+@contextmanager
+def locked(folder: Path) -> Generator[None]:
+    """Hold a folder for the block, after waiting for another set-up that holds it.
+
+    The lock is the operating system's and is inherited by pip, which may go on writing when this process was killed: it
+    ends with the last of them, however that ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    os.set_inheritable(descriptor, True)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another set-up that works in {folder.resolve()}", flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def make_environment(
@@ -67,8 +101,8 @@ def make_environment(
     if locks == state["locks"] and packages == state["editable"]:
         return False
     python = folder / "bin/python"
-    command = [str(python), "-m", "pip"] if pip is None else [str(pip), "-m", "pip", "--python", str(python)]
-    install = [*command, "install", "--no-user", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    command = [str(pip or python), "-m", "pip", "--python", str(python)]
+    install = [*command, *install_into(folder)]
     if locks != state["locks"]:
         stamp.unlink(missing_ok=True)
         start = time.monotonic()
@@ -85,6 +119,8 @@ def make_environment(
             state = state | {"locks": locks}
             write_stamp(stamp, state)
     if packages != state["editable"]:
+        # Until they are installed, none is the one that was.
+        write_stamp(stamp, state | {"editable": dict.fromkeys(state["editable"] | packages, "")})
         if gone:
             run_pip([*command, "uninstall", "--yes", *gone], len(gone), folder)
         run_pip([*install, *from_sources(editable)], len(packages), folder)
@@ -109,7 +145,7 @@ def find_missing(pip: list[str], lock: Path, folder: Path) -> str:
 
 
 def find_packages(folder: Path) -> list[Path]:
-    """The kit and every package that announces a model in ``folder``, the kit first.
+    """Return the kit and every package that announces a model in ``folder``, the kit first.
 
     Raises:
         SetUpError: a ``pyproject.toml`` cannot be read.
@@ -127,10 +163,15 @@ def find_packages(folder: Path) -> list[Path]:
     return found
 
 
+def install_into(folder: Path) -> list[str]:
+    """Return pip's command that installs into ``folder`` alone, whatever its configuration says."""
+    elsewhere = ["--no-user", "--target=", f"--prefix={folder.absolute()}", "--root=/"]
+    return ["install", *elsewhere, "--no-input", "--disable-pip-version-check", "--no-deps"]
+
+
 def from_sources(packages: list[Path]) -> list[str]:
-    """Options of pip that install packages from their sources, without dependencies and without a network."""
-    sources = [part for package in packages for part in ("--editable", str(package))]
-    return ["--no-deps", "--no-build-isolation", *sources]
+    """Options of pip that install packages from their sources, without a network."""
+    return ["--no-build-isolation", *(part for package in packages for part in ("--editable", str(package)))]
 
 
 def leave_out_tests(folder: Path) -> None:
@@ -140,7 +181,7 @@ def leave_out_tests(folder: Path) -> None:
 
 
 def read_stamp(path: Path) -> dict[str, dict[str, str]]:
-    """What the environment was made of; nothing if it is not complete."""
+    """Return what the environment was made of; nothing if it is not complete."""
     nothing: dict[str, dict[str, str]] = {"made of": {}, "locks": {}, "editable": {}}
     try:
         found: dict[str, dict[str, str]] = json.loads(path.read_text("utf-8"))
@@ -150,26 +191,27 @@ def read_stamp(path: Path) -> dict[str, dict[str, str]]:
 
 
 def write_stamp(path: Path, state: dict[str, dict[str, str]]) -> None:
-    """Write down what has been finished, all at once."""
+    """Write the stamp atomically."""
     unfinished = path.with_suffix(".new")
     unfinished.write_text(json.dumps(state, indent=1), "utf-8")
     os.replace(unfinished, path)
 
 
 def foundation(folder: Path) -> dict[str, str]:
-    """What makes everything in an environment invalid when it changes."""
+    """Return what makes everything in an environment invalid when it changes."""
     base = getattr(sys, "_base_executable", sys.executable)
     return {"python": sys.version, "executable": os.path.realpath(base), "folder": str(folder.resolve())}
 
 
 def create(folder: Path, *, with_pip: bool) -> None:
-    """An empty environment, whatever was there.
+    """Make an empty environment in place of what is there.
 
     Raises:
         SetUpError: this Python can't make one.
     """
     print(f"{folder}: making an environment with Python {sys.version.split()[0]}", flush=True)
     if folder.exists():
+        (folder / STAMP).unlink(missing_ok=True)  # first: deleting may be interrupted as well
         shutil.rmtree(folder)
     command = [sys.executable, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -182,7 +224,7 @@ def create(folder: Path, *, with_pip: bool) -> None:
 
 
 def count(lock: Path) -> int:
-    """How many packages a lock names."""
+    """Return how many packages a lock names."""
     return sum("==" in line for line in lock.read_text("utf-8").splitlines())
 
 
@@ -195,12 +237,14 @@ def run_pip(command: list[str], total: int, folder: Path) -> None:
     words: list[str] = []
     collected = 0
     moving = sys.stdout.isatty()
-    # A configuration that would put packages elsewhere than into the environment is not meant here.
-    environ = {
-        name: value for name, value in os.environ.items() if name not in {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"}
-    }
     with subprocess.Popen(
-        command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env=os.environ | _PIP_SETTINGS,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        close_fds=False,  # see locked()
     ) as process:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         try:
@@ -239,7 +283,7 @@ def sha(path: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser("environment.py", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", help="the virtual environment (default: this Python's own)")
     parser.add_argument("--lock", type=Path, help="requirements file with a sha256 for each package")
@@ -257,24 +301,28 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     if bool(options.folder) != bool(options.lock):
         parser.error("a folder and a --lock belong together; without both, --packages are installed into this Python")
     try:
         packages = find_packages(options.packages) if options.packages else []
         if options.folder is None:
-            command = [sys.executable, "-m", "pip", "install", *from_sources(packages)]
-            run_pip(command, len(packages), Path(sys.prefix))
-        else:
-            make_environment(
-                options.folder,
-                options.lock,
-                packages,
-                options.pip,
-                tests=not options.without_tests,
-                allow_incomplete=options.allow_incomplete,
+            prefix = Path(sys.prefix)
+            run_pip(
+                [sys.executable, "-m", "pip", *install_into(prefix), *from_sources(packages)], len(packages), prefix
             )
-    except SetUpError as error:
+        else:
+            with locked(options.folder.parent):
+                make_environment(
+                    options.folder,
+                    options.lock,
+                    packages,
+                    options.pip,
+                    tests=not options.without_tests,
+                    allow_incomplete=options.allow_incomplete,
+                )
+    except (SetUpError, OSError) as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -13,10 +13,10 @@ _OK = 200
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     # On Linux 0.0.0.0 and :: lead to this machine, whatever the service listens on.
-    host = os.environ.get("HOST", "0.0.0.0")  # noqa: S104
-    connection = HTTPConnection(host, int(os.environ.get("PORT", "5000")), timeout=PATIENCE)
+    host = os.environ.get("HOST") or "0.0.0.0"  # noqa: S104
+    connection = HTTPConnection(host, int(os.environ.get("PORT") or "5000"), timeout=PATIENCE)
     try:
         connection.request("GET", "/health/ready")
         response = connection.getresponse()

@@ -49,7 +49,7 @@ class Platform:
     key: str = field(repr=False)
 
     def scrub(self, text: str) -> str:
-        """The text without the key."""
+        """Return the text without the key."""
         return text.replace(self.key, "****").replace(quote(self.key, safe=""), "****")
 
 
@@ -64,7 +64,7 @@ class Release:
 
 
 def platform_from_environment(environ: Mapping[str, str] = os.environ, **needed: str | None) -> Platform:
-    """The platform that the environment names.
+    """Return the platform that the environment names.
 
     Args:
         environ: the environment.
@@ -97,18 +97,18 @@ class Heroku:
         self._session.headers["Authorization"] = f"Bearer {platform.key}"
 
     def app(self, name: str) -> dict[str, Any]:
-        """An app: ``id``, ``web_url`` and more."""
+        """Return an app: ``id``, ``web_url`` and more."""
         found: dict[str, Any] = self._call("GET", f"/apps/{quote(name, safe='')}")
         return found
 
     def releases(self, app: str) -> list[Release]:
-        """The app's releases that came to be, the newest first."""
+        """Return the app's releases that came to be, the newest first."""
         newest = {"Range": "version ..; order=desc,max=50"}
         found = self._call("GET", f"/apps/{app}/releases", headers=newest)
         return [_release(release) for release in found if release.get("status", "succeeded") == "succeeded"]
 
     def slug_commit(self, app: str, slug: str) -> str | None:
-        """The commit that a slug was built from."""
+        """Return the commit that a slug was built from."""
         found: str | None = self._call("GET", f"/apps/{app}/slugs/{slug}").get("commit")
         return found
 
@@ -126,7 +126,7 @@ class Heroku:
         self._call("PATCH", f"/apps/{app}/config-vars", dict(variables))
 
     def config(self, app: str) -> dict[str, str]:
-        """The app's config vars."""
+        """Return the app's config vars."""
         found: dict[str, str] = self._call("GET", f"/apps/{app}/config-vars")
         return found
 

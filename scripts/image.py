@@ -21,17 +21,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model_kit.training.provenance import git_commit
+
 from build_wheels import read_trained
 from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
-from processes import stop_on_signals
-from project import Package, Project, Say, ScriptError
+from processes import script
+from project import Package, Project, Say, ScriptError, say
 from publish import publish
-from run import parse_port, train_if_missing
+from run import parse_settings, train_if_missing
 
 IMAGE = "ml-api"
-DEFAULT_PORT = "5000"
 #: Where bundles from outside are mounted.
 MOUNTED = "/model"
 #: Seconds from SIGTERM to SIGKILL: more than gunicorn's graceful_timeout. Docker alone gives 10.
@@ -49,7 +50,7 @@ model name) for `run`
 
 @dataclass(frozen=True)
 class Identity:
-    """What an image says of itself, in labels and at ``/version``.
+    """The identity of an image, in its labels and at ``/version``.
 
     Attributes:
         model_version: version of the model's wheel; of several, each after its model's name.
@@ -77,7 +78,7 @@ def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> 
     named = ", ".join(f"{model.model} {version}" for model, version, _ in found)
     version = found[0][1] if len(found) == 1 else named
     artifacts = " ".join(artifact for _, _, artifact in found)
-    identity = Identity(version, artifacts, environ.get("GIT_COMMIT") or commit(project.root))
+    identity = Identity(version, artifacts, environ.get("GIT_COMMIT") or git_commit(project.root) or "")
     settings = pip_settings()
     # By environment from here to Docker's client, and from there to one RUN: never an argument, never a layer.
     secrets = {
@@ -146,18 +147,8 @@ def published_wheels(project: Project, index: PackageIndex, folder: Path) -> lis
     return found
 
 
-def commit(root: Path) -> str:
-    """The commit of the sources, with ``-dirty`` if tracked files differ from it; empty outside of git."""
-    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), "describe"]
-    command += ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
 def pip_settings() -> dict[str, str]:
-    """What this machine's pip is told by its files and variables, those that count more last."""
+    """Return the settings of this machine's pip from its files and variables, by name."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     settings = {}
@@ -169,7 +160,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def pip_configuration(settings: Mapping[str, str]) -> str:
-    """A configuration file that says where pip finds third-party packages; without folders of this machine."""
+    """Return a configuration file that says where pip finds third-party packages; without folders of this machine."""
     lines = []
     for name in sorted(_PIP_SETTINGS & set(settings)):
         words = [word for word in settings[name].split() if not word.startswith(("file:", "/"))]
@@ -179,7 +170,7 @@ def pip_configuration(settings: Mapping[str, str]) -> str:
 
 
 def docker(environ: Mapping[str, str]) -> list[str]:
-    """The client, with the options that ``DOCKER`` may carry."""
+    """Return the client, with the options that ``DOCKER`` may carry."""
     return shlex.split(environ.get("DOCKER") or "docker")
 
 
@@ -198,12 +189,12 @@ def start(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def run_command(environ: Mapping[str, str]) -> list[str]:
-    """What starts the image as production should.
+    """Return the command that starts the image as production should.
 
     Raises:
         ScriptError: ``PORT`` is no port, or ``MODEL_DIR`` no folder.
     """
-    port = str(parse_port(environ.get("PORT") or DEFAULT_PORT))
+    port = parse_settings({"PORT": environ.get("PORT", "")}).port
     command = [*docker(environ), "run", "--rm", "--read-only", "--cap-drop", "ALL"]
     command += ["--security-opt", "no-new-privileges", "--stop-timeout", str(STOP_TIMEOUT)]
     command += ["--env", f"PORT={port}", "--publish", f"{port}:{port}"]
@@ -236,8 +227,9 @@ def make_image(project: Project, environ: Mapping[str, str], say: Say, model: st
     say(f"Built {environ.get('IMAGE') or IMAGE}: {identity}. `make run-image` starts it.")
 
 
+@script("image")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "image.py",
         description=__doc__,
@@ -247,28 +239,15 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser.add_argument("what", choices=("build", "run"))
     parser.add_argument("--model", help="publish this model alone and build its image (default: what was published)")
     options = parser.parse_args(arguments)
+    if options.what == "build":
+        make_image(project or Project(), os.environ, say, options.model)
+        return 0
+    command = run_command(os.environ)
     try:
-        with stop_on_signals():
-            if options.what == "build":
-                make_image(project or Project(), os.environ, say, options.model)
-                return 0
-            command = run_command(os.environ)
         # No process of ours in between: signals are the client's, which passes them on.
         os.execvp(command[0], command)  # noqa: S606  what it runs is named above
     except FileNotFoundError as error:
-        print(f"image: {error.filename}: not found; install Docker, or name its client by DOCKER", file=sys.stderr)
-        return 1
-    except ScriptError as error:
-        print(f"image: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("image: stopped", file=sys.stderr)
-        return 130
-
-
-def say(text: str) -> None:
-    """Tell at once, even when the output is a pipe."""
-    print(text, flush=True)
+        raise ScriptError(f"{command[0]}: not found; install Docker, or name its client by DOCKER") from error
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _NEEDED = ("source_modules", "forbidden_modules", "modules")
 
 
 def contracts(text: str, project: Project) -> ConfigParser:
-    """The contracts with names in place of ``{...}``."""
+    """Return the contracts with names in place of ``{...}``."""
     kit = project.kit.source
     parts = sorted(path.stem for path in kit.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists())
     parts = [part for part in parts if not part.startswith("__")]
@@ -45,7 +45,7 @@ def contracts(text: str, project: Project) -> ConfigParser:
 
 
 def main(project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     # Our own API is never installed.
     sys.path[:0] = [str(project.root / "packages/ml_api"), *(str(p.folder / "src") for p in project.packages)]

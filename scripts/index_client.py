@@ -113,5 +113,5 @@ class IndexClient:
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file."""
+    """Return the digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

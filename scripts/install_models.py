@@ -13,9 +13,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+from environment import locked
 from package_index import HELP, PackageIndex, index_from_environment
+from processes import script
 from project import ENTRY_POINT_GROUP, Project, Say, ScriptError, write_atomically
 
 #: In the environment: what was installed, for as long as it is complete.
@@ -51,7 +54,13 @@ def install(published: Path, index: PackageIndex, environment: Path, *, say: Say
         command += ["--index-url", index.url, "--requirement", str(published)]
         environ = pip_environment(os.environ, index) | {"NETRC": str(netrc)}
         done = subprocess.run(
-            command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            command,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            close_fds=False,  # keeps the lock of main() until pip ends
         )
     if done.returncode:
         raise ScriptError(f"pip could not install {published}:\n{index.scrub(done.stdout + done.stderr).strip()}")
@@ -84,7 +93,7 @@ def uninstall_others(environment: Path, wanted: Collection[str], say: Say = prin
 
 
 def pip_environment(environ: Mapping[str, str], index: PackageIndex) -> dict[str, str]:
-    """The environment for a pip that knows one index only."""
+    """Return the environment for a pip that knows one index only."""
     clean = {
         name: value
         for name, value in environ.items()
@@ -100,8 +109,9 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+@script("install")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     parser = argparse.ArgumentParser(
         "install_models.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -113,22 +123,15 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         "--published", type=Path, default=project.published, help="requirements file (default: %(default)s)"
     )
     options = parser.parse_args(arguments)
-    try:
-        index = index_from_environment(os.environ)
-        if index is not None:
-            changed = install(options.published, index, options.environment)
-        else:
+    index = index_from_environment(os.environ)
+    with ExitStack() as stack:
+        stack.enter_context(locked(options.environment.parent))
+        if index is None:
             # Only here, because the embedded index needs more than the standard library.
             from local_index import serve_index  # noqa: PLC0415
 
-            with serve_index(project.index) as embedded:
-                changed = install(options.published, embedded, options.environment)
-    except ScriptError as error:
-        print(f"install: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("install: stopped", file=sys.stderr)
-        return 130
+            index = stack.enter_context(serve_index(project.index))
+        changed = install(options.published, index, options.environment)
     if not changed:
         print("The models are installed already.")
     return 0

@@ -26,7 +26,7 @@ _PROBLEM = "application/problem+json"
 
 @dataclass(frozen=True)
 class ExpectedModel:
-    """What a model of a service is meant to be.
+    """The expected state of a model of a service.
 
     Attributes:
         name: the last part of the model's URL.
@@ -43,7 +43,7 @@ class ExpectedModel:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a service is meant to be.
+    """The expected state of a service.
 
     Attributes:
         models: all of them.
@@ -83,7 +83,7 @@ class Service:
             )
 
     def version(self) -> dict[str, Any] | None:
-        """What ``/version`` says; ``None`` if nothing usable."""
+        """Return what ``/version`` says; ``None`` if nothing usable."""
         try:
             answer = self.ask("GET", "version")
             found = answer.json() if answer.ok else None
@@ -92,12 +92,12 @@ class Service:
         return found if isinstance(found, dict) else None
 
     def predict(self, model: str, records: Any) -> requests.Response:
-        """The answer to records."""
+        """Return the answer to records."""
         return self.ask("POST", f"v1/predict/{quote(model, safe='')}", json.dumps(records).encode())
 
 
 def faults(service: Service, expected: Expected) -> list[str]:
-    """In what a service is not what was meant: readiness, versions, the golden row's prediction."""
+    """Return how a service differs from what is expected: readiness, versions, the golden row's prediction."""
     try:
         ready = service.ask("GET", "health/ready")
         if not ready.ok:
@@ -146,7 +146,7 @@ def wait_until_right(
     *,
     running: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Ask until the service is what was meant several times in a row.
+    """Ask until the service is as expected several times in a row.
 
     Args:
         service: whom to ask.
@@ -194,7 +194,7 @@ def wait_until_back(service: Service, known: Mapping[str, Any], limit: float) ->
 
 
 def contract_faults(service: Service, expected: Expected) -> list[str]:
-    """Where a service breaks the HTTP contract, tried with a request for each of its promises and models."""
+    """Return where a service breaks the HTTP contract, tried with a request for each of its promises and models."""
     promises: dict[str, Callable[[], bool]] = {
         "GET /health is 200": lambda: service.ask("GET", "health").json() == {"status": "ok"},
         "an unknown path is 404": lambda: _is_problem(service.ask("GET", "no/such/path"), 404),
@@ -217,7 +217,7 @@ def _is_problem(answer: requests.Response, status: int) -> bool:
 
 
 def _model_promises(service: Service, model: ExpectedModel) -> dict[str, Callable[[], bool]]:
-    """Promise -> whether it is kept."""
+    """Return whether each promise of the contract is kept, by its name."""
     golden = model.golden["row"]
     path = f"v1/predict/{quote(model.name, safe='')}"
 

@@ -14,16 +14,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError
+from processes import script
+from project import MODEL_HELP, MODEL_KIT, NO_MODEL, Package, Project, Say, ScriptError
 from train_models import definition_of
 
 URL, SHA256 = "DATA_URL", "DATA_SHA256"
 
 
 def variable(name: str, package: Package) -> str:
-    """The variable ``name`` for one model."""
+    """Return the variable ``name`` for one model."""
     return f"{name}_{package.model.upper().replace('-', '_')}"
 
 
@@ -53,7 +53,7 @@ def load(project: Project, model: str | None, environ: Mapping[str, str], say: S
                 raise ScriptError(f"{package.model}: {text}")
             say(f"{package.model}: {text}")
             continue
-        command = [str(Path(sys.executable).with_name("model-kit")), "data", "--model", package.model, "-o", str(path)]
+        command = [*MODEL_KIT, "data", "--model", package.model, "-o", str(path)]
         command += [*(["--from", url] if url else []), *(["--sha256", sha256] if sha256 else [])]
         if subprocess.run(command, cwd=project.root, check=False).returncode:
             failed.append(package.model)
@@ -65,21 +65,15 @@ def _on_openml(package: Package) -> bool:
     return definition_of(package).openml_id is not None
 
 
+@script("data")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "load_data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", help=MODEL_HELP)
     options = parser.parse_args(arguments)
-    try:
-        load(project or Project(), options.model, os.environ)
-    except ScriptError as error:
-        print(f"data: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("data: stopped", file=sys.stderr)
-        return 130
+    load(project or Project(), options.model, os.environ)
     return 0
 
 

@@ -1,6 +1,6 @@
 """The embedded package index: a real server on loopback with a password, for those who have no index yet.
 
-It listens on 127.0.0.1 only, asks for the password for everything, knows no other index, and never overwrites a file.
+It listens on 127.0.0.1 only, requires the password for everything, uses no other index, and never overwrites a file.
 The password is made anew at each start and lives in memory; the server gets nothing but its hash.
 """
 
@@ -32,7 +32,7 @@ _ATTEMPTS = 3
 
 @contextmanager
 def open_index(project: Project, environ: Mapping[str, str]) -> Generator[PackageIndex]:
-    """The index that the environment names, or else the embedded one while the block lasts.
+    """Yield the index that the environment names, or else the embedded one while the block lasts.
 
     Raises:
         ScriptError: the environment's settings cannot be used, or the embedded index does not start.
@@ -76,7 +76,7 @@ def serve_index(folder: Path, token: str | None = None) -> Generator[PackageInde
 
 
 def free_port() -> int:
-    """Returns a port of 127.0.0.1 that no process listens on."""
+    """Return a port of 127.0.0.1 that no process listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -92,7 +92,7 @@ def _server(folder: Path, passwords: Path, port: int) -> list[str]:
 
 
 def _answers(index: PackageIndex) -> bool:
-    """Whether it is our server: it knows our password."""
+    """Return whether the server at this address is ours: it accepts our password."""
     with requests.Session() as session:
         session.trust_env = False
         try:

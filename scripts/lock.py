@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from processes import script
 from project import ROOT, ScriptError
 
 #: Source and lock, each with the pins of those before it.
@@ -54,15 +55,12 @@ def lock(root: Path, *, upgrade: bool) -> None:
             (root / target).write_text(heading + (copy / target).read_text("utf-8"), "utf-8")
 
 
+@script("lock")
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser("lock.py", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="keep the pins that still fit instead of the newest")
-    try:
-        lock(ROOT, upgrade=not parser.parse_args(arguments).keep)
-    except ScriptError as error:
-        print(f"lock: {error}", file=sys.stderr)
-        return error.status
+    lock(ROOT, upgrade=not parser.parse_args(arguments).keep)
     return 0
 
 

@@ -1,6 +1,6 @@
 """Change the code in small ways, one at a time, and see whether a test notices: `make mutate`.
 
-Each package is copied to build/mutation, because mutmut wants its settings beside the code and writes there. Prints,
+Each package is copied to build/mutation, because mutmut reads its settings beside the code and writes there. Prints,
 for each module, how many mutants there were and how many were noticed, and names those that were not; red below FLOOR.
 `cd build/mutation/model_kit && python -m mutmut show NAME` shows one; `make mutate MUTATE="model_kit --modules spec"`
 looks at single modules.
@@ -67,7 +67,7 @@ TARGETS = {
 
 
 def narrowed(target: Target, modules: list[str]) -> Target:
-    """The target with these modules alone, by name; the name of a folder stands for all that is in it.
+    """Return the target with these modules alone, by name; the name of a folder stands for all that is in it.
 
     Raises:
         SystemExit: it has no such module.
@@ -108,7 +108,7 @@ def settings(folder: Path, target: Target, tests: list[str]) -> str:
 
 
 def run(name: str, target: Target, jobs: int) -> dict[str, str]:
-    """Mutant -> what became of it."""
+    """Return the outcome of each mutant, by its name."""
     folder = WORK / name
     shutil.rmtree(folder, ignore_errors=True)
     package = ROOT / "packages" / target.package

@@ -44,14 +44,14 @@ class PackageIndex:
         return is_loopback(self.host)
 
     def scrub(self, text: str) -> str:
-        """The text without the token, however a tool has written it."""
+        """Return the text without the token, however a tool has written it."""
         for secret in {self.token, quote(self.token, safe=""), quote(self.token)} - {""}:
             text = text.replace(secret, "****")
         return text
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine."""
+    """Return whether a host name or address is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -59,7 +59,7 @@ def is_loopback(host: str) -> bool:
 
 
 def index_from_environment(environ: Mapping[str, str]) -> PackageIndex | None:
-    """The index that the environment names; ``None`` if it names none.
+    """Return the index that the environment names; ``None`` if it names none.
 
     Raises:
         ScriptError: something is missing or malformed; the text names every variable at fault, and no secret.
@@ -87,7 +87,7 @@ def index_from_environment(environ: Mapping[str, str]) -> PackageIndex | None:
 
 
 def _split(name: str, value: str, faults: list[str]) -> tuple[str, str, str]:
-    """A URL without its credentials, the user, the token."""
+    """Return a URL without its credentials, the user, the token."""
     try:
         parts = urlsplit(value)
         host, port = parts.hostname or "", parts.port
@@ -98,7 +98,7 @@ def _split(name: str, value: str, faults: list[str]) -> tuple[str, str, str]:
         faults.append(f"{name} is no URL of the form https://host/path/")
         return "", "", ""
     if parts.scheme == "http" and not is_loopback(host):
-        faults.append(f"{name} is http: the token would travel in clear; use https")
+        faults.append(f"{name} is http: the token would be sent unencrypted; use https")
     where = f"[{host}]" if ":" in host else host
     path = parts.path if parts.path.endswith("/") else parts.path + "/"
     url = urlunsplit((parts.scheme, where if port is None else f"{where}:{port}", path, "", ""))

@@ -38,7 +38,7 @@ from typing import Any
 import yaml
 
 from pipeline_flow import faults
-from processes import child, stop_on_signals
+from processes import child, script
 from project import ROOT, ScriptError
 
 CONFIG = Path(".circleci/config.yml")
@@ -92,7 +92,7 @@ class Job:
 
 
 def read(text: str, trigger: Trigger) -> dict[str, list[Job]]:
-    """The workflows that a trigger starts, each with its jobs in an order that fulfils ``requires``.
+    """Return the workflows that a trigger starts, each with its jobs in an order that fulfils ``requires``.
 
     Raises:
         ConfigError: the config has a construct that is not understood, or contradicts itself.
@@ -122,7 +122,7 @@ def read(text: str, trigger: Trigger) -> dict[str, list[Job]]:
 
 
 def _entries(listed: Any, where: str) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
-    """A workflow's entry for a job, once for each combination of its matrix."""
+    """Return a workflow's entry for a job, once for each combination of its matrix."""
     name, options = (listed, {}) if isinstance(listed, str) else next(iter(listed.items()))
     matrix = options.get("matrix", {})
     _only(matrix, f"{where}, {name}, matrix", {"parameters"})
@@ -142,7 +142,7 @@ def _jobs(
     trigger: Trigger,
     where: str,
 ) -> Iterator[tuple[Job, bool]]:
-    """Every job of a workflow, and whether the branch's filter lets it run."""
+    """Return every job of a workflow, and whether the branch's filter lets it run."""
     for kind, options, axes in entries:
         here = f"{where}, {kind}"
         if kind not in config["jobs"]:
@@ -172,7 +172,7 @@ def _jobs(
 
 
 def _image(config: Mapping[str, Any], executor: Any, where: str) -> str:
-    """What an executor runs in; its parameters are filled in."""
+    """Return what an executor runs in; its parameters are filled in."""
     name, given = (executor, {}) if isinstance(executor, str) else (executor["name"], executor)
     if name not in config.get("executors", {}):
         raise ConfigError(where, f"there is no executor {name}")
@@ -226,7 +226,7 @@ def _parameters(of: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _fill(value: Any, values: Mapping[str, Any], where: str) -> Any:
-    """``value`` with every ``<< expression >>`` replaced."""
+    """Return ``value`` with every ``<< expression >>`` replaced."""
 
     def replace(match: re.Match[str]) -> str:
         if match[1] not in values:
@@ -268,7 +268,7 @@ def _branch_wanted(filters: Mapping[str, Any], branch: str, where: str) -> bool:
 
 
 def _ordered(jobs: Mapping[Job, bool], where: str) -> list[Job]:
-    """Those jobs that run, each after the ones it requires; what requires a job that does not run does not either."""
+    """Return the jobs that run, each after those it requires; a job that requires one that does not run is left out."""
     names = [job.name for job in jobs]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -558,7 +558,7 @@ def run_workflow(
 
 
 def find_python(version: str) -> Path | None:
-    """The folder with a ``python3`` of that version, on PATH or among pyenv's."""
+    """Return the folder with a ``python3`` of that version, on PATH or among pyenv's."""
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     folders += sorted(pyenv.glob(f"{version}.*/bin"))
@@ -584,8 +584,9 @@ def _variables(assignment: str) -> tuple[str, dict[str, str]]:
     return name, {key: value for key, _, value in pairs}
 
 
+@script("pipeline")
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "pipeline.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -604,56 +605,49 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep logs, artifacts and caches here")
     parser.add_argument("--list", action="store_true", help="say what would run, in order")
     options = parser.parse_args(arguments)
-    try:
-        revision = ["git", "-C", str(root), "rev-parse", "--verify", f"{options.commit}^{{commit}}"]
-        sha = subprocess.run(revision, capture_output=True, text=True, check=False).stdout.strip()
-        if not sha:
-            raise ScriptError(f"--commit {options.commit}: no such commit", 2)
-        source = "scheduled_pipeline" if options.scheduled else "webhook"
-        parameters = dict(item.split("=", 1) for item in options.parameter)
-        trigger = Trigger(options.branch, sha, source, parameters)
-        show = subprocess.run(
-            ["git", "-C", str(root), "show", f"{sha}:{CONFIG}"], capture_output=True, text=True, check=False
-        )
-        if show.returncode:
-            raise ScriptError(f"{sha} has no {CONFIG}", 2)
-        workflows = read(show.stdout, trigger)
-        unknown = set(options.skip) - {job.name for jobs in workflows.values() for job in jobs}
-        if unknown:
-            raise ScriptError(f"--skip {', '.join(sorted(unknown))}: no such job", 2)
-        found = [] if options.unchecked else [fault for jobs in workflows.values() for fault in faults(jobs)]
-        if found:
-            raise ScriptError(f"{CONFIG} is not sound:\n" + "\n".join(f"  - {fault}" for fault in found), 2)
-        if options.list:
-            for name, jobs in workflows.items():
-                print(name, *(f"  {job.name}  after {', '.join(job.requires) or 'nothing'}" for job in jobs), sep="\n")
-            return 0
-        with tempfile.TemporaryDirectory(prefix="pipeline-") as temporary, stop_on_signals():
-            folder = options.keep or Path(temporary)
-            for made in ("logs", "workspace", "artifacts", "test-results"):
-                shutil.rmtree(folder / made, ignore_errors=True)
-            passed = {name: os.environ[name] for name in options.passed if name in os.environ}
-            contexts = dict(_variables(assignment) for assignment in options.context)
-            outcome: dict[str, Any] = {}
-            for jobs in workflows.values():
-                runner = Runner(root, trigger, folder, contexts, passed, find_python)
-                outcome |= run_workflow(runner, jobs, skip=options.skip)
-            folder.mkdir(parents=True, exist_ok=True)
-            document = {"branch": trigger.branch, "commit": sha, "passed": sorted(passed), "jobs": outcome}
-            (folder / "outcome.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-            if options.skip or options.unchecked or passed:
-                print(_left_out(options.skip, passed, checked=not options.unchecked))
-    except ScriptError as error:
-        print(f"pipeline: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("pipeline: stopped", file=sys.stderr)
-        return 130
+    revision = ["git", "-C", str(root), "rev-parse", "--verify", f"{options.commit}^{{commit}}"]
+    sha = subprocess.run(revision, capture_output=True, text=True, check=False).stdout.strip()
+    if not sha:
+        raise ScriptError(f"--commit {options.commit}: no such commit", 2)
+    source = "scheduled_pipeline" if options.scheduled else "webhook"
+    parameters = dict(item.split("=", 1) for item in options.parameter)
+    trigger = Trigger(options.branch, sha, source, parameters)
+    show = subprocess.run(
+        ["git", "-C", str(root), "show", f"{sha}:{CONFIG}"], capture_output=True, text=True, check=False
+    )
+    if show.returncode:
+        raise ScriptError(f"{sha} has no {CONFIG}", 2)
+    workflows = read(show.stdout, trigger)
+    unknown = set(options.skip) - {job.name for jobs in workflows.values() for job in jobs}
+    if unknown:
+        raise ScriptError(f"--skip {', '.join(sorted(unknown))}: no such job", 2)
+    found = [] if options.unchecked else [fault for jobs in workflows.values() for fault in faults(jobs)]
+    if found:
+        raise ScriptError(f"{CONFIG} is not sound:\n" + "\n".join(f"  - {fault}" for fault in found), 2)
+    if options.list:
+        for name, jobs in workflows.items():
+            print(name, *(f"  {job.name}  after {', '.join(job.requires) or 'nothing'}" for job in jobs), sep="\n")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="pipeline-") as temporary:
+        folder = options.keep or Path(temporary)
+        for made in ("logs", "workspace", "artifacts", "test-results"):
+            shutil.rmtree(folder / made, ignore_errors=True)
+        passed = {name: os.environ[name] for name in options.passed if name in os.environ}
+        contexts = dict(_variables(assignment) for assignment in options.context)
+        outcome: dict[str, Any] = {}
+        for jobs in workflows.values():
+            runner = Runner(root, trigger, folder, contexts, passed, find_python)
+            outcome |= run_workflow(runner, jobs, skip=options.skip)
+        folder.mkdir(parents=True, exist_ok=True)
+        document = {"branch": trigger.branch, "commit": sha, "passed": sorted(passed), "jobs": outcome}
+        (folder / "outcome.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+        if options.skip or options.unchecked or passed:
+            print(_left_out(options.skip, passed, checked=not options.unchecked))
     return 0 if all(job["status"] in {"success", "skipped"} for job in outcome.values()) else 1
 
 
 def _left_out(skipped: Sequence[str], passed: Collection[str], *, checked: bool) -> str:
-    """What this run was not, in words."""
+    """Return a sentence about the parts of the pipeline that this run left out."""
     parts = [f"left out: {', '.join(skipped)}"] if skipped else []
     parts += [] if checked else ["the config was not checked"]
     parts += [f"handed on from here: {', '.join(sorted(passed))}"] if passed else []

@@ -45,7 +45,7 @@ AFTER: Mapping[str, Collection[str]] = {
 
 
 class Job(Protocol):
-    """What is asked of a job; :class:`pipeline.Job` is one."""
+    """The interface of a job; :class:`pipeline.Job` has it."""
 
     @property
     def name(self) -> str: ...
@@ -56,7 +56,7 @@ class Job(Protocol):
 
 
 def targets(command: str) -> list[str]:
-    """The targets of make that a command names, and the tests, in order."""
+    """Return the targets of make that a command names, and the tests, in order."""
     found: list[str] = []
     for line in command.splitlines():
         words = line.split()
@@ -71,7 +71,7 @@ def targets(command: str) -> list[str]:
 
 
 def faults(jobs: Sequence[Job]) -> list[str]:
-    """What is wrong with the jobs of a workflow, which come in an order that fulfils what they require."""
+    """Return the faults of the jobs of a workflow, which come in an order that fulfils what they require."""
     return [fault for job in jobs for fault in (*_missing_files(job, jobs), *_missing_judges(job, jobs))]
 
 
@@ -117,7 +117,7 @@ def _missing_judges(job: Job, jobs: Sequence[Job]) -> Iterator[str]:
 
 
 def _upstream(job: Job, jobs: Sequence[Job]) -> list[Job]:
-    """All that must have succeeded before a job."""
+    """Return all that must have succeeded before a job."""
     by_name = {other.name: other for other in jobs}
     found: dict[str, Job] = {}
     left = list(job.requires)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from model_kit.scoring.bundle import CARD, read_bundle
-from model_kit.training.provenance import source_digest
+from model_kit.training.provenance import git_commit, source_digest
 from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
@@ -36,9 +36,8 @@ from build_wheels import build_wheel, identity, read_trained
 from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
-from processes import stop_on_signals
+from processes import script
 from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError, write_atomically
-from repository import commit_of
 
 TRAIN, REUSE, SKIP = "train", "reuse", "skip"
 
@@ -127,11 +126,11 @@ def make_plan(
         raise ScriptError("\n".join(faults))
     if all(planned.decision == SKIP for planned in decided.values()):
         raise ScriptError("\n".join(planned.sentence for planned in decided.values()))
-    return Plan(commit_of(project.root), versions, decided)
+    return Plan(git_commit(project.root), versions, decided)
 
 
 def require_one(models: Sequence[Package], data: Path | None) -> None:
-    """Hold that a file of training data is of one model.
+    """Require that there is one model where a file of training data is given.
 
     Raises:
         ScriptError: several models are meant; the text names them.
@@ -141,7 +140,7 @@ def require_one(models: Sequence[Package], data: Path | None) -> None:
 
 
 class ChangedError(ScriptError):
-    """A package is released and has changed since, without a new version."""
+    """A package has changed since its release, without a new version."""
 
     def __init__(self, project: Project, package: Package, version: str, changed: Sequence[str]) -> None:
         super().__init__(
@@ -170,7 +169,7 @@ def _released(client: IndexClient, package: Package, folder: Path) -> _Released 
 
 
 def _kit_version(project: Project, kit: Package, released: _Released | None) -> str:
-    """The version of the kit to build, or to fetch.
+    """Return the version of the kit to build, or to fetch.
 
     Raises:
         ChangedError: it is released and has changed.
@@ -185,7 +184,7 @@ def _kit_version(project: Project, kit: Package, released: _Released | None) -> 
 def _plan_model(
     project: Project, package: Package, released: _Released | None, data: Path, *, retrain: bool
 ) -> tuple[str, ModelPlan]:
-    """The version to build, or to fetch, and the decision.
+    """Return the version to build, or to fetch, and the decision.
 
     Raises:
         ChangedError: it is released and has changed.
@@ -234,7 +233,7 @@ def _without_data(package: Package, version: str, data: str) -> ModelPlan:
 
 
 def code_changes(package: Package, wheel: Path, version: str) -> list[str]:
-    """How a released wheel differs from what would be built here around its model: files, dependencies, entry points.
+    """Return how a released wheel differs from a build here: files, dependencies, entry points.
 
     Raises:
         ScriptError: nothing can be built here.
@@ -249,7 +248,7 @@ def code_changes(package: Package, wheel: Path, version: str) -> list[str]:
 
 
 def kit_changes(project: Project, card: Mapping[str, Any]) -> list[str]:
-    """Whether the model was trained by another model-kit than the one here."""
+    """Return whether the model was trained by another model-kit than the one here."""
     kit = project.kit
     return [] if card.get("kit_sha256") == source_digest(kit.source) else [f"code of {kit.name}"]
 
@@ -287,7 +286,7 @@ def locked(lock: Path, markers: Mapping[str, str]) -> dict[str, str]:
 
 
 def next_training(version: str) -> str:
-    """``X.Y.Z`` -> ``X.Y.Z.post1`` -> ``X.Y.Z.post2``."""
+    """Return ``X.Y.Z`` -> ``X.Y.Z.post1`` -> ``X.Y.Z.post2``."""
     found = Version(version)
     return f"{found.base_version}.post{(found.post or 0) + 1}"
 
@@ -304,14 +303,14 @@ def extract_bundle(wheel: Path, package: Package, folder: Path) -> Path:
 
 
 def card_of(wheel: Path, package: Package) -> dict[str, Any]:
-    """The card of the model in a wheel, every sha256 of its bundle checked."""
+    """Return the card of the model in a wheel, every sha256 of its bundle checked."""
     with tempfile.TemporaryDirectory(prefix="card-") as temporary:
         card: dict[str, Any] = read_bundle(extract_bundle(wheel, package, Path(temporary))).json(CARD)
     return card
 
 
 def read_plan(project: Project) -> Plan | None:
-    """The plan for what is checked out; ``None`` if none was made.
+    """Return the plan for what is checked out; ``None`` if none was made.
 
     Raises:
         ScriptError: it was made for another commit.
@@ -322,13 +321,14 @@ def read_plan(project: Project) -> Plan | None:
         return None
     models = {name: ModelPlan(**planned) for name, planned in found["models"].items()}
     plan = Plan(found["commit"], found["versions"], models)
-    if plan.commit != commit_of(project.root):
+    if plan.commit != git_commit(project.root):
         raise ScriptError(f"{project.plan} is about commit {plan.commit}, not about what is here; `make plan` again")
     return plan
 
 
+@script("plan")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None, say: Say = print) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     parser = argparse.ArgumentParser(
         "plan.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -340,26 +340,19 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None,
     )
     parser.add_argument("--show", action="store_true", help="print the decisions that were made, and decide nothing")
     options = parser.parse_args(arguments)
-    try:
-        if options.show:
-            plan = read_plan(project)
-            if plan is None:
-                raise ScriptError(f"{project.plan} is not here; `make plan` writes it")
-            for name, planned in plan.models.items():
-                say(f"{name} {planned.decision}")
-            return 0
-        project.plan.unlink(missing_ok=True)
-        with stop_on_signals(), open_index(project, os.environ) as index:
-            plan = make_plan(project, index, options.data, model=options.model, retrain=options.retrain)
-        write_atomically(project.plan, json.dumps(asdict(plan), indent=1) + "\n")
-        for planned in plan.models.values():
-            say(planned.sentence)
-    except ScriptError as error:
-        print(f"plan: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("plan: stopped", file=sys.stderr)
-        return 130
+    if options.show:
+        plan = read_plan(project)
+        if plan is None:
+            raise ScriptError(f"{project.plan} is not here; `make plan` writes it")
+        for name, planned in plan.models.items():
+            say(f"{name} {planned.decision}")
+        return 0
+    project.plan.unlink(missing_ok=True)
+    with open_index(project, os.environ) as index:
+        plan = make_plan(project, index, options.data, model=options.model, retrain=options.retrain)
+    write_atomically(project.plan, json.dumps(asdict(plan), indent=1) + "\n")
+    for planned in plan.models.values():
+        say(planned.sentence)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import tomllib
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from typing import Any
 #: The folder that has the Makefile.
 ROOT = Path(__file__).resolve().parent.parent
 
+#: The command model-kit. Its script in bin/ does not start where the path of the checkout has a quote or a $.
+MODEL_KIT = (sys.executable, "-m", "model_kit.cli.main")
 #: How a script tells its user what it does.
 Say = Callable[[str], None]
 
@@ -34,6 +37,11 @@ class ScriptError(Exception):
     def __init__(self, text: str, status: int = 1) -> None:
         super().__init__(text)
         self.status = status
+
+
+def say(text: str) -> None:
+    """Print at once, even when the output is a pipe."""
+    print(text, flush=True)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Package:
         return f"make train MODEL={self.model} DATA=path.csv"
 
     def base_version(self) -> str:
-        """The version that ``__init__.py`` states, ``X.Y.Z``."""
+        """Return the version that ``__init__.py`` states, ``X.Y.Z``."""
         return find_version(self.source / "__init__.py").group(1)
 
 
@@ -87,7 +95,7 @@ class Project:
         return (self.kit, *self.models())
 
     def models(self, name: str | None = None) -> tuple[Package, ...]:
-        """The packages under ``packages/`` that announce a model, or the one whose model has this name.
+        """Return the packages under ``packages/`` that announce a model, or the one whose model has this name.
 
         Raises:
             ScriptError: a ``pyproject.toml`` cannot be used, two packages announce the same model, or there is no
@@ -129,7 +137,7 @@ class Project:
         return trained
 
     def data(self, model: Package) -> Path:
-        """Where `make data` puts the training file of a model."""
+        """Return where `make data` puts the training file of a model."""
         return self.root / "data" / f"{model.model}.csv"
 
     @property
@@ -173,7 +181,7 @@ NO_MODEL = "there is no model package under packages/; make new-model NAME=diamo
 
 
 def _announced(path: Path) -> Package | None:
-    """The package of a ``pyproject.toml``; ``None`` if it announces no model.
+    """Return the package of a ``pyproject.toml``; ``None`` if it announces no model.
 
     Raises:
         ScriptError: the file cannot be read, or announces several models.
@@ -191,7 +199,7 @@ def _announced(path: Path) -> Package | None:
 
 
 def find_version(path: Path) -> re.Match[str]:
-    """The one line ``__version__ = "X.Y.Z"`` of a file.
+    """Return the one line ``__version__ = "X.Y.Z"`` of a file.
 
     Raises:
         ScriptError: there is none, or more than one.

@@ -23,7 +23,7 @@ from index_client import IndexClient, Listed, sha256
 from local_index import open_index
 from package_index import HELP, UPLOAD_URL, URL, PackageIndex
 from plan import card_of
-from processes import stop_on_signals
+from processes import script
 from project import MODEL_HELP, Project, Say, ScriptError, write_atomically
 from wheels import read_manifest
 
@@ -123,7 +123,7 @@ def _write_down(project: Project, pins: str) -> Path:
 
 
 def _same_as_listed(client: IndexClient, listed: Listed, wheel: Path, folder: Path, *, release: bool) -> str:
-    """The sha256 of the wheel that the index has, if its content is what was built."""
+    """Return the sha256 of the wheel that the index has, if its content is what was built."""
     if listed.sha256 == sha256(wheel):
         return listed.sha256
     theirs = client.download(listed, folder)
@@ -150,15 +150,16 @@ def _upload(index: PackageIndex, wheel: Path) -> None:
 
 
 def child_environment(environ: Mapping[str, str], index: PackageIndex) -> dict[str, str]:
-    """The environment for a tool that talks to the index: none of its own settings, no proxy to this machine."""
+    """Return the environment for a tool that talks to the index: none of its own settings, no proxy to this machine."""
     clean = {name: value for name, value in environ.items() if not name.startswith(("TWINE_", "PACKAGE_INDEX_"))}
     if index.local:
         clean |= {"NO_PROXY": index.host, "no_proxy": index.host}
     return clean
 
 
+@script("publish")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "publish.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -166,18 +167,11 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser.add_argument("--model", help=MODEL_HELP)
     options = parser.parse_args(arguments)
     project = project or Project()
-    try:
-        with stop_on_signals(), open_index(project, os.environ) as index:
-            if options.release and project.wheels.is_dir():
-                publish_made(project, index, model=options.model)
-            else:
-                publish(project, index, model=options.model, release=options.release)
-    except ScriptError as error:
-        print(f"publish: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("publish: stopped", file=sys.stderr)
-        return 130
+    with open_index(project, os.environ) as index:
+        if options.release and project.wheels.is_dir():
+            publish_made(project, index, model=options.model)
+        else:
+            publish(project, index, model=options.model, release=options.release)
     return 0
 
 

@@ -25,7 +25,7 @@ _CREDENTIALS = (
 
 
 def live_commit(platform: Platform, root: Path, app: str) -> str | None:
-    """The commit that was pushed last; ``None`` if none was.
+    """Return the commit that was pushed last; ``None`` if none was.
 
     Raises:
         ScriptError: git can't ask.
@@ -84,7 +84,7 @@ def _remote(platform: Platform, app: str) -> str:
 
 
 def _environment(platform: Platform) -> dict[str, str]:
-    """The environment for git and docker: the key, no question to the terminal, no proxy to this machine."""
+    """Return the environment for git and docker: the key, no question to the terminal, no proxy to this machine."""
     # A hook or a surrounding git command would mean another repository.
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PACKAGE_INDEX_"))}
     clean |= {KEY: platform.key, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}

@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Error, expect, sync_playwright
 
 from check_tracked import LARGEST_PICTURE, PICTURES
 from local_index import free_port
-from processes import child, stop_on_signals
+from processes import child, script
 from project import ROOT, Package, Project, ScriptError
 from run import wait_until_ready
 from train_models import has_sample, quiet_environment, train
@@ -46,7 +46,7 @@ VIEWS: Mapping[str, View] = {"page": View(1280, 1020, "light"), "phone": View(39
 
 
 def find_chromium() -> str:
-    """The system's Chromium.
+    """Return the system's Chromium.
 
     Raises:
         ScriptError: there is none.
@@ -58,7 +58,7 @@ def find_chromium() -> str:
 
 
 def require_synthetic(bundle: Path) -> None:
-    """Hold that the model knows nothing of real data.
+    """Check that the model was not trained on real data.
 
     Raises:
         ScriptError: it does, or may.
@@ -126,12 +126,13 @@ def run(project: Project, package: Package, bundle: Path, folder: Path) -> list[
         Path(bundles, package.model).symlink_to(bundle.resolve())
         serving = {"MODEL_DIR": bundles, "HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
         with child(command, cwd=project.root / "packages/ml_api", env=quiet_environment() | serving) as service:
-            wait_until_ready(service, port)
+            wait_until_ready(service, f"127.0.0.1:{port}")
             return take(f"http://127.0.0.1:{port}/", folder)
 
 
+@script("screenshot")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "screenshot.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -140,22 +141,16 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser.add_argument("--bundle", type=Path, help="of a model of the sample, to train none")
     options = parser.parse_args(arguments)
     project = project or Project()
-    try:
-        find_chromium()
-        with stop_on_signals(), tempfile.TemporaryDirectory() as temporary:
-            models = [package for package in project.models(options.model) if has_sample(package)]
-            if not models:
-                raise ScriptError("no package under packages/ has a synthetic sample; pictures are of one only")
-            bundle = options.bundle or Path(temporary, "bundle")
-            if options.bundle is None:
-                train(models[0], None, "--bundle", bundle)
-            for path in run(project, models[0], bundle, options.output):
-                print(f"{path} ({path.stat().st_size:,} bytes)")
-    except ScriptError as error:
-        print(f"screenshot: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return 1
+    find_chromium()
+    with tempfile.TemporaryDirectory() as temporary:
+        models = [package for package in project.models(options.model) if has_sample(package)]
+        if not models:
+            raise ScriptError("no package under packages/ has a synthetic sample; pictures are of one only")
+        bundle = options.bundle or Path(temporary, "bundle")
+        if options.bundle is None:
+            train(models[0], None, "--bundle", bundle)
+        for path in run(project, models[0], bundle, options.output):
+            print(f"{path} ({path.stat().st_size:,} bytes)")
     return 0
 
 

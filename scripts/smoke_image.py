@@ -21,13 +21,14 @@ from pathlib import Path
 from uuid import uuid4
 
 from model_kit.scoring.bundle import GOLDEN, read_bundle
+from model_kit.training.provenance import git_commit
 
-from image import IMAGE, STOP_TIMEOUT, VARIABLES, commit, docker, published_wheels, run_command
+from image import IMAGE, STOP_TIMEOUT, VARIABLES, docker, published_wheels, run_command
 from live_service import Expected, ExpectedModel, Service, contract_faults, wait_until_right
 from local_index import free_port, open_index
 from package_index import HELP, PackageIndex
 from plan import extract_bundle
-from processes import child, stop_on_signals
+from processes import child, script
 from project import Project, Say, ScriptError
 
 #: Seconds until the service must be ready: it takes 2, and an engine that unpacks the image first some more.
@@ -37,7 +38,7 @@ LARGEST_MB = 300
 
 
 def published(project: Project, index: PackageIndex, git_commit: str | None) -> tuple[Expected, int]:
-    """What a service of the published wheels is, and how many bytes its model packages take.
+    """Return what a service of the published wheels is, and how many bytes its model packages take.
 
     Raises:
         ScriptError: nothing was published, or the index does not have that very wheel.
@@ -103,8 +104,9 @@ def _size(image: str, environ: Mapping[str, str]) -> int:
     return int(done.stdout)
 
 
+@script("smoke-image")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "smoke_image.py",
         description=__doc__,
@@ -113,18 +115,9 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     )
     parser.parse_args(arguments)
     project = project or Project()
-    try:
-        with stop_on_signals():
-            with open_index(project, os.environ) as index:
-                git_commit = os.environ.get("GIT_COMMIT") or commit(project.root) or None
-                meant, size = published(project, index, git_commit)
-            smoke(meant, size, os.environ)
-    except ScriptError as error:
-        print(f"smoke-image: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("smoke-image: stopped", file=sys.stderr)
-        return 130
+    with open_index(project, os.environ) as index:
+        meant, size = published(project, index, os.environ.get("GIT_COMMIT") or git_commit(project.root))
+    smoke(meant, size, os.environ)
     return 0
 
 

@@ -20,15 +20,15 @@ from model_kit.errors import ModelKitError
 from model_kit.scoring.definition import ModelDefinition, find_definition
 
 from plan import TRAIN, read_plan, require_one
-from processes import child, stop_on_signals
-from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError
+from processes import child, script
+from project import MODEL_HELP, MODEL_KIT, NO_MODEL, Package, Project, Say, ScriptError, say
 
-#: pip's and the index's settings are not the business of training, nor are modules from elsewhere.
-_HIDDEN = ("PACKAGE_INDEX_", "HEROKU_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME")
+#: Settings that neither training nor serving needs: of package indexes, and of other programs for their Python.
+_HIDDEN = ("PACKAGE_INDEX_", "HEROKU_", "PIP_", "TWINE_", "PYTHONPATH", "PYTHONHOME", "FLASK_", "WERKZEUG_")
 
 
 def quiet_environment() -> dict[str, str]:
-    """The environment for what has no business with the index, nor with modules from elsewhere."""
+    """Return the environment for training and serving: without what ``_HIDDEN`` names."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN)}
 
 
@@ -39,7 +39,7 @@ def train(package: Package, data: Path | None, *options: str | Path) -> None:
         ScriptError: training failed; its own words are above.
     """
     source: list[str | Path] = ["--sample"] if data is None else ["--data", data]
-    command = [Path(sys.executable).with_name("model-kit"), "train", "--model", package.model, *source, *options]
+    command: list[str | Path] = [*MODEL_KIT, "train", "--model", package.model, *source, *options]
     with child(command, env=quiet_environment()) as process:
         if process.wait():
             what = "the sample" if data is None else str(data)
@@ -47,7 +47,7 @@ def train(package: Package, data: Path | None, *options: str | Path) -> None:
 
 
 def definition_of(package: Package) -> ModelDefinition:
-    """What a package declares.
+    """Return what a package declares.
 
     Raises:
         ScriptError: the package is not installed, or cannot be imported.
@@ -59,7 +59,7 @@ def definition_of(package: Package) -> ModelDefinition:
 
 
 def has_sample(package: Package) -> bool:
-    """Whether a package generates a synthetic sample."""
+    """Return whether a package generates a synthetic sample."""
     return definition_of(package).sample is not None
 
 
@@ -118,8 +118,9 @@ def run(project: Project, options: argparse.Namespace, say: Say) -> None:
     train(models[0], options.data)
 
 
+@script("train")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "train_models.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -127,21 +128,8 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser.add_argument("--data", type=Path, help="training data of the one model that is meant")
     parser.add_argument("--planned", action="store_true", help="train what the plan says")
     options = parser.parse_args(arguments)
-    try:
-        with stop_on_signals():
-            run(project or Project(), options, say)
-    except ScriptError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("train: stopped", file=sys.stderr)
-        return 130
+    run(project or Project(), options, say)
     return 0
-
-
-def say(text: str) -> None:
-    """Tell at once, even when the output is a pipe."""
-    print(text, flush=True)
 
 
 if __name__ == "__main__":

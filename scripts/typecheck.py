@@ -17,7 +17,7 @@ RUNS = (("packages",), ("scripts", "tests", "benchmarks", "conftest.py"))
 
 
 def main(arguments: Sequence[str], project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     project = project or Project()
     sources = os.pathsep.join(str(package.folder / "src") for package in project.packages)
     environ = os.environ | {"MYPYPATH": sources}

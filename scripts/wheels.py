@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from model_kit.scoring.bundle import CARD, GOLDEN, read_bundle
+from model_kit.training.provenance import git_commit
 
 from build_wheels import build_wheel, read_trained, release_version, require_releasable
 from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
 from plan import SKIP, Plan, code_changes, extract_bundle, read_plan
-from processes import stop_on_signals
+from processes import script
 from project import MODEL_HELP, NO_MODEL, Package, Project, Say, ScriptError, write_atomically
-from repository import commit_of
 
 BUILT, FETCHED = "built", "index"
 
@@ -81,7 +81,7 @@ class Manifest:
         return tuple(wheel for wheel in self.wheels if wheel.model)
 
     def of(self, model: str | None) -> Manifest:
-        """The wheels that one model needs; all of them without a name.
+        """Return the wheels that one model needs; all of them without a name.
 
         Raises:
             ScriptError: there is no wheel of that model.
@@ -94,7 +94,7 @@ class Manifest:
         return Manifest(self.commit, tuple(wheel for wheel in self.wheels if wheel.model in {"", model}))
 
     def pins(self) -> str:
-        """What installs these files and no others."""
+        """Return what installs these files and no others."""
         return "".join(f"{wheel.pin}\n" for wheel in self.wheels)
 
 
@@ -145,7 +145,7 @@ def make_wheels(project: Project, index: PackageIndex, *, model: str | None = No
                     )
             wheels.append(Wheel(package.name, version, path.name, sha256(path), origin, package.model, artifact))
             say(f"{path.name} {'built' if origin == BUILT else f'fetched from {index.host}'}")
-        manifest = Manifest(commit_of(project.root), tuple(wheels))
+        manifest = Manifest(git_commit(project.root), tuple(wheels))
         if not manifest.models:
             raise ScriptError("\n".join(left_out) or NO_MODEL)
         (folder / "requirements.txt").write_text(manifest.pins(), "utf-8")
@@ -192,7 +192,7 @@ def require_unchanged(package: Package, wheel: Path, version: str, *, trained_he
 
 
 def read_manifest(project: Project) -> Manifest:
-    """The manifest, every wheel held to its sha256.
+    """Return the manifest, every wheel held to its sha256.
 
     Raises:
         ScriptError: there is none, a wheel is not what was tested, or they belong to another commit.
@@ -208,14 +208,14 @@ def read_manifest(project: Project) -> Manifest:
         file = project.wheels / wheel.file
         if not file.is_file() or sha256(file) != wheel.sha256:
             raise ScriptError(f"{file} is not the file that {path.name} is about; `make wheels` again")
-    here = commit_of(project.root)
+    here = git_commit(project.root)
     if manifest.commit != here:
         raise ScriptError(f"{path} is about commit {manifest.commit}, and {here} is here; `make wheels` again")
     return manifest
 
 
 def golden(project: Project, wheel: Wheel) -> dict[str, Any]:
-    """The golden row of the model in a wheel of a release: ``row`` and ``prediction``."""
+    """Return the golden row of the model in a wheel of a release: ``row`` and ``prediction``."""
     (package,) = project.models(wheel.model)
     with tempfile.TemporaryDirectory(prefix="golden-") as temporary:
         bundle = read_bundle(extract_bundle(project.wheels / wheel.file, package, Path(temporary)))
@@ -223,23 +223,17 @@ def golden(project: Project, wheel: Wheel) -> dict[str, Any]:
     return found
 
 
+@script("wheels")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         "wheels.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", help=MODEL_HELP)
     options = parser.parse_args(arguments)
     project = project or Project()
-    try:
-        with stop_on_signals(), open_index(project, os.environ) as index:
-            manifest = make_wheels(project, index, model=options.model)
-    except ScriptError as error:
-        print(f"wheels: {error}", file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        print("wheels: stopped", file=sys.stderr)
-        return 130
+    with open_index(project, os.environ) as index:
+        manifest = make_wheels(project, index, model=options.model)
     print(manifest.pins(), end="")
     return 0
 

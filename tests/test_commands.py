@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,12 @@ import pytest
 
 import check_tracked
 import lock
+from local_index import free_port
+from processes import child, script
 from project import ROOT, ScriptError, write_atomically
+from run import ask
+
+SETTINGS = ROOT / "packages/ml_api/README.md"
 
 
 def make(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -67,7 +75,63 @@ def test_train_takes_a_file_or_the_sample() -> None:
 )
 def test_every_target_that_names_a_model_takes_it(target: str, script: str) -> None:
     found = make("-n", target, "MODEL=rides").stdout.rstrip().splitlines()[-1]
-    assert f'{script} --model "rides"' in found
+    assert f"{script} --model 'rides'" in found
+
+
+@pytest.mark.parametrize(
+    "target", ["train", "plan", "sample", "new-model", "compare", "rehearse-deploy", "rehearse-pipeline"]
+)
+def test_what_is_given_reaches_a_target_whole(target: str) -> None:
+    given = {
+        "DATA": "my $b's.csv",
+        "MODEL": 'a "$(model)',
+        "OLD": "1 $0",
+        "NEW": "`2`",
+        "NAME": "$n",
+        "TARGET": "$(t) $t;",
+    }
+    words = shlex.split(make("-n", target, *(f"{name}={text}" for name, text in given.items())).stdout)
+    names = {"compare": ("MODEL", "OLD", "NEW"), "new-model": ("DATA", "NAME", "TARGET")}.get(target, ("DATA",))
+    assert {given[name] for name in names} <= set(words)
+
+
+def test_programs_get_what_is_given_and_nothing_that_others_left_for_their_python(tmp_path: Path) -> None:
+    more = tmp_path / "more.mk"
+    more.write_text("show:\n\t@env\n")
+    left = dict.fromkeys(("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONWARNINGS", "VIRTUAL_ENV"), "none")
+    done = make(
+        "-f",
+        "Makefile",
+        "-f",
+        str(more),
+        "show",
+        "DATA_URL=a$b.csv",
+        "HOST=::1",
+        **left,
+        BENCH_DATA="$c.csv",
+        LC_ALL="C",
+    )
+    shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert (shown["DATA_URL"], shown["BENCH_DATA"], shown["HOST"]) == ("a$b.csv", "$c.csv", "::1")
+    assert shown["LC_ALL"] == "C.UTF-8"
+    assert not left.keys() & shown.keys()
+    assert "none from 3.11" not in make("help", PYTHONHOME="/none").stdout
+
+
+def test_what_make_prints_is_seen_at_once_whatever_makeflags_says(tmp_path: Path) -> None:
+    more = tmp_path / "more.mk"
+    more.write_text("slow:\n\t@echo begin; cat\n")
+    with subprocess.Popen(
+        ["make", "-f", "Makefile", "-f", more, "slow"],
+        cwd=ROOT,
+        env=os.environ | {"MAKEFLAGS": "-j8 -Otarget"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begin\n"
+        process.communicate("", timeout=20)
 
 
 def test_new_model_needs_a_name_data_and_a_target() -> None:
@@ -77,7 +141,9 @@ def test_new_model_needs_a_name_data_and_a_target() -> None:
         assert done.returncode != 0
         assert f"{name} is not set: make new-model" in done.stderr
     words = " ".join(make("-n", "new-model", *(f"{key}={value}" for key, value in given.items())).stdout.split())
-    assert "model-kit new 'rides' --data 'my rides.csv' --target 'fare' \\ --unit '' --subject 'record'" in words
+    assert (
+        "model_kit.cli.main new 'rides' --data 'my rides.csv' --target 'fare' \\ --unit '' --subject 'record'" in words
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,8 +172,19 @@ def test_scripts_teach_their_use(script: str) -> None:
     assert wrong.returncode == 2
 
 
+def test_scripts_have_the_line_ends_of_linux_in_a_checkout_of_windows(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "core.autocrlf=true", "-c", "core.safecrlf=false"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for name in (".gitattributes", "run.sh", "Makefile"):
+        shutil.copy(ROOT / name, tmp_path)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "checkout-index", "--all", "--prefix=out/"], check=True)
+    assert (tmp_path / "out/run.sh").read_bytes() == (ROOT / "run.sh").read_bytes()
+    assert b"\r" not in (tmp_path / "out/Makefile").read_bytes()
+
+
 def test_run_sh_is_what_platforms_start() -> None:
-    assert (ROOT / "Procfile").read_text() == "web: ./run.sh\n"
+    assert (ROOT / "Procfile").read_text() == "web: sh run.sh\n"
     for name in ("run.sh", ".ci/run"):
         assert os.access(ROOT / name, os.X_OK)
         shell = (ROOT / name).read_text().splitlines()[0].split("/")[-1].removeprefix("env ")
@@ -115,14 +192,125 @@ def test_run_sh_is_what_platforms_start() -> None:
     assert "make test" in (ROOT / ".ci/run").read_text()
 
 
-def test_run_sh_refuses_a_bad_port_naming_the_variable(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "run.sh", tmp_path)
-    (tmp_path / "packages").symlink_to(ROOT / "packages")
-    environ = os.environ | {"PORT": "five", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run([tmp_path / "run.sh"], env=environ, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode != 0
-    assert "PORT" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout in a folder with a difficult name, without an environment of its own; run.sh has lost its run bit."""
+    folder = tmp_path / 'it\'s a "prjé" $HOME [1]'
+    folder.mkdir()
+    (folder / "run.sh").write_text((ROOT / "run.sh").read_text())
+    (folder / "packages").symlink_to(ROOT / "packages")
+    return folder
+
+
+def start_run_sh(checkout: Path, **environ: str) -> subprocess.Popen[str]:
+    python_first = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.Popen(
+        ["sh", checkout / "run.sh"],
+        cwd="/",
+        env=python_first | environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        umask=0o077,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("PORT", "five"),
+        ("PORT", "70000"),
+        ("WEB_CONCURRENCY", "auto"),
+        ("WEB_CONCURRENCY", "2.0"),
+        ("WEB_CONCURRENCY", "0"),
+        ("HOST", "a.name.of.conda-linux-gnu:80"),
+        ("HOST", "192.0.2.1"),
+        ("LOG_LEVEL", "verbose"),
+    ],
+)
+def test_run_sh_refuses_a_value_in_one_line_that_names_the_variable(checkout: Path, variable: str, text: str) -> None:
+    with start_run_sh(checkout, **{variable: text}) as process:
+        (line,) = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 1
+    assert line.startswith(f"ml_api does not start: {variable} is {text!r}")
+    assert "; it must be " in line
+
+
+def test_run_sh_serves_whatever_variables_other_programs_left(checkout: Path, tmp_path: Path) -> None:
+    port = free_port()
+    settings = dict.fromkeys(re.findall(r"^\| `([A-Z_]+)` \|", SETTINGS.read_text(), re.MULTILINE), "")
+    assert "WEB_CONCURRENCY" in settings
+    (tmp_path / "flask.py").write_text("raise SystemExit('another program wrote this')\n")
+    python = {"PYTHONSAFEPATH": "1", "PYTHONWARNINGS": "error", "PYTHONHOME": "/none", "PYTHONHASHSEED": "none"}
+    python |= {"PYTHONPATH": str(tmp_path), "PYTHONOPTIMIZE": "2", "PYTHONINSPECT": "1", "PYTHONIOENCODING": "none"}
+    system = {"HOME": "/none", "TMPDIR": "/none", "LC_ALL": "C", "OMP_NUM_THREADS": "", "CDPATH": "/", "TZ": "none"}
+    secrets = {
+        "PACKAGE_INDEX_TOKEN": "s3cret",
+        "TWINE_PASSWORD": "s3cret",
+        "PIP_EXTRA_INDEX_URL": "https://u:s3cret@h/",
+    }
+    gunicorn = {"GUNICORN_CMD_ARGS": "--bind=[::1]:1 --workers=none", "GUNICORN_PID": "none"}
+    environ = settings | python | system | secrets | gunicorn | {"HOST": "::1", "PORT": str(port)}
+    with start_run_sh(checkout, **environ) as process:
+        try:
+            lines = []
+            assert process.stderr is not None
+            for line in process.stderr:
+                lines.append(line)
+                if "Listening at" in line:
+                    break
+            assert [line.split(";")[0] for line in lines[:2]] == [f"ml_api ignores {name}" for name in gunicorn]
+            assert f"Listening at: http://[::1]:{port} " in lines[-1], lines
+            assert ask(f"[::1]:{port}", "/health") == (200, '{"status":"ok"}')
+            assert "s3cret" not in Path(f"/proc/{process.pid}/environ").read_text()
+            healthy = [sys.executable, "-IS", str(ROOT / "scripts/healthcheck.py")]
+            told = subprocess.run(healthy, env=environ, capture_output=True, text=True, check=False).stdout
+            assert json.loads(told)["status"] in {"ready", 503}, "with a model or without"
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        (None, 0, "No such file or directory"),
+        (b"#!/bin/sh\n", 0o644, "Permission denied"),
+        (
+            b"#!/bin/sh\r\n",
+            0o755,
+            "the program that its first line names is not there, or",
+        ),
+    ],
+)
+def test_a_program_that_cannot_be_started_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, mode: int, told: str
+) -> None:
+    program = tmp_path / "program"
+    if content is not None:
+        program.write_bytes(content)
+        program.chmod(mode)
+
+    @script("start")
+    def main() -> int:
+        with child([program]):
+            return 0
+
+    assert main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"start: {program} cannot be started: {told}")
+
+
+def test_an_error_of_the_system_and_a_signal_end_a_script_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    @script("read", "stopped; try again")
+    def main(path: str) -> int:
+        Path(path).read_bytes()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    assert main("/none") == 1
+    assert main(__file__) == 130
+    assert capsys.readouterr().err == "read: /none: No such file or directory\nread: stopped; try again\n"
 
 
 def test_python_version_is_one_that_is_supported() -> None:

@@ -215,7 +215,7 @@ def test_make_passes_on_what_it_is_told() -> None:
 
     assert re.search(r"scripts/compare\.py\s*$", make())
     assert make("OLD=1.0.0", "NEW=a b.whl", "COMPARE=--html r.html").endswith(
-        'scripts/compare.py --old "1.0.0" --new "a b.whl" --html r.html'
+        "scripts/compare.py --old '1.0.0' --new 'a b.whl' --html r.html"
     )
 
 

@@ -17,7 +17,7 @@ from heroku_standin import Heroku as Standin
 from heroku_standin import heroku
 from model_kit.scoring.bundle import GOLDEN, dump_json, write_bundle
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, ride_files
-from model_kit.training.provenance import source_digest
+from model_kit.training.provenance import git_commit, source_digest
 
 import deploy
 import live_service
@@ -30,7 +30,6 @@ from project import Project, ScriptError
 from public_index import PublicIndex, foreign_wheel, serve_public
 from publish import publish_made
 from release_commit import release_commit
-from repository import commit_of
 from repository import git as git_of
 from small_project import TOKEN, add_third_party, train
 from wheels import Manifest, make_wheels
@@ -121,7 +120,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Generator[Scene]:
         patch.setattr(live_service, "PAUSE", 0.1)
         seen: set[str] = set()
         said: list[str] = []
-        patch.setattr(deploy, "_say", said.append)
+        patch.setattr(deploy, "say", said.append)
         done = threading.Event()
         watcher = threading.Thread(target=watch, args=(seen, done))
         watcher.start()
@@ -437,7 +436,7 @@ def test_git_that_cannot_ask_and_tools_that_are_missing_are_told(
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ScriptError, match="git is not here; install it"):
         git_of(scene.project.root, "status")
-    assert commit_of(scene.project.root) is None
+    assert git_commit(scene.project.root) is None
 
 
 def test_ctrl_c_ends_the_command_without_a_traceback(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

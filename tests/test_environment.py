@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import environment as command
 from environment import STAMP, SetUpError, make_environment
 from project import ROOT
+from public_index import foreign_wheel
 
 
 @pytest.fixture
@@ -76,6 +79,25 @@ def test_an_interrupted_or_broken_environment_is_made_anew(
     assert make_environment(folder, lock, [], Path(sys.executable))
 
 
+def test_one_set_up_waits_for_another_even_if_its_parent_was_killed(tmp_path: Path, lock: Path) -> None:
+    pip, log, folder = tmp_path / "pip", tmp_path / "log", tmp_path / "env"
+    half = folder / "half"
+    words = f'case "$*" in *--dry-run*) exit;; esac; test -e {half} && exit 3\ntouch {half}\necho begin >>{log}\n'
+    pip.write_text(f"#!/bin/sh\n{words}sleep 2\necho end >>{log}\n")
+    pip.chmod(0o755)
+    command: list[str | Path] = [sys.executable, ROOT / "scripts/environment.py"]
+    command += [folder, "--lock", lock, "--pip", pip]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as first:
+        while not log.exists():
+            time.sleep(0.05)
+        first.kill()
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr
+    assert second.stdout.startswith(f"Waiting for another set-up that works in {tmp_path}\n{folder}: making an environ")
+    assert log.read_text() == "begin\nend\n" * 2
+    assert (folder / STAMP).exists()
+
+
 def test_an_environment_that_was_moved_is_made_anew(tmp_path: Path, lock: Path, pips: list[list[str]]) -> None:
     make_environment(tmp_path / "env", lock, [], Path(sys.executable))
     (tmp_path / "env").rename(tmp_path / "moved")
@@ -136,7 +158,7 @@ def test_the_kit_and_the_models_are_found_and_one_that_is_gone_is_uninstalled(
     for name, text in {"model_kit": "", "ml_api": "[project]\n", "rides_model": announcing + "rides = 'x:y'\n"}.items():
         (packages / name).mkdir(parents=True)
         (packages / name / "pyproject.toml").write_text(text)
-    arguments = [str(tmp_path / "env"), "--lock", str(lock), "--packages", str(packages)]
+    arguments = [str(tmp_path / "env"), "--lock", str(lock), "--packages", str(packages), "--pip", sys.executable]
     kit, rides, fares = (str(packages / name) for name in ("model_kit", "rides_model", "fares_model"))
     assert command.main(arguments) == 0
     assert pips[-1][-4:] == ["--editable", kit, "--editable", rides]
@@ -158,6 +180,42 @@ def test_the_kit_and_the_models_are_found_and_one_that_is_gone_is_uninstalled(
     (packages / "fares_model/pyproject.toml").write_text("[")
     with pytest.raises(SetUpError, match=r"fares_model/pyproject\.toml: "):
         command.find_packages(packages)
+
+
+def test_pip_s_configuration_cannot_put_packages_elsewhere(
+    tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's places to find packages in hold; what would change where they go, or whether, does not."""
+    wheel = foreign_wheel(tmp_path, "flask", "3.1.3")
+    package = tmp_path / "package"
+    package.mkdir()
+    foreign_wheel(package, "rides", "1")
+    (package / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'copied'\nbackend-path = ['.']\n"
+    )
+    copy = (
+        "def build_editable(folder, *_):\n    return shutil.copy('rides-1-py3-none-any.whl', folder).split('/')[-1]\n"
+    )
+    (package / "copied.py").write_text(f"import shutil\n{copy}")
+    lock.write_text(f"flask==3.1.3 --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n")
+    (tmp_path / "constraint").write_text("flask==1\n")
+    settings = {"find-links": str(tmp_path), "no-index": "true", "constraint": str(tmp_path / "constraint")}
+    settings |= {"require-hashes": "1", "dry-run": "1", "no-binary": ":all:", "python": sys.executable}
+    elsewhere = {"target": "elsewhere", "prefix": "elsewhere", "root": "elsewhere", "user": "yes"}
+    settings |= {name: value if name == "user" else str(tmp_path / value) for name, value in elsewhere.items()}
+    monkeypatch.delenv("PIP_CONFIG_FILE")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "pip").mkdir()
+    words = "".join(f"{name} = {value}\n" for name, value in settings.items())
+    (tmp_path / "pip/pip.conf").write_text(f"[global]\n{words}[install]\n{words}")
+    for name in elsewhere:
+        monkeypatch.setenv(f"PIP_{name.upper()}", settings[name])
+    folder = tmp_path / "env"
+    site = folder / f"lib/python3.{sys.version_info[1]}/site-packages"
+    assert make_environment(folder, lock, [package], Path(sys.executable))
+    assert {"flask", "flask-3.1.3.dist-info", "rides-1.dist-info"} <= {path.name for path in site.iterdir()}
+    assert not (tmp_path / "elsewhere").exists()
+    assert not make_environment(folder, lock, [package], Path(sys.executable))
 
 
 def test_pip_s_progress_is_shown_and_its_failure_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,7 +84,7 @@ def test_secrets_are_mounted_and_never_arguments() -> None:
 def test_it_ends_as_a_number_that_starts_run_sh_and_is_asked_for_its_health() -> None:
     last = dockerfile().split("\nFROM ")[-1]
     assert re.findall(r"^USER (.+)$", last, re.MULTILINE) == ["10001:10001"]
-    assert json.loads(re.findall(r"^CMD (.+)$", last, re.MULTILINE)[0]) == ["./run.sh"]
+    assert json.loads(re.findall(r"^CMD (.+)$", last, re.MULTILINE)[0]) == ["sh", "run.sh"]
     assert "HEALTHCHECK" in last
     assert "curl" not in dockerfile()
     timeout = re.search(r"--timeout=(\d+)s", last)
@@ -259,18 +259,6 @@ def test_pip_s_places_go_along_but_no_folder_of_this_machine(monkeypatch: pytest
     assert found["timeout"] == "9"
     assert set(found) <= {"index-url", "extra-index-url", "timeout"}
     assert command.pip_configuration({"find-links": "/opt/wheels", "extra-index-url": "file:///opt/x"}) == ""
-
-
-def test_commit_of_a_clone_says_whether_files_differ(tmp_path: Path) -> None:
-    assert command.commit(tmp_path) == ""
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    (tmp_path / "file").write_text("1")
-    subprocess.run([*git, "add", "file"], check=True)
-    subprocess.run([*git, "commit", "-qm", "one"], check=True)
-    assert re.fullmatch("[0-9a-f]{40}", command.commit(tmp_path))
-    (tmp_path / "file").write_text("2")
-    assert re.fullmatch("[0-9a-f]{40}-dirty", command.commit(tmp_path))
 
 
 def test_make_image_publishes_first_and_tells_of_a_newer_model(

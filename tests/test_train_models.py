@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +24,8 @@ def calls(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     program = tmp_path / "model-kit"
     program.write_text(f'#!/bin/sh\necho "$@" >> {path}\ncase "$*" in *broken*) exit 3;; esac\n')
     program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    for module in (command, load_data):
+        monkeypatch.setattr(module, "MODEL_KIT", (program,))
     monkeypatch.setattr(command, "has_sample", lambda package: package.model == "regression")
 
     def read() -> list[str]:

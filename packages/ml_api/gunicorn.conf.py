@@ -1,6 +1,6 @@
 """gunicorn's configuration: settings of processes and connections, each with its reason.
 
-Run ``gunicorn`` in this folder.
+Run ``python -m ml_api`` in this folder.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 65_536, most))
 # model_kit uses one ONNX thread per worker; these keep numpy's libraries from starting one thread per core in each.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+    os.environ[variable] = os.environ.get(variable) or "1"
 
 # ONNX Runtime's threads and locks do not survive a fork, so each worker loads its own models, and only then accepts
 # connections. Modules that start no thread are imported once, here, after the variables above are set: the workers

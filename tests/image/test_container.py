@@ -188,7 +188,7 @@ def test_the_image_is_small_and_says_what_it_is(docker: Docker, image: Built, ru
     assert config["Labels"]["ml-api.model.artifact-sha256"] == artifacts
     assert models["regression"]["artifact_sha256"] == image.artifact_sha256
     assert config["User"] == "10001:10001"
-    assert config["Cmd"] == ["./run.sh"]
+    assert config["Cmd"] == ["sh", "run.sh"]
 
 
 def test_there_is_nothing_to_build_install_or_test_with(running: Container) -> None:

@@ -256,7 +256,7 @@ def worse(this: Rehearsal) -> None:
 
 def sick(this: Rehearsal) -> None:
     """A release whose readiness fails: what starts it on the platform alone is wrong."""
-    this.change("Procfile", "web: ./run.sh", "web: MODEL_DIR=/no/model ./run.sh", "A model that is not there")
+    this.change("Procfile", "web: sh run.sh", "web: MODEL_DIR=/no/model sh run.sh", "A model that is not there")
     found = this.run("sick", skip=COMMIT_JOBS)
     require((found["staging"], found["production"]) == ("failed", "not run"), "staging fails, production is not run")
     require("ROLLED BACK houses-staging" in this.log("staging"), "staging is rolled back")

@@ -1,11 +1,14 @@
 """Settings from environment variables, read once into a frozen object.
 
-No other module of this package reads a variable. An invalid value raises an error that names the variable.
+No other module of this package reads a variable. An empty variable counts as unset, because docker compose and CI pass
+unset ones as empty. An invalid value raises an error that names the variable.
 """
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +17,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 class SettingsError(Exception):
     """An environment variable has an invalid value; the message names both."""
+
+
+class PortInUseError(SettingsError):
+    """Another process listens on the port."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
-        """Read ``environ``; an absent variable has its default.
+        """Read ``environ``; an absent or empty variable has its default.
 
         Raises:
             SettingsError: a value is invalid; the message names the variable and the valid values.
@@ -75,23 +82,45 @@ class Settings:
         """``host:port``, with an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def check_address(self) -> None:
+        """Check that ``HOST`` is an address of this machine, that ``PORT`` is permitted, and that it is free.
+
+        Raises:
+            PortInUseError: another process listens on the port.
+            SettingsError: the server cannot listen there; the message names the variable.
+        """
+        with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((self.host, self.port))
+            except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is empty or too long
+                reason = getattr(error, "strerror", None) or str(error)
+                if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                    raise PortInUseError(f"PORT is {self.port}, which another process uses") from error
+                if isinstance(error, PermissionError):
+                    raise SettingsError(f"PORT is {self.port}, which cannot be used: {reason}") from error
+                raise SettingsError(
+                    f"HOST is {self.host!r}, which cannot be used: {reason}; it must be an address of this machine, or "
+                    "a name that resolves to one; unset, it is all IPv4 addresses"
+                ) from error
+
 
 def _integer(environ: Mapping[str, str], variable: str, default: int, low: int, high: int) -> int:
-    text = environ.get(variable, str(default))
+    text = environ.get(variable) or str(default)
     if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
         raise SettingsError(f"{variable} is {text!r}; it must be a whole number from {low} to {high}")
     return int(text)
 
 
 def _text(environ: Mapping[str, str], variable: str, default: str, pattern: str, allowed: str) -> str:
-    text = environ.get(variable, default)
+    text = environ.get(variable) or default
     if not re.fullmatch(pattern, text):
         raise SettingsError(f"{variable} is {text!r}; it must be {allowed}")
     return text
 
 
 def _commit(environ: Mapping[str, str]) -> str | None:
-    # Our variable; Heroku's at build time; Heroku's at run time. A platform may set its own to an empty string.
+    # Our variable; Heroku's at build time; Heroku's at run time.
     for variable in ("GIT_COMMIT", "SOURCE_VERSION", "HEROKU_SLUG_COMMIT"):
         if environ.get(variable):
             return _text(environ, variable, "", r"[0-9A-Za-z._/+-]{1,100}", "a commit, such as 97be0ea")
@@ -99,7 +128,7 @@ def _commit(environ: Mapping[str, str]) -> str | None:
 
 
 def _choice(environ: Mapping[str, str], variable: str, default: str, allowed: tuple[str, ...]) -> str:
-    text = environ.get(variable, default)
+    text = environ.get(variable) or default
     if text.lower() not in allowed:
         raise SettingsError(f"{variable} is {text!r}; it must be one of {', '.join(allowed)}")
     return text.lower()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import socket
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
 
-from ml_api.settings import Settings, SettingsError
+from ml_api.settings import PortInUseError, Settings, SettingsError
 
 VARIABLES = {
     "HOST": ("127.0.0.1", "host", "127.0.0.1"),
@@ -21,6 +22,12 @@ VARIABLES = {
     "DEFAULT_MODEL": ("rides", "default_model", "rides"),
     "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
 }
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def test_defaults() -> None:
@@ -49,11 +56,16 @@ def test_every_field_has_its_variable() -> None:
     assert {name for _, name, _ in VARIABLES.values()} == set(Settings.__dataclass_fields__)
 
 
+def test_an_empty_variable_counts_as_unset() -> None:
+    """As docker compose and CI pass on variables that are not set."""
+    assert Settings.from_environ(dict.fromkeys(VARIABLES, "")) == Settings()
+
+
 def test_other_variables_are_left_alone() -> None:
     assert Settings.from_environ({"PORTS": "x", "HOME": "/"}) == Settings()
 
 
-@pytest.mark.parametrize("text", ["", "abc", "0", "65536", "-1", "80 80", "8e1", "80.0", "٣", " 80", "9" * 5000])
+@pytest.mark.parametrize("text", ["abc", "0", "65536", "-1", "80 80", "8e1", "80.0", "٣", " 80", "9" * 5000])
 def test_bad_port_is_refused_by_name(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings.from_environ({"PORT": text})
@@ -63,9 +75,9 @@ def test_bad_port_is_refused_by_name(text: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "allowed"),
     [
-        ("HOST", "", "a host name or an IP address"),
         ("HOST", "a b", "a host name or an IP address"),
         ("WEB_CONCURRENCY", "0", "a whole number from 1 to 256"),
+        ("WEB_CONCURRENCY", "auto", "a whole number from 1 to 256"),
         ("THREADS", "many", "a whole number from 1 to 256"),
         ("MAX_ROWS", "0", "a whole number from 1 to 10000000"),
         ("MAX_BODY_BYTES", "32M", "a whole number from 1 to 1073741824"),
@@ -101,6 +113,26 @@ def test_settings_are_frozen() -> None:
 @pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1:5000"), ("::1", "[::1]:5000")])
 def test_bind(host: str, bind: str) -> None:
     assert Settings(host=host).bind == bind
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "0.0.0.0", "::"])
+def test_address_of_this_machine_can_be_listened_on(host: str) -> None:
+    Settings(host=host, port=free_port()).check_address()
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "127.0.0.1:80", "a" * 64, "a..b"])
+def test_host_that_is_no_address_of_this_machine_is_refused_by_name(host: str) -> None:
+    with pytest.raises(
+        SettingsError, match=f"^HOST is '{host}', which cannot be used: .*; it must be an address of this"
+    ):
+        Settings(host=host, port=free_port()).check_address()
+
+
+def test_port_that_is_used_is_refused_by_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(PortInUseError, match=f"^PORT is {port}, which another process uses$"):
+            Settings(port=port).check_address()
 
 
 def test_readme_lists_every_variable_with_its_default() -> None:

@@ -56,6 +56,23 @@ def test_git_commit_is_that_of_the_folder_and_says_if_files_differ(
     (tmp_path / "file").write_text("2")
     assert git_commit(tmp_path) == f"{commit}-dirty"
 
+    # In a hook, git's variables name the repository of the hook.
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    assert git_commit(tmp_path) == f"{commit}-dirty"
+    monkeypatch.delenv("GIT_DIR")
 
-def test_git_commit_is_none_outside_git(tmp_path: Path) -> None:
-    assert git_commit(tmp_path) is None
+    # A checkout of another user, which git refuses by default.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(subprocess.CalledProcessError):
+        git("rev-parse", "HEAD")
+    assert git_commit(tmp_path) == f"{commit}-dirty"
+
+
+def test_reason_why_a_git_commit_is_unknown_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[str] = []
+    assert git_commit(tmp_path, reported.append) is None
+    monkeypatch.setenv("PATH", "")
+    assert git_commit(tmp_path, reported.append) is None
+    prefix = f"The git commit of {tmp_path} is not recorded: "
+    assert reported[0].startswith(f"{prefix}not a git repository")
+    assert reported[1] == f"{prefix}git: No such file or directory"

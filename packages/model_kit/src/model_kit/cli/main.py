@@ -118,3 +118,7 @@ def _parser(program: str, own: str | None) -> argparse.ArgumentParser:
 def _error_exit(program: str, text: str, status: int) -> int:
     report(f"{program}: {text}")
     return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(program="model-kit"))

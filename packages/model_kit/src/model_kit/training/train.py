@@ -127,7 +127,7 @@ def train(
         "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         RUN: {
             "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "git_commit": git_commit(definition.folder),
+            "git_commit": git_commit(definition.folder, report),
             "fit_seconds": round(fit_seconds, 3),
             "cv_seconds": evaluation and round(evaluation.seconds, 3),
         },
