@@ -15,7 +15,6 @@ from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
-from ml_api import connection
 from ml_api.logs import JSONFormatter
 from ml_api.memory import trim
 from ml_api.settings import Settings, SettingsError
@@ -42,17 +41,13 @@ wsgi_app = "ml_api.wsgi:app"
 proc_name = "ml_api"
 bind = settings.bind
 
-# gunicorn's threaded worker with deadlines for clients: see ml_api/worker.py.
+# An event loop with connection limits and admission control: see ml_api/worker.py.
 worker_class = "ml_api.worker.Worker"
-Worker.request_timeout = settings.request_timeout
+Worker.settings = settings
 # Balances connections between workers: see ml_api/worker_loads.py. Created in the master, so that all workers share it.
 Worker.loads = WorkerLoads(settings.workers)
 # Threads cannot use several cores, because scoring a row is half Python; processes can.
 workers = settings.workers
-# A connection with a request in progress occupies a thread; an idle one does not. Stalled clients must not use up all.
-threads = 500
-# Further connections wait in the listener's queue.
-worker_connections = 1000
 # Each connection is a file descriptor, and a worker that runs out of them dies. Many systems allow 1024.
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 65_536, most))
@@ -92,11 +87,6 @@ logger_class = JSONLogger
 def when_ready(server: Any) -> None:  # noqa: ARG001  gunicorn passes it by position
     """Keep the workers' garbage collectors from writing to shared memory, which would copy it."""
     gc.freeze()
-
-
-def pre_request(worker: Any, req: Any) -> None:  # noqa: ARG001  gunicorn passes both by position
-    """Pass the application a function that closes the connection, for a body that it does not read to the end."""
-    connection.set_close(req.force_close)
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001  gunicorn passes both by position

@@ -1,4 +1,4 @@
-"""Runs before and after every request: its id, its log line, the rest of its body."""
+"""Runs before and after every request: its id and its log line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from flask import Response, g, request
 
-from ml_api import connection
 from ml_api.logs import log_request
 from ml_api.request_id import HEADER, request_id
 
@@ -58,5 +57,4 @@ def end(response: Response) -> Response:
         response_bytes=response.content_length,
         **context.log_fields,
     )
-    connection.close_if_unread(environ)
     return response

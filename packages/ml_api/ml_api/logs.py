@@ -105,3 +105,7 @@ def configure(level: str) -> None:
         handler.setFormatter(JSONFormatter())
         LOGGER.addHandler(handler)
         LOGGER.propagate = False
+
+
+def flush() -> None:
+    """Write what could not be written before."""
