@@ -46,6 +46,8 @@ def end(response: Response) -> Response:
     context: _RequestContext = g.access
     environ, rule = request.environ, request.url_rule
     response.headers[HEADER] = context.request_id
+    # A browser must not take an answer for HTML because of a value that was sent and is repeated in it.
+    response.headers["X-Content-Type-Options"] = "nosniff"
     method, length = environ["REQUEST_METHOD"], environ.get("CONTENT_LENGTH")
     log_request(
         request_id=context.request_id,

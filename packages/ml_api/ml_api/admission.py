@@ -26,7 +26,11 @@ RETRY_AFTER = 5
 #: Seconds after which a thread that computes lets another one continue: Python's, and while a long request computes.
 SWITCH_INTERVAL, SHORT_SWITCH_INTERVAL = 0.005, 0.0005
 
+#: Details of the errors: a long request waited in vain, and a large one found no memory.
 BUSY = "The server is computing as many long requests as it can; try again soon, or send fewer records at a time."
+NO_MEMORY = (
+    "The server holds as many large requests as it has room for; try again soon, or send fewer records at a time."
+)
 
 
 def cost(rows: int, *, explain: bool = False, warnings: bool = False) -> int:

@@ -10,7 +10,8 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.body import ChunkedReader  # type: ignore[import-untyped]
@@ -40,15 +41,15 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,20})[ \t]*(?:;[^\r\n]*)?")
 
 
 class RequestError(Exception):
-    """The request is answered by the server itself: status, title, detail and further headers of the response."""
+    """The server itself answers the request: status, title, detail and further headers of the response."""
 
     def __init__(self, status: int, title: str, detail: str, *headers: str) -> None:
         super().__init__(status, title, detail)
-        self.response = (status, title, detail, *headers)
+        self.status, self.title, self.detail, self.headers = status, title, detail, headers
 
 
-BODY_CUT_SHORT = RequestError(400, "Bad Request", "The body is shorter than its Content-Length.")
-BODY_MALFORMED = RequestError(400, "Bad Request", "The body could not be read to its end.")
+body_cut_short = partial(RequestError, 400, "Bad Request", "The body is shorter than its Content-Length.")
+body_malformed = partial(RequestError, 400, "Bad Request", "The body could not be read to its end.")
 
 
 class State(Enum):
@@ -146,12 +147,9 @@ class Connection:
             self._begin_body()
         if self.body is None:
             return True
-        if self._chunked:
-            whole = self._decode_chunks()
-        else:
-            whole = self._filled == len(self.body)
+        whole = self._decode_chunks() if self._chunked else self._filled == len(self.body)
         if self.ended and not whole:
-            raise BODY_MALFORMED if self._chunked else BODY_CUT_SHORT
+            raise body_malformed() if self._chunked else body_cut_short()
         return whole
 
     @property
@@ -186,8 +184,9 @@ class Connection:
                 # The application refuses the request; it does not wait for the body.
                 self.unread = MAX_DISCARDED + 1 if self._chunked else length
                 return
-            if self.request._expected_100_continue and len(self.received) < (length or 1):
-                self.request._expected_100_continue = False
+            # gunicorn says so in a private attribute only, and clears it nowhere.
+            if self.request._expected_100_continue and len(self.received) < (length or 1):  # noqa: SLF001
+                self.request._expected_100_continue = False  # noqa: SLF001
                 self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
                 self.flush()
         if self._chunked:
@@ -203,9 +202,7 @@ class Connection:
 
     def _decode_chunks(self) -> bool:
         """Move the chunks in ``received`` to the body; returns whether the last one was among them."""
-        data, position = self.received, 0
-        body = self.body
-        assert isinstance(body, bytearray)
+        data, position, body = self.received, 0, cast("bytearray", self.body)
         try:
             while True:
                 if self._chunk > 2:
@@ -219,12 +216,12 @@ class Connection:
                     if len(data) < position + 2:
                         return False
                     if data[position : position + 2] != b"\r\n":
-                        raise BODY_MALFORMED
+                        raise body_malformed()
                     self._chunk, position = 0, position + 2
                 end = data.find(b"\r\n", position)
                 if end < 0:
                     if len(data) - position > MAX_CHUNK_LINE:
-                        raise BODY_MALFORMED
+                        raise body_malformed()
                     return False
                 line, position = data[position:end], end + 2
                 if self._in_trailer:
@@ -233,7 +230,7 @@ class Connection:
                     continue
                 size = _CHUNK.fullmatch(line)
                 if size is None:
-                    raise BODY_MALFORMED
+                    raise body_malformed()
                 self._chunk = int(size[1], 16)
                 self._in_trailer = not self._chunk
                 if len(body) + self._chunk > self.max_body:

@@ -1,8 +1,9 @@
 """A gunicorn worker whose event loop receives whole requests, so that slow clients cost no thread.
 
-One thread, the leader, runs the event loop and computes short requests itself: passing each to another thread would cost
-as much as a small response. Where a request takes longer than ``WATCH_INTERVAL``, or declares that it will
-(:func:`ml_api.connection.leave_loop`), another thread becomes the leader, and the first one only finishes its request.
+One thread, the leader, runs the event loop and computes short requests itself: passing each to another thread costs a
+tenth of a small response (``benchmarks/settings.md``). If a request takes longer than ``WATCH_INTERVAL``, or declares
+that it will (:func:`ml_api.connection.leave_loop`), another thread becomes the leader, and the first one only finishes
+its request.
 
 Connection limits: a client has a deadline for its request and for reading the response; when connections run out, the
 one that has waited longest is closed. Admission control: requests in flight are bounded, and those beyond are refused.
@@ -30,7 +31,7 @@ from gunicorn.http import errors, wsgi  # type: ignore[import-untyped]
 from gunicorn.workers import base  # type: ignore[import-untyped]
 
 from ml_api import logs
-from ml_api.admission import MAX_WAITING
+from ml_api.admission import MAX_WAITING, NO_MEMORY, RETRY_AFTER
 from ml_api.connection import (
     BODY,
     LEAVE_LOOP,
@@ -62,39 +63,39 @@ DEFER_SECONDS = 0.01
 #: Path that is answered before all requests that wait.
 HEALTH = "/health"
 
-#: Exception of gunicorn's parser -> status, title and detail of the response.
-ERROR_RESPONSES: tuple[tuple[type[Exception], int, str, str], ...] = (
-    (errors.LimitRequestLine, 414, "URI Too Long", "The request line is too long."),
-    (errors.LimitRequestHeaders, 431, "Request Header Fields Too Large", "The headers are too long or too many."),
-    (errors.ExpectationFailed, 417, "Expectation Failed", "The only expectation that is met is 100-continue."),
-    (errors.ForbiddenProxyRequest, 403, "Forbidden", "The proxy protocol is not for this address."),
-    (errors.InvalidResponseHeader, 500, "Internal Server Error", ""),
-    (errors.InvalidResponseHeaderName, 500, "Internal Server Error", ""),
-    (errors.ParseException, 400, "Bad Request", "The request is not valid HTTP/1.1."),
-    (Exception, 500, "Internal Server Error", ""),
-)
+SERVER_ERROR = RequestError(500, "Internal Server Error", "The server failed.")
+#: Exceptions of gunicorn's parser and their responses.
+PARSE_ERRORS = {
+    errors.LimitRequestLine: RequestError(414, "URI Too Long", "The request line is too long."),
+    errors.LimitRequestHeaders: RequestError(
+        431, "Request Header Fields Too Large", "The headers are too long or too many."
+    ),
+    errors.ExpectationFailed: RequestError(
+        417, "Expectation Failed", "The only expectation that is met is 100-continue."
+    ),
+    errors.ForbiddenProxyRequest: RequestError(403, "Forbidden", "The proxy protocol is not for this address."),
+    errors.InvalidResponseHeader: SERVER_ERROR,
+    errors.InvalidResponseHeaderName: SERVER_ERROR,
+    errors.ParseException: RequestError(400, "Bad Request", "The request is not valid HTTP/1.1."),
+}
 TIMED_OUT = RequestError(408, "Request Timeout", "The request did not arrive in time.")
+BODY_TIMED_OUT = RequestError(408, "Request Timeout", "The body did not arrive in time.")
 TOO_MANY = RequestError(
     503, "Service Unavailable", "The server has as many requests as it can handle; try again soon.", "Retry-After: 1"
 )
-NO_MEMORY = RequestError(
-    503,
-    "Service Unavailable",
-    "The server holds as many large requests as it has memory for; try again soon, or send fewer records at a time.",
-    "Retry-After: 5",
-)
+OUT_OF_MEMORY = RequestError(503, "Service Unavailable", NO_MEMORY, f"Retry-After: {RETRY_AFTER}")
 
 
 class Worker(base.Worker):  # type: ignore[misc]
     """A worker with one event loop. ``gunicorn.conf.py`` sets ``settings`` and ``loads``."""
 
     settings = Settings()
-    loads = WorkerLoads(1)
+    loads: WorkerLoads | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Allocate a load slot; gunicorn calls this before it forks."""
         super().__init__(*args, **kwargs)
-        self.load_slot = self.loads.acquire()
+        self.load_slot = (self.loads or WorkerLoads(1)).acquire()
 
     def init_process(self) -> None:
         """Create the state of the event loop, load the application, and run."""
@@ -107,7 +108,8 @@ class Worker(base.Worker):  # type: ignore[misc]
         #: Whole requests that wait; those for health first.
         self.urgent: deque[Connection] = deque()
         self.queue: deque[Connection] = deque()
-        #: Short requests that compute, at most ``settings.threads``, and connections whose response another thread made.
+        #: Short requests that compute, at most ``settings.threads``, and those that another thread than the leader has
+        #: computed.
         self.computing: set[Connection] = set()
         self.returned: deque[Connection] = deque()
         #: The request that the leader computes. Whoever replaces it under the lock takes the event loop over.
@@ -262,9 +264,9 @@ class Worker(base.Worker):  # type: ignore[misc]
         if connection.state is State.MEMORY:
             self.budget.waiting.remove(connection)
             connection.state = State.REQUEST
-            self.refuse(connection, NO_MEMORY)
+            self.refuse(connection, OUT_OF_MEMORY)
         elif connection.state is State.REQUEST and (connection.request or connection.received):
-            self.refuse(connection, TIMED_OUT)
+            self.refuse(connection, BODY_TIMED_OUT if connection.request else TIMED_OUT)
         else:
             self.close(connection)
 
@@ -501,18 +503,20 @@ class Worker(base.Worker):  # type: ignore[misc]
 
     def problem(self, error: Exception) -> bytes:
         """Return problem details in the application's format, and write the log line, which quotes no request."""
-        headers: tuple[str, ...] = ()
-        if isinstance(error, RequestError):
-            status, title, detail, *rest = error.response
-            headers = tuple(rest)
-        else:
-            _, status, title, detail = next(response for response in ERROR_RESPONSES if isinstance(error, response[0]))
-        if status == 500:
+        answer = error
+        if not isinstance(answer, RequestError):
+            answer = next((found for kind, found in PARSE_ERRORS.items() if isinstance(error, kind)), SERVER_ERROR)
+        if answer is SERVER_ERROR:
             logs.LOGGER.error("request failed in the server", exc_info=error)
-        request_id = uuid4().hex
-        logs.LOGGER.info("request", extra={"fields": {"request_id": request_id, "route": None, "status": status}})
-        detail = detail or "The server failed."
-        document = {"type": "about:blank", "title": title, "status": status, "detail": detail, "request_id": request_id}
+        request_id, status, title = uuid4().hex, answer.status, answer.title
+        logs.log_request(request_id=request_id, route=None, status=status)
+        document = {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": answer.detail,
+            "request_id": request_id,
+        }
         body = json.dumps(document, separators=(",", ":"))
         head = (
             f"HTTP/1.1 {status} {title}",
@@ -520,7 +524,8 @@ class Worker(base.Worker):  # type: ignore[misc]
             "Content-Type: application/problem+json",
             f"Content-Length: {len(body)}",
             f"{HEADER}: {request_id}",
-            *headers,
+            "X-Content-Type-Options: nosniff",
+            *answer.headers,
         )
         return "\r\n".join((*head, "", body)).encode()
 

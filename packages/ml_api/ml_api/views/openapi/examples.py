@@ -236,11 +236,11 @@ class Predictions:
 
     def too_slow(self) -> Examples:
         """Create the example of 408."""
-        return {"slow": example("A body that stalls", problem(408, "The request did not arrive in time."))}
+        return {"slow": example("A body that stalls", problem(408, "The body did not arrive in time."))}
 
     def busy(self) -> Examples:
-        """Create the example of 503 for too many long requests."""
-        return {"busy": example("Too many long requests at once", problem(503, admission.BUSY))}
+        """Create the example of 503 for an exhausted memory budget."""
+        return {"busy": example("Too many large requests at once", problem(503, admission.NO_MEMORY))}
 
     def unsupported(self) -> Examples:
         """Create the examples of 415."""
