@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 from model_kit.errors import BundleError
 from model_kit.scoring import bundle as module
-from model_kit.scoring.bundle import CONTENT, MANIFEST, digest, dump_json, hold, read_bundle, write_bundle
+from model_kit.scoring.bundle import (
+    CONTENT,
+    MANIFEST,
+    bundle_exists,
+    digest,
+    dump_json,
+    hold,
+    read_bundle,
+    write_bundle,
+)
 from model_kit.testing import ride_files, write_ride_bundle
 
 
@@ -229,8 +238,11 @@ def test_held_bundle_is_what_was_read_whatever_the_folder_has_by_then(
 ) -> None:
     monkeypatch.setenv("MODEL_DIR", str(bundle.parent))
     hold([bundle.name, "missing"])
+    shutil.copytree(bundle, bundle.with_name("missing"))
+    assert (bundle_exists(bundle), bundle_exists(bundle.with_name("missing"))) == (True, False)
     (bundle / "model.onnx").write_bytes(b"other")
     assert read_bundle(bundle).files == ride_files()
     hold([bundle.name])
+    assert bundle_exists(bundle.with_name("missing"))
     with pytest.raises(BundleError, match=r"^model\.onnx: sha256 is "):
         read_bundle(bundle)

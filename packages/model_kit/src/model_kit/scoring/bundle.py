@@ -115,8 +115,8 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> str:
     return artifact
 
 
-#: Folder -> bundle that :func:`hold` has read.
-_held: dict[Path, Bundle] = {}
+#: Folder -> bundle that :func:`hold` has read; ``None`` if there was no folder.
+_held: dict[Path, Bundle | None] = {}
 
 
 def hold(names: Iterable[str]) -> None:
@@ -130,7 +130,12 @@ def hold(names: Iterable[str]) -> None:
     for name in names if outside else ():
         folder = Path(str(outside), name)
         with suppress(BundleError):
-            _held[folder] = read_bundle(folder)
+            _held[folder] = read_bundle(folder) if folder.exists() else None
+
+
+def bundle_exists(folder: Path) -> bool:
+    """Return whether there is a folder for a bundle, or was when :func:`hold` looked."""
+    return _held[folder] is not None if folder in _held else folder.exists()
 
 
 def read_bundle(folder: Path, *, pinned: bool = False) -> Bundle:

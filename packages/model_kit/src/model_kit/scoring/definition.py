@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from model_kit.errors import BundleError, DefinitionError
 from model_kit.records.encoding import Derive
 from model_kit.records.row_warnings import Contradiction
-from model_kit.scoring.bundle import CARD, MANIFEST, MODEL_DIR, SPEC, Bundle, read_bundle
+from model_kit.scoring.bundle import CARD, MANIFEST, MODEL_DIR, SPEC, Bundle, bundle_exists, read_bundle
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
@@ -188,14 +188,15 @@ class ModelDefinition:
         outside = os.environ.get(MODEL_DIR)
         if not outside:
             return self._model(read_bundle(self.bundle, pinned=True), self.version)
-        if not Path(outside).is_dir():
-            raise BundleError(MODEL_DIR, f"there is no folder {outside}")
-        if (Path(outside) / MANIFEST).exists():
-            raise BundleError(
-                MODEL_DIR, f"it is a bundle itself; it names a folder of bundles: move this one to {self.name}/ in it"
-            )
         folder = Path(outside, self.name)
-        if not folder.exists():
+        if not bundle_exists(folder):
+            if not Path(outside).is_dir():
+                raise BundleError(MODEL_DIR, f"there is no folder {outside}")
+            if (Path(outside) / MANIFEST).exists():
+                raise BundleError(
+                    MODEL_DIR,
+                    f"it is a bundle itself; it names a folder of bundles: move this one to {self.name}/ in it",
+                )
             return self._model(read_bundle(self.bundle, pinned=True), self.version)
         try:
             return self.load_bundle(folder, pinned=True)
