@@ -108,7 +108,7 @@ class Connection:
         """Forget the last request."""
         self.request: Any = None
         self.body: bytes | bytearray | None = None
-        self._filled = self._chunk = self._searched = 0
+        self._length = self._chunk = self._searched = 0
         self._chunked = self._in_trailer = False
 
     # Receiving
@@ -120,16 +120,14 @@ class Connection:
             OSError: nothing is there, or the connection is lost.
         """
         if isinstance(self.body, bytearray) and not self._chunked:
-            with memoryview(self.body) as view:
-                count = self.sock.recv_into(view[self._filled : self._filled + LARGE_PIECE])
-            self._filled += count
+            piece = self.sock.recv(min(self._length - len(self.body), LARGE_PIECE))
+            self.body += piece
         else:
             piece = self.sock.recv(PIECE)
-            count = len(piece)
             self.received = self.received + piece if self.received else piece
-        self.ended = not count
-        self.deadline += count / MIN_RATE
-        self.contended_deadline += count / CONTENDED_MIN_RATE
+        self.ended = not piece
+        self.deadline += len(piece) / MIN_RATE
+        self.contended_deadline += len(piece) / CONTENDED_MIN_RATE
 
     def parse(self) -> bool:
         """Process what was received; returns whether the request is whole, or wants memory (:attr:`wanted`).
@@ -147,7 +145,7 @@ class Connection:
             self._begin_body()
         if self.body is None:
             return True
-        whole = self._decode_chunks() if self._chunked else self._filled == len(self.body)
+        whole = self._decode_chunks() if self._chunked else len(self.body) == self._length
         if self.ended and not whole:
             raise body_malformed() if self._chunked else body_cut_short()
         return whole
@@ -159,7 +157,7 @@ class Connection:
             return 0
         if self._chunked:
             return self.max_body if len(self.body) + len(self.received) > SMALL else 0
-        return len(self.body) if self._filled < len(self.body) > SMALL else 0
+        return self._length if len(self.body) < self._length > SMALL else 0
 
     def _parse_head(self) -> bool:
         end = self.received.find(b"\r\n\r\n", self._searched)
@@ -178,7 +176,7 @@ class Connection:
     def _begin_body(self) -> None:
         reader = self.request.body.reader
         self._chunked = isinstance(reader, ChunkedReader)
-        length = 0 if self._chunked else reader.length
+        length = self._length = 0 if self._chunked else reader.length
         if self._chunked or length:
             if not TAKES_BODY.search(self.request.path) or self.request.method != "POST" or length > self.max_body:
                 # The application refuses the request; it does not wait for the body.
@@ -192,13 +190,9 @@ class Connection:
         if self._chunked:
             self.body = bytearray()
         elif len(self.received) >= length:
-            self.body, self._filled = self.received[:length], length
-            self.received = self.received[length:]
+            self.body, self.received = self.received[:length], self.received[length:]
         else:
-            self.body = bytearray(length)
-            self._filled = len(self.received)
-            self.body[: self._filled] = self.received
-            self.received = b""
+            self.body, self.received = bytearray(self.received), b""
 
     def _decode_chunks(self) -> bool:
         """Move the chunks in ``received`` to the body; returns whether the last one was among them."""

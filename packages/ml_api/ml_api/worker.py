@@ -47,7 +47,7 @@ from ml_api.settings import Settings
 from ml_api.worker_loads import NO_WORKER, WorkerLoads
 
 #: Seconds after which a request that still computes loses the event loop, and between two looks at an idle worker.
-WATCH_INTERVAL, IDLE_INTERVAL = 0.01, 0.05
+WATCH_INTERVAL, IDLE_INTERVAL = 0.02, 0.05
 #: Seconds between two checks of deadlines.
 CHECK_INTERVAL = 0.25
 #: Seconds for which a client may continue to send after the response, or take to close its side.
