@@ -47,7 +47,7 @@ class Settings:
     max_explained: int = 100
     max_body_bytes: int = 32 * 1024 * 1024
     max_held_bytes: int = 32 * 1024 * 1024
-    max_in_flight: int = 256
+    max_in_flight: int = 160
     max_connections: int = 1000
     max_connections_per_peer: int = 0
     log_level: str = "info"

@@ -416,7 +416,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         """Queue a whole request, or refuse it if too many are in flight."""
         urgent = connection.request.path.startswith(HEALTH)
         if not urgent and len(self.in_flight) >= self.settings.max_in_flight:
-            self.refuse(connection, TOO_MANY)
+            self.refuse(connection, TOO_MANY, keep=not (connection.unread or connection.request.should_close()))
             return
         self.idle.pop(connection, None)
         self.in_flight.add(connection)
@@ -495,13 +495,13 @@ class Worker(base.Worker):  # type: ignore[misc]
         self.watch(connection, selectors.EVENT_READ)
         connection.sock.shutdown(socket.SHUT_WR)
 
-    def refuse(self, connection: Connection, error: Exception) -> None:
-        """Answer a request that the application does not receive, and close the connection."""
-        connection.keep = False
-        connection.output.append(self.problem(error))
+    def refuse(self, connection: Connection, error: Exception, *, keep: bool = False) -> None:
+        """Answer a request that the application does not receive, and close the connection unless ``keep``."""
+        connection.keep = keep
+        connection.output.append(self.problem(error, keep=keep))
         self.settle(connection)
 
-    def problem(self, error: Exception) -> bytes:
+    def problem(self, error: Exception, *, keep: bool = False) -> bytes:
         """Return problem details in the application's format, and write the log line, which quotes no request."""
         answer = error
         if not isinstance(answer, RequestError):
@@ -520,7 +520,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         body = json.dumps(document, separators=(",", ":"))
         head = (
             f"HTTP/1.1 {status} {title}",
-            "Connection: close",
+            f"Connection: {'keep-alive' if keep else 'close'}",
             "Content-Type: application/problem+json",
             f"Content-Length: {len(body)}",
             f"{HEADER}: {request_id}",

@@ -37,7 +37,7 @@ def test_defaults() -> None:
         max_explained=100,
         max_body_bytes=33_554_432,
         max_held_bytes=33_554_432,
-        max_in_flight=256,
+        max_in_flight=160,
         max_connections=1000,
         max_connections_per_peer=0,
         log_level="info",

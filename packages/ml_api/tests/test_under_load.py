@@ -65,7 +65,11 @@ def test_request_beyond_the_concurrency_limit_is_refused_at_once_and_health_is_n
     time.sleep(0.3)
     started = time.monotonic()
     response, document = narrow.request("POST", URL, json.dumps(GOLDEN_ROW), JSON)
-    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert (response.status, response.headers["Retry-After"], response.headers["Connection"]) == (
+        503,
+        "1",
+        "keep-alive",
+    )
     assert document["detail"] == "The server has as many requests as it can handle; try again soon."
     assert narrow.request("GET", "/health")[1] == {"status": "ok"}
     assert narrow.request("GET", "/health/ready")[1] == {"status": "ready"}
