@@ -272,7 +272,9 @@ class Worker(base.Worker):  # type: ignore[misc]
 
     def set_accepting(self, now: float) -> None:
         """Watch the listeners, except while connections are left to other workers."""
-        if self.deferred_until and now > self.deferred_until:
+        if not self.alive:
+            self.deferred_until = 0.0
+        elif self.deferred_until and now > self.deferred_until:
             self.deferred_until = 0.0
             poller = select.poll()
             for listener in self.sockets:
@@ -396,6 +398,9 @@ class Worker(base.Worker):  # type: ignore[misc]
             pass
         except OSError:
             self.close(connection)
+        except Exception:
+            logs.LOGGER.exception("a connection failed in the server")
+            self.close(connection)
 
     def advance(self, connection: Connection) -> None:
         """Pass a request on if it is whole, or reserve memory for the rest of it."""
@@ -431,7 +436,8 @@ class Worker(base.Worker):  # type: ignore[misc]
             return
         if body is not None and len(body) > LONG_BODY:
             self.replace_leader(current)
-        request.body = BytesIO(body or b"")
+        # A large body is not copied: the application takes it from the environ.
+        request.body = BytesIO(body if isinstance(body, bytes) else b"")
         try:
             response, environ = wsgi.create(request, connection, connection.address, connection.server, self.cfg)
             environ["wsgi.multithread"] = True

@@ -226,6 +226,7 @@ def test_no_connection_is_reset_when_the_server_stops(serve: Serve) -> None:
         thread.join()
     assert failures == []
     assert answered[0] > 20
+    assert [line for line in server.lines if line["level"] == "error"] == []
 
 
 def versions(server: Server, count: int = 12) -> set[str]:
