@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import gc
 import importlib
+import json
 import os
 import resource
+import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from model_kit.scoring.bundle import hold
 
-from ml_api import connection
-from ml_api.logs import JSONFormatter
+from ml_api.logs import JSONFormatter, LineWriter
 from ml_api.memory import trim
 from ml_api.settings import Settings, SettingsError
 from ml_api.worker import Worker
@@ -36,23 +40,22 @@ class JSONLogger(Logger):  # type: ignore[misc]
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(JSONFormatter())
+            if getattr(handler, "stream", None) in (sys.stderr, sys.stdout):
+                handler.setStream(LineWriter(None if sys.__stderr__ is None else 2))
 
 
 wsgi_app = "ml_api.wsgi:app"
 proc_name = "ml_api"
 bind = settings.bind
 
-# gunicorn's threaded worker with deadlines for clients: see ml_api/worker.py.
+# An event loop with connection limits and admission control: see ml_api/worker.py.
 worker_class = "ml_api.worker.Worker"
-Worker.request_timeout = settings.request_timeout
-# Balances connections between workers: see ml_api/worker_loads.py. Created in the master, so that all workers share it.
-Worker.loads = WorkerLoads(settings.workers)
+Worker.settings = settings
+# Balances connections between workers: see ml_api/worker_loads.py. Created once in the master, so that all workers
+# share it, those of before and after a reload too.
+Worker.loads = Worker.loads or WorkerLoads(settings.workers)
 # Threads cannot use several cores, because scoring a row is half Python; processes can.
 workers = settings.workers
-# A connection with a request in progress occupies a thread; an idle one does not. Stalled clients must not use up all.
-threads = 500
-# Further connections wait in the listener's queue.
-worker_connections = 1000
 # Each connection is a file descriptor, and a worker that runs out of them dies. Many systems allow 1024.
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINITY else 65_536, most))
@@ -64,7 +67,9 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # connections. Modules that start no thread are imported once, here, after the variables above are set: the workers
 # share their memory and start faster.
 preload_app = False
-importlib.import_module("ml_api.app")
+app = importlib.import_module("ml_api.app")
+# A worker that is restarted later serves what its sisters serve, whatever MODEL_DIR has by then.
+hold(app.installed_models())
 # A worker without a heartbeat for this long is replaced; it sends none while it loads the models.
 timeout = 60
 # The platform kills the processes 30 s after SIGTERM; requests in progress get most of that.
@@ -89,14 +94,25 @@ loglevel = "info" if settings.log_level == "debug" else settings.log_level
 logger_class = JSONLogger
 
 
-def when_ready(server: Any) -> None:  # noqa: ARG001  gunicorn passes it by position
-    """Keep the workers' garbage collectors from writing to shared memory, which would copy it."""
+def when_ready(server: Any) -> None:
+    """Keep the workers' garbage collectors from writing to shared memory, and have a reload check the models first."""
     gc.freeze()
+    # gunicorn has no hook before a reload; afterwards the workers that work are told to stop.
+    server.reload = partial(reload_checked, server.reload, server.log)
 
 
-def pre_request(worker: Any, req: Any) -> None:  # noqa: ARG001  gunicorn passes both by position
-    """Pass the application a function that closes the connection, for a body that it does not read to the end."""
-    connection.set_close(req.force_close)
+def reload_checked(reload: Callable[[], None], log: Any) -> None:
+    """Reload, unless a model that would be loaded is broken: the workers keep those that they have."""
+    command = [sys.executable, "-m", "ml_api.models"]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=timeout)
+        faults = json.loads(done.stdout)
+    except (ValueError, OSError, subprocess.SubprocessError) as error:
+        faults = {"": f"the check failed: {error}"}
+    for name, reason in faults.items():
+        log.error("Not reloaded, the workers keep their models: %s", ": ".join(filter(None, (name, reason))))
+    if not faults:
+        reload()
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001  gunicorn passes both by position

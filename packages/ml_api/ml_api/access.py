@@ -1,4 +1,4 @@
-"""Runs before and after every request: its id, its log line, the rest of its body."""
+"""Runs before and after every request: its id and its log line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from flask import Response, g, request
 
-from ml_api import connection
 from ml_api.logs import log_request
 from ml_api.request_id import HEADER, request_id
 
@@ -47,6 +46,8 @@ def end(response: Response) -> Response:
     context: _RequestContext = g.access
     environ, rule = request.environ, request.url_rule
     response.headers[HEADER] = context.request_id
+    # A browser must not take an answer for HTML because of a value that was sent and is repeated in it.
+    response.headers["X-Content-Type-Options"] = "nosniff"
     method, length = environ["REQUEST_METHOD"], environ.get("CONTENT_LENGTH")
     log_request(
         request_id=context.request_id,
@@ -58,5 +59,4 @@ def end(response: Response) -> Response:
         response_bytes=response.content_length,
         **context.log_fields,
     )
-    connection.close_if_unread(environ)
     return response

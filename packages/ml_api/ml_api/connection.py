@@ -1,66 +1,292 @@
-"""Closes or drains the connection when the request body was not read.
+"""A client's connection: receives a request without blocking until it is whole, and buffers the response.
 
-The rest of a body would be parsed as the next request. So the server reads it after the response if it is short;
-otherwise the connection closes and the response says so. WSGI leaves the ``Connection`` header to the server, so the
-server passes in a function that closes the connection: see ``pre_request`` in ``gunicorn.conf.py``.
+The event loop of :mod:`ml_api.worker` calls these methods when the socket is ready, so a slow client costs no thread.
 """
 
 from __future__ import annotations
 
-import threading
+import re
+import socket
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from enum import Enum, auto
+from functools import partial
+from typing import Any, cast
 
+from gunicorn.http import errors  # type: ignore[import-untyped]
+from gunicorn.http.body import ChunkedReader  # type: ignore[import-untyped]
+from gunicorn.http.message import Request  # type: ignore[import-untyped]
+from gunicorn.http.unreader import IterUnreader  # type: ignore[import-untyped]
+
+#: Key of the WSGI environ: the whole body, as bytes; absent if the server did not receive it.
+BODY = "ml_api.body"
+#: Key of the WSGI environ: a function that moves the request to a thread of its own.
+LEAVE_LOOP = "ml_api.leave_loop"
+#: Requests whose body is received before the application is called; the body of others is discarded.
+TAKES_BODY = re.compile(r"/v1/predict/.")
 #: Bytes of an unread body that the server discards; a client that sends before it reads gets its response up to here.
 MAX_DISCARDED = 1024 * 1024
-#: Key of the WSGI environ: the body was read to its end.
-BODY_CONSUMED = "ml_api.body_consumed"
+#: Bytes of a request's head, and of one line between the chunks of a body.
+MAX_HEAD, MAX_CHUNK_LINE = 64 * 1024, 8192
+#: Bytes of a body or response up to which no memory is reserved. The connections of a worker hold 16 MB of these.
+SMALL = 16 * 1024
+#: Bytes received at a time: a request that is sent at once is mostly shorter, and a large body takes fewer calls.
+PIECE, LARGE_PIECE = 16 * 1024, 256 * 1024
+#: Bytes that extend a client's deadline by one second: 32 MiB at 2 Mbit/s is slow, but not stalled.
+MIN_RATE = 256 * 1024
+#: The same while other requests wait for memory that the client holds; the deadline is then ``CONTENDED_TIMEOUT``.
+CONTENDED_TIMEOUT, CONTENDED_MIN_RATE = 2.0, 1024 * 1024
+
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,20})[ \t]*(?:;[^\r\n]*)?")
 
 
-def _do_nothing() -> None:
-    """Used under a server that manages its connections itself."""
+class RequestError(Exception):
+    """The server itself answers the request: status, title, detail and further headers of the response."""
+
+    def __init__(self, status: int, title: str, detail: str, *headers: str) -> None:
+        super().__init__(status, title, detail)
+        self.status, self.title, self.detail, self.headers = status, title, detail, headers
 
 
-class _Current(threading.local):
-    """The connection of the request that this thread handles."""
-
-    close: Callable[[], None] = staticmethod(_do_nothing)
+body_cut_short = partial(RequestError, 400, "Bad Request", "The body is shorter than its Content-Length.")
+body_malformed = partial(RequestError, 400, "Bad Request", "The body could not be read to its end.")
 
 
-_current = _Current()
+class State(Enum):
+    """What the event loop waits for on a connection."""
+
+    REQUEST = auto()
+    MEMORY = auto()
+    RESPONSE = auto()
+    SENDING = auto()
+    LINGER = auto()
 
 
-def set_close(close: Callable[[], None]) -> None:
-    """Set the function that closes this thread's connection after the response."""
-    _current.close = close
+class Connection:
+    """A client's socket, the request that is received on it, and the response that has not been sent.
 
+    Args:
+        cfg: gunicorn's configuration.
+        sock: the socket.
+        address: the client's address.
+        server: the address that it connected to.
+        max_body: bytes of a body from which on it is not received.
+        timeout: seconds in which a request must be received, and its response sent.
+    """
 
-def close() -> None:
-    """Close this thread's connection after the response, which gets the header ``Connection: close``."""
-    _current.close()
+    def __init__(self, cfg: Any, sock: socket.socket, address: Any, server: Any, max_body: int, timeout: float) -> None:
+        sock.setblocking(False)
+        self.cfg, self.sock, self.address, self.server = cfg, sock, address, server
+        self.max_body, self.timeout = max_body, timeout
+        self.state = State.REQUEST
+        self.since = time.monotonic()
+        self.deadline = self.since + timeout
+        self.contended_deadline = 0.0
+        #: Events that the selector watches, 0: none.
+        self.events = 0
+        #: Bytes that are reserved in the memory budget.
+        self.reserved = 0
+        self.keep = self.ended = False
+        self.n_requests = 0
+        self.received = b""
+        self.output: list[Any] = []
+        #: Bytes of the last request's body that are still to be discarded.
+        self.unread = 0
+        self.reset()
 
-
-class _Reservation(Protocol):
     @property
-    def contended(self) -> bool: ...
+    def peer(self) -> str:
+        """The client's IP address."""
+        return str(self.address[0]) if isinstance(self.address, tuple) else ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of the next request has been received."""
+        return self.state is State.REQUEST and self.request is None and not self.received and not self.unread
+
+    def reset(self) -> None:
+        """Forget the last request."""
+        self.request: Any = None
+        self.body: bytes | bytearray | None = None
+        self._length = self._chunk = self._searched = 0
+        self._chunked = self._in_trailer = False
+
+    # Receiving
+
+    def receive(self) -> None:
+        """Receive what is there; ``ended`` tells that the client has ended its side.
+
+        Raises:
+            OSError: nothing is there, or the connection is lost.
+        """
+        if isinstance(self.body, bytearray) and not self._chunked:
+            piece = self.sock.recv(min(self._length - len(self.body), LARGE_PIECE))
+            self.body += piece
+        else:
+            piece = self.sock.recv(PIECE)
+            self.received = self.received + piece if self.received else piece
+        self.ended = not piece
+        self.deadline += len(piece) / MIN_RATE
+        self.contended_deadline += len(piece) / CONTENDED_MIN_RATE
+
+    def parse(self) -> bool:
+        """Process what was received; returns whether the request is whole, or wants memory (:attr:`wanted`).
+
+        Raises:
+            RequestError: the body is malformed, incomplete or too long.
+            Exception: one of gunicorn's parser: the head is malformed.
+        """
+        if self.unread:
+            discarded = min(self.unread, len(self.received))
+            self.received, self.unread = self.received[discarded:], self.unread - discarded
+        if self.request is None:
+            if not self._parse_head():
+                return False
+            self._begin_body()
+        if self.body is None:
+            return True
+        whole = self._decode_chunks() if self._chunked else len(self.body) == self._length
+        if self.ended and not whole:
+            raise body_malformed() if self._chunked else body_cut_short()
+        return whole
+
+    @property
+    def wanted(self) -> int:
+        """Bytes of memory that must be reserved before more of the body is received; 0 if none."""
+        if self.body is None or self.reserved:
+            return 0
+        if self._chunked:
+            return self.max_body if len(self.body) + len(self.received) > SMALL else 0
+        return self._length if len(self.body) < self._length > SMALL else 0
+
+    def _parse_head(self) -> bool:
+        end = self.received.find(b"\r\n\r\n", self._searched)
+        if end < 0 and len(self.received) <= MAX_HEAD:
+            self._searched = max(len(self.received) - 3, 0)
+            return False
+        head = self.received[: end + 4] if end >= 0 else self.received
+        try:
+            self.request = Request(self.cfg, IterUnreader([head]), self.address, self.n_requests + 1)
+        except errors.NoMoreData:
+            raise errors.LimitRequestHeaders("head") if end < 0 else errors.InvalidRequestLine("") from None
+        self.n_requests += 1
+        self.received = self.received[end + 4 :]
+        return True
+
+    def _begin_body(self) -> None:
+        reader = self.request.body.reader
+        self._chunked = isinstance(reader, ChunkedReader)
+        length = self._length = 0 if self._chunked else reader.length
+        if self._chunked or length:
+            if not TAKES_BODY.search(self.request.path) or self.request.method != "POST" or length > self.max_body:
+                # The application refuses the request; it does not wait for the body.
+                self.unread = MAX_DISCARDED + 1 if self._chunked else length
+                return
+            # gunicorn says so in a private attribute only, and clears it nowhere.
+            if self.request._expected_100_continue and len(self.received) < (length or 1):  # noqa: SLF001
+                self.request._expected_100_continue = False  # noqa: SLF001
+                self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.flush()
+        if self._chunked:
+            self.body = bytearray()
+        elif len(self.received) >= length:
+            self.body, self.received = self.received[:length], self.received[length:]
+        else:
+            self.body, self.received = bytearray(self.received), b""
+
+    def _decode_chunks(self) -> bool:
+        """Move the chunks in ``received`` to the body; returns whether the last one was among them."""
+        data, position, body = self.received, 0, cast("bytearray", self.body)
+        try:
+            while True:
+                if self._chunk > 2:
+                    taken = min(self._chunk - 2, len(data) - position)
+                    body += data[position : position + taken]
+                    position += taken
+                    self._chunk -= taken
+                    if self._chunk > 2:
+                        return False
+                if self._chunk:
+                    if len(data) < position + 2:
+                        return False
+                    if data[position : position + 2] != b"\r\n":
+                        raise body_malformed()
+                    self._chunk, position = 0, position + 2
+                end = data.find(b"\r\n", position)
+                if end < 0:
+                    if len(data) - position > MAX_CHUNK_LINE:
+                        raise body_malformed()
+                    return False
+                line, position = data[position:end], end + 2
+                if self._in_trailer:
+                    if not line:
+                        return True
+                    continue
+                size = _CHUNK.fullmatch(line)
+                if size is None:
+                    raise body_malformed()
+                self._chunk = int(size[1], 16)
+                self._in_trailer = not self._chunk
+                if len(body) + self._chunk > self.max_body:
+                    detail = f"The body is longer than the {self.max_body} bytes that are taken."
+                    raise RequestError(413, "Request Entity Too Large", detail)
+                self._chunk += 2 if self._chunk else 0
+        finally:
+            self.received = data[position:]
+
+    # Sending
+
+    def send(self, data: bytes) -> int:
+        """Add ``data`` to the output; gunicorn sends the responses with this and :meth:`sendall`."""
+        self.output.append(data)
+        return len(data)
+
+    sendall = send
+
+    def flush(self) -> bool:
+        """Send as much of the output as the client takes now; returns whether that is all.
+
+        Raises:
+            OSError: the connection is lost.
+        """
+        while self.output:
+            try:
+                sent = self.sock.sendmsg(self.output[:64])
+            except BlockingIOError:
+                return False
+            self.deadline += sent / MIN_RATE
+            self.contended_deadline += sent / CONTENDED_MIN_RATE
+            while self.output and sent >= len(self.output[0]):
+                sent -= len(self.output.pop(0))
+            if sent:
+                self.output[0] = memoryview(self.output[0])[sent:]
+        return True
+
+    def has_left(self) -> bool:
+        """Return whether the client has closed the connection."""
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def wait(self, state: State, timeout: float) -> None:
+        """Begin to wait for what ``state`` says, for so many seconds."""
+        self.state = state
+        self.since = time.monotonic()
+        self.deadline = self.since + timeout
+        self.contended_deadline = self.since + CONTENDED_TIMEOUT
 
 
-def release_compute_lock(environ: Mapping[str, Any]) -> None:
-    """Let other requests compute while this one waits for something else than its client."""
-    if release := getattr(environ.get("gunicorn.socket"), "release_compute_lock", None):
-        release()
+def leave_loop(environ: Mapping[str, Any]) -> None:
+    """Move the request to a thread of its own, because it takes long, so that others do not wait for it."""
+    leave: Callable[[], None] | None = environ.get(LEAVE_LOOP)
+    if leave is not None:
+        leave()
 
 
-def set_reservation(environ: Mapping[str, Any], reservation: _Reservation) -> None:
-    """Give the client a new deadline, and a shorter one while ``reservation`` is contended."""
-    if set_reservation := getattr(environ.get("gunicorn.socket"), "set_reservation", None):
-        set_reservation(reservation)
-
-
-def close_if_unread(environ: Mapping[str, Any]) -> None:
-    """Close after the response if the unread part of the body may be longer than the server discards."""
-    if environ.get(BODY_CONSUMED):
-        return
-    length = environ.get("CONTENT_LENGTH") or "0"
-    if "HTTP_TRANSFER_ENCODING" in environ or not length.isdecimal() or int(length) > MAX_DISCARDED:
-        close()
+def has_left(environ: Mapping[str, Any]) -> bool:
+    """Return whether the client has closed its connection."""
+    client = environ.get("gunicorn.socket")
+    return isinstance(client, Connection) and client.has_left()

@@ -31,12 +31,15 @@ class Settings:
         host: ``HOST``, address to listen on.
         port: ``PORT``, TCP port to listen on.
         workers: ``WEB_CONCURRENCY``, worker processes; each loads the models and uses one core.
-        threads: ``THREADS``, requests that one worker computes at the same time.
+        threads: ``THREADS``, short requests that one worker computes at the same time; long ones compute one at a time.
         request_timeout: ``REQUEST_TIMEOUT``, seconds to receive a request, and to send its response.
         max_rows: ``MAX_ROWS``, maximum number of records in one request.
         max_explained: ``MAX_EXPLAINED``, maximum number of records in one request for explanations.
         max_body_bytes: ``MAX_BODY_BYTES``, maximum size of a request body.
         max_held_bytes: ``MAX_HELD_BYTES``, memory budget of one worker for large bodies and responses.
+        max_in_flight: ``MAX_IN_FLIGHT``, whole requests that one worker holds at a time; more are refused with 503.
+        max_connections: ``MAX_CONNECTIONS``, connections of one worker; for more, the longest idle one is closed.
+        max_connections_per_peer: ``MAX_CONNECTIONS_PER_PEER``, the same for one client address; 0: no limit.
         log_level: ``LOG_LEVEL``; above ``info`` requests are not logged.
         default_model: ``DEFAULT_MODEL``, the model whose version ``/version`` returns as ``model_version``.
         git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
@@ -51,6 +54,9 @@ class Settings:
     max_explained: int = 100
     max_body_bytes: int = 32 * 1024 * 1024
     max_held_bytes: int = 32 * 1024 * 1024
+    max_in_flight: int = 160
+    max_connections: int = 1000
+    max_connections_per_peer: int = 0
     log_level: str = "info"
     default_model: str = "regression"
     git_commit: str | None = None
@@ -72,6 +78,11 @@ class Settings:
             max_explained=_integer(environ, "MAX_EXPLAINED", cls.max_explained, 1, 10_000_000),
             max_body_bytes=_integer(environ, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 1024**3),
             max_held_bytes=_integer(environ, "MAX_HELD_BYTES", cls.max_held_bytes, 1, 64 * 1024**3),
+            max_in_flight=_integer(environ, "MAX_IN_FLIGHT", cls.max_in_flight, 1, 100_000),
+            max_connections=_integer(environ, "MAX_CONNECTIONS", cls.max_connections, 2, 100_000),
+            max_connections_per_peer=_integer(
+                environ, "MAX_CONNECTIONS_PER_PEER", cls.max_connections_per_peer, 0, 100_000
+            ),
             log_level=_choice(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             default_model=_text(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),
             git_commit=_commit(environ),

@@ -1,367 +1,545 @@
-"""gunicorn's threaded worker with deadlines, so that slow clients cannot block it.
+"""A gunicorn worker whose event loop receives whole requests, so that slow clients cost no thread.
 
-A request occupies a thread from its first byte to the last byte of its response, so a stalled client costs a thread.
-Waiting threads are cheap, so there are many (``gunicorn.conf.py``); the number that computes at the same time is
-limited elsewhere. This module bounds the waiting: a request must be received, and its response sent, by a deadline; and
-a graceful close waits in the connection's own thread, not in the loop that accepts connections. It also replaces
-gunicorn's messages about malformed requests, which quote the request in the log.
+One thread, the leader, runs the event loop and computes short requests itself: passing each to another thread costs a
+tenth of a small response (``benchmarks/settings.md``). If a request takes longer than ``WATCH_INTERVAL``, or declares
+that it will (:func:`ml_api.connection.leave_loop`), another thread becomes the leader, and the first one only finishes
+its request.
+
+Connection limits: a client has a deadline for its request and for reading the response; when connections run out, the
+one that has waited longest is closed. Admission control: requests in flight are bounded, and those beyond are refused.
 """
 
 from __future__ import annotations
 
-import errno
+import ctypes
 import json
+import os
 import select
+import selectors
 import socket
 import threading
 import time
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
-from gunicorn.http import errors  # type: ignore[import-untyped]
-from gunicorn.http.body import LengthReader  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import (  # type: ignore[import-untyped]
-    DEFAULT_WORKER_DATA_TIMEOUT,
-    TConn,
-    ThreadWorker,
-)
+from gunicorn.http import errors, wsgi  # type: ignore[import-untyped]
+from gunicorn.workers import base  # type: ignore[import-untyped]
 
-from ml_api.compute_lock import ComputeLock
-from ml_api.connection import MAX_DISCARDED
-from ml_api.logs import LOGGER
+from ml_api import logs
+from ml_api.admission import MAX_WAITING, NO_MEMORY, RETRY_AFTER
+from ml_api.connection import (
+    BODY,
+    LEAVE_LOOP,
+    MAX_DISCARDED,
+    Connection,
+    RequestError,
+    State,
+)
 from ml_api.memory import trim
-from ml_api.memory_budget import SMALL, Reservation
+from ml_api.memory_budget import MemoryBudget
 from ml_api.request_id import HEADER
+from ml_api.settings import Settings
 from ml_api.worker_loads import NO_WORKER, WorkerLoads
 
-#: Bytes that extend a client's deadline by one second: 32 MiB at 2 Mbit/s is slow, but not stalled.
-MIN_RATE = 256 * 1024
-#: Seconds for which a client may hold memory that others wait for, and bytes that extend this by one second.
-CONTENDED_TIMEOUT, CONTENDED_MIN_RATE = 2.0, 1024 * 1024
-#: Seconds between two checks whether other requests wait for that memory.
-CONTENTION_CHECK_INTERVAL = 0.5
+#: Seconds after which a request that still computes loses the event loop, and between two looks at an idle worker.
+WATCH_INTERVAL, IDLE_INTERVAL = 0.02, 0.05
+#: Seconds between two checks of deadlines.
+CHECK_INTERVAL = 0.25
 #: Seconds for which a client may continue to send after the response, or take to close its side.
 LINGER_TIMEOUT = 2.0
-#: Seconds for which a thread waits for the next request on the same connection.
-NEXT_REQUEST_TIMEOUT = 0.1
-#: Seconds for which a request waits for the compute lock: a constant, and an addition for each connection.
-LOCK_TIMEOUT, LOCK_TIMEOUT_PER_CONNECTION = 0.005, 0.0005
-#: Received bytes from which on a request does not hold the compute lock, because it takes long.
-LONG_REQUEST = 65536
-#: Received bytes from which on freed memory is returned to the system after the request. That takes milliseconds; a
-#: worker that had answered bodies of 10,000 rows, eight at a time, kept 250 MB without it and keeps 90 MB with it.
-TRIM_THRESHOLD = 1024 * 1024
-#: Seconds for which a connection is left to other workers, and for which it is not left to them again if none took it.
-DEFER_SECONDS, ACCEPT_SECONDS = 0.01, 0.05
-#: Bytes that gunicorn reads at a time while it parses a request's head; they may include the beginning of the body.
-HEAD_CHUNK = 8192
+#: Seconds for which a request waits before the server checks whether its client is still there.
+UNCHECKED = 0.1
+#: Bytes of a body from which on a request gets a thread of its own at once.
+LONG_BODY = 64 * 1024
+#: Bytes of bodies after which freed memory is returned to the system; that takes milliseconds.
+TRIM_THRESHOLD = 8 * 1024 * 1024
+#: Seconds for which connections are left to other workers with less load.
+DEFER_SECONDS = 0.01
+#: Path that is answered before all requests that wait.
+HEALTH = "/health"
 
-#: Exception of gunicorn's parser -> status, title and detail of the response.
-ERROR_RESPONSES: tuple[tuple[type[Exception], int, str, str], ...] = (
-    (errors.LimitRequestLine, 414, "URI Too Long", "The request line is too long."),
-    (errors.LimitRequestHeaders, 431, "Request Header Fields Too Large", "The headers are too long or too many."),
-    (errors.ExpectationFailed, 417, "Expectation Failed", "The only expectation that is met is 100-continue."),
-    (errors.ForbiddenProxyRequest, 403, "Forbidden", "The proxy protocol is not for this address."),
-    (errors.InvalidResponseHeader, 500, "Internal Server Error", ""),
-    (errors.InvalidResponseHeaderName, 500, "Internal Server Error", ""),
-    (errors.ParseException, 400, "Bad Request", "The request is not valid HTTP/1.1."),
-    (Exception, 500, "Internal Server Error", ""),
+SERVER_ERROR = RequestError(500, "Internal Server Error", "The server failed.")
+#: Exceptions of gunicorn's parser and their responses.
+PARSE_ERRORS = {
+    errors.LimitRequestLine: RequestError(414, "URI Too Long", "The request line is too long."),
+    errors.LimitRequestHeaders: RequestError(
+        431, "Request Header Fields Too Large", "The headers are too long or too many."
+    ),
+    errors.ExpectationFailed: RequestError(
+        417, "Expectation Failed", "The only expectation that is met is 100-continue."
+    ),
+    errors.ForbiddenProxyRequest: RequestError(403, "Forbidden", "The proxy protocol is not for this address."),
+    errors.InvalidResponseHeader: SERVER_ERROR,
+    errors.InvalidResponseHeaderName: SERVER_ERROR,
+    errors.ParseException: RequestError(400, "Bad Request", "The request is not valid HTTP/1.1."),
+}
+TIMED_OUT = RequestError(408, "Request Timeout", "The request did not arrive in time.")
+BODY_TIMED_OUT = RequestError(408, "Request Timeout", "The body did not arrive in time.")
+TOO_MANY = RequestError(
+    503, "Service Unavailable", "The server has as many requests as it can handle; try again soon.", "Retry-After: 1"
 )
-REQUEST_TIMEOUT = (408, "Request Timeout", "The request did not arrive in time.")
+OUT_OF_MEMORY = RequestError(503, "Service Unavailable", NO_MEMORY, f"Retry-After: {RETRY_AFTER}")
 
 
-class Client(socket.socket):
-    """A client's socket whose reads and writes have deadlines.
+class Worker(base.Worker):  # type: ignore[misc]
+    """A worker with one event loop. ``gunicorn.conf.py`` sets ``settings`` and ``loads``."""
 
-    The underlying socket never blocks: available bytes are read at once, and only otherwise does this class wait, with
-    a deadline of its own. It raises errors of the kinds that gunicorn ignores because they mean that the client has
-    disconnected.
-    """
-
-    #: Held while a request is processed, and never while waiting for its client.
-    compute_lock: threading.Lock | None = None
-    #: Memory reserved for a large request, and the time until which it may be held while other requests wait for it.
-    reservation: Reservation | None = None
-    contended_deadline = 0.0
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        super().setblocking(False)
-
-    def begin(self, timeout: float) -> None:
-        """Reset the state for the next request, which must arrive within ``timeout`` seconds, or more as it is sent."""
-        self.request_timeout = timeout
-        self.deadline = time.monotonic() + timeout
-        self.timed_out = self.response_started = False
-        self.received = 0
-        self.buffered = b""
-        self.reservation = None
-
-    def set_reservation(self, reservation: Reservation) -> None:
-        """Start reading a large body: the time spent waiting for memory does not count against the deadline."""
-        self.reservation = reservation
-        now = time.monotonic()
-        self.deadline = max(self.deadline, now + self.request_timeout)
-        self.contended_deadline = now + CONTENDED_TIMEOUT
-
-    def setblocking(self, flag: bool, /) -> None:
-        """Do nothing: gunicorn calls this several times per request, and each would be a system call."""
-
-    def settimeout(self, value: float | None, /) -> None:
-        """Do nothing: see :attr:`deadline`."""
-
-    def wait(self, event: int, seconds: float) -> bool:
-        """Wait for ``event`` (of :mod:`select`); returns whether the socket is ready for it within ``seconds``."""
-        self.release_compute_lock()
-        poller = select.poll()
-        poller.register(self, event)
-        return bool(poller.poll(max(seconds, 0) * 1000))
-
-    def release_compute_lock(self) -> None:
-        """Let other requests compute; does nothing if the lock is not held."""
-        lock, self.compute_lock = self.compute_lock, None
-        if lock is not None:
-            lock.release()
-
-    def _wait_until(self, event: int, deadline: float) -> bool:
-        """Wait for ``event`` until the deadline, or until memory is contended and its shorter deadline has passed."""
-        if self.reservation is None or not self.reservation.size:
-            return self.wait(event, deadline - time.monotonic())
-        while (now := time.monotonic()) < deadline:
-            if now > self.contended_deadline and self.reservation.contended:
-                break
-            if self.wait(event, min(CONTENTION_CHECK_INTERVAL, deadline - now)):
-                return True
-        return False
-
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Receive up to ``bufsize`` bytes, at most ``SMALL`` without a reservation.
-
-        Raises:
-            TimeoutError: the client sends too slowly.
-        """
-        if bufsize > SMALL and self.reservation is None:
-            bufsize = SMALL
-        while True:
-            try:
-                piece = super().recv(bufsize, flags)
-            except BlockingIOError:
-                if not self._wait_until(select.POLLIN, self.deadline):
-                    self.timed_out = True
-                    raise TimeoutError(errno.ECONNRESET, "the client sends too slowly") from None
-                continue
-            self.deadline += len(piece) / MIN_RATE
-            self.contended_deadline += len(piece) / CONTENDED_MIN_RATE
-            self.received += len(piece)
-            if self.received > LONG_REQUEST:
-                self.release_compute_lock()
-            return piece
-
-    def send(self, data: Any, flags: int = 0, /) -> int:
-        """Send all of ``data``: gunicorn sends "100 Continue" with this method and ignores how much was sent.
-
-        Raises:
-            TimeoutError: the client reads too slowly.
-        """
-        left = memoryview(data)
-        deadline = None
-        if self.reservation is not None:
-            self.contended_deadline = time.monotonic() + CONTENDED_TIMEOUT
-        while left:
-            try:
-                sent = super().send(left, flags)
-                left = left[sent:]
-                self.contended_deadline += sent / CONTENDED_MIN_RATE
-            except BlockingIOError:
-                deadline = deadline or time.monotonic() + self.request_timeout + left.nbytes / MIN_RATE
-                if not self._wait_until(select.POLLOUT, deadline):
-                    raise TimeoutError(errno.EPIPE, "the client reads too slowly") from None
-        return len(data)
-
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Send ``data``; the first call, with a response's head, is buffered until the second or :meth:`flush`."""
-        if not self.response_started:
-            self.response_started = True
-            self.buffered = bytes(data)
-            return
-        self.send(self.buffered + data if self.buffered else data, flags)
-        self.buffered = b""
-
-    def flush(self) -> None:
-        """Send what :meth:`sendall` has buffered."""
-        buffered, self.buffered = self.buffered, b""
-        self.send(buffered)
-
-    def linger(self) -> None:
-        """Close the connection so that the client receives the response even if it is still sending.
-
-        The system would discard the response if the socket were closed while unread bytes of the body remain.
-        """
-        self.deadline = time.monotonic() + LINGER_TIMEOUT
-        left = MAX_DISCARDED - HEAD_CHUNK
-        with suppress(OSError):
-            self.flush()
-            self.shutdown(socket.SHUT_WR)
-            while left > 0 and (piece := self.recv(min(left, 65536))):
-                left -= len(piece)
-        self.close()
-
-
-class Connection(TConn):  # type: ignore[misc]
-    """A connection that waits without a selector, and closes without blocking the loop that accepts connections."""
-
-    data_ready: bool
-
-    def wait_for_first_bytes(self) -> bool:
-        """Wait for the first bytes of a new connection; returns whether they came in time."""
-        client: Client = self.sock
-        self.data_ready = self.data_ready or client.wait(select.POLLIN, DEFAULT_WORKER_DATA_TIMEOUT)
-        return self.data_ready
-
-    def wait_for_data(self, timeout: float) -> bool:
-        """Return whether the first bytes have come, without waiting: see :meth:`wait_for_first_bytes`."""
-        return self.data_ready
-
-    def close(self, graceful: bool = False) -> None:
-        """Close without waiting: :meth:`Worker.handle` has done that."""
-        super().close()
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """A worker with many threads that mostly wait. ``gunicorn.conf.py`` sets ``request_timeout`` and ``loads``."""
-
-    request_timeout = 20.0
-    loads = WorkerLoads(1)
+    settings = Settings()
+    loads: WorkerLoads | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Allocate a load slot; gunicorn calls this before it forks."""
         super().__init__(*args, **kwargs)
-        self.load_slot = self.loads.acquire()
-        self.compute_lock = ComputeLock()
-        self.active: set[Connection] = set()
-        #: Time since which new connections are left to other workers (0: they are not), and time until which they are
-        #: accepted in any case.
-        self.deferred_at = self.accepts_until = 0.0
+        self.load_slot = (self.loads or WorkerLoads(1)).acquire()
 
-    def publish_load(self) -> None:
-        """Publish this worker's load: its connections, counting those with an active request twice."""
-        self.load_slot.publish(self.nr_conns + len(self.active) if self.alive else NO_WORKER)
+    def init_process(self) -> None:
+        """Create the state of the event loop, load the application, and run."""
+        self.selector = selectors.DefaultSelector()
+        self.budget = MemoryBudget(self.settings.max_held_bytes)
+        #: All connections but those whose request computes or waits for that, in the order in which they began to wait.
+        self.idle: dict[Connection, None] = {}
+        self.in_flight: set[Connection] = set()
+        self.peers: Counter[str] = Counter()
+        #: Whole requests that wait; those for health first.
+        self.urgent: deque[Connection] = deque()
+        self.queue: deque[Connection] = deque()
+        #: Short requests that compute, at most ``settings.threads``, and those that another thread than the leader has
+        #: computed.
+        self.computing: set[Connection] = set()
+        self.returned: deque[Connection] = deque()
+        #: The request that the leader computes. Whoever replaces it under the lock takes the event loop over.
+        self.current: object = None
+        self.handover = threading.Lock()
+        self.stopped = threading.Event()
+        self.stop_at = 0.0
+        self.accepting = False
+        #: Time until which new connections are left to other workers; how many are accepted in any case if none took
+        #: them, which doubles each time; and how many of those are left.
+        self.deferred_until = 0.0
+        self.untaken, self.surplus = 1, 0
+        self.next_check = 0.0
+        self.freed = 0
+        # The leader, its successor, and everything that may wait outside the event loop.
+        self.threads = ThreadPoolExecutor(self.settings.threads + MAX_WAITING + 4)
+        super().init_process()
+
+    def run(self) -> None:
+        """Start the event loop; then watch it, and let another thread continue it when a request takes long."""
+        self.selector.register(self.PIPE[0], selectors.EVENT_READ)
+        for listener in self.sockets:
+            listener.setblocking(False)
+        self.threads.submit(self.lead)
+        notified = 0.0
+        while not self.stopped.is_set():
+            now = time.monotonic()
+            if now > notified + 1:
+                notified = now
+                self.notify()
+                logs.flush()
+                if self.freed > TRIM_THRESHOLD:
+                    self.freed = 0
+                    trim()
+                if self.ppid != os.getppid():
+                    self.alive = False
+            current = self.current
+            self.stopped.wait(IDLE_INTERVAL if current is None else WATCH_INTERVAL)
+            if current is not None:
+                self.replace_leader(current)
+
+    def handle_quit(self, sig: Any, frame: Any) -> None:
+        """Stop at once."""
+        self.stopped.set()
+        super().handle_quit(sig, frame)
+
+    # Leader
+
+    def replace_leader(self, current: object) -> None:
+        """Let another thread continue the event loop, if the leader still computes ``current``."""
+        with self.handover:
+            if self.current is current:
+                self.current = None
+                self.threads.submit(self.lead)
+
+    def lead(self) -> None:
+        """Run the event loop until the worker stops, or another thread takes over."""
+        try:
+            while not self.stopped.is_set():
+                self.turn()
+                request = self.next_request()
+                if request is not None and not self.compute(request):
+                    return
+        except BaseException:
+            logs.LOGGER.exception("the event loop failed")
+            self.stopped.set()
+            raise
+
+    def next_request(self) -> Connection | None:
+        """Take the next request that may compute now."""
+        if self.urgent:
+            return self.urgent.popleft()
+        if self.queue and len(self.computing) < self.settings.threads:
+            return self.queue.popleft()
+        return None
+
+    def compute(self, connection: Connection) -> bool:
+        """Answer a whole request; returns whether this thread is still the leader."""
+        self.current = current = object()
+        self.computing.add(connection)
+        try:
+            self.respond(connection, current)
+        finally:
+            self.computing.discard(connection)
+            with self.handover:
+                leads = self.current is current
+                if leads:
+                    self.current = None
+        if leads:
+            self.settle(connection)
+        else:
+            self.returned.append(connection)
+            self.wake()
+        return leads
+
+    def leave(self, connection: Connection, current: object) -> None:
+        """Let the event loop continue, and other short requests compute, while ``connection`` computes."""
+        self.replace_leader(current)
+        self.computing.discard(connection)
+        self.wake()
+
+    def wake(self) -> None:
+        """Interrupt the event loop's wait."""
+        with suppress(OSError):
+            os.write(self.PIPE[1], b"1")
+
+    # Event loop
+
+    def turn(self) -> None:
+        """Handle what has happened on the connections; waits for it if no request can compute."""
+        now = time.monotonic()
+        if now > self.next_check or not (self.alive or self.stop_at):
+            self.check(now)
+        self.set_accepting(now)
+        self.load_slot.publish(len(self.idle) + 2 * len(self.in_flight) if self.alive else NO_WORKER)
+        ready = self.urgent or (self.queue and len(self.computing) < self.settings.threads)
+        wait = 0.0 if ready else self.next_check - now
+        if self.deferred_until:
+            wait = min(wait, max(self.deferred_until - now, 0.0))
+        for key, _ in self.selector.select(wait):
+            if isinstance(key.data, Connection):
+                self.on_ready(key.data)
+            elif key.data is not None:
+                self.accept(key.data)
+            else:
+                with suppress(BlockingIOError):
+                    os.read(self.PIPE[0], 4096)
+        while self.returned:
+            self.settle(self.returned.popleft())
+
+    def check(self, now: float) -> None:
+        """Close connections whose deadline has passed, and stop when the worker has been told to."""
+        self.next_check = now + CHECK_INTERVAL
+        for connection in list(self.idle):
+            contended = connection.reserved and self.budget.waiting and now > connection.contended_deadline
+            if contended or now > connection.deadline:
+                self.expire(connection)
+        if self.alive:
+            return
+        if not self.stop_at:
+            self.stop_at = now + self.cfg.graceful_timeout
+            self.stop_accepting()
+            # A request may be on its way on a connection that was kept.
+            for connection in self.idle:
+                if connection.is_idle:
+                    connection.deadline = min(connection.deadline, now + LINGER_TIMEOUT)
+        if now > self.stop_at or not (self.idle or self.in_flight):
+            self.stopped.set()
+
+    def expire(self, connection: Connection) -> None:
+        """Close a connection whose deadline has passed; tell the client if it has sent part of a request."""
+        if connection.state is State.MEMORY:
+            self.budget.waiting.remove(connection)
+            connection.state = State.REQUEST
+            self.refuse(connection, OUT_OF_MEMORY)
+        elif connection.state is State.REQUEST and (connection.request or connection.received):
+            self.refuse(connection, BODY_TIMED_OUT if connection.request else TIMED_OUT)
+        else:
+            self.close(connection)
+
+    def set_accepting(self, now: float) -> None:
+        """Watch the listeners, except while connections are left to other workers."""
+        if not self.alive:
+            self.deferred_until = 0.0
+        elif self.deferred_until and now > self.deferred_until:
+            self.deferred_until = 0.0
+            poller = select.poll()
+            for listener in self.sockets:
+                poller.register(listener, select.POLLIN)
+            if poller.poll(0):
+                self.surplus = self.untaken
+                self.untaken *= 2
+        wanted = self.alive and not self.deferred_until
+        if wanted != self.accepting:
+            self.accepting = wanted
+            for listener in self.sockets:
+                if wanted:
+                    self.selector.register(listener, selectors.EVENT_READ, listener)
+                else:
+                    self.selector.unregister(listener)
 
     def accept(self, listener: Any) -> None:
-        """Accept the pending connections and give each to a thread, or leave them to a worker with less load."""
-        while self.nr_conns < self.worker_connections:
-            self.publish_load()
-            now = time.monotonic()
-            if now > self.accepts_until and self.load_slot.is_overloaded():
-                self.deferred_at = now
-                self.set_accept_enabled(False)
+        """Accept the pending connections, or leave them to a worker with less load."""
+        while True:
+            self.load_slot.publish(len(self.idle) + 2 * len(self.in_flight))
+            if not self.load_slot.is_overloaded():
+                self.untaken = 1
+            elif self.surplus:
+                self.surplus -= 1
+            elif self.alive:
+                self.deferred_until = time.monotonic() + DEFER_SECONDS
                 return
             try:
                 sock, address = listener.accept()
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ECONNABORTED):
-                    raise
+            except BlockingIOError:
                 return
-            self.nr_conns += 1
-            client = Client(fileno=sock.detach())
-            self.enqueue_req(Connection(self.cfg, client, address, listener.getsockname()))
+            except OSError as error:
+                # The client is gone, or the system has run out of files or memory.
+                logs.LOGGER.warning("a connection was not accepted", extra={"fields": {"reason": error.strerror}})
+                return
+            settings = self.settings
+            connection = Connection(
+                self.cfg, sock, address, listener.getsockname(), settings.max_body_bytes, settings.request_timeout
+            )
+            peer = connection.peer
+            self.peers[peer] += 1
+            if self.peers[peer] > (settings.max_connections_per_peer or self.peers[peer]):
+                self.evict(peer)
+            elif len(self.idle) + len(self.in_flight) >= settings.max_connections:
+                self.evict()
+            self.idle[connection] = None
+            self.watch(connection, selectors.EVENT_READ)
 
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Watch for new connections, unless they are left to other workers."""
-        super().set_accept_enabled(enabled and not self.deferred_at)
+    def evict(self, peer: str | None = None) -> None:
+        """Close the connection that has waited longest, of all or of one client."""
+        for connection in self.idle:
+            if peer in (None, connection.peer):
+                self.close(connection)
+                return
 
-    def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Handle events; then check whether other workers have accepted the connections that were left to them."""
-        self.publish_load()
-        super().wait_for_and_dispatch_events(min(timeout, DEFER_SECONDS / 10) if self.deferred_at else timeout)
-        if not self.deferred_at:
-            return
-        now = time.monotonic()
-        if not self._has_pending_connections() or not self.load_slot.is_overloaded():
-            self.deferred_at = 0.0
-        elif now > self.deferred_at + DEFER_SECONDS:
-            self.deferred_at, self.accepts_until = 0.0, now + ACCEPT_SECONDS
-
-    def _has_pending_connections(self) -> bool:
-        poller = select.poll()
+    def stop_accepting(self) -> None:
+        """Close the listeners; the last worker first accepts what the system has accepted already."""
+        self.set_accepting(0.0)
+        self.load_slot.publish(NO_WORKER)
+        if not self.load_slot.has_sisters():
+            for listener in self.sockets:
+                refuse_handshakes(listener)
+                self.accept(listener)
         for listener in self.sockets:
-            poller.register(listener, select.POLLIN)
-        return bool(poller.poll(0))
+            listener.close()
 
-    def handle(self, conn: Any) -> Any:
-        """Process the connection's requests while they follow each other; returns whether to keep the connection.
+    def watch(self, connection: Connection, events: int) -> None:
+        """Have the selector watch for ``events`` on a connection; 0: for none."""
+        if events == connection.events:
+            return
+        if not events:
+            self.selector.unregister(connection.sock)
+        elif connection.events:
+            self.selector.modify(connection.sock, events, connection)
+        else:
+            self.selector.register(connection.sock, events, connection)
+        connection.events = events
 
-        Passing the connection back to the loop and out again would cost as much as a small response.
-        """
-        client: Client = conn.sock
-        kept: Any = conn.initialized or conn.wait_for_first_bytes()
-        while True:
-            client.begin(self.request_timeout)
-            if kept:
-                timeout = LOCK_TIMEOUT + LOCK_TIMEOUT_PER_CONNECTION * self.nr_conns
-                client.compute_lock = self.compute_lock.acquire(timeout)
-            self.active.add(conn)
-            self.publish_load()
-            try:
-                kept = super().handle(conn)
-            finally:
-                client.release_compute_lock()
-                self.active.discard(conn)
-                self.publish_load()
-                if client.received > TRIM_THRESHOLD:
-                    trim()
-            if kept is not True or not self._wait_for_next_request(conn):
-                break
-        if not kept:
-            if client.timed_out and not client.response_started:
-                self._send_problem(client, *REQUEST_TIMEOUT)
-            client.linger()
-        return kept
+    def close(self, connection: Connection) -> None:
+        """Close a connection and free what it holds."""
+        self.watch(connection, 0)
+        connection.sock.close()
+        self.idle.pop(connection, None)
+        self.in_flight.discard(connection)
+        self.peers[connection.peer] -= 1
+        if not self.peers[connection.peer]:
+            del self.peers[connection.peer]
+        if connection.state is State.MEMORY:
+            self.budget.waiting.remove(connection)
+        self.release(connection, 0)
 
-    def _wait_for_next_request(self, conn: Any) -> bool:
-        """Return whether another request comes so soon that the thread should wait; not when threads are scarce."""
-        if not self.alive or self.nr_conns > self.cfg.threads // 2:
-            return False
-        return bool(conn.parser.unreader.buf.getvalue()) or conn.sock.wait(select.POLLIN, NEXT_REQUEST_TIMEOUT)
+    def release(self, connection: Connection, size: int) -> None:
+        """Reduce the memory that a connection has reserved, and let those receive that wait for it."""
+        self.budget.resize(connection, size)
+        while (admitted := self.budget.admit()) is not None:
+            admitted.wait(State.REQUEST, self.settings.request_timeout)
+            self.watch(admitted, selectors.EVENT_READ)
 
-    def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
-        """Discard the unread rest of a body, which is short: see :func:`ml_api.connection.close_if_unread`."""
-        client: Client = conn.sock
-        client.flush()
-        if not keepalive:
-            return False
-        client.deadline = deadline = time.monotonic() + LINGER_TIMEOUT
-        reader = conn.parser.mesg.body.reader
-        if not isinstance(reader, LengthReader):
-            return bool(conn.parser.finish_body(deadline=deadline, max_bytes=MAX_DISCARDED + 1))
-        if reader.length > MAX_DISCARDED:
-            return False
-        # In larger pieces than gunicorn's.
-        while reader.length and reader.read(HEAD_CHUNK):
+    # Requests
+
+    def on_ready(self, connection: Connection) -> None:
+        """Receive from or send to a client that is ready for it."""
+        try:
+            match connection.state:
+                case State.RESPONSE | State.MEMORY:
+                    # It sends the next request, or has left; look again afterwards.
+                    self.watch(connection, 0)
+                case State.SENDING:
+                    if connection.flush():
+                        self.after_response(connection)
+                case State.LINGER:
+                    connection.unread -= len(connection.sock.recv(65536)) or connection.unread
+                    if connection.unread <= 0:
+                        self.close(connection)
+                case State.REQUEST:
+                    if connection.is_idle:
+                        connection.wait(State.REQUEST, self.settings.request_timeout)
+                    connection.receive()
+                    self.advance(connection)
+        except BlockingIOError:
             pass
-        return not reader.length
+        except OSError:
+            self.close(connection)
+        except Exception:  # noqa: BLE001  it is logged; one connection must not end the loop
+            logs.LOGGER.exception("a connection failed in the server")
+            self.close(connection)
 
-    def handle_error(self, req: Any, client: Client, addr: Any, exc: Exception) -> None:
-        """Respond to a request that the application did not receive or finish, without quoting it in the log."""
-        _, status, title, detail = next(response for response in ERROR_RESPONSES if isinstance(exc, response[0]))
-        if status == 500:
-            LOGGER.error("request failed in the server", exc_info=exc)
-        self._send_problem(client, status, title, detail or "The server failed.")
+    def advance(self, connection: Connection) -> None:
+        """Pass a request on if it is whole, or reserve memory for the rest of it."""
+        try:
+            if connection.parse():
+                self.admit(connection)
+            elif connection.ended:
+                self.close(connection)
+            elif connection.wanted and not self.budget.acquire(connection):
+                self.watch(connection, 0)
+                connection.wait(State.MEMORY, self.settings.request_timeout / 2)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  the parser's own, and what a client may provoke besides
+            self.refuse(connection, error)
 
-    def _send_problem(self, client: Client, status: int, title: str, detail: str) -> None:
-        """Send problem details in the application's format, and write the log line."""
-        request_id = uuid4().hex
-        LOGGER.info("request", extra={"fields": {"request_id": request_id, "route": None, "status": status}})
-        document = {"type": "about:blank", "title": title, "status": status, "detail": detail, "request_id": request_id}
+    def admit(self, connection: Connection) -> None:
+        """Queue a whole request, or refuse it if too many are in flight."""
+        urgent = connection.request.path.startswith(HEALTH)
+        if not urgent and len(self.in_flight) >= self.settings.max_in_flight:
+            self.refuse(connection, TOO_MANY, keep=not (connection.unread or connection.request.should_close()))
+            return
+        self.idle.pop(connection, None)
+        self.in_flight.add(connection)
+        connection.wait(State.RESPONSE, self.settings.request_timeout)
+        (self.urgent if urgent else self.queue).append(connection)
+
+    def respond(self, connection: Connection, current: object) -> None:
+        """Call the application, and send what the client takes of the response at once."""
+        request, body = connection.request, connection.body
+        if time.monotonic() > connection.since + UNCHECKED and connection.has_left():
+            connection.ended = True
+            return
+        if body is not None and len(body) > LONG_BODY:
+            self.replace_leader(current)
+        # A large body is not copied: the application takes it from the environ.
+        request.body = BytesIO(body if isinstance(body, bytes) else b"")
+        try:
+            response, environ = wsgi.create(request, connection, connection.address, connection.server, self.cfg)
+            environ["wsgi.multithread"] = True
+            environ[LEAVE_LOOP] = partial(self.leave, connection, current)
+            if body is not None:
+                environ[BODY] = body
+            if not self.alive or connection.unread > MAX_DISCARDED:
+                response.force_close()
+            chunks = self.wsgi(environ, response.start_response)
+            try:
+                for chunk in chunks:
+                    response.write(chunk)
+                response.close()
+            finally:
+                if hasattr(chunks, "close"):
+                    chunks.close()
+            connection.keep = not response.should_close()
+        except Exception as error:  # noqa: BLE001  whatever it is, the client gets a response and the log a line
+            connection.keep = False
+            connection.output = [self.problem(error)]
+        with suppress(OSError):
+            connection.flush()
+
+    def settle(self, connection: Connection) -> None:
+        """Take a connection back whose response was made."""
+        self.in_flight.discard(connection)
+        self.idle[connection] = None
+        self.freed += len(connection.body or b"")
+        try:
+            if connection.ended and not connection.output:
+                self.close(connection)
+            elif connection.flush():
+                self.after_response(connection)
+            else:
+                connection.reset()
+                connection.wait(State.SENDING, self.settings.request_timeout)
+                self.release(connection, sum(map(len, connection.output)))
+                self.watch(connection, selectors.EVENT_WRITE)
+        except OSError:
+            self.close(connection)
+
+    def after_response(self, connection: Connection) -> None:
+        """Wait for the next request, or close the connection so that the client can still read the response."""
+        connection.reset()
+        if connection.reserved:
+            self.release(connection, 0)
+        if connection.keep:
+            timeout = self.cfg.keepalive
+            if connection.received:
+                timeout = self.settings.request_timeout
+            elif connection.unread or not self.alive:
+                timeout = LINGER_TIMEOUT
+            connection.wait(State.REQUEST, timeout)
+            self.watch(connection, selectors.EVENT_READ)
+            if connection.received:
+                self.advance(connection)
+            return
+        # The system would discard the response if the socket were closed while unread bytes of a request remain.
+        connection.wait(State.LINGER, LINGER_TIMEOUT)
+        connection.unread = MAX_DISCARDED
+        self.watch(connection, selectors.EVENT_READ)
+        connection.sock.shutdown(socket.SHUT_WR)
+
+    def refuse(self, connection: Connection, error: Exception, *, keep: bool = False) -> None:
+        """Answer a request that the application does not receive, and close the connection unless ``keep``."""
+        connection.keep = keep
+        connection.output.append(self.problem(error, keep=keep))
+        self.settle(connection)
+
+    def problem(self, error: Exception, *, keep: bool = False) -> bytes:
+        """Return problem details in the application's format, and write the log line, which quotes no request."""
+        answer = error
+        if not isinstance(answer, RequestError):
+            answer = next((found for kind, found in PARSE_ERRORS.items() if isinstance(error, kind)), SERVER_ERROR)
+        if answer is SERVER_ERROR:
+            logs.LOGGER.error("request failed in the server", exc_info=error)
+        request_id, status, title = uuid4().hex, answer.status, answer.title
+        logs.log_request(request_id=request_id, route=None, status=status)
+        document = {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": answer.detail,
+            "request_id": request_id,
+        }
         body = json.dumps(document, separators=(",", ":"))
         head = (
             f"HTTP/1.1 {status} {title}",
-            "Connection: close",
+            f"Connection: {'keep-alive' if keep else 'close'}",
             "Content-Type: application/problem+json",
             f"Content-Length: {len(body)}",
             f"{HEADER}: {request_id}",
+            "X-Content-Type-Options: nosniff",
+            *answer.headers,
         )
-        client.response_started = True
-        with suppress(OSError):
-            client.send("\r\n".join((*head, "", body)).encode())
+        return "\r\n".join((*head, "", body)).encode()
+
+
+def refuse_handshakes(listener: Any) -> None:
+    """Have the system ignore new connections, so that none is accepted after the last look (on Linux)."""
+    # A filter of one instruction (return 0) drops every packet that reaches the listener; SO_ATTACH_FILTER is 26.
+    instruction = ctypes.create_string_buffer(b"\x06\0\0\0\0\0\0\0", 8)
+    program = (1).to_bytes(8, "little") + ctypes.addressof(instruction).to_bytes(8, "little")
+    with suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, 26, program)

@@ -11,6 +11,8 @@ import mmap
 
 #: Load of a slot whose worker does not exist or accepts no connections.
 NO_WORKER = -1
+#: Load of a worker that has not published any yet: more than any other.
+STARTING = 1 << 32
 
 
 class WorkerLoads:
@@ -30,7 +32,9 @@ class WorkerLoads:
 
     def acquire(self) -> LoadSlot:
         """Allocate a slot for a worker that is about to be forked."""
-        return LoadSlot(self._loads, self._free, self._free.pop() if self._free else None)
+        slot = LoadSlot(self._loads, self._free, self._free.pop() if self._free else None)
+        slot.publish(STARTING)
+        return slot
 
 
 class LoadSlot:
@@ -53,6 +57,11 @@ class LoadSlot:
         loads = self._loads.tolist()
         least = min((load for load in loads if load > NO_WORKER), default=0)
         return loads[self._slot] > least + least // 8
+
+    def has_sisters(self) -> bool:
+        """Whether another worker accepts connections, or is about to."""
+        loads = self._loads.tolist()
+        return any(load > NO_WORKER for slot, load in enumerate(loads) if slot != self._slot)
 
     def release(self) -> None:
         """Free the slot for the worker's successor; called in the process that allocated it."""

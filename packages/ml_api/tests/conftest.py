@@ -51,6 +51,10 @@ VARIABLES = (
     "MAX_EXPLAINED",
     "MAX_BODY_BYTES",
     "MAX_HELD_BYTES",
+    "MAX_IN_FLIGHT",
+    "MAX_CONNECTIONS",
+    "MAX_CONNECTIONS_PER_PEER",
+    "MODEL_SHA256",
     "LOG_LEVEL",
     "DEFAULT_MODEL",
 )
@@ -61,7 +65,10 @@ import os
 import time
 from pathlib import Path
 
-from model_kit.testing import load_rides
+from model_kit.testing import load_rides, ride_definition
+
+DEFINITION = ride_definition(package="rides_package")
+__version__ = "1.2.3"
 
 
 def load():

@@ -8,19 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ml_api.connection import MAX_DISCARDED, _do_nothing, close_if_unread, set_close
 from ml_api.worker import Worker
 from ml_api.worker_loads import WorkerLoads
 
 CONF = Path(__file__).parents[1] / "gunicorn.conf.py"
 ROUTER_IDLE_SECONDS = 90
 PLATFORM_KILLS_AFTER_SECONDS = 30
-#: Callers that stall and may all have come to one worker.
-STALLED = 200
 
 
 @pytest.fixture
@@ -29,8 +27,8 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("HOST", "127.0.0.1")
     monkeypatch.setenv("WEB_CONCURRENCY", "3")
     monkeypatch.setenv("REQUEST_TIMEOUT", "7")
-    monkeypatch.setattr(Worker, "request_timeout", 0)
-    monkeypatch.setattr(Worker, "loads", Worker.loads)
+    monkeypatch.setattr(Worker, "settings", Worker.settings)
+    monkeypatch.setattr(Worker, "loads", None)
     monkeypatch.setenv("LOG_LEVEL", "warning")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
@@ -41,21 +39,19 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def unfrozen() -> Iterator[None]:
     yield
     gc.unfreeze()
-    set_close(_do_nothing)
 
 
 def test_settings_come_from_the_environment(conf: dict[str, Any]) -> None:
     assert (conf["bind"], conf["workers"], conf["loglevel"]) == ("127.0.0.1:8123", 3, "warning")
-    assert Worker.request_timeout == 7
+    assert Worker.settings.request_timeout == 7
 
 
 def test_decisions(conf: dict[str, Any]) -> None:
     assert conf["wsgi_app"] == "ml_api.wsgi:app"
     assert conf["worker_class"] == "ml_api.worker.Worker"
     assert conf["settings"].request_timeout < conf["graceful_timeout"]
-    assert STALLED < conf["threads"] < conf["worker_connections"]
     # The listener, the models' files and libraries need some as well.
-    assert conf["worker_connections"] + 50 < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert conf["settings"].max_connections + 50 < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert conf["keepalive"] > ROUTER_IDLE_SECONDS
     assert conf["graceful_timeout"] < PLATFORM_KILLS_AFTER_SECONDS
     assert conf["control_socket_disable"] is True
@@ -84,7 +80,7 @@ def test_what_is_loaded_is_frozen(conf: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("unfrozen")
 def test_what_the_workers_share_is_frozen(conf: dict[str, Any]) -> None:
-    conf["when_ready"](None)
+    conf["when_ready"](SimpleNamespace(reload=None, log=None))
     assert gc.get_freeze_count() > 0
 
 
@@ -117,15 +113,27 @@ def test_load_slot_of_an_exited_worker_is_released(conf: dict[str, Any]) -> None
     assert not other.is_overloaded()
 
 
-@pytest.mark.usefixtures("unfrozen")
-def test_application_can_close_the_connection(conf: dict[str, Any]) -> None:
-    class Request:
-        closed = False
+class Log:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
 
-        def force_close(self) -> None:
-            self.closed = True
+    def error(self, message: str, *arguments: object) -> None:
+        self.lines.append(message % arguments)
 
-    request = Request()
-    conf["pre_request"](None, request)
-    close_if_unread({"CONTENT_LENGTH": str(MAX_DISCARDED + 1)})
-    assert request.closed
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ("{}", []),
+        ('{"rides": "model.onnx: damaged"}', ["rides: model.onnx: damaged"]),
+        ("", ["the check failed: Expecting value: line 1 column 1 (char 0)"]),
+    ],
+)
+def test_reload_only_to_models_that_work(
+    conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch, printed: str, said: list[str]
+) -> None:
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=printed))
+    log, reloads = Log(), [0]
+    conf["reload_checked"](lambda: reloads.append(1), log)
+    assert log.lines == [f"Not reloaded, the workers keep their models: {reason}" for reason in said]
+    assert len(reloads) == 1 + (not said)

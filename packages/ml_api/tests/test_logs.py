@@ -1,25 +1,23 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
-from io import StringIO
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from ml_api.logs import LOGGER, MAX_CAUSES, JSONFormatter, configure, describe, log_request
-
-
-class Full(StringIO):
-    """A disk without space."""
-
-    def write(self, text: str, /) -> int:
-        raise OSError(28, "No space left on device")
+from ml_api import logs
+from ml_api.logs import LOGGER, MAX_CAUSES, JSONFormatter, LineWriter, configure, describe, log_request
 
 
 def line_for(**attributes: Any) -> dict[str, Any]:
@@ -91,43 +89,35 @@ def test_a_circle_of_causes_ends() -> None:
     assert len(describe(first)) == MAX_CAUSES
 
 
-@pytest.mark.usefixtures("restored_logger")
-def test_configured_log_goes_to_stdout_once(capsys: pytest.CaptureFixture[str]) -> None:
+def configured() -> None:
     LOGGER.handlers[:] = []  # here, because pytest adds its own after the fixtures
     configure("info")
+
+
+@pytest.mark.usefixtures("restored_logger")
+def test_configured_log_goes_to_stdout_once(capfd: pytest.CaptureFixture[str]) -> None:
+    configured()
     configure("info")
     LOGGER.info("hello")
     LOGGER.debug("too low")
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert [json.loads(line)["message"] for line in out.splitlines()] == ["hello"]
     assert err == ""
 
 
 @pytest.mark.usefixtures("restored_logger")
-def test_log_that_cannot_be_written_is_no_error_of_the_request(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    LOGGER.handlers[:] = []
-    configure("info")
-    monkeypatch.setattr(sys, "stdout", Full())
-    LOGGER.info("hello")
-    assert "No space left on device" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("restored_logger")
 def test_line_of_a_request_is_as_the_formatter_writes_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {"request_id": "r1", "route": "/v1/<n\u00e4me>", "rows": None, "duration_ms": 0.25}
     monkeypatch.setattr(time, "time", lambda: 1.5)
-    LOGGER.handlers[:] = []
-    configure("info")
+    configured()
     log_request(**fields)
     LOGGER.addHandler(logging.NullHandler())
     log_request(**fields)
     monkeypatch.setattr(LOGGER, "disabled", True)
     log_request(**fields)
-    quick, plain = capsys.readouterr().out.splitlines()
+    quick, plain = capfd.readouterr().out.splitlines()
     assert list(json.loads(quick).items()) == [
         ("time", "1970-01-01T00:00:01.500+00:00"),
         ("level", "info"),
@@ -140,20 +130,90 @@ def test_line_of_a_request_is_as_the_formatter_writes_it(
 
 
 @pytest.mark.usefixtures("restored_logger")
-def test_line_of_a_request_that_cannot_be_written_is_no_error_of_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    LOGGER.handlers[:] = []
-    configure("info")
-    monkeypatch.setattr(sys, "stdout", Full())
-    log_request(status=200)
-    assert "No space left on device" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("restored_logger")
-def test_a_handler_that_is_there_already_is_respected(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_handler_that_is_there_already_is_respected(capfd: pytest.CaptureFixture[str]) -> None:
     LOGGER.handlers[:] = [logging.NullHandler()]
     configure("warning")
     LOGGER.warning("hello")
-    assert capsys.readouterr().out == ""
+    assert capfd.readouterr().out == ""
     assert LOGGER.level == logging.WARNING
+
+
+@pytest.fixture(params=["pipe", "pipe that cannot be opened again", "socket"])
+def ends(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LineWriter, int]]:
+    """A writer of a descriptor that blocks, and its reader's descriptor."""
+    if request.param == "socket":
+        ours, theirs = (end.detach() for end in socket.socketpair())
+    else:
+        theirs, ours = os.pipe()
+    with monkeypatch.context() as patch:
+        if "again" in request.param:
+            patch.setattr(os, "open", Mock(side_effect=PermissionError))
+        writer = LineWriter(ours)
+    yield writer, theirs
+    assert os.get_blocking(ours)
+    for descriptor in (ours, theirs):
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+def read_all(descriptor: int) -> list[str]:
+    os.set_blocking(descriptor, False)
+    found = b""
+    with suppress(BlockingIOError):
+        while piece := os.read(descriptor, 65536):
+            found += piece
+    return found.decode().splitlines()
+
+
+def test_log_that_nobody_reads_blocks_nothing(ends: tuple[LineWriter, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, theirs = ends
+    monkeypatch.setattr(logs, "MAX_BUFFERED", 100_000)
+    sent = [f"{number:06} {'x' * 1000}" for number in range(1000)]
+    for line in sent:
+        writer.write(line + "\n")
+    found: list[str] = []
+    while lines := read_all(theirs):
+        found += lines
+        writer.flush()
+    *kept, told = found
+    assert "".join(kept) == "".join(sent[: len(kept)])
+    assert 100 < len(kept) < 900
+    assert json.loads(told)["message"] == "log lines were dropped"
+    assert json.loads(told)["dropped"] == 1000 - len(kept)
+    writer.write("next\n")
+    assert read_all(theirs) == ["next"]
+
+
+def test_line_longer_than_the_reader_takes_at_once_is_whole_in_the_end(ends: tuple[LineWriter, int]) -> None:
+    writer, theirs = ends
+    writer.write("x" * 300_000 + "\n")
+    found = ""
+    while lines := read_all(theirs):
+        found += "".join(lines)
+        writer.flush()
+    assert found == "x" * 300_000
+
+
+def test_reader_that_is_gone_is_no_error(ends: tuple[LineWriter, int], capfd: pytest.CaptureFixture[str]) -> None:
+    writer, theirs = ends
+    os.close(theirs)
+    writer.write("lost\n")
+    writer.write("lost\n")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("descriptor", [None, 987])
+def test_descriptor_that_is_closed_takes_everything(descriptor: int | None) -> None:
+    LineWriter(descriptor).write("lost\n")
+
+
+def test_full_disk_loses_lines_and_tells_how_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        writer = LineWriter(file.fileno())
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "_write", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+            writer.write("lost\n")
+        writer.write("kept\n")
+    kept, told = path.read_text().splitlines()
+    assert (kept, json.loads(told)["dropped"]) == ("kept", 1)

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from ml_api.app import create_app
 from ml_api.settings import Settings
-from ml_api.views import requests, responses
+from ml_api.views import responses
 from text_cases import TEXT_CASES
 
 URL = "/v1/predict/rides"
@@ -162,31 +162,6 @@ def test_limits_are_settings(bundle: Path) -> None:
     response = post(client, [{**NEAR, "note": "x" * 200}])
     assert (response.status_code, response.get_json()["title"]) == (413, "Request Entity Too Large")
     assert response.get_json()["detail"] == "The body is longer than the 200 bytes that are taken."
-
-
-def test_large_answer_needs_room_until_it_is_taken(bundle: Path) -> None:
-    app = create_app(Settings(max_held_bytes=100_000, request_timeout=1), {"rides": lambda: load_rides(bundle)})
-    client = app.test_client()
-    body = json.dumps([{}] * 5_000)
-    first = client.post(URL, data=body, content_type="application/json")
-    assert first.status_code == 422
-    second = client.post(URL, data=body, content_type="application/json")
-    assert (second.status_code, second.headers["Retry-After"]) == (503, "5")
-    assert second.get_json()["detail"] == requests.BUSY
-    assert post(client, [NEAR]).status_code == 200
-    large = post(client, [{**NEAR, "note": "x" * 70_000}])
-    assert (large.status_code, large.headers["Retry-After"]) == (503, "5")
-    first.close()
-    assert client.post(URL, data=body, content_type="application/json").status_code == 422
-
-
-def test_large_request_that_fails_leaves_its_room_to_others(bundle: Path) -> None:
-    app = create_app(Settings(max_held_bytes=1, request_timeout=1), {"rides": lambda: load_rides(bundle)})
-    client = app.test_client()
-    for body in (b"x" * 70_000, b"[" + b"0," * 40_000 + b"0]"):
-        statuses = {client.post(URL, data=body, content_type="application/json").status_code for _ in range(2)}
-        assert statuses == {400 if body[:1] == b"x" else 413}
-    assert post(client, [{**NEAR, "note": "x" * 70_000}]).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD"])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -16,17 +16,13 @@ from werkzeug.exceptions import (
     BadRequest,
     HTTPException,
     RequestEntityTooLarge,
-    RequestTimeout,
-    ServiceUnavailable,
     UnsupportedMediaType,
 )
 from werkzeug.test import EnvironBuilder
 
-from ml_api.memory_budget import SMALL, MemoryBudget, Reservation
+from ml_api.connection import BODY
 from ml_api.views import requests
 from ml_api.views.requests import VALUES_PER_ROW, body, parse, read_body, records
-
-BUDGET = MemoryBudget(10**6, 0)
 
 
 def make(body: bytes = b"[]", content_type: str | None = "application/json", **headers: str) -> Request:
@@ -42,7 +38,7 @@ def chunked(body: BytesIO) -> Request:
 
 
 def read(request: Request, max_rows: int = 3, max_bytes: int = 100) -> list[object]:
-    return values(records(body(request, max_bytes=max_bytes, reservation=Reservation(BUDGET)), max_rows=max_rows))
+    return values(records(body(request, max_bytes=max_bytes), max_rows=max_rows))
 
 
 def values(found: Sequence[object]) -> list[object]:
@@ -208,43 +204,15 @@ def test_announced_length_beyond_the_limit_is_not_read() -> None:
     body = BytesIO(b"x")
     environ = EnvironBuilder(method="POST", input_stream=body).get_environ() | {"CONTENT_LENGTH": "101"}
     with pytest.raises(RequestEntityTooLarge):
-        read_body(Request(environ), 100, Reservation(BUDGET))
+        read_body(Request(environ), 100)
     assert body.tell() == 0
 
 
-@pytest.mark.parametrize("length", [SMALL, SMALL + 1, 3 * SMALL])
-@pytest.mark.parametrize("make", [make, lambda body: chunked(BytesIO(body))], ids=["announced", "chunked"])
-def test_large_body_takes_the_room_that_it_needs(make: Callable[[bytes], Request], length: int) -> None:
-    sent = bytes(range(256)) * (length // 256) + b"x" * (length % 256)
-    reservation = Reservation(BUDGET)
-    assert body(make(sent), max_bytes=length, reservation=reservation) == sent
-    assert reservation.size == (length if length > SMALL else 0)
-    reservation.release()
-
-
-def test_large_body_that_is_to_be_alone_takes_all_room() -> None:
-    reservation = Reservation(BUDGET)
-    body(make(b"x" * SMALL), max_bytes=10**6, reservation=reservation, exclusive=True)
-    assert reservation.size == 0
-    body(make(b"x" * (SMALL + 1)), max_bytes=10**6, reservation=reservation, exclusive=True)
-    assert reservation.size == 10**6
-    reservation.release()
-
-
-@pytest.mark.parametrize(("announced", "most"), [(True, 0), (False, SMALL)])
-def test_large_body_is_not_read_where_there_is_no_room(announced: bool, most: int) -> None:
-    full = MemoryBudget(SMALL, 0)
-    Reservation(full).acquire(1)
-    stream = BytesIO(b"x" * 2 * SMALL)
-    request = chunked(stream)
-    if announced:
-        request.environ["CONTENT_LENGTH"] = str(2 * SMALL)
-        del request.environ["HTTP_TRANSFER_ENCODING"]
-    with pytest.raises(ServiceUnavailable, match="as many large requests as it has room for") as raised:
-        read_body(request, 2 * SMALL, Reservation(full))
-    assert raised.value.retry_after == 5
-    assert stream.tell() == most
-    assert read_body(make(b"x" * SMALL), SMALL, Reservation(full)) == b"x" * SMALL
+def test_body_that_the_server_received_is_returned_as_it_is() -> None:
+    received = bytearray(b"[1]")
+    request = make(b"")
+    request.environ[BODY] = received
+    assert body(request, max_bytes=100) is received
 
 
 def test_body_may_come_in_drops() -> None:
@@ -254,23 +222,13 @@ def test_body_may_come_in_drops() -> None:
 def test_body_without_a_length_is_empty() -> None:
     environ = EnvironBuilder(method="POST", input_stream=BytesIO(b"[1]")).get_environ()
     environ.pop("CONTENT_LENGTH", None)
-    assert read_body(Request(environ), 100, Reservation(BUDGET)) == b""
+    assert read_body(Request(environ), 100) == b""
 
 
 def test_body_that_ends_early() -> None:
     environ = EnvironBuilder(method="POST", input_stream=BytesIO(b"[1")).get_environ() | {"CONTENT_LENGTH": "3"}
     with pytest.raises(BadRequest, match="shorter than its Content-Length"):
-        read_body(Request(environ), 100, Reservation(BUDGET))
-
-
-class Late(BytesIO):
-    def read(self, size: int | None = -1, /) -> bytes:
-        raise TimeoutError
-
-
-def test_body_that_does_not_come() -> None:
-    with pytest.raises(RequestTimeout, match="The body did not arrive in time"):
-        read(chunked(Late()))
+        read_body(Request(environ), 100)
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked"])
@@ -355,21 +313,6 @@ def test_limit_of_values_is_inclusive(content: bytes, count: int) -> None:
         requests._check_size(content, count - 1)
 
 
-def test_end_of_the_body_is_noted() -> None:
-    request = make()
-    read(request)
-    assert request.environ["ml_api.body_consumed"] is True
-
-
-@pytest.mark.parametrize("body", [b"[1", b"x" * 101])
-def test_body_that_is_not_read_to_its_end_is_not(body: bytes) -> None:
-    request = make(body)
-    request.environ["CONTENT_LENGTH"] = "101"
-    with pytest.raises(HTTPException):
-        read(request)
-    assert "ml_api.body_consumed" not in request.environ
-
-
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
@@ -378,7 +321,6 @@ def test_body_that_is_not_read_to_its_end_is_not(body: bytes) -> None:
             make(Transfer_Encoding="gzip"),
             "The body must not be compressed: chunked is the only Transfer-Encoding taken.",
         ),
-        (chunked(Late()), "The body did not arrive in time."),
         (chunked(Broken()), "The body could not be read to its end."),
     ],
 )

@@ -1,164 +1,19 @@
-"""The client's socket; the worker as a whole is tested over HTTP in test_gunicorn.py."""
+"""The responses that the server itself makes; the worker as a whole is tested over HTTP in test_gunicorn.py."""
 
 from __future__ import annotations
 
-import errno
 import json
 import socket
-import threading
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from gunicorn.http import errors  # type: ignore[import-untyped]
 
-from ml_api import worker
-from ml_api.connection import MAX_DISCARDED
-from ml_api.worker import Client, Connection, Worker
-from ml_api.worker_loads import WorkerLoads
+from ml_api.connection import RequestError
+from ml_api.worker import TOO_MANY, Worker, refuse_handshakes
 
 #: The application says what is logged.
 pytestmark = pytest.mark.usefixtures("app")
-
-
-@pytest.fixture
-def ends() -> Iterator[tuple[Client, socket.socket]]:
-    """The server's end of a connection, and its client's."""
-    ours, theirs = socket.socketpair()
-    with Client(fileno=ours.detach()) as client, theirs:
-        client.begin(0.1)
-        yield client, theirs
-
-
-def test_client_that_sends_nothing_is_late(ends: tuple[Client, socket.socket]) -> None:
-    client, _ = ends
-    started = time.monotonic()
-    with pytest.raises(TimeoutError) as caught:
-        client.recv(10)
-    # gunicorn ignores this kind, and logs the stack of others.
-    assert caught.value.errno == errno.ECONNRESET
-    assert 0.09 < time.monotonic() - started < 1
-    assert client.timed_out
-    with pytest.raises(TimeoutError):
-        client.recv(10)
-
-
-def test_small_pieces_buy_no_time(ends: tuple[Client, socket.socket]) -> None:
-    client, theirs = ends
-    theirs.sendall(b"x" * 100)
-    before = client.deadline
-    assert client.recv(100) == b"x" * 100
-    assert before <= client.deadline < before + 0.001
-
-
-def test_large_pieces_do(ends: tuple[Client, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "MIN_RATE", 1000)
-    client, theirs = ends
-    theirs.sendall(b"x" * 2000)
-    before = client.deadline
-    assert len(client.recv(2000)) == 2000
-    assert client.deadline == pytest.approx(before + 2)
-    assert not client.timed_out
-
-
-def test_client_that_does_not_read_is_gone(ends: tuple[Client, socket.socket]) -> None:
-    client, _ = ends
-    with pytest.raises(TimeoutError) as caught:
-        client.send(b"x" * 500_000)
-    assert caught.value.errno == errno.EPIPE
-
-
-def test_head_of_an_answer_goes_with_its_body(ends: tuple[Client, socket.socket]) -> None:
-    client, theirs = ends
-    theirs.setblocking(False)
-    client.sendall(b"head")
-    assert client.response_started
-    with pytest.raises(BlockingIOError):
-        theirs.recv(10)
-    client.sendall(b"body")
-    assert theirs.recv(10) == b"headbody"
-    client.sendall(b"more")
-    assert theirs.recv(10) == b"more"
-
-
-def test_head_without_a_body_goes_in_the_end(ends: tuple[Client, socket.socket]) -> None:
-    client, theirs = ends
-    client.sendall(b"head")
-    client.flush()
-    client.flush()
-    client.linger()
-    assert theirs.recv(10) == b"head"
-    assert theirs.recv(10) == b""
-
-
-def test_linger_reads_no_more_than_a_mebibyte(ends: tuple[Client, socket.socket]) -> None:
-    client, theirs = ends
-    sent = 0
-
-    def send() -> None:
-        nonlocal sent
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        try:
-            while True:
-                sent += theirs.send(b"x" * 1024)
-        except OSError:
-            pass
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    client.send(b"answer")
-    client.linger()
-    thread.join(5)
-    assert MAX_DISCARDED // 2 < sent <= MAX_DISCARDED + 8192
-    assert client.fileno() == -1
-    assert theirs.recv(10) == b"answer"
-
-
-def test_linger_ends_with_the_client(ends: tuple[Client, socket.socket]) -> None:
-    client, theirs = ends
-    theirs.close()
-    started = time.monotonic()
-    client.linger()
-    assert time.monotonic() - started < 1
-
-
-def test_linger_has_an_end(ends: tuple[Client, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LINGER_TIMEOUT", 0.1)
-    client, _ = ends
-    started = time.monotonic()
-    client.linger()
-    assert 0.09 < time.monotonic() - started < 1
-
-
-def test_waiting_for_the_first_byte(ends: tuple[Client, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "DEFAULT_WORKER_DATA_TIMEOUT", 0.01)
-    client, theirs = ends
-    connection = Connection(None, client, ("", 0), ("", 0))
-    assert not connection.wait_for_first_bytes()
-    assert not connection.wait_for_data(1)
-    theirs.sendall(b"G")
-    assert connection.wait_for_first_bytes()
-    assert connection.wait_for_data(0)
-    connection.close(graceful=True)
-    assert client.fileno() == -1
-
-
-class Listener:
-    def __init__(self, error: int) -> None:
-        self.error = error
-
-    def accept(self) -> Any:
-        raise OSError(self.error, "no")
-
-
-def test_connection_that_is_gone_before_it_is_accepted() -> None:
-    server = object.__new__(Worker)
-    server.load_slot, server.active, server.alive = WorkerLoads(1).acquire(), set(), True
-    server.nr_conns, server.worker_connections, server.accepts_until = 0, 1, 0
-    server.accept(Listener(errno.ECONNABORTED))
-    with pytest.raises(OSError, match="no"):
-        server.accept(Listener(errno.EMFILE))
 
 
 @pytest.mark.parametrize(
@@ -171,18 +26,16 @@ def test_connection_that_is_gone_before_it_is_accepted() -> None:
         (errors.UnsupportedTransferCoding("canary"), 400),
         (errors.InvalidResponseHeader("canary"), 500),
         (RuntimeError("canary"), 500),
+        (RequestError(413, "Request Entity Too Large", "The body is too long."), 413),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
 )
-def test_what_the_application_never_saw(
-    ends: tuple[Client, socket.socket], log: list[dict[str, Any]], error: Exception, status: int
-) -> None:
-    client, theirs = ends
-    Worker.handle_error(object.__new__(Worker), None, client, ("", 0), error)
-    head, _, body = theirs.recv(65536).partition(b"\r\n\r\n")
+def test_what_the_application_never_saw(log: list[dict[str, Any]], error: Exception, status: int) -> None:
+    head, _, body = Worker.problem(object.__new__(Worker), error).partition(b"\r\n\r\n")
     document = json.loads(body)
     assert head.startswith(f"HTTP/1.1 {status} ".encode())
     assert f"Content-Length: {len(body)}".encode() in head
+    assert b"\r\nX-Content-Type-Options: nosniff" in head
     assert document["status"] == status
     assert f"X-Request-ID: {document['request_id']}".encode() in head
     assert (log[-1]["status"], log[-1]["request_id"]) == (status, document["request_id"])
@@ -190,8 +43,21 @@ def test_what_the_application_never_saw(
     assert "canary" not in json.dumps(log) + body.decode()
 
 
-def test_answer_to_nobody(ends: tuple[Client, socket.socket], log: list[dict[str, Any]]) -> None:
-    client, theirs = ends
-    theirs.close()
-    Worker.handle_error(object.__new__(Worker), None, client, ("", 0), errors.LimitRequestLine(1, 2))
-    assert [line["status"] for line in log] == [414]
+def test_refusal_says_when_to_come_back() -> None:
+    assert b"\r\nRetry-After: 1\r\n" in Worker.problem(object.__new__(Worker), TOO_MANY)
+
+
+def test_listener_that_refuses_handshakes_keeps_those_that_are_made() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        socket.socket() as late,
+    ):
+        refuse_handshakes(listener)
+        late.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            late.connect(listener.getsockname())
+        listener.accept()[0].close()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()

@@ -62,3 +62,15 @@ def test_loads_are_shared_between_processes() -> None:
         os._exit(0)
     os.waitpid(child, 0)
     assert ours.is_overloaded()
+
+
+def test_worker_that_starts_is_a_sister_and_takes_no_connection_yet() -> None:
+    loads = WorkerLoads(1)
+    one = loads.acquire()
+    one.publish(3)
+    assert not one.has_sisters()
+    other = loads.acquire()
+    assert one.has_sisters()
+    assert not one.is_overloaded()
+    other.publish(NO_WORKER)
+    assert not one.has_sisters()

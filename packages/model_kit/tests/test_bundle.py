@@ -1,12 +1,24 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from model_kit.errors import BundleError
 from model_kit.scoring import bundle as module
-from model_kit.scoring.bundle import CONTENT, MANIFEST, digest, dump_json, read_bundle, write_bundle
+from model_kit.scoring.bundle import (
+    CONTENT,
+    MANIFEST,
+    bundle_exists,
+    digest,
+    dump_json,
+    hold,
+    read_bundle,
+    write_bundle,
+)
 from model_kit.testing import ride_files, write_ride_bundle
 
 
@@ -168,3 +180,69 @@ def test_file_that_no_bundle_has_is_refused_though_it_is_listed(bundle: Path) ->
     with pytest.raises(BundleError) as caught:
         read_bundle(bundle)
     assert str(caught.value) == "extra.bin: no part of a bundle"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", MANIFEST])
+def test_what_is_no_regular_file_is_not_read(bundle: Path, name: str) -> None:
+    for make in (os.mkfifo, os.mkdir):
+        path = bundle / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        make(path)
+        with pytest.raises(BundleError, match=rf"^{name}: (it is not a regular file|cannot be read from .*directory)"):
+            read_bundle(bundle)
+
+
+def test_file_that_is_too_large_is_not_read(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, name = max((path.stat().st_size, path.name) for path in bundle.iterdir())
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", size)
+    assert len(read_bundle(bundle).files[name]) == size
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", size - 1)
+    with pytest.raises(BundleError, match=f"^{name}: it has {size:,} bytes; .* at most {size - 1:,}$"):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("given", ["{}", f"{'0' * 64}, {{}}", ""])
+def test_pinned_bundle_is_the_one_given(bundle: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    expected = digest(ride_files())
+    monkeypatch.setenv("MODEL_SHA256", given.format(expected.upper()))
+    assert read_bundle(bundle, pinned=True).artifact_sha256 == expected
+
+
+def test_bundle_of_another_digest_than_the_pinned_one_is_refused_though_its_manifest_states_that(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = digest(ride_files())
+    monkeypatch.setenv("MODEL_SHA256", pinned)
+    card = json.dumps({**json.loads(ride_files()["card.json"]), "other": 1}).encode()
+    files = ride_files() | {"card.json": card}
+    write_bundle(bundle, files)
+    monkeypatch.setattr(module, "digest", lambda _: pinned)
+    forged = write_bundle(bundle, files)
+    monkeypatch.undo()
+    monkeypatch.setenv("MODEL_SHA256", pinned)
+    assert forged == pinned
+    with pytest.raises(BundleError, match=rf"^MODEL_SHA256: the artefact's sha256 is {digest(files)}, which is not"):
+        read_bundle(bundle, pinned=True)
+    assert read_bundle(bundle).artifact_sha256 == pinned
+
+
+@pytest.fixture
+def released() -> Iterator[None]:
+    yield
+    hold([])
+
+
+@pytest.mark.usefixtures("released")
+def test_held_bundle_is_what_was_read_whatever_the_folder_has_by_then(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(bundle.parent))
+    hold([bundle.name, "missing"])
+    shutil.copytree(bundle, bundle.with_name("missing"))
+    assert (bundle_exists(bundle), bundle_exists(bundle.with_name("missing"))) == (True, False)
+    (bundle / "model.onnx").write_bytes(b"other")
+    assert read_bundle(bundle).files == ride_files()
+    hold([bundle.name])
+    assert bundle_exists(bundle.with_name("missing"))
+    with pytest.raises(BundleError, match=r"^model\.onnx: sha256 is "):
+        read_bundle(bundle)

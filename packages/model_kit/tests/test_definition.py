@@ -49,6 +49,19 @@ def test_empty_variable_counts_as_unset(installed: ModelDefinition, monkeypatch:
     assert installed.load().version == "1.2.3"
 
 
+@pytest.mark.parametrize("outside", [True, False])
+def test_bundle_that_is_served_must_be_the_pinned_one(
+    installed: ModelDefinition, mounted: Path, monkeypatch: pytest.MonkeyPatch, outside: bool
+) -> None:
+    if not outside:
+        monkeypatch.delenv("MODEL_DIR")
+    monkeypatch.setenv("MODEL_SHA256", "0" * 64)
+    with pytest.raises(BundleError, match="MODEL_SHA256: the artefact's sha256 is "):
+        installed.load()
+    # Not meant for what is compared with it.
+    assert installed.load_bundle(mounted).version
+
+
 def test_damaged_bundle_from_outside_is_refused(installed: ModelDefinition, mounted: Path) -> None:
     content = bytearray((mounted / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1

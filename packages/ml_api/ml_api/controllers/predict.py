@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 from flask import Blueprint, Response, request
@@ -10,9 +9,9 @@ from model_kit.errors import CannotExplainError, IntervalError
 from model_kit.scoring.predictor import Answer, Predictor
 from werkzeug.exceptions import BadRequest
 
-from ml_api import access, connection
+from ml_api import access
+from ml_api.admission import ConcurrencyLimit, cost
 from ml_api.controllers import lookup
-from ml_api.memory_budget import MemoryBudget, Reservation
 from ml_api.models.registry import Registry
 from ml_api.settings import Settings
 from ml_api.views import parameters, requests, responses
@@ -21,54 +20,34 @@ from ml_api.views import parameters, requests, responses
 def blueprint(registry: Registry, settings: Settings) -> Blueprint:
     """Create ``/v1/predict/<name>``."""
     views = Blueprint("predict", __name__)
-    # Many requests may wait for their clients; those that compute share one interpreter and hold their rows in memory.
-    concurrency_limit = threading.BoundedSemaphore(settings.threads)
-
-    budget = MemoryBudget(settings.max_held_bytes, settings.request_timeout / 2)
+    # Long requests share one interpreter with the short ones.
+    limit = ConcurrencyLimit(slots=1)
 
     @views.post("/v1/predict/<name>")
     def predict(name: str) -> Response:
         predictor = lookup.predictor(registry, name)
         # Most requests have no parameters, and skip parsing them.
         options = parameters.details(request.args) if request.environ.get("QUERY_STRING") else None
-        reservation = Reservation(budget)
-        try:
-            response = respond(name, predictor, options, reservation)
-            # The body has been freed by now.
-            if not reservation.resize(responses.size(response)):
-                raise requests.busy()
-        except BaseException:
-            reservation.release()
-            raise
-        if reservation.size:
-            connection.set_reservation(request.environ, reservation)
-            response.call_on_close(reservation.release)
-        return response
-
-    def respond(
-        name: str, predictor: Predictor, options: parameters.DetailOptions | None, reservation: Reservation
-    ) -> Response:
-        # Warnings can be a hundred times as long as the records, so such a request reserves the whole budget.
-        body = requests.body(
-            request, max_bytes=settings.max_body_bytes, reservation=reservation, exclusive=options is not None
-        )
-        with concurrency_limit:
-            records = requests.records(body, max_rows=settings.max_rows)
-            if options is not None:
-                return respond_with_details(name, predictor, records, options)
+        body = requests.body(request, max_bytes=settings.max_body_bytes)
+        records = requests.records(body, max_rows=settings.max_rows)
+        if options is not None:
+            return respond_with_details(name, predictor, records, options)
+        with limit.admit(len(records), request.environ):
             answer = predictor(records)
-            log(name, answer)
-            return responses.prediction(answer, predictor.model.version)
+        log(name, answer)
+        return responses.prediction(answer, predictor.model.version)
 
     def respond_with_details(
         name: str, predictor: Predictor, records: Sequence[object], options: parameters.DetailOptions
     ) -> Response:
         if options.explain is not None:
             requests.check_explained(records, max_rows=settings.max_explained)
+        price = cost(len(records), explain=options.explain is not None, warnings=options.warnings)
         try:
-            answer = predictor.detailed(
-                records, interval=options.interval, explain=options.explain, warnings=options.warnings
-            )
+            with limit.admit(price, request.environ):
+                answer = predictor.detailed(
+                    records, interval=options.interval, explain=options.explain, warnings=options.warnings
+                )
         except (CannotExplainError, IntervalError) as error:
             raise BadRequest(responses.capitalize(str(error))) from error
         log(name, answer)

@@ -3,62 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import IO, Any
+from collections.abc import Sequence
+from typing import Any
 
 from flask import Request
 from model_kit.records import json_text
 from werkzeug.exceptions import (
     BadRequest,
     RequestEntityTooLarge,
-    RequestTimeout,
-    ServiceUnavailable,
     UnsupportedMediaType,
 )
 from werkzeug.sansio.utils import get_content_length
 
 from ml_api import connection
-from ml_api.memory_budget import SMALL, Reservation
 
 #: Values per allowed record: several times the fields of a model. The limit is needed because values take more memory
 #: than the body: Python makes 750 MB of 32 MiB of ``[]``.
 VALUES_PER_ROW = 200
 
-#: Detail of the error when the memory budget is exhausted, and the seconds after which a client may retry.
-BUSY = "The server holds as many large requests as it has room for; try again soon, or send fewer records at a time."
-RETRY_AFTER = 5
-#: More than any budget: reserves all of it.
-_WHOLE_BUDGET = 1 << 62
-
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEPARATORS = (b",", b"[", b"{")
-#: Bytes that are read or searched at a time; a server copies each piece several times.
+#: Bytes that are read or searched at a time.
 _PIECE = 256 * 1024
 
 
-def body(request: Request, *, max_bytes: int, reservation: Reservation, exclusive: bool = False) -> bytes | bytearray:
-    """Read the body of ``request`` after checking that its headers declare plain JSON in UTF-8. Waits for the client.
-
-    Args:
-        request: the current request.
-        max_bytes: maximum length of the body.
-        reservation: acquires memory for a large body before it is read.
-        exclusive: whether a large body reserves the whole memory budget.
+def body(request: Request, *, max_bytes: int) -> bytes | bytearray:
+    """Return the body of ``request`` after checking that its headers declare plain JSON in UTF-8.
 
     Raises:
         UnsupportedMediaType: the headers declare another type, encoding or charset.
-        RequestEntityTooLarge: the body is too long.
+        RequestEntityTooLarge: the body is longer than ``max_bytes``.
         BadRequest: the body is incomplete.
-        RequestTimeout: the body did not arrive before the server's deadline.
-        ServiceUnavailable: no memory could be reserved.
     """
     _check_media_type(request)
-    return read_body(request, max_bytes, reservation, exclusive=exclusive)
-
-
-def busy() -> ServiceUnavailable:
-    """Create the error for an exhausted memory budget."""
-    return ServiceUnavailable(BUSY, retry_after=RETRY_AFTER)
+    return read_body(request, max_bytes)
 
 
 def records(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
@@ -113,64 +91,36 @@ def _check_media_type(request: Request) -> None:
         raise UnsupportedMediaType("The body must not be compressed: chunked is the only Transfer-Encoding taken.")
 
 
-def read_body(
-    request: Request, max_bytes: int, reservation: Reservation, *, exclusive: bool = False
-) -> bytes | bytearray:
-    """Read a body of at most ``max_bytes``, with a ``Content-Length`` or in chunks.
+def read_body(request: Request, max_bytes: int) -> bytes | bytearray:
+    """Return a body of at most ``max_bytes``, with a ``Content-Length`` or in chunks.
+
+    Our server has received it already (:mod:`ml_api.connection`); under another one it is read here.
 
     Raises:
         RequestEntityTooLarge: the body is longer; if its ``Content-Length`` says so, nothing has been read.
         BadRequest: the body is shorter than its ``Content-Length``, or its chunks are malformed.
-        RequestTimeout: the body did not arrive before the server's deadline.
-        ServiceUnavailable: no memory could be reserved; at most ``SMALL`` bytes have been read.
     """
     environ = request.environ
+    received: bytes | bytearray | None = environ.get(connection.BODY)
+    if received is not None:
+        return received
     length = get_content_length(environ.get("CONTENT_LENGTH"), environ.get("HTTP_TRANSFER_ENCODING"))
     if length is None and not environ.get("wsgi.input_terminated"):
         length = 0  # neither a length nor chunks: by HTTP there is no body
-    wanted = max_bytes + 1 if length is None else length
     if length is not None and length > max_bytes:
         raise _too_long(max_bytes)
-    stream = environ["wsgi.input"]
-    found: bytes | bytearray = b""
-    # A chunked body is large if this many bytes arrive.
-    if wanted <= SMALL or length is None:
-        pieces: list[bytes] = []
-        _read(stream, min(wanted, SMALL), pieces.append)
-        found = b"".join(pieces)
-    if wanted > SMALL and (length is not None or len(found) == SMALL):
-        connection.release_compute_lock(environ)
-        if not reservation.acquire(_WHOLE_BUDGET if exclusive else wanted):
-            if length is None:
-                connection.close()
-            raise busy()
-        connection.set_reservation(environ, reservation)
-        # Joining pieces at the end would take twice the memory.
-        found = bytearray(found)
-        _read(stream, wanted - len(found), found.extend)
-        if not exclusive:
-            reservation.resize(len(found))
-    if length is None and len(found) == wanted:
+    found = bytearray()
+    wanted = max_bytes + 1 if length is None else length
+    try:
+        while len(found) < wanted and (piece := environ["wsgi.input"].read(min(wanted - len(found), _PIECE))):
+            found += piece
+    except Exception as error:  # servers raise different exceptions for a broken body
+        raise BadRequest("The body could not be read to its end.") from error
+    if len(found) > max_bytes:
         raise _too_long(max_bytes)
     if length is not None and len(found) < length:
-        connection.close()
         raise BadRequest("The body is shorter than its Content-Length.")
-    environ[connection.BODY_CONSUMED] = True
     return found
-
-
-def _read(stream: IO[bytes], wanted: int, add: Callable[[bytes], None]) -> None:
-    """Pass up to ``wanted`` bytes of the stream to ``add``, piece by piece."""
-    try:
-        while wanted > 0 and (piece := stream.read(min(wanted, _PIECE))):
-            add(piece)
-            wanted -= len(piece)
-    except TimeoutError as error:
-        connection.close()
-        raise RequestTimeout("The body did not arrive in time.") from error
-    except Exception as error:  # servers raise different exceptions for a broken body
-        connection.close()  # the start of the next request is unknown
-        raise BadRequest("The body could not be read to its end.") from error
 
 
 def _check_size(body: bytes | bytearray, max_values: int) -> None:

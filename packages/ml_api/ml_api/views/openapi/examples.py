@@ -19,7 +19,8 @@ from model_kit.scoring.protocol import Model
 from werkzeug.exceptions import InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
-from ml_api.views import parameters, requests, responses
+from ml_api import admission
+from ml_api.views import parameters, responses
 
 #: Name -> OpenAPI's Example Object.
 Examples: TypeAlias = dict[str, dict[str, Any]]
@@ -239,7 +240,7 @@ class Predictions:
 
     def busy(self) -> Examples:
         """Create the example of 503 for an exhausted memory budget."""
-        return {"busy": example("Too many large requests at once", problem(503, requests.BUSY))}
+        return {"busy": example("Too many large requests at once", problem(503, admission.NO_MEMORY))}
 
     def unsupported(self) -> Examples:
         """Create the examples of 415."""

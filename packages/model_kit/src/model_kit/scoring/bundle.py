@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from model_kit.errors import BundleError
 
@@ -24,6 +27,12 @@ MANIFEST = "manifest.json"
 
 #: Files of a bundle besides its manifest.
 CONTENT = (CARD, GOLDEN, MODEL, REFERENCE, SPEC)
+#: Size up to which a file is read: a model of 700 trees has 0.3 MB, and a worker must hold all files in memory.
+MAX_FILE_BYTES = 256 * 1024 * 1024
+#: Environment variable that names a folder of bundles by model name, mounted into a container for instance.
+MODEL_DIR: Final = "MODEL_DIR"
+#: Environment variable with the artefact's sha256 that a served bundle must have; several models, several of them.
+MODEL_SHA256: Final = "MODEL_SHA256"
 #: Section of the card about the training run (time, duration, git commit); not part of the artefact's digest.
 RUN = "run"
 
@@ -106,12 +115,48 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> str:
     return artifact
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check every sha256, without parsing anything but the manifest.
+#: Folder -> bundle that :func:`hold` has read; ``None`` if there was no folder.
+_held: dict[Path, Bundle | None] = {}
+
+
+def hold(names: Iterable[str]) -> None:
+    """Read the bundles of ``MODEL_DIR`` once for all processes that are forked later.
+
+    They get what was read, whatever the folders have by then, so that all of them serve the same version. A bundle that
+    cannot be read is not held: the process that reads it gets the reason.
+    """
+    _held.clear()
+    outside = os.environ.get(MODEL_DIR)
+    for name in names if outside else ():
+        folder = Path(str(outside), name)
+        with suppress(BundleError):
+            _held[folder] = read_bundle(folder) if folder.exists() else None
+
+
+def bundle_exists(folder: Path) -> bool:
+    """Return whether there is a folder for a bundle, or was when :func:`hold` looked."""
+    return _held[folder] is not None if folder in _held else folder.exists()
+
+
+def read_bundle(folder: Path, *, pinned: bool = False) -> Bundle:
+    """Read a bundle and check every sha256, without parsing anything but the manifest and, if ``pinned``, the card.
+
+    Args:
+        folder: its folder.
+        pinned: whether it must be one of those that ``MODEL_SHA256`` names, if that is set.
 
     Raises:
-        BundleError: a file is missing, damaged or unexpected; the message names it.
+        BundleError: a file is missing, damaged, too large or unexpected; the message names it, or ``MODEL_SHA256``.
     """
+    bundle = _held.get(folder) or _read_bundle(folder)
+    expected = os.environ.get(MODEL_SHA256, "").replace(",", " ").lower().split()
+    # The manifest states the digest too, but whoever can write the folder can write that.
+    if pinned and expected and (found := digest(bundle.files)) not in expected:
+        raise BundleError(MODEL_SHA256, f"the artefact's sha256 is {found}, which is not the one given")
+    return bundle
+
+
+def _read_bundle(folder: Path) -> Bundle:
     manifest = _read_manifest(folder)
     hashes: dict[str, str] = manifest["files"]
     for path in folder.iterdir():
@@ -147,7 +192,16 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        # Without waiting: a pipe has no end, and a device may have none either.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleError(path.name, "it is not a regular file")
+            if status.st_size > MAX_FILE_BYTES:
+                raise BundleError(
+                    path.name, f"it has {status.st_size:,} bytes; a file of a bundle has at most {MAX_FILE_BYTES:,}"
+                )
+            return file.read(MAX_FILE_BYTES)
     except OSError as error:
         raise BundleError(path.name, f"cannot be read from {path.parent}: {error.strerror}") from error
 

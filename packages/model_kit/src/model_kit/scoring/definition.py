@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,11 @@ from numpy.typing import NDArray
 from model_kit.errors import BundleError, DefinitionError
 from model_kit.records.encoding import Derive
 from model_kit.records.row_warnings import Contradiction
-from model_kit.scoring.bundle import CARD, MANIFEST, SPEC, Bundle, read_bundle
+from model_kit.scoring.bundle import CARD, MANIFEST, MODEL_DIR, SPEC, Bundle, bundle_exists, read_bundle
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
 from model_kit.spec import Field, InputSpec, Row, Target
-
-#: Environment variable that names a folder of bundles by model name, mounted into a container for instance.
-MODEL_DIR: Final = "MODEL_DIR"
 
 
 class Estimator(Protocol):
@@ -193,28 +190,29 @@ class ModelDefinition:
         """
         outside = os.environ.get(MODEL_DIR)
         if not outside:
-            return self._model(read_bundle(self.bundle), self.version)
-        if not Path(outside).is_dir():
-            raise BundleError(MODEL_DIR, f"there is no folder {outside}")
-        if (Path(outside) / MANIFEST).exists():
-            raise BundleError(
-                MODEL_DIR, f"it is a bundle itself; it names a folder of bundles: move this one to {self.name}/ in it"
-            )
+            return self._model(read_bundle(self.bundle, pinned=True), self.version)
         folder = Path(outside, self.name)
-        if not folder.exists():
-            return self._model(read_bundle(self.bundle), self.version)
+        if not bundle_exists(folder):
+            if not Path(outside).is_dir():
+                raise BundleError(MODEL_DIR, f"there is no folder {outside}")
+            if (Path(outside) / MANIFEST).exists():
+                raise BundleError(
+                    MODEL_DIR,
+                    f"it is a bundle itself; it names a folder of bundles: move this one to {self.name}/ in it",
+                )
+            return self._model(read_bundle(self.bundle, pinned=True), self.version)
         try:
-            return self.load_bundle(folder)
+            return self.load_bundle(folder, pinned=True)
         except (BundleError, OSError) as error:
             raise BundleError(MODEL_DIR, f"the bundle in {self.name}/ cannot be served: {error}") from error
 
-    def load_bundle(self, folder: Path) -> BundleModel:
-        """Verify and load another bundle of this model.
+    def load_bundle(self, folder: Path, *, pinned: bool = False) -> BundleModel:
+        """Verify and load another bundle of this model; ``pinned`` as for ``read_bundle``.
 
         Raises:
             BundleError: a file is missing or damaged, or the bundle is of other fields than this code.
         """
-        bundle = read_bundle(folder)
+        bundle = read_bundle(folder, pinned=pinned)
         return self._model(bundle, f"{self.version.partition('+')[0]}+{bundle.artifact_sha256[:12]}")
 
     def make_prediction(self, *, input_data: Any) -> dict[str, Any]:
