@@ -23,7 +23,7 @@ from axe_playwright_python.sync_playwright import Axe
 from model_kit.batch.csv_files import read_records
 from model_kit.records.text import parse_cell
 from model_kit.spec import Field, Target, fit_spec
-from model_kit.testing import BOOKING, GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES, Bookings
+from model_kit.testing import BOOKING, GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES, TEXT_CASES, Bookings
 from playwright.sync_api import Browser, Page, Route, expect
 from werkzeug.serving import make_server
 
@@ -417,6 +417,22 @@ def test_file_is_given_back_with_its_rows_in_order(visit: Visit, both: Server) -
     assert "Not predicted2" in tiles
     expect(page.locator("#failedrows")).to_contain_text("line 702distance: Not a valid number.")
     assert page.locator("#manychart rect").count() == 30
+
+
+def test_texts_of_a_dropped_file_mean_what_they_mean_elsewhere(visit: Visit, both: Server) -> None:
+    page = visit()
+    written = io.StringIO()
+    writer = csv.DictWriter(written, [*GOLDEN_ROW])
+    writer.writeheader()
+    writer.writerows(GOLDEN_ROW | {case.field: case.text} for case in TEXT_CASES)
+    drop(page, "texts.csv", written.getvalue().encode())
+    expect(page.locator("#result")).to_be_visible()
+    found = list(csv.DictReader(io.StringIO(download(page), newline="")))
+    meant = [GOLDEN_ROW | ({} if case.error else {case.field: case.value}) for case in TEXT_CASES]
+    fares = both.predict(meant)[1]["predictions"]
+    for case, row, fare in zip(TEXT_CASES, found, fares, strict=True):
+        assert row["error"] == (f"{case.field}: {case.error}" if case.error else ""), case
+        assert row["prediction"] == "" if case.error else float(row["prediction"]) == fare, case
 
 
 def test_file_is_summed_up_by_column(visit: Visit) -> None:
