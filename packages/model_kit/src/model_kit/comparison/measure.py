@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from model_kit.batch.rows import InputRow
 from model_kit.comparison.scorer import Scorer
 from model_kit.records.generation import NEVER_SEEN
+from model_kit.records.text import is_null
 from model_kit.spec import RARE, Field, InputSpec, Learned, Target
 from model_kit.spec.dates import days_to_iso, iso_to_days
 
@@ -238,7 +239,6 @@ class Labels:
         self._field = field
         self._bins = learned.bins
         self._binned = field.is_number or field.is_temporal
-        self._null = "NA" if field.null_means is not None else None
         self.names = _bin_names(field, learned.bins) if self._binned else tuple(learned.codes or ())
         self._levels = frozenset(self.names)
 
@@ -253,7 +253,7 @@ class Labels:
         level = level.lower() if isinstance(value, bool) else level
         if level in self._levels:
             return level
-        return MISSING if level == self._null else f"({NEVER_SEEN})"
+        return MISSING if is_null(level) else f"({NEVER_SEEN})"
 
 
 def as_number(field: Field, value: object) -> float | None:
