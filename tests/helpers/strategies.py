@@ -24,7 +24,8 @@ def any_records(spec: InputSpec) -> SearchStrategy[dict[str, Any]]:
     def plausible(field: Field) -> SearchStrategy[Any]:
         if field.kind == "category":
             levels = [*(spec.learned[field.name].codes or ()), *(level.value for level in field.levels), "never seen"]
-            return st.sampled_from(levels)
+            padded = [f" {level}\t" for level in levels]
+            return st.sampled_from(levels) | st.sampled_from([*padded, "", "  ", "NA", "2.0", "02", "2.5", "9" * 20])
         if field.kind == "boolean":
             return st.booleans() | st.sampled_from([0, 1, 0.0, 1.0])
         if field.kind == "date":

@@ -31,6 +31,7 @@ from bookings import BOOKING, Bookings
 from ml_api.app import create_app
 from ml_api.models.registry import Loader
 from ml_api.settings import Settings
+from text_cases import TEXT_CASES
 
 if TYPE_CHECKING:
     from tests.conftest import Serve, Server
@@ -418,6 +419,22 @@ def test_file_is_given_back_with_its_rows_in_order(visit: Visit, both: Server) -
     assert "Not predicted2" in tiles
     expect(page.locator("#failedrows")).to_contain_text("line 702distance: Not a valid number.")
     assert page.locator("#manychart rect").count() == 30
+
+
+def test_texts_of_a_dropped_file_mean_what_they_mean_elsewhere(visit: Visit, both: Server) -> None:
+    page = visit()
+    written = io.StringIO()
+    writer = csv.DictWriter(written, [*GOLDEN_ROW])
+    writer.writeheader()
+    writer.writerows(GOLDEN_ROW | {case.field: case.text} for case in TEXT_CASES)
+    drop(page, "texts.csv", written.getvalue().encode())
+    expect(page.locator("#result")).to_be_visible()
+    found = list(csv.DictReader(io.StringIO(download(page), newline="")))
+    meant = [GOLDEN_ROW | ({} if case.error else {case.field: case.value}) for case in TEXT_CASES]
+    fares = both.predict(meant)[1]["predictions"]
+    for case, row, fare in zip(TEXT_CASES, found, fares, strict=True):
+        assert row["error"] == (f"{case.field}: {case.error}" if case.error else ""), case
+        assert row["prediction"] == "" if case.error else float(row["prediction"]) == fare, case
 
 
 def test_file_is_summed_up_by_column(visit: Visit) -> None:

@@ -139,7 +139,7 @@ def test_groups_of_few_rows_are_put_together() -> None:
         ("distance", math.nan, MISSING),
         ("zone", "B", "B"),
         ("zone", "Z", "(never seen)"),
-        ("zone", "NA", "(never seen)"),
+        ("zone", "N/A", "(never seen)"),
         ("comfort", 2, "2"),
         ("comfort", 2.0, "2"),
         ("comfort", "2", "2"),

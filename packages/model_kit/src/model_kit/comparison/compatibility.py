@@ -126,10 +126,6 @@ def _level_changes(old: Field, new: Field, before: Learned, after: Learned) -> I
         word = "also" if new.numeric_codes else "no longer"
         text = f"{name}: numbers are {word} taken for its levels"
         yield Change(f"{name}:numeric_codes", text, breaking=old.numeric_codes)
-    if (old.null_means is None) != (new.null_means is None):
-        word = "no longer" if new.null_means is None else "also"
-        text = f'{name}: "NA" is {word} taken for a missing value'
-        yield Change(f"{name}:null", text, breaking=new.null_means is None)
 
 
 def _other_changes(old: InputSpec, new: InputSpec) -> Iterator[Change]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from model_kit.batch.rows import InputRow
 from model_kit.comparison.scorer import Scorer
 from model_kit.records.generation import NEVER_SEEN
+from model_kit.records.text import is_null
 from model_kit.spec import RARE, Field, InputSpec, Learned, Target
 from model_kit.spec.dates import days_to_iso, iso_to_days
 
@@ -215,7 +216,6 @@ class Labels:
         self._field = field
         self._bins = learned.bins
         self._binned = field.is_number or field.is_temporal
-        self._null = "NA" if field.null_means is not None else None
         edges = [days_to_iso(field, edge) if field.is_temporal else f"{edge:.10g}" for edge in learned.bins]
         self.names = tuple(learned.codes or ())
         if self._binned:
@@ -236,7 +236,7 @@ class Labels:
             level = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
         if level in self._levels:
             return level
-        return MISSING if level == self._null else f"({NEVER_SEEN})"
+        return MISSING if is_null(level) else f"({NEVER_SEEN})"
 
 
 def as_number(field: Field, value: object) -> float | None:

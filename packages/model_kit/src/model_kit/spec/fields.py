@@ -136,7 +136,7 @@ class Target:
         unit: unit of a prediction (``"USD"``); empty if it has none.
         scale: ``"log"``: the estimator predicts log(target) - offset; ``"identity"``: target - offset.
         offset: added in float64 outside the graph; mean of the training target on that scale.
-        subject: what one record is, a noun in the singular (``"house"``): a prediction is explained beside that of
+        subject: what one record is, a noun in the singular (``"ride"``): a prediction is explained beside that of
             a typical one.
     """
 
