@@ -157,6 +157,8 @@ export function read(text, fields) {
   return { columns, rows: [...rows], delimiter, bom, lineEnd };
 }
 
+const LARGEST_CODE = 1e15;
+
 const isNumber = (field) => field.kind === "integer" || field.kind === "number";
 
 function number(text) {
@@ -192,9 +194,8 @@ export function value(field, text) {
   if (isNumber(field)) return number(text);
   if (field.kind === "boolean") return BOOLEANS.get(stripped.toLowerCase()) ?? number(text);
   if (field.kind === "date" || field.kind === "datetime") return (field.format && date(field, stripped)) ?? stripped;
-  if (!field.codes) return text;
-  const code = number(text);
-  return Number.isInteger(code) ? code : text;
+  const code = field.codes ? number(stripped) : stripped;
+  return Number.isInteger(code) && Math.abs(code) <= LARGEST_CODE ? String(code) : code;
 }
 
 /** Returns whether a cell is a number with a decimal comma, which is an error. */
