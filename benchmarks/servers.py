@@ -113,12 +113,12 @@ def ours(environ: Mapping[str, str] | None = None) -> Server:
 
 
 def bare(environ: Mapping[str, str] | None = None) -> Server:
-    """A Flask view that returns a constant, in the same environment with the same gunicorn.conf.py."""
+    """A Flask view that returns a constant, in the same environment under gunicorn's own threaded worker."""
+    options = ("--bind", "127.0.0.1:{port}", "--workers", str(WORKERS), "--threads", "4", "--no-control-socket")
     return Server(
         "Flask, a constant",
-        ("python", "-m", "gunicorn", "--config", "gunicorn.conf.py", "bare:app"),
+        ("python", "-m", "gunicorn", *options, "bare:app"),
         shipped() | {"PYTHONPATH": str(CONTESTANTS)} | dict(environ or {}),
-        folder=ML_API,
     )
 
 

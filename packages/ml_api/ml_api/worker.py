@@ -398,7 +398,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             pass
         except OSError:
             self.close(connection)
-        except Exception:  # noqa: BLE001  it is logged; one connection must not end the loop
+        except Exception:  # noqa: BLE001  it must not end the event loop, on which all others are
             logs.LOGGER.exception("a connection failed in the server")
             self.close(connection)
 
