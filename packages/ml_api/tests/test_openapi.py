@@ -100,7 +100,7 @@ def test_document_without_a_model_is_valid() -> None:
 def test_document_says_what_it_is_of(document: dict[str, Any]) -> None:
     assert document["info"]["version"] == ml_api.__version__
     assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
-    assert document["servers"] == [{"url": "/", "description": "This server"}]
+    assert document["servers"] == [{"url": ".", "description": "This server"}]
     assert [tag["name"] for tag in document["tags"]] == ["rides", "Models", "Service", "Documentation", "Pages"]
     identities = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     assert len(set(identities)) == len(identities)
@@ -255,8 +255,6 @@ def test_first_example_of_a_body_is_the_golden_row_and_scores_as_recorded(
         ([], 200),
         (GOLDEN_ROW, 200),
         ([GOLDEN_ROW], 200),
-        ([GOLDEN_ROW, {}], 200),
-        ([3, None, GOLDEN_ROW], 200),
         ([{**GOLDEN_ROW, "passengers": 2.0, "comfort": 2, "more": [1]}], 200),
         ([{**GOLDEN_ROW, "passengers": None, "comfort": None}], 200),
         ([{**GOLDEN_ROW, "comfort": 10**15, "zone": ""}], 200),
@@ -288,6 +286,10 @@ def test_schema_of_the_body_is_true_of_what_is_answered_with_200(
     schema = document["paths"][URL]["post"]["requestBody"]["content"]["application/json"]["schema"]
     validator = Draft202012Validator({**schema, "components": document["components"]})
     assert validator.is_valid(body) == (status == 200)
+    if isinstance(body, list) and status == 422:
+        # An invalid record does not affect the others: the document says in words that this returns 200.
+        assert client.post(URL, json=[*body, GOLDEN_ROW]).status_code == 200
+        assert not validator.is_valid([*body, GOLDEN_ROW])
 
 
 def test_every_field_is_described(document: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_kit.scoring.intervals import BEYOND, HIGHEST, LOWEST
@@ -17,6 +18,8 @@ MAX_SEED = 2**32 - 1
 MAX_CONTRIBUTIONS = 50
 #: Parameters of a prediction.
 DETAILS = ("interval", "explain", "warnings")
+#: Parameters of a sample.
+SAMPLE = ("n", "seed")
 #: Characters of an unknown parameter's name that the error message repeats.
 _LONGEST_NAME = 60
 
@@ -35,11 +38,12 @@ class SampleOptions:
 
 
 def sample(query: MultiDict[str, str]) -> SampleOptions:
-    """Parse the parameters ``n`` and ``seed``; others are ignored.
+    """Parse the parameters ``n`` and ``seed``.
 
     Raises:
-        BadRequest: a parameter is not an integer within its range, or is repeated.
+        BadRequest: a parameter is not an integer within its range, repeated or unknown; the message names it.
     """
+    _check_names(query, SAMPLE)
     n = _integer(query, "n", 1, MAX_SAMPLE)
     return SampleOptions(DEFAULT_SAMPLE if n is None else n, _integer(query, "seed", 0, MAX_SEED))
 
@@ -65,12 +69,16 @@ def details(query: MultiDict[str, str]) -> DetailOptions | None:
     Raises:
         BadRequest: a parameter is malformed, repeated or unknown; the message names it.
     """
-    for name in query:
-        if name not in DETAILS:
-            shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
-            raise BadRequest(f"There is no query parameter {shown!r}; it takes {', '.join(DETAILS)}.")
+    _check_names(query, DETAILS)
     options = DetailOptions(_level(query), _integer(query, "explain", 1, MAX_CONTRIBUTIONS), _flag(query, "warnings"))
     return None if options == DetailOptions() else options
+
+
+def _check_names(query: MultiDict[str, str], known: Sequence[str]) -> None:
+    for name in query:
+        if name not in known:
+            shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
+            raise BadRequest(f"There is no query parameter {shown!r}; it takes {', '.join(known)}.")
 
 
 def _level(query: MultiDict[str, str]) -> float | None:

@@ -55,7 +55,9 @@ def build(
         openapi_version="3.1.0",
         plugins=[plugin],
         info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
-        servers=[{"url": "/", "description": "This server"}],
+        security=[],
+        # Relative to the URL of the document, which may have a prefix that this server does not know.
+        servers=[{"url": ".", "description": "This server"}],
     )
     add_components(document)
     records = Records(document, plugin)

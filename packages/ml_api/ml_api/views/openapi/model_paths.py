@@ -23,8 +23,8 @@ Returns one prediction of `{name}`{in_unit}, or one error, for each record.
 
 The body is an array of records, or one record. An invalid record does not affect the others: its errors are in \
 `errors` under its index. The status is 200 if at least one record was scored or none was sent, and 422 if records \
-were sent and none was scored. The schema of the body describes the bodies that return 200: one valid record, an empty \
-array, or an array with at least one valid record.
+were sent and none was scored. The schema of the body describes valid records; an array that also contains invalid \
+ones returns 200 as well.
 
 Query parameters add details for each record, in the order sent: intervals that contain the true value with a given \
 probability, the effect of each field compared with a typical {subject}, and warnings about unusual values. An unknown \
@@ -32,7 +32,7 @@ parameter is an error.
 """
 _SAMPLE = """\
 Returns valid records that can be sent to the prediction unchanged. They are **synthetic**: each field varies \
-independently within its range in training, and none is a record of the training data.
+independently within its range in training, and none is a record of the training data. An unknown parameter is an error.
 """
 
 
@@ -144,17 +144,12 @@ class ModelPaths:
 
 
 def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
-    """Create the schema of the bodies that return 200."""
-    anything = {"title": "Any other value", "description": "Returns an error for this record"}
-    array = {
-        "title": "Array of records",
-        "description": "At least one record is valid.",
-        "type": "array",
-        "maxItems": max_rows,
-        "items": {"anyOf": [record, anything]},
-        "contains": record,
-    }
-    return {"anyOf": [array, record, {"title": "No record", "type": "array", "maxItems": 0}]}
+    """Create the schema of a body: one record, or an array of records.
+
+    Generators of clients need the plain form; "at least one is valid" would leave them an array of anything.
+    """
+    array = {"title": "Array of records", "type": "array", "items": record, "maxItems": max_rows}
+    return {"anyOf": [record, array]}
 
 
 def _details(model: Model) -> list[dict[str, Any]]:
