@@ -159,7 +159,9 @@ def test_examples_that_say_what_was_sent_are_what_is_answered(client: FlaskClien
 def test_examples_that_cannot_be_sent_are_these(document: dict[str, Any]) -> None:
     """Each is tested below, or over a real server where only that can answer so."""
     places = {place for place, example in examples(document).items() if "x-request" not in example}
-    own = {f"post {URL} {end}" for end in ("408 slow", "413 rows", "413 explained", "503 broken", "503 busy")}
+    own = {
+        f"post {URL} {end}" for end in ("408 slow", "413 rows", "413 explained", "413 warned", "503 broken", "503 busy")
+    }
     own |= {"get /v1/models/rides 503 broken", "get /v1/models/rides/sample 503 broken", "get /health/ready 503 broken"}
     server = {
         f"{name} refused"
@@ -190,6 +192,12 @@ def test_example_of_too_many_records_is_answered(client: FlaskClient, document: 
 def test_example_of_too_many_to_explain_is_answered(client: FlaskClient, document: dict[str, Any]) -> None:
     response = client.post(f"{URL}?explain=1", json=[0] * 101, headers={"X-Request-ID": REQUEST_ID})
     assert (response.status_code, response.get_json()) == (413, shown(document, f"post {URL} 413 explained"))
+
+
+def test_example_of_too_many_with_warnings_is_answered(client: FlaskClient, document: dict[str, Any]) -> None:
+    response = client.post(f"{URL}?warnings=true", json=[0] * 1_001, headers={"X-Request-ID": REQUEST_ID})
+    assert (response.status_code, response.get_json()) == (413, shown(document, f"post {URL} 413 warned"))
+    assert client.post(f"{URL}?warnings=true", json=[GOLDEN_ROW] * 1_000).status_code == 200
 
 
 def test_example_of_too_many_large_requests_is_answered(bundle: Path, document: dict[str, Any]) -> None:
@@ -423,7 +431,7 @@ def test_examples_of_a_model_without_numbers(bundle: Path) -> None:
     field = Field("colour", "category", "Colour")
     model.spec = InputSpec((field,), {"colour": Learned(0.0, "red", codes={"red": 1})}, Target("y", "EUR"))
     model.golden = {"row": {"colour": "red"}, "prediction": 1.0}
-    (example,) = Predictions("colours", model, 10, 5).unprocessable().values()
+    (example,) = Predictions("colours", model, Settings()).unprocessable().values()
     assert example["value"]["errors"] == {"0": {"colour": ["Not a valid string."]}}
 
 

@@ -13,6 +13,7 @@ from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, load_rides
 
 from generated_client import generate, import_client
+from ml_api.settings import Settings
 from ml_api.views.openapi.document import build
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def test_client_has_fields_of_any_name(bundle: Path, tmp_path: Path, monkeypatch
     model.spec = InputSpec(fields, {name: Learned(0.0, 1.0) for name in NAMES}, Target("y", "EUR"))
     row: dict[str, Any] = {name: float(index) for index, name in enumerate(NAMES)}
     model.golden = {"row": row, "prediction": 1.0}
-    document = build({"odd": model}, {}, {}, max_rows=10, max_explained=5)
+    document = build({"odd": model}, {}, {}, Settings())
     assert list(document["components"]["schemas"]["odd.Record"]["properties"]) == list(NAMES)
     generate(document, tmp_path, "odd_client")
     record = import_client(monkeypatch, tmp_path, "odd_client.models").RecordOfOdd

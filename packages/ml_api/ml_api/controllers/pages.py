@@ -31,7 +31,11 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         model = predictor.model
         about = describe(name, model)
         examples = example_records(predictor, first_fields(model.spec, model.card))
-        values: dict[str, Any] = {"form": make_form(model), "examples": examples, "batch": min(settings.max_rows, 500)}
+        values: dict[str, Any] = {
+            "form": make_form(model),
+            "examples": examples,
+            "batch": min(settings.max_rows, settings.max_warned, 500),
+        }
         return site.render("form.html", root, page="form", names=names, about=about, **values)
 
     @cache

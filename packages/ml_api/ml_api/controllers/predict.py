@@ -63,8 +63,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
     def respond_with_details(
         name: str, predictor: Predictor, records: Sequence[object], options: parameters.DetailOptions
     ) -> Response:
-        if options.explain is not None:
-            requests.check_explained(records, max_rows=settings.max_explained)
+        requests.check_details(records, options, max_explained=settings.max_explained, max_warned=settings.max_warned)
         try:
             answer = predictor.detailed(
                 records, interval=options.interval, explain=options.explain, warnings=options.warnings

@@ -10,6 +10,7 @@ from model_kit.records.generation import generate_rows
 from model_kit.scoring.intervals import HIGHEST, LOWEST
 from model_kit.scoring.protocol import Model
 
+from ml_api.settings import Settings
 from ml_api.views import parameters, responses, schemas
 from ml_api.views.openapi import examples
 from ml_api.views.openapi.components import JSON, Responses, identifier, operation, problem, response
@@ -45,10 +46,10 @@ class ModelPaths:
         self._names = names
         self._links = responses.links(name)
 
-    def add(self, model: Model, record: JSONSchema, max_rows: int, max_explained: int) -> None:
+    def add(self, model: Model, record: JSONSchema, settings: Settings) -> None:
         """Add the paths of a model that was loaded; ``record`` is the schema of its records."""
         broken = self._broken(NOT_LOADED)
-        self._add_predictions(model, record, (max_rows, max_explained))
+        self._add_predictions(model, record, settings)
         whole = example(
             "Spec, card and golden row",
             responses.describe_model(self._name, model),
@@ -86,9 +87,8 @@ class ModelPaths:
         )
         self._document.path(self._links[link], operations={method: documented})
 
-    def _add_predictions(self, model: Model, record: JSONSchema, limits: tuple[int, int]) -> None:
-        max_rows, max_explained = limits
-        shown = examples.Predictions(self._name, model, max_rows, max_explained)
+    def _add_predictions(self, model: Model, record: JSONSchema, settings: Settings) -> None:
+        shown = examples.Predictions(self._name, model, settings)
         schema = schemas.PredictionSchema
         answers = {
             "200": response("At least one record was scored, or none was sent.", JSON, schema, shown.ok()),
@@ -99,8 +99,8 @@ class ModelPaths:
             ),
             "408": problem("The body did not arrive in time.", shown.too_slow()),
             "413": problem(
-                f"More than {max_rows} records, more than {max_explained} records to explain, or too many bytes or"
-                " values.",
+                f"More than {settings.max_rows} records (setting `MAX_ROWS`), {settings.max_explained} with `explain`"
+                f" (`MAX_EXPLAINED`) or {settings.max_warned} with `warnings` (`MAX_WARNED`), or too many bytes or values.",
                 shown.too_large(),
             ),
             "415": problem("The headers do not declare the body as plain JSON in UTF-8.", shown.unsupported()),
@@ -108,7 +108,7 @@ class ModelPaths:
         }
         target = model.spec.target
         in_unit = f" in {target.unit}" if target.unit else ""
-        body = {"schema": _body(record, max_rows), "examples": shown.bodies()}
+        body = {"schema": _body(record, settings.max_rows), "examples": shown.bodies()}
         answers["503"] = problem(
             "The model could not be loaded, or the server has no memory for another large request.",
             examples.broken_model(self._name, NOT_LOADED) | shown.busy(),
@@ -119,7 +119,7 @@ class ModelPaths:
             "post",
             answers,
             description=_PREDICTIONS.format(name=target.name, subject=target.subject, in_unit=in_unit),
-            parameters=_details(model),
+            parameters=_details(model, settings),
             requestBody={"required": True, "content": {JSON: body}},
         )
 
@@ -152,7 +152,7 @@ def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
     return {"anyOf": [record, array]}
 
 
-def _details(model: Model) -> list[dict[str, Any]]:
+def _details(model: Model, settings: Settings) -> list[dict[str, Any]]:
     """Create the query parameters that add details to predictions."""
     level = {
         "name": "interval",
@@ -162,14 +162,16 @@ def _details(model: Model) -> list[dict[str, Any]]:
     }
     count = _query(
         "explain",
-        "Number of contributions in each explanation, strongest first; the rest is summed",
+        "Number of contributions in each explanation, strongest first; the rest is summed. For at most"
+        f" {settings.max_explained} records.",
         1,
         parameters.MAX_CONTRIBUTIONS,
     )
     flag = {
         "name": "warnings",
         "in": "query",
-        "description": "Whether to warn about imputed, unseen, out-of-range or contradictory values",
+        "description": "Whether to warn about imputed, unseen, out-of-range or contradictory values. For at most"
+        f" {settings.max_warned} records.",
         "schema": {"type": "boolean", "default": False},
     }
     return [count, flag] if examples.lacks_intervals(model) else [level, count, flag]
