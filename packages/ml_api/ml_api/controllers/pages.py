@@ -50,12 +50,12 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
 
     def respond(name: str, root: str, content: Callable[[], cached.Content]) -> Response:
         if name in registry.broken or not name:
-            return site.page(broken(name, root), request, 503)
-        return site.page(content(), request)
+            return site.page(broken(name, root), root, request, 503)
+        return site.page(content(), root, request)
 
     @views.get("/")
     def home() -> Response:
-        return respond(default, "./", lambda: form(default, "./"))
+        return respond(default, site.HOME, lambda: form(default, site.HOME))
 
     @views.get("/try/<model>")
     def try_model(model: str) -> Response:

@@ -100,7 +100,8 @@ class ModelPaths:
             "408": problem("The body did not arrive in time.", shown.too_slow()),
             "413": problem(
                 f"More than {settings.max_rows} records (setting `MAX_ROWS`), {settings.max_explained} with `explain`"
-                f" (`MAX_EXPLAINED`) or {settings.max_warned} with `warnings` (`MAX_WARNED`), or too many bytes or values.",
+                f" (`MAX_EXPLAINED`) or {settings.max_warned} with `warnings` (`MAX_WARNED`), or too many bytes or"
+                " values.",
                 shown.too_large(),
             ),
             "415": problem("The headers do not declare the body as plain JSON in UTF-8.", shown.unsupported()),
