@@ -395,13 +395,12 @@ def test_card_tells_errors_and_targets_on_the_scale_of_the_model(bundle: Path) -
     model.spec = replace(model.spec, target=Target("fare", "EUR", "identity"))
     model.lineage = {**model.lineage, "trained_at": "2026-02-03T23:30:00-02:00"}
     about = describe("rides", model)
-    assert about.error_columns == ("Rows", "Mean absolute error, EUR", "RMSE", "Too high or low")
-    assert about.errors[0].rows == (("Centre", "10", "1.5", "2", "−0.5"),)
-    assert about.distribution
-    assert about.distribution.ticks == ("0", "10", "20", "30")
-    assert about.facts["Lineage"]["Trained"] == "2026-02-04 01:30 UTC"
+    assert about["error_columns"] == ("Rows", "Mean absolute error, EUR", "RMSE", "Too high or low")
+    assert about["errors"][0]["rows"] == [("Centre", "10", "1.5", "2", "−0.5")]
+    assert about["distribution"]["ticks"] == ("0", "10", "20", "30")
+    assert about["facts"]["Lineage"]["Trained"] == "2026-02-04 01:30 UTC"
     model.lineage = {**model.lineage, "trained_at": "last week"}
-    assert describe("rides", model).facts["Lineage"]["Trained"] == "last week"
+    assert describe("rides", model)["facts"]["Lineage"]["Trained"] == "last week"
 
 
 def test_pages_of_a_target_without_a_unit(bundle: Path) -> None:
