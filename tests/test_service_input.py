@@ -390,7 +390,8 @@ def test_who_sends_a_large_body_slowly_gives_way_to_others(houses: Path, model: 
 
 
 def test_who_takes_a_large_answer_slowly_gives_way_to_others(houses: Path, model: BundleModel, tmp_path: Path) -> None:
-    service = Service(tmp_path, houses, WEB_CONCURRENCY="1", MAX_HELD_BYTES="100000", REQUEST_TIMEOUT="60")
+    limits = {"MAX_HELD_BYTES": "100000", "MAX_WARNED": "2000"}
+    service = Service(tmp_path, houses, WEB_CONCURRENCY="1", REQUEST_TIMEOUT="60", **limits)
     long = request(json.dumps([HOUSE] * 2_000).encode(), path=f"{URL}?warnings=true")
     with service.well(2), service.connect() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

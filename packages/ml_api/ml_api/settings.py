@@ -35,6 +35,7 @@ class Settings:
         request_timeout: ``REQUEST_TIMEOUT``, seconds to receive a request, and to send its response.
         max_rows: ``MAX_ROWS``, maximum number of records in one request.
         max_explained: ``MAX_EXPLAINED``, maximum number of records in one request for explanations.
+        max_warned: ``MAX_WARNED``, maximum number of records in one request for warnings.
         max_body_bytes: ``MAX_BODY_BYTES``, maximum size of a request body.
         max_held_bytes: ``MAX_HELD_BYTES``, memory budget of one worker for large bodies and responses.
         max_in_flight: ``MAX_IN_FLIGHT``, whole requests that one worker holds at a time; more are refused with 503.
@@ -52,6 +53,7 @@ class Settings:
     request_timeout: int = 20
     max_rows: int = 10_000
     max_explained: int = 100
+    max_warned: int = 1_000
     max_body_bytes: int = 32 * 1024 * 1024
     max_held_bytes: int = 32 * 1024 * 1024
     max_in_flight: int = 160
@@ -76,6 +78,7 @@ class Settings:
             request_timeout=_integer(environ, "REQUEST_TIMEOUT", cls.request_timeout, 1, 3600),
             max_rows=_integer(environ, "MAX_ROWS", cls.max_rows, 1, 10_000_000),
             max_explained=_integer(environ, "MAX_EXPLAINED", cls.max_explained, 1, 10_000_000),
+            max_warned=_integer(environ, "MAX_WARNED", cls.max_warned, 1, 10_000_000),
             max_body_bytes=_integer(environ, "MAX_BODY_BYTES", cls.max_body_bytes, 1, 1024**3),
             max_held_bytes=_integer(environ, "MAX_HELD_BYTES", cls.max_held_bytes, 1, 64 * 1024**3),
             max_in_flight=_integer(environ, "MAX_IN_FLIGHT", cls.max_in_flight, 1, 100_000),

@@ -49,6 +49,7 @@ VARIABLES = (
     "THREADS",
     "MAX_ROWS",
     "MAX_EXPLAINED",
+    "MAX_WARNED",
     "MAX_BODY_BYTES",
     "MAX_HELD_BYTES",
     "MAX_IN_FLIGHT",

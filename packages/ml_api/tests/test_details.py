@@ -205,7 +205,8 @@ def test_no_more_records_are_explained_than_the_setting_says(bundle: Path, rows:
     response = post(app.test_client(), "explain=1", [GOLDEN_ROW] * rows)
     assert response.status_code == status
     if status == 413:
-        assert response.get_json()["detail"] == "The body has 4 records; at most 3 are explained at a time."
+        detail = "The body has 4 records; at most 3 are explained at a time (MAX_EXPLAINED)."
+        assert response.get_json()["detail"] == detail
     assert post(app.test_client(), "interval=0.9&warnings=true", [GOLDEN_ROW] * rows).status_code == 200
 
 

@@ -26,8 +26,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
             settings.git_commit,
             registry.lineages(),
         )
-        limits = {"max_rows": settings.max_rows, "max_explained": settings.max_explained}
-        built = build(registry.models(), registry.broken, version, **limits)
+        built = build(registry.models(), registry.broken, version, settings)
         return cached.Content(responses.encode(built), "application/json")
 
     @views.get("/openapi.json")

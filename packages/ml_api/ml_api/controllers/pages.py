@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from flask import Blueprint, Response, redirect, request
-from flask.typing import ResponseReturnValue
+from flask import Blueprint, Response, request
 from werkzeug.exceptions import NotFound
 
 from ml_api import access
@@ -32,7 +31,11 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         model = predictor.model
         about = describe(name, model)
         examples = example_records(predictor, first_fields(model.spec, model.card))
-        values: dict[str, Any] = {"form": make_form(model), "examples": examples, "batch": min(settings.max_rows, 500)}
+        values: dict[str, Any] = {
+            "form": make_form(model),
+            "examples": examples,
+            "batch": min(settings.max_rows, settings.max_warned, 500),
+        }
         return site.render("form.html", root, page="form", names=names, about=about, **values)
 
     @cache
@@ -47,15 +50,12 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
 
     def respond(name: str, root: str, content: Callable[[], cached.Content]) -> Response:
         if name in registry.broken or not name:
-            return site.page(broken(name, root), request, 503)
-        return site.page(content(), request)
+            return site.page(broken(name, root), root, request, 503)
+        return site.page(content(), root, request)
 
     @views.get("/")
-    def home() -> ResponseReturnValue:
-        if not request.environ["PATH_INFO"]:
-            # The prefix that the server is mounted at, without its slash: the page's links are relative to it.
-            return redirect(f"{request.script_root.rpartition('/')[2]}/", 308)
-        return respond(default, "./", lambda: form(default, "./"))
+    def home() -> Response:
+        return respond(default, site.HOME, lambda: form(default, site.HOME))
 
     @views.get("/try/<model>")
     def try_model(model: str) -> Response:

@@ -40,8 +40,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
     def respond_with_details(
         name: str, predictor: Predictor, records: Sequence[object], options: parameters.DetailOptions
     ) -> Response:
-        if options.explain is not None:
-            requests.check_explained(records, max_rows=settings.max_explained)
+        requests.check_details(records, options, max_explained=settings.max_explained, max_warned=settings.max_warned)
         price = cost(len(records), explain=options.explain is not None, warnings=options.warnings)
         try:
             with limit.admit(price, request.environ):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,130 +22,48 @@ N_TICKS = 4
 _NO_SUBJECT = Target("").subject
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One metric of the card: its name, an explanation, its value."""
+def describe(name: str, model: Model) -> dict[str, Any]:
+    """Return what the templates show of ``model``: texts, and tables as rows of texts.
 
-    name: str
-    text: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """The importance of one field; ``width`` is relative to the strongest, 0 to 100."""
-
-    name: str
-    label: str
-    share: str
-    width: float
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """Histogram of the training targets.
-
-    Attributes:
-        edges: of the bars, in the target's unit, ascending; one more than ``heights``.
-        heights: relative to the highest bar, 0 to 1.
-        ticks: labels of the axis, evenly spaced.
+    ``noun`` is what one record is ("ride"), ``subject`` the same with its article, ``heading`` what is predicted ("Fare
+    of a ride"; "Predicted fare" if the target names no subject).
     """
-
-    edges: tuple[float, ...]
-    heights: tuple[float, ...]
-    ticks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """Errors by level of one field: rows of text, the largest error first."""
-
-    name: str
-    label: str
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """One model as the pages describe it.
-
-    Attributes:
-        name, version: the model's.
-        noun: what one record is ("ride").
-        subject: the same with its article ("a ride").
-        heading: what is predicted ("Fare of a ride"; "Predicted fare" if the target names no subject).
-        title: name of the target in words.
-        target: what is predicted.
-        synthetic, evaluated: whether the data are synthetic, whether the model was evaluated.
-        scores: the card's metrics.
-        coverage: rows of text under ``coverage_columns``; empty if the card has none.
-        errors: errors by level of a few fields, the strongest first, under ``error_columns``.
-        importance: strongest first.
-        distribution: histogram of the training targets, if the card has one.
-        facts: heading -> name -> value, the rest of the card and the lineage.
-        spec: the fields.
-        links: URLs of the model.
-        intervals: whether predictions can have a range.
-    """
-
-    name: str
-    version: str
-    noun: str
-    subject: str
-    heading: str
-    title: str
-    target: Target
-    synthetic: bool
-    evaluated: bool
-    scores: tuple[Score, ...]
-    coverage_columns: tuple[str, ...]
-    coverage: tuple[tuple[str, ...], ...]
-    error_columns: tuple[str, ...]
-    errors: tuple[Errors, ...]
-    importance: tuple[Bar, ...]
-    distribution: Distribution | None
-    facts: Mapping[str, Mapping[str, str]]
-    spec: InputSpec
-    links: Mapping[str, str]
-    intervals: bool
-
-
-def describe(name: str, model: Model) -> Description:
-    """Describe ``model``."""
     spec, card = model.spec, model.card
     noun = spec.target.subject
     title, subject = formatting.title(spec.target.name), formatting.article(noun)
     columns, rows = _coverage(card.get("coverage"), spec.target)
-    return Description(
-        name=name,
-        version=model.version,
-        noun=noun,
-        subject=subject,
-        heading=f"Predicted {formatting.phrase(spec.target.name)}" if noun == _NO_SUBJECT else f"{title} of {subject}",
-        title=title,
-        target=spec.target,
-        synthetic=bool((card.get("data") or {}).get("synthetic")),
-        evaluated=bool(card.get("evaluated")),
-        scores=tuple(_scores(card.get("metrics") or {}, spec.target)),
-        coverage_columns=columns,
-        coverage=rows,
-        error_columns=(
+    return {
+        "name": name,
+        "version": model.version,
+        "noun": noun,
+        "subject": subject,
+        "heading": f"Predicted {formatting.phrase(spec.target.name)}"
+        if noun == _NO_SUBJECT
+        else f"{title} of {subject}",
+        "title": title,
+        "target": spec.target,
+        "synthetic": bool((card.get("data") or {}).get("synthetic")),
+        "evaluated": bool(card.get("evaluated")),
+        "scores": tuple(_scores(card.get("metrics") or {}, spec.target)),
+        "coverage_columns": columns,
+        "coverage": rows,
+        "error_columns": (
             "Rows",
             ", ".join(filter(None, ("Mean absolute error", spec.target.unit))),
             "Median error" if spec.target.scale == "log" else "RMSE",
             "Too high or low",
         ),
-        errors=tuple(_errors(spec, card)),
-        importance=_bars(spec, card),
-        distribution=_distribution(card.get("target_distribution"), spec.target),
-        facts=_facts(model),
-        spec=spec,
-        links=links(name),
-        intervals=bool(card.get("intervals")),
-    )
+        "errors": tuple(_errors(spec, card)),
+        "importance": _bars(spec, card),
+        "distribution": _distribution(card.get("target_distribution"), spec.target),
+        "facts": _facts(model),
+        "spec": spec,
+        "links": links(name),
+        "intervals": bool(card.get("intervals")),
+    }
 
 
-def _scores(metrics: Mapping[str, Any], target: Target) -> Sequence[Score]:
+def _scores(metrics: Mapping[str, Any], target: Target) -> Sequence[dict[str, str]]:
     scale = f"log {target.name}" if target.scale == "log" else target.name
     known = {
         "mae": (
@@ -159,16 +76,25 @@ def _scores(metrics: Mapping[str, Any], target: Target) -> Sequence[Score]:
     }
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
     order = [name for name in known if name in numbers] + [name for name in numbers if name not in known]
-    return [Score(*known.get(name, (formatting.title(name), "")), formatting.number(numbers[name])) for name in order]
+    texts = {name: known.get(name, (formatting.title(name), "")) for name in order}
+    return [
+        {"name": title, "text": text, "value": formatting.number(numbers[name])}
+        for name, (title, text) in texts.items()
+    ]
 
 
-def _bars(spec: InputSpec, card: Mapping[str, Any]) -> tuple[Bar, ...]:
+def _bars(spec: InputSpec, card: Mapping[str, Any]) -> list[dict[str, Any]]:
     shares = [(name, share) for name, share in importance(spec, card).items() if share > 0][:N_BARS]
     described = {field.name: field.description for field in spec.fields}
-    return tuple(
-        Bar(name, described[name], formatting.percent(share, 1), round(100 * share / shares[0][1], 1))
+    return [
+        {
+            "name": name,
+            "label": described[name],
+            "share": formatting.percent(share, 1),
+            "width": round(100 * share / shares[0][1], 1),
+        }
         for name, share in shares
-    )
+    ]
 
 
 def _coverage(table: Mapping[str, Any] | None, target: Target) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
@@ -192,7 +118,7 @@ def _coverage(table: Mapping[str, Any] | None, target: Target) -> tuple[tuple[st
     return (*header, "Mean width") if relative else header, tuple(rows)
 
 
-def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[Errors]:
+def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     found = card.get("errors") or {}
     fields = {field.name: field for field in spec.fields}
     ranked = [*importance(spec, card), *found]
@@ -208,7 +134,7 @@ def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[Errors]:
             )
             for group in found[name]
         ]
-        yield Errors(name, fields[name].description, tuple(rows))
+        yield {"name": name, "label": fields[name].description, "rows": rows}
 
 
 def _typical_error(group: Mapping[str, Any], target: Target) -> str:
@@ -224,7 +150,7 @@ def _bias(bias: float, target: Target) -> str:
     return f"{'−' if bias < 0 else '+'}{text}"
 
 
-def _distribution(found: Any, target: Target) -> Distribution | None:
+def _distribution(found: Any, target: Target) -> dict[str, Any] | None:
     if not found:
         return None
     edges, shares = found["edges"], found["shares"]
@@ -232,7 +158,8 @@ def _distribution(found: Any, target: Target) -> Distribution | None:
     steps = [step / (N_TICKS - 1) for step in range(N_TICKS)]
     values = [low * (high / low) ** step if target.scale == "log" else low + (high - low) * step for step in steps]
     heights = tuple(round(share / highest, 4) for share in shares)
-    return Distribution(tuple(edges), heights, formatting.ticks(values if low < high else [low]))
+    labels = formatting.ticks(values if low < high else [low])
+    return {"edges": tuple(edges), "heights": heights, "ticks": labels}
 
 
 def _facts(model: Model) -> dict[str, dict[str, str]]:

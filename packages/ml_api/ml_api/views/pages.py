@@ -22,13 +22,14 @@ POLICY = {
 }
 
 
-def _joined(policy: dict[str, str]) -> str:
+def joined(policy: dict[str, str]) -> str:
+    """Write a policy as the value of its header."""
     return "; ".join(f"{name} {value}" for name, value in policy.items())
 
 
 #: Security headers of every page.
 HEADERS = {
-    "Content-Security-Policy": _joined(POLICY),
+    "Content-Security-Policy": joined(POLICY),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -51,5 +52,5 @@ def redoc() -> Response:
 
 def _page(template: str, policy: dict[str, str], cache_control: str, **values: str) -> Response:
     response = Response(render_template(template, url=url, **values), content_type="text/html; charset=utf-8")
-    response.headers.update(HEADERS | {"Content-Security-Policy": _joined(policy), "Cache-Control": cache_control})
+    response.headers.update(HEADERS | {"Content-Security-Policy": joined(policy), "Cache-Control": cache_control})
     return response

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
@@ -15,9 +16,10 @@ DEFAULT_SAMPLE = 5
 MAX_SEED = 2**32 - 1
 #: Maximum number of contributions in one explanation: more than a person reads.
 MAX_CONTRIBUTIONS = 50
-#: Parameters of a sample, and of a prediction.
-SAMPLE = ("n", "seed")
+#: Parameters of a prediction.
 DETAILS = ("interval", "explain", "warnings")
+#: Parameters of a sample.
+SAMPLE = ("n", "seed")
 #: Characters of an unknown parameter's name that the error message repeats.
 _LONGEST_NAME = 60
 
@@ -41,7 +43,7 @@ def sample(query: MultiDict[str, str]) -> SampleOptions:
     Raises:
         BadRequest: a parameter is not an integer within its range, repeated or unknown; the message names it.
     """
-    _refuse_unknown(query, SAMPLE)
+    _check_names(query, SAMPLE)
     n = _integer(query, "n", 1, MAX_SAMPLE)
     return SampleOptions(DEFAULT_SAMPLE if n is None else n, _integer(query, "seed", 0, MAX_SEED))
 
@@ -67,16 +69,16 @@ def details(query: MultiDict[str, str]) -> DetailOptions | None:
     Raises:
         BadRequest: a parameter is malformed, repeated or unknown; the message names it.
     """
-    _refuse_unknown(query, DETAILS)
+    _check_names(query, DETAILS)
     options = DetailOptions(_level(query), _integer(query, "explain", 1, MAX_CONTRIBUTIONS), _flag(query, "warnings"))
     return None if options == DetailOptions() else options
 
 
-def _refuse_unknown(query: MultiDict[str, str], names: tuple[str, ...]) -> None:
+def _check_names(query: MultiDict[str, str], known: Sequence[str]) -> None:
     for name in query:
-        if name not in names:
+        if name not in known:
             shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
-            raise BadRequest(f"There is no query parameter {shown!r}; it takes {', '.join(names)}.")
+            raise BadRequest(f"There is no query parameter {shown!r}; it takes {', '.join(known)}.")
 
 
 def _level(query: MultiDict[str, str]) -> float | None:

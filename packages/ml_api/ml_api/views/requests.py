@@ -16,10 +16,16 @@ from werkzeug.exceptions import (
 from werkzeug.sansio.utils import get_content_length
 
 from ml_api import connection
+from ml_api.views.parameters import DetailOptions
 
 #: Values per allowed record: several times the fields of a model. The limit is needed because values take more memory
 #: than the body: Python makes 750 MB of 32 MiB of ``[]``.
 VALUES_PER_ROW = 200
+
+#: Details of the errors for too many records: their number, the limit.
+TOO_MANY = "The body has {} records; at most {} are taken at a time."
+TOO_MANY_EXPLAINED = "The body has {} records; at most {} are explained at a time (MAX_EXPLAINED)."
+TOO_MANY_WARNED = "The body has {} records; at most {} are taken at a time with warnings=true (MAX_WARNED)."
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEPARATORS = (b",", b"[", b"{")
@@ -54,18 +60,22 @@ def records(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
     texts = json_text.split(body)
     found: Sequence[object] = _values(parse(body)) if texts is None else texts
     if len(found) > max_rows:
-        raise RequestEntityTooLarge(f"The body has {len(found)} records; at most {max_rows} are taken at a time.")
+        raise RequestEntityTooLarge(TOO_MANY.format(len(found), max_rows))
     return found
 
 
-def check_explained(records: Sequence[object], *, max_rows: int) -> None:
-    """Check the number of records to explain: each takes as long as several hundred predictions.
+def check_details(records: Sequence[object], options: DetailOptions, *, max_explained: int, max_warned: int) -> None:
+    """Check the number of records with details.
+
+    To explain a record takes as long as several hundred predictions, and its warnings a hundred times its own bytes.
 
     Raises:
-        RequestEntityTooLarge: there are more than ``max_rows``.
+        RequestEntityTooLarge: there are more than the limit of a requested detail.
     """
-    if len(records) > max_rows:
-        raise RequestEntityTooLarge(f"The body has {len(records)} records; at most {max_rows} are explained at a time.")
+    if options.explain is not None and len(records) > max_explained:
+        raise RequestEntityTooLarge(TOO_MANY_EXPLAINED.format(len(records), max_explained))
+    if options.warnings and len(records) > max_warned:
+        raise RequestEntityTooLarge(TOO_MANY_WARNED.format(len(records), max_warned))
 
 
 def _values(document: object) -> Sequence[object]:

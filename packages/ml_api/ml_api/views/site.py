@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,8 @@ from flask import Request, Response, render_template
 
 from ml_api.views import cached, formatting, pages
 
+#: URL of the server's ``/``, relative to itself.
+HOME = "./"
 _FOLDER = Path(__file__).with_name("static") / "site"
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -37,6 +40,13 @@ def digest() -> str:
     return hashlib.sha256("".join(asset(name).digest for name in CONTENT_TYPES).encode()).hexdigest()[:16]
 
 
+#: Adds the slash to the URL of the home page, which a proxy may serve as ``/prefix``: relative URLs need it, and this
+#: server sees the same request with and without it.
+ADD_SLASH = 'if (!location.pathname.endsWith("/")) location.pathname += "/"'
+_HASH = base64.b64encode(hashlib.sha256(ADD_SLASH.encode()).digest()).decode()
+_HOME_POLICY = pages.joined(pages.POLICY | {"script-src": f"'self' 'sha256-{_HASH}'"})
+
+
 def render(template: str, root: str, **values: Any) -> cached.Content:
     """Render a page.
 
@@ -45,14 +55,18 @@ def render(template: str, root: str, **values: Any) -> cached.Content:
         root: URL of the server's ``/``, relative to the page.
         values: variables of the template.
     """
-    text = render_template(template, root=root, assets=f"{root}assets/{digest()}/", formatting=formatting, **values)
+    assets = f"{root}assets/{digest()}/"
+    script = ADD_SLASH if root == HOME else ""
+    text = render_template(template, root=root, assets=assets, script=script, formatting=formatting, **values)
     return cached.Content(text.encode(), "text/html; charset=utf-8")
 
 
-def page(content: cached.Content, request: Request, status: int = 200) -> Response:
+def page(content: cached.Content, root: str, request: Request, status: int = 200) -> Response:
     """Return ``content`` as a page with security headers."""
     response = content.response(request)
     if response.status_code != 304:
         response.status_code = status
     response.headers.update(pages.HEADERS)
+    if root == HOME:
+        response.headers["Content-Security-Policy"] = _HOME_POLICY
     return response

@@ -10,6 +10,7 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from model_kit.scoring.protocol import Model
 
 from ml_api import __version__
+from ml_api.settings import Settings
 from ml_api.views import responses
 from ml_api.views.openapi.components import add_components
 from ml_api.views.openapi.model_paths import ModelPaths
@@ -35,9 +36,7 @@ def build(
     models: Mapping[str, Model],
     broken: Mapping[str, str],
     version: Mapping[str, Any],
-    *,
-    max_rows: int,
-    max_explained: int,
+    settings: Settings,
 ) -> dict[str, Any]:
     """Build the document of an application.
 
@@ -45,8 +44,7 @@ def build(
         models: name -> model, of the models that were loaded.
         broken: name -> reason, of the others; the document describes that their paths return 503.
         version: the body of ``/version``.
-        max_rows: maximum number of records in one request.
-        max_explained: maximum number of records in one request for explanations.
+        settings: the limits on the records of a request.
     """
     plugin = MarshmallowPlugin()
     document = APISpec(
@@ -55,9 +53,9 @@ def build(
         openapi_version="3.1.0",
         plugins=[plugin],
         info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
-        # Relative to the URL of the document, so that it holds behind a path prefix as well.
-        servers=[{"url": "./", "description": "This server"}],
         security=[],
+        # Relative to the URL of the document, which may have a prefix that this server does not know.
+        servers=[{"url": ".", "description": "This server"}],
     )
     add_components(document)
     records = Records(document, plugin)
@@ -66,7 +64,7 @@ def build(
         paths = ModelPaths(document, name, names)
         if name in models:
             document.tag({"name": name, "description": f"Model `{name}`, version {models[name].version}"})
-            paths.add(models[name], records.add(name, models[name].spec), max_rows, max_explained)
+            paths.add(models[name], records.add(name, models[name].spec), settings)
         else:
             document.tag({"name": name, "description": f"Model `{name}`, which could not be loaded"})
             paths.add_broken(broken[name])

@@ -20,7 +20,8 @@ from werkzeug.exceptions import InternalServerError, MethodNotAllowed, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
 from ml_api import admission
-from ml_api.views import parameters, responses
+from ml_api.settings import Settings
+from ml_api.views import parameters, requests, responses
 
 #: Name -> OpenAPI's Example Object.
 Examples: TypeAlias = dict[str, dict[str, Any]]
@@ -110,16 +111,14 @@ class Predictions:
     Args:
         name: last part of the URL.
         model: the model; the examples use the recorded prediction of its golden row, and score one more record.
-        max_rows: maximum number of records in one request.
-        max_explained: maximum number of records in one request for explanations.
+        settings: the limits on the records of a request.
     """
 
-    def __init__(self, name: str, model: Model, max_rows: int, max_explained: int) -> None:
+    def __init__(self, name: str, model: Model, settings: Settings) -> None:
         self._model = model
         self._path = f"/v1/predict/{quote(name, safe='')}"
         self._version = model.version
-        self._max_rows = max_rows
-        self._max_explained = max_explained
+        self._settings = settings
         self._row: dict[str, Any] = dict(model.golden["row"])
         self._prediction: float = model.golden["prediction"]
         field = next((field for field in model.spec.fields if field.kind != "category"), model.spec.fields[0])
@@ -224,15 +223,16 @@ class Predictions:
 
     def too_large(self) -> Examples:
         """Create the examples of 413."""
-        too_many = self._max_rows + 1
-        detail = f"The body has {too_many} records; at most {self._max_rows} are taken at a time."
-        explained = (
-            f"The body has {self._max_explained + 1} records; at most {self._max_explained} are explained at a time."
+        rows, explained, warned = (
+            (limit + 1, limit)
+            for limit in (self._settings.max_rows, self._settings.max_explained, self._settings.max_warned)
         )
-        return {
-            "rows": example(f"{too_many} records", problem(413, detail)),
-            "explained": example(f"{self._max_explained + 1} records to explain", problem(413, explained)),
+        details = {
+            "rows": (f"{rows[0]} records", requests.TOO_MANY.format(*rows)),
+            "explained": (f"{explained[0]} records to explain", requests.TOO_MANY_EXPLAINED.format(*explained)),
+            "warned": (f"{warned[0]} records with warnings", requests.TOO_MANY_WARNED.format(*warned)),
         }
+        return {name: example(summary, problem(413, detail)) for name, (summary, detail) in details.items()}
 
     def too_slow(self) -> Examples:
         """Create the example of 408."""

@@ -10,6 +10,7 @@ from model_kit.records.generation import generate_rows
 from model_kit.scoring.intervals import HIGHEST, LOWEST
 from model_kit.scoring.protocol import Model
 
+from ml_api.settings import Settings
 from ml_api.views import parameters, responses, schemas
 from ml_api.views.openapi import examples
 from ml_api.views.openapi.components import JSON, Responses, identifier, operation, problem, response
@@ -23,7 +24,8 @@ Returns one prediction of `{name}`{in_unit}, or one error, for each record.
 
 The body is an array of records, or one record. An invalid record does not affect the others: its errors are in \
 `errors` under its index. The status is 200 if at least one record was scored or none was sent, and 422 if records \
-were sent and none was scored.
+were sent and none was scored. The schema of the body describes valid records; an array that also contains invalid \
+ones returns 200 as well.
 
 Query parameters add details for each record, in the order sent: intervals that contain the true value with a given \
 probability, the effect of each field compared with a typical {subject}, and warnings about unusual values. An unknown \
@@ -31,7 +33,7 @@ parameter is an error.
 """
 _SAMPLE = """\
 Returns valid records that can be sent to the prediction unchanged. They are **synthetic**: each field varies \
-independently within its range in training, and none is a record of the training data.
+independently within its range in training, and none is a record of the training data. An unknown parameter is an error.
 """
 
 
@@ -44,10 +46,10 @@ class ModelPaths:
         self._names = names
         self._links = responses.links(name)
 
-    def add(self, model: Model, record: JSONSchema, max_rows: int, max_explained: int) -> None:
+    def add(self, model: Model, record: JSONSchema, settings: Settings) -> None:
         """Add the paths of a model that was loaded; ``record`` is the schema of its records."""
         broken = self._broken(NOT_LOADED)
-        self._add_predictions(model, record, (max_rows, max_explained))
+        self._add_predictions(model, record, settings)
         whole = example(
             "Spec, card and golden row",
             responses.describe_model(self._name, model),
@@ -85,9 +87,8 @@ class ModelPaths:
         )
         self._document.path(self._links[link], operations={method: documented})
 
-    def _add_predictions(self, model: Model, record: JSONSchema, limits: tuple[int, int]) -> None:
-        max_rows, max_explained = limits
-        shown = examples.Predictions(self._name, model, max_rows, max_explained)
+    def _add_predictions(self, model: Model, record: JSONSchema, settings: Settings) -> None:
+        shown = examples.Predictions(self._name, model, settings)
         schema = schemas.PredictionSchema
         answers = {
             "200": response(
@@ -100,7 +101,8 @@ class ModelPaths:
             ),
             "408": problem("The body did not arrive in time.", shown.too_slow()),
             "413": problem(
-                f"More than {max_rows} records, more than {max_explained} records to explain, or too many bytes or"
+                f"More than {settings.max_rows} records (setting `MAX_ROWS`), {settings.max_explained} with `explain`"
+                f" (`MAX_EXPLAINED`) or {settings.max_warned} with `warnings` (`MAX_WARNED`), or too many bytes or"
                 " values.",
                 shown.too_large(),
             ),
@@ -111,7 +113,7 @@ class ModelPaths:
         }
         target = model.spec.target
         in_unit = f" in {target.unit}" if target.unit else ""
-        body = {"schema": _body(record, max_rows), "examples": shown.bodies()}
+        body = {"schema": _body(record, settings.max_rows), "examples": shown.bodies()}
         answers["503"] = problem(
             "The model could not be loaded, or the server has no memory for another large request.",
             examples.broken_model(self._name, NOT_LOADED) | shown.busy(),
@@ -122,7 +124,7 @@ class ModelPaths:
             "post",
             answers,
             description=_PREDICTIONS.format(name=target.name, subject=target.subject, in_unit=in_unit),
-            parameters=_details(model),
+            parameters=_details(model, settings),
             requestBody={"required": True, "content": {JSON: body}},
         )
 
@@ -147,11 +149,15 @@ class ModelPaths:
 
 
 def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
-    """Create the schema of the body: a record, or an array of records."""
-    return {"anyOf": [record, {"title": "Records", "type": "array", "maxItems": max_rows, "items": record}]}
+    """Create the schema of a body: one record, or an array of records.
+
+    Generators of clients need the plain form; "at least one is valid" would leave them an array of anything.
+    """
+    array = {"title": "Array of records", "type": "array", "items": record, "maxItems": max_rows}
+    return {"anyOf": [record, array]}
 
 
-def _details(model: Model) -> list[dict[str, Any]]:
+def _details(model: Model, settings: Settings) -> list[dict[str, Any]]:
     """Create the query parameters that add details to predictions."""
     level = {
         "name": "interval",
@@ -161,14 +167,16 @@ def _details(model: Model) -> list[dict[str, Any]]:
     }
     count = _query(
         "explain",
-        "Number of contributions in each explanation, strongest first; the rest is summed",
+        "Number of contributions in each explanation, strongest first; the rest is summed. For at most"
+        f" {settings.max_explained} records.",
         1,
         parameters.MAX_CONTRIBUTIONS,
     )
     flag = {
         "name": "warnings",
         "in": "query",
-        "description": "Whether to warn about imputed, unseen, out-of-range or contradictory values",
+        "description": "Whether to warn about imputed, unseen, out-of-range or contradictory values. For at most"
+        f" {settings.max_warned} records.",
         "schema": {"type": "boolean", "default": False},
     }
     return [count, flag] if examples.lacks_intervals(model) else [level, count, flag]

@@ -1,0 +1,30 @@
+"""Generates a Python client from an OpenAPI document with openapi-python-client, and imports it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+
+def generate(document: dict[str, Any], folder: Path, package: str) -> None:
+    """Generate ``package`` in ``folder``; a warning of the generator, such as an operation left out, is an error."""
+    (folder / "openapi.json").write_text(json.dumps(document))
+    # The code is not formatted, only run.
+    (folder / "config.yml").write_text("post_hooks: []\n")
+    command = [sys.executable, "-m", "openapi_python_client", "generate", "--path", "openapi.json", "--meta", "none"]
+    command += ["--output-path", package, "--config", "config.yml", "--fail-on-warning"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def import_client(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> ModuleType:
+    """Import a module of a package in ``folder``."""
+    monkeypatch.syspath_prepend(str(folder))
+    return importlib.import_module(name)
