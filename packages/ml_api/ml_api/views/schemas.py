@@ -153,11 +153,11 @@ class TargetSchema(ClosedSchema):
 
 
 class LinksSchema(ClosedSchema):
-    """URLs of one model."""
+    """Paths of one model, below the URL of this server."""
 
-    self = fields.String(required=True)
-    predict = fields.String(required=True)
-    sample = fields.String(required=True)
+    self = fields.String(required=True, metadata=_describe("Path of the spec and card, below the server's URL"))
+    predict = fields.String(required=True, metadata=_describe("Path of predictions, below the server's URL"))
+    sample = fields.String(required=True, metadata=_describe("Path of sample records, below the server's URL"))
 
 
 class ModelSummarySchema(ClosedSchema):

@@ -101,9 +101,6 @@ def describe(field: Field, learned: Learned, type_: str | list[str]) -> JSONSche
         found["format"] = "date" if field.kind == "date" else "date-time" if field.time_zone else _LOCAL_DATETIME
     if field.required and field.kind == "category":
         found["pattern"] = _NOT_NULL
-    if not field.required:
-        # Not the typical value: for some fields a missing value has a meaning of its own.
-        found["default"] = None
     examples = [] if learned.typical is None else [learned.typical]
     examples += [level.value for level in field.levels if level.value != learned.typical]
     if examples:
