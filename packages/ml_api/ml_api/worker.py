@@ -17,6 +17,7 @@ import os
 import select
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -36,6 +37,7 @@ from ml_api.connection import (
     BODY,
     LEAVE_LOOP,
     MAX_DISCARDED,
+    MIN_RATE,
     Connection,
     RequestError,
     State,
@@ -56,7 +58,7 @@ LINGER_TIMEOUT = 2.0
 UNCHECKED = 0.1
 #: Bytes of a body from which on a request gets a thread of its own at once.
 LONG_BODY = 64 * 1024
-#: Bytes of bodies after which freed memory is returned to the system; that takes milliseconds.
+#: Bytes of bodies and responses after which freed memory is returned to the system; that takes milliseconds.
 TRIM_THRESHOLD = 8 * 1024 * 1024
 #: Seconds for which connections are left to other workers with less load.
 DEFER_SECONDS = 0.01
@@ -305,6 +307,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             try:
                 sock, address = listener.accept()
             except BlockingIOError:
+                self.surplus = 0
                 return
             except OSError as error:
                 # The client is gone, or the system has run out of files or memory.
@@ -386,7 +389,9 @@ class Worker(base.Worker):  # type: ignore[misc]
                     if connection.flush():
                         self.after_response(connection)
                 case State.LINGER:
-                    connection.unread -= len(connection.sock.recv(65536)) or connection.unread
+                    received = len(connection.sock.recv(65536))
+                    connection.deadline += received / MIN_RATE
+                    connection.unread -= received or connection.unread
                     if connection.unread <= 0:
                         self.close(connection)
                 case State.REQUEST:
@@ -425,6 +430,9 @@ class Worker(base.Worker):  # type: ignore[misc]
             return
         self.idle.pop(connection, None)
         self.in_flight.add(connection)
+        if connection.reserved:
+            # A body in chunks has reserved what it might have needed.
+            self.release(connection, len(connection.body or b""))
         connection.wait(State.RESPONSE, self.settings.request_timeout)
         (self.urgent if urgent else self.queue).append(connection)
 
@@ -455,6 +463,7 @@ class Worker(base.Worker):  # type: ignore[misc]
                 if hasattr(chunks, "close"):
                     chunks.close()
             connection.keep = not response.should_close()
+            self.freed += response.sent
         except Exception as error:  # noqa: BLE001  whatever it is, the client gets a response and the log a line
             connection.keep = False
             connection.output = [self.problem(error)]
@@ -541,5 +550,5 @@ def refuse_handshakes(listener: Any) -> None:
     # A filter of one instruction (return 0) drops every packet that reaches the listener; SO_ATTACH_FILTER is 26.
     instruction = ctypes.create_string_buffer(b"\x06\0\0\0\0\0\0\0", 8)
     program = (1).to_bytes(8, "little") + ctypes.addressof(instruction).to_bytes(8, "little")
-    with suppress(OSError):
+    if sys.platform == "linux":
         listener.setsockopt(socket.SOL_SOCKET, 26, program)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from typing import Any
 
 import pytest
@@ -47,6 +48,7 @@ def test_refusal_says_when_to_come_back() -> None:
     assert b"\r\nRetry-After: 1\r\n" in Worker.problem(object.__new__(Worker), TOO_MANY)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="uses a socket filter")
 def test_listener_that_refuses_handshakes_keeps_those_that_are_made() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
