@@ -24,6 +24,8 @@ Certain: TypeAlias = NDArray[np.bool_]
 #: Values that a column remembers, none of them long; then all are forgotten. At 200 bytes each, 80 columns take 16 MB.
 MOST_VALUES: Final = 1000
 LONGEST_TEXT: Final = 100
+#: So many values are looked up in less time than Arrow takes to convert them.
+FEW: Final = 40
 #: Stands for a value that is not valid; no encoded value is infinite.
 _INVALID: Final = np.inf
 #: How numbers are spelled that Arrow converts to the very float64 that Python does.
@@ -84,10 +86,9 @@ class _Column:
     def encode(self, column: pa.Array) -> NDArray[np.float64]:
         """The encoded values, ``_INVALID`` for those that are not valid, shape (n_rows,)."""
         if pa.types.is_dictionary(column.type):
-            indices = column.indices.fill_null(len(column.dictionary)).to_numpy(zero_copy_only=False)
-            distinct = self._distinct(column.dictionary)
-            found: NDArray[np.float64] = np.append(distinct, self._missing).take(indices)
-            return found
+            places, missing = _as_numpy(column.indices)
+            distinct = np.append(self._distinct(column.dictionary), self._missing)
+            return distinct.take(places if missing is None else np.where(missing, len(distinct) - 1, places))
         if self._field.is_number and _is_numeric(column.type):
             return self._distinct(column)
         try:
@@ -97,33 +98,37 @@ class _Column:
         return self.encode(column)
 
     def _distinct(self, values: pa.Array) -> NDArray[np.float64]:
-        encoded = np.full(len(values), np.nan)
-        rest = np.ones(len(values), bool)
-        if self._field.is_number and (numbers := self._as_numbers(values)) is not None:
-            with np.errstate(invalid="ignore"):
-                plain = (numbers >= self._low) & (numbers <= self._high)
-                if self._field.kind == "integer":
-                    plain &= numbers == np.floor(numbers)
-            # Zero may have a sign.
-            plain &= (numbers != 0) | ~np.signbit(numbers)
-            encoded[plain] = numbers[plain]
-            rest = ~plain
-        places = np.flatnonzero(rest)
-        if places.size:
-            encoded[places] = [self._judge(value) for value in to_values(values.take(pa.array(places)))]
-        return encoded
+        numbers = self._as_numbers(values)
+        if numbers is None:
+            return np.array([self._judge(value) for value in to_values(values)], np.float64)
+        with np.errstate(invalid="ignore"):
+            plain = (numbers >= self._low) & (numbers <= self._high)
+            if self._field.kind == "integer":
+                plain &= numbers == np.floor(numbers)
+        # Zero may have a sign.
+        plain &= (numbers != 0) | ~np.signbit(numbers)
+        if not plain.all():
+            listed = to_values(values)
+            for place in np.flatnonzero(~plain).tolist():
+                numbers[place] = self._judge(listed[place])
+        return numbers
 
     def _as_numbers(self, values: pa.Array) -> NDArray[np.float64] | None:
-        """The values that are plainly numbers as such, NaN for the others; ``None`` if none is."""
+        """The values that are plainly numbers as such, NaN for the others; ``None`` if judging each is as quick."""
+        if not self._field.is_number or len(values) <= FEW:
+            return None
         if _is_text(values.type):
             if not self._numbers.is_plain:
                 return None
-            plain = pc.match_substring_regex(values, _PLAIN_NUMBER)
-            values = pc.if_else(plain, values, pa.scalar(None, values.type))
+            try:
+                values = values.cast(pa.float64())
+            except pa.ArrowInvalid:
+                plain = pc.match_substring_regex(values, _PLAIN_NUMBER)
+                values = pc.if_else(plain, values, pa.scalar(None, values.type))
         elif not _is_numeric(values.type):
             return None
-        found: NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        return found
+        numbers, missing = _as_numpy(values.cast(pa.float64(), safe=False))
+        return numbers.copy() if missing is None else np.where(missing, np.nan, numbers)
 
     def _judge(self, value: object) -> float:
         """The encoded value, as validator and encoder have it; ``_INVALID`` if the validator refuses it."""
@@ -150,6 +155,19 @@ def to_json(field: Field, value: Any, numbers: NumberFormat = PLAIN) -> object:
     elif isinstance(value, Decimal):
         value = float(value)
     return None if isinstance(value, float) and value != value else parse_value(field, value)  # noqa: PLR0124 - NaN
+
+
+def _as_numpy(column: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Numbers, and which of them are missing; Arrow's own conversion would import pandas."""
+    if not len(column):
+        return np.empty(0, np.intp), None
+    validity, data = column.buffers()
+    kind = np.dtype(str(column.type).replace("double", "float64"))
+    numbers = np.frombuffer(data, kind, len(column), column.offset * kind.itemsize)
+    if not column.null_count:
+        return numbers, None
+    bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")
+    return numbers, bits[column.offset : column.offset + len(column)] == 0
 
 
 def _is_numeric(kind: pa.DataType) -> bool:

@@ -333,7 +333,8 @@ class CsvBatch(Batch):
         """Find the rows with a CSV reader, and write them so that they are certain."""
         self._rows, self._lines = [], []
         output = StringIO(newline="")
-        writer = csv.writer(output, lineterminator="\n")
+        # With both characters in the line end, cells that have either are quoted.
+        writer = csv.writer(output, lineterminator="\r\n")
         for line, raw, cells in self._table.read(block):
             if cells:
                 self._lines.append(line)
@@ -500,8 +501,8 @@ def csv_text(cells: Sequence[str], dialect: Dialect) -> str:
         return text
     file = StringIO(newline="")
     # One cell more, as a row that is nothing but an empty cell is written in another way.
-    csv.writer(file, delimiter=dialect.delimiter, lineterminator=dialect.line_end).writerow([*cells, ""])
-    return file.getvalue().removesuffix(dialect.delimiter + dialect.line_end)
+    csv.writer(file, delimiter=dialect.delimiter, lineterminator="\r\n").writerow([*cells, ""])
+    return file.getvalue().removesuffix(f"{dialect.delimiter}\r\n")
 
 
 def enclosing_quotes(content: bytes, delimiter: str) -> NDArray[np.intp] | None:

@@ -105,7 +105,7 @@ class JsonLinesWriter:
     def render(self, batch: Batch, answers: Answers) -> bytes:
         """The rows as they are written; may be called by several threads at a time."""
         return b"".join(
-            _line({**batch.to_json(row), **dict(zip(self._added, cells, strict=True))})
+            json_line({**batch.to_json(row), **dict(zip(self._added, cells, strict=True))})
             for row, cells in enumerate(answers.rows())
         )
 
@@ -117,7 +117,7 @@ class JsonLinesWriter:
         """Nothing is left to write."""
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
+def json_line(row: Mapping[str, Any]) -> bytes:
     """A row as JSON; what JSON has no type for (a date) becomes text, and NaN or an infinity null."""
     try:
         line = json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)

@@ -186,10 +186,12 @@ class Table(ABC):
             raise DataError(f"{self.name}: {what}has {columns.count('')} columns without a name")
         if twice:
             raise DataError(f"{self.name}: {what}has a column more than once: {', '.join(twice)}")
-        if missing := self.lacking(self.spec.required):
-            apart = len(columns) > 1 or not any(mark in columns[0] for mark in "|:")
-            hint = "" if apart else "; cells must be separated by commas, semicolons or tabs"
-            raise DataError(f"{self.name}: {what}lacks the required columns {missing}{hint}")
+        if missing := [name for name in self.spec.required if name not in columns]:
+            if len(columns) == 1 and any(mark in columns[0] for mark in "|:"):
+                found = f"{', '.join(missing)}; cells must be separated by commas, semicolons or tabs"
+            else:
+                found = self.lacking(missing)
+            raise DataError(f"{self.name}: {what}lacks the required columns {found}")
 
 
 def binary_kind(content: bytes, wanted: str) -> str | None:
@@ -208,5 +210,6 @@ def nearly(name: str, columns: Collection[str]) -> str | None:
     def key(text: str) -> str:
         return "".join(character for character in text.casefold() if character.isalnum())
 
-    same = next((column for column in columns if key(column) == key(name)), None)
-    return same or next(iter(difflib.get_close_matches(name, columns, n=1, cutoff=0.8)), None)
+    keys = {key(column): column for column in columns}
+    found = difflib.get_close_matches(key(name), keys, n=1, cutoff=0.8)
+    return keys[found[0]] if found else None
