@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from model_kit.batch.csv_files import read_records
+from model_kit.batch.csv_files import csv_table
 from model_kit.records.generation import generate_rows
 from model_kit.scoring.bundle import SPEC
 from model_kit.spec import InputSpec
@@ -63,10 +63,10 @@ def records(spec: InputSpec, count: int, data: str | None = None) -> list[Record
     if not data:
         return generate_rows(spec, count, seed=SEED)
     try:
-        with Path(data).open(encoding="utf-8-sig", newline="") as file:
-            found = [dict(record) for _, record in read_records(file, spec, data)]
+        content = Path(data).read_bytes()
     except OSError as error:
         raise ScriptError(f"BENCH_DATA={data} cannot be read: {error.strerror}") from error
+    found = [cast("Record", entry.record) for entry in csv_table(content, spec, data).entries]
     if not found:
         raise ScriptError(f"BENCH_DATA={data} has no rows")
     return list(islice(cycle(found), count))

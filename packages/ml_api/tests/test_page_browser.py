@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from model_kit.batch.csv_files import read_records
+from model_kit.batch.csv_files import csv_table
 from model_kit.records.text import parse_cell
 from model_kit.spec import Field, Target, fit_spec
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, SPEC_OF_RIDES
@@ -567,11 +567,11 @@ def test_files_are_read_as_on_the_command_line(visit: Visit, text: str) -> None:
         {"name": f.name, "kind": f.kind, "codes": f.numeric_codes, "required": f.required} for f in SPEC_OF_RIDES.fields
     ]
     found = page.evaluate(READ, [text, fields])
-    expected = read_records(io.StringIO(text, newline=""), SPEC_OF_RIDES)
-    rows = list(expected)
-    assert found["columns"] == list(expected.columns)
-    assert found["rows"] == [list(cells.values()) for cells, _ in rows]
-    assert found["records"] == [record for _, record in rows]
+    expected = csv_table(text.encode(), SPEC_OF_RIDES)
+    rows = list(expected.entries)
+    assert found["columns"] == list(expected.columns or ())
+    assert found["rows"] == [list(entry.original.values()) for entry in rows]
+    assert found["records"] == [entry.record for entry in rows]
     again = csv.reader(io.StringIO(found["written"], newline=""), delimiter=expected.dialect.delimiter)
     assert list(again) == found["rows"]
 

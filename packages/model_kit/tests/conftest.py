@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -10,9 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_kit.batch.csv_files import CsvWriter, csv_table
+from model_kit.batch.details import NO_DETAILS, DetailOptions
+from model_kit.batch.rows import Added
+from model_kit.batch.scoring import predict_table
 from model_kit.scoring.bundle import GOLDEN, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import ModelDefinition, find_definition
 from model_kit.scoring.model import BundleModel
+from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Field, InputSpec, Learned
 from model_kit.testing import (
     FIELDS,
@@ -66,6 +72,28 @@ def bundle(tmp_path: Path) -> Path:
 def model(bundle: Path) -> BundleModel:
     """The model of fixed weights."""
     return load_rides(bundle)
+
+
+@pytest.fixture(scope="session")
+def price_csv() -> Callable[..., tuple[bytes, int, int]]:
+    """A function that predicts a CSV file; it returns the output, the rows with a prediction and those without."""
+
+    def price(
+        predictor: Predictor, content: bytes, options: DetailOptions = NO_DETAILS, threads: int = 1, **more: Any
+    ) -> tuple[bytes, int, int]:
+        table = csv_table(content, predictor.model.spec, **more)
+        output = io.BytesIO()
+        target = predictor.model.spec.target
+        added: Added = {"prediction": "number", "error": "text", **options.columns("prediction", target)}
+        writer = CsvWriter(output, table, added)
+        scored = failed = 0
+        for _, answers, rendered in predict_table(table, predictor, writer, options, threads):
+            writer.write(rendered)
+            scored += len(answers.positions)
+            failed += answers.n_failed
+        return output.getvalue(), scored, failed
+
+    return price
 
 
 #: Thresholds that a model of the same predictions, data and fields is within; by which the tests' models go beyond.

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from model_kit.batch.blocks import Block
-from model_kit.batch.bulk import BatchJob, block_predictor
-from model_kit.batch.csv_files import CsvWriter, Dialect
 from model_kit.batch.details import NO_DETAILS, DetailOptions, iter_details
 from model_kit.batch.rows import InputRow
 from model_kit.errors import IntervalError
@@ -120,39 +118,28 @@ def test_model_without_intervals_says_so(tmp_path: Path) -> None:
         list(iter_details(Predictor(load_rides(tmp_path / "bundle")), [], DetailOptions(0.9)))
 
 
-@pytest.mark.parametrize("dialect", [Dialect(), Dialect(";", line_end="\r\n")])
-def test_blocks_give_the_very_bytes_that_rows_give(predict: Predictor, dialect: Dialect) -> None:
+@pytest.mark.parametrize(("delimiter", "end"), [(",", "\n"), (";", "\r\n")])
+def test_file_has_the_details_of_each_row(
+    predict: Predictor, price_csv: Callable[..., tuple[bytes, int, int]], delimiter: str, end: str
+) -> None:
     rows = [
         ["8", "1", "A", "2", "one"],
         ["far", "", "B", "NA", ""],
         ["40", "NA", "C", "", 'a "quoted" one'],
-        ["8", "1", "A"],
-        ["0.1", "9", "B", "1", "x"],
+        ["8", "1"],
     ]
-    columns = ("distance", "passengers", "zone", "comfort", "note")
-    job = BatchJob("x", "prediction", "error", columns, dialect, ALL)
-    content = io.StringIO(newline="")
-    csv.writer(content, delimiter=dialect.delimiter, lineterminator=dialect.line_end).writerows(rows)
-    part = block_predictor(predict, job)(Block(2, content.getvalue().encode()))
-    expected = io.StringIO(newline="")
-    writer = CsvWriter(expected, ("drop",), dialect)
-    for cells in rows:
-        full = [*cells, *[""] * (len(columns) - len(cells))]
-        record = {
-            "distance": _number(full[0]),
-            "passengers": _number(full[1]),
-            "zone": full[2],
-            "comfort": full[3] or None,
-        }
-        fault = "" if len(cells) == len(columns) else "3 cells where the header has 5"
-        [added] = iter_details(predict, [entry(record, fault)], ALL)
-        writer.write(dict(enumerate([*full, *added])))  # type: ignore[arg-type]
-    assert part.content.decode() == expected.getvalue().partition(dialect.line_end)[2]
-    assert (part.scored, part.failed) == (2, 3)
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return None if text in ("", "NA") else text
+    records: list[dict[str, Any]] = [
+        {"distance": 8, "passengers": 1, "zone": "A", "comfort": 2},
+        {"distance": "far", "zone": "B"},
+    ]
+    records.append({"distance": 40, "passengers": None, "zone": "C", "comfort": None})
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=end)
+    writer.writerows([["distance", "passengers", "zone", "comfort", "note"], *rows])
+    output, *counts = price_csv(predict, text.getvalue().encode(), ALL)
+    assert counts == [2, 2]
+    lines = list(csv.reader(io.StringIO(output.decode(), newline=""), delimiter=delimiter))[1:]
+    entries = [*(entry(record) for record in records), entry({}, "2 cells where the header has 5")]
+    for line, row, cells in zip(lines, rows, iter_details(predict, entries, ALL), strict=True):
+        assert line[:5] == [*row, *[""] * (5 - len(row))]
+        assert line[5:] == ["" if cell is None else str(cell) for cell in cells]

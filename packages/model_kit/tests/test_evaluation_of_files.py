@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from model_kit.batch import evaluation as evaluate
 from model_kit.cli.main import main
+from model_kit.records.column_summary import ColumnSummary
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.spec import InputSpec
-from model_kit.testing import LEARNED, write_ride_bundle
+from model_kit.testing import LEARNED, SPEC_OF_RIDES, write_ride_bundle
 
 
 def fare(distance: float, zone: str, passengers: float = 1, comfort: float = 0) -> float:
@@ -276,7 +277,7 @@ def test_decimal_commas_are_pointed_out(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_identity_scale_has_no_logs(definition: ModelDefinition) -> None:
     target = replace(definition.target, scale="identity")
-    scored = evaluate.Scored([1.0, -2.0], [1.5, -2.0], [True, True], {}, [])
+    scored = evaluate.Scored(ColumnSummary(SPEC_OF_RIDES), [1.0, -2.0], [1.5, -2.0], [True, True], {}, [])
     assessment = scored.assess(InputSpec(definition.fields, LEARNED, target))
     assert evaluate.table(scored, assessment, replace(definition, target=target)).splitlines()[1].split() == [
         "all",

@@ -8,20 +8,20 @@ from datetime import date
 
 import pytest
 from model_kit.batch import json_lines as jsonlines
-from model_kit.batch.json_lines import JsonLinesWriter, read_lines
+from model_kit.batch import rows
+from model_kit.batch.json_lines import JsonLinesTable, json_line
 from model_kit.batch.rows import InputRow
 from model_kit.errors import DataError
+from model_kit.testing import SPEC_OF_RIDES
 
 
 def entries(content: bytes) -> list[InputRow]:
-    return list(read_lines(io.BytesIO(content), "rides.jsonl"))
+    file = io.BufferedReader(io.BytesIO(content))
+    return list(JsonLinesTable(file, SPEC_OF_RIDES, "rides.jsonl").entries)
 
 
 def written(*rows: dict[str, object]) -> str:
-    file = io.StringIO()
-    for row in rows:
-        JsonLinesWriter(file).write(row)
-    return file.getvalue()
+    return b"".join(map(json_line, rows)).decode()
 
 
 def test_objects_are_rows_with_their_lines() -> None:
@@ -71,7 +71,7 @@ def test_line_that_cannot_be_read_keeps_its_place_with_the_reason(line: bytes, f
         (b"[\n  {\n", "a JSON array, not JSON Lines; write one object a line"),
         (b'[{"a": 1}]\n', "a JSON array, not JSON Lines; write one object a line"),
         (b"PAR1\n", "a Parquet file, not JSON Lines"),
-        (b"\x1f\x8b\x08\n", "compressed by gzip, not JSON Lines; unpack it first"),
+        ('{"a": 1}\n'.encode("utf-16"), "UTF-16, not UTF-8 text; export it as JSON Lines UTF-8"),
     ],
 )
 def test_file_of_another_kind_is_refused(content: bytes, reason: str) -> None:
@@ -80,8 +80,13 @@ def test_file_of_another_kind_is_refused(content: bytes, reason: str) -> None:
     assert str(caught.value) == f"rides.jsonl: {reason}"
 
 
+def test_end_of_text_as_dos_writes_it_is_no_row() -> None:
+    assert [entry.number for entry in entries(b'{"a": 1}\n\x1a')] == [1]
+
+
 def test_line_without_an_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonlines, "LONGEST_LINE", 20)
+    monkeypatch.setattr(rows, "LONGEST_LINE", 20)
     with pytest.raises(DataError, match="^rides.jsonl, line 2: longer than 20 bytes: no row of a table$"):
         entries(b'{"a": 1}\n' + b"x" * 40)
 

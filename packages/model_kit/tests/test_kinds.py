@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_kit.batch.cells import CellEncoder
-from model_kit.batch.csv_files import read_records
-from model_kit.batch.tables import Format, reading, writing
+from model_kit.batch.csv_files import csv_table
+from model_kit.batch.rows import Answers, Format
+from model_kit.batch.tables import reading, writing
 from model_kit.records.encoding import FEW, Encoder, FeatureMaker
 from model_kit.records.fast_lane import FastLane
 from model_kit.records.features import Derivation, default_derive, default_layout
@@ -344,7 +343,7 @@ LINES = [
 
 
 def test_csv_file_is_read_with_the_formats_of_its_fields() -> None:
-    rows = [record for _, record in read_records(io.StringIO("\n".join([HEADER, *LINES]) + "\n"), SPEC_OF_BOOKINGS)]
+    rows = [entry.record for entry in csv_table("\n".join([HEADER, *LINES, ""]).encode(), SPEC_OF_BOOKINGS).entries]
     validated = VALIDATE(rows)
     assert validated.rows == [BOOKING, BOOKING, BOOKING | {"paid": None, "left": None}]
     assert set(validated.errors) == {3}
@@ -352,11 +351,12 @@ def test_csv_file_is_read_with_the_formats_of_its_fields() -> None:
 
 
 def test_cells_are_encoded_as_the_validator_and_the_encoder_have_them() -> None:
-    encoder = CellEncoder(SPEC_OF_BOOKINGS, tuple(HEADER.split(",")))
-    records = [record for _, record in read_records(io.StringIO("\n".join([HEADER, *LINES]) + "\n"), SPEC_OF_BOOKINGS)]
+    table = csv_table("\n".join([HEADER, *LINES, ""]).encode(), SPEC_OF_BOOKINGS)
+    (batch,) = [table.parse(block) for block in table.blocks()]
     for _ in range(2):
-        encoded, certain = encoder("".join(line + "\n" for line in LINES).encode(), ord(","), ord("\n"))
+        encoded, certain = batch.encode()
         assert certain.tolist() == [True, True, True, False]
+        records = [batch.entry(row).record for row in range(batch.n_rows)]
         assert encoded[certain].tobytes() == ENCODE(VALIDATE(records).rows).tobytes()
 
 
@@ -410,11 +410,12 @@ def test_csv_keeps_its_text_and_json_lines_made_of_it_have_json_values(tmp_path:
     for name in ("out.csv", "out.jsonl"):
         with reading(str(source), SPEC_OF_BOOKINGS) as table:
             as_format: Format = "csv" if name.endswith("csv") else "jsonl"
-            with writing(str(tmp_path / name), table, as_format, {}) as file:
-                for entry in table.entries:
-                    file.write(table.row(entry, as_format))
-    assert (tmp_path / "out.csv").read_text().splitlines()[1] == LINES[0]
-    assert json.loads((tmp_path / "out.jsonl").read_text()) == BOOKING | {"note": "a"}
+            with writing(str(tmp_path / name), table, as_format, {"prediction": "number", "error": "text"}) as file:
+                (batch,) = [table.parse(block) for block in table.blocks()]
+                file.write(file.render(batch, Answers(np.array([1.5]), {}, np.empty(0), [])))
+    assert (tmp_path / "out.csv").read_text().splitlines()[1] == f"{LINES[0]},1.5,"
+    priced = {"prediction": 1.5, "error": None}
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == BOOKING | {"note": "a"} | priced
 
 
 def predict(data: Any) -> Any:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from model_kit.batch.blocks import Block
-from model_kit.batch.bulk import BatchJob, block_predictor
 from model_kit.batch.evaluation import score
 from model_kit.batch.tables import reading
 from model_kit.errors import DataError
@@ -102,19 +101,20 @@ def test_explanation_of_a_trained_model_names_dates(model: BundleModel) -> None:
     assert ("arrival", "2024-03-03") in [(one.field, one.value) for one in explanation.contributions]
 
 
-def test_file_is_answered_as_records_are_and_keeps_its_text(model: BundleModel) -> None:
+def test_file_is_answered_as_records_are_and_keeps_its_text(
+    model: BundleModel, price_csv: Callable[..., tuple[bytes, int, int]]
+) -> None:
     header, *lines = bookings(60).decode().splitlines()
     predictor = Predictor(model)
     wrong = "2,maybe,31/02/2024,24.12.2023,1"
-    content = "".join(line + "\n" for line in [*lines, wrong]).encode()
-    job = BatchJob("bookings.csv", "prediction", "error", tuple(header.split(",")))
-    result = block_predictor(predictor, job)(Block(2, content))
-    *answered, refused = result.content.decode().splitlines()
+    content = "".join(line + "\n" for line in [header, *lines, wrong]).encode()
+    output, *counts = price_csv(predictor, content)
+    _, *answered, refused = output.decode().splitlines()
     dataset = parse(DEFINITION, bookings(60), "bookings.csv")
     expected = predictor(dataset.rows).predictions
     assert answered == [f"{line},{value}," for line, value in zip(lines, expected, strict=True)]
     assert refused == f'{wrong},,"{REFUSED}"'
-    assert (result.scored, result.failed) == (60, 1)
+    assert counts == [60, 1]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import onnx.parser
 
-from model_kit.batch.bulk import BatchJob, BlockPredictor, block_predictor
 from model_kit.records.encoding import Encoded
 from model_kit.records.generation import generate_rows
 from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, SPEC, dump_json, write_bundle
@@ -140,11 +139,6 @@ def _linear_regression(_: InputSpec) -> Estimator:
 def load_rides(folder: Path, version: str = "1.2.3") -> BundleModel:
     """Load the bundle of rides from ``folder``."""
     return BundleModel.load(folder, derive, version)
-
-
-def rides_block_predictor(folder: Path, job: BatchJob) -> BlockPredictor:
-    """What answers blocks with the bundle of rides in ``folder``; other processes find it by its name."""
-    return block_predictor(Predictor(load_rides(folder)), job)
 
 
 def check_definition(definition: ModelDefinition, folder: Path) -> None:

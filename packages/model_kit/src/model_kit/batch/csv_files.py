@@ -1,4 +1,4 @@
-"""CSV files in and out without pandas: rows of cells <-> records that a validator can judge.
+"""CSV files in and out, a block of whole records at a time: pyarrow reads the fields, rows are written as they came.
 
 Files as spreadsheets write them are read as they are: a byte-order mark, CRLF, semicolons or tabs between the cells,
 a line "sep=;" before the header, quotes around numbers. What cannot be read safely is refused in a sentence.
@@ -7,45 +7,39 @@ a line "sep=;" before the header, quotes around numbers. What cannot be read saf
 from __future__ import annotations
 
 import csv
-import os
 import re
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from io import StringIO, TextIOWrapper
-from itertools import chain
-from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, NoReturn, TextIO, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from io import BufferedReader, BytesIO, RawIOBase, StringIO
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
-from model_kit.batch.rows import InputRow
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from model_kit.batch.columns import Certain, ColumnEncoder, to_json
+from model_kit.batch.numbers import PLAIN, NumberFormat, ThousandsCheck, is_local
+from model_kit.batch.rows import LONGEST_LINE, Added, Answers, Batch, InputRow, Table, binary_kind, too_long
 from model_kit.errors import DataError
-from model_kit.records.text import parse_cell
-from model_kit.spec import InputSpec, Value
-
-#: Original cells by column name, all columns, as the file has them.
-Cells: TypeAlias = dict[str, str]
-#: What the model is asked about: field name -> value, for the fields that the file has.
-Record: TypeAlias = dict[str, Value]
+from model_kit.records.encoding import Encoded
+from model_kit.records.text import NULLS
+from model_kit.spec import InputSpec, Learned
 
 #: What may stand between cells; of several that give equally many known columns, the first.
 DELIMITERS: Final = ",;\t"
-#: Characters of the longest line that is read; a longer one is no row of a table, and would fill the memory.
-LONGEST_LINE: Final = 4_000_000
-
-_DECIMAL_COMMA: Final = re.compile(r"\s*[+-]?\d[\d.]*,\d+\s*", re.ASCII)
+#: Bytes of a block, more or less: some 3,000 rows of 80 cells.
+SIZE: Final = 1 << 20
+#: What DOS ends a text with.
+_END_OF_TEXT: Final = b"\x1a"
+_MARK: Final = b"\xef\xbb\xbf"
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=([^"\r\n])"?\s*', re.IGNORECASE)
 #: What makes a writer look closer, besides the delimiter.
 _QUOTED: Final = re.compile(r'["\r\n]')
-#: First bytes of files that are no text -> what they are.
-_MAGIC: Final[Mapping[bytes, str]] = {
-    b"PK\x03\x04": "a workbook (.xlsx) or zip archive, not CSV text; export the sheet as CSV UTF-8",
-    b"\x1f\x8b": "compressed by gzip, not CSV text; unpack it first",
-    b"PAR1": "a Parquet file, not CSV text",
-    b"\xd0\xcf\x11\xe0": "a workbook (.xls), not CSV text; export the sheet as CSV UTF-8",
-    b"\xff\xfe": "UTF-16, not UTF-8 text; export it as CSV UTF-8",
-    b"\xfe\xff": "UTF-16, not UTF-8 text; export it as CSV UTF-8",
-}
+#: Texts of a column, each stored once.
+_TEXTS: Final = pa.dictionary(pa.int32(), pa.string())
+#: Delimiters that the text of a number may hold, so that it would have to be quoted.
+_NUMERIC: Final = frozenset("0123456789.+-e")
 
 
 class Dialect(NamedTuple):
@@ -62,39 +56,431 @@ class Dialect(NamedTuple):
     line_end: str = "\n"
 
 
-def binary_kind(content: bytes) -> str | None:
-    """What a file that is no text is, and what to do about it, by its first bytes; ``None`` if they say nothing."""
-    return next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
-
-
-class RecordMaker:
-    """Cells -> records.
-
-    Args:
-        spec: says how to read its fields.
-        columns: names of the cells, in order.
+class Block(NamedTuple):
+    """Some whole records of a file.
 
     Attributes:
-        decimal_commas: numbers so far that will be refused because they are written like 12,5.
+        line: number of the first one's line, from 1.
+        content: as the file has it.
+        is_last: whether the file ends with it.
     """
 
-    def __init__(self, spec: InputSpec, columns: Sequence[str]) -> None:
-        self.decimal_commas = 0
-        position = {column: index for index, column in enumerate(columns)}
-        self._parsers = [
-            (field.name, position[field.name], partial(parse_cell, field), field.is_number)
-            for field in spec.fields
-            if field.name in position
-        ]
+    line: int
+    content: bytes
+    is_last: bool = False
 
-    def __call__(self, cells: Sequence[str]) -> Record:
+
+class CsvTable(Table):
+    """A CSV file, read from where it stands.
+
+    Args:
+        file: binary; need not be seekable.
+        spec: says how to read its fields. Other columns are not looked at.
+        name: what errors call the file.
+        numbers: how its numbers are written.
+
+    Raises:
+        DataError: no header, a required column missing, a column twice, or not CSV.
+    """
+
+    def __init__(
+        self,
+        file: BufferedReader,
+        spec: InputSpec,
+        name: str = "input",
+        numbers: NumberFormat = PLAIN,
+    ) -> None:
+        super().__init__(name, "csv", spec)
+        self._file = file
+        self._numbers = numbers
+        self._rest = b""
+        self._line = 1
+        self.columns = tuple(self._read_header())
+        self.refuse_columns("the header ")
+        self._fields = [field for field in spec.fields if field.name in self.columns]
+        self._places = [self.columns.index(field.name) for field in self._fields]
+        self._encode = ColumnEncoder(spec, self.columns, numbers)
+        self._thousands: ThousandsCheck | None = None
+        if self.dialect.delimiter == ";" and numbers == PLAIN:
+            ranges = {field.name: _range(spec.learned[field.name]) for field in self._fields if field.is_number}
+            if spec.target.name in self.columns:
+                ranges.setdefault(spec.target.name, None)
+            self._thousands = ThousandsCheck(name, ranges)
+
+    def blocks(self) -> Iterator[Block]:
+        """The records after the header, in blocks.
+
+        Raises:
+            DataError: a record is no CSV, not UTF-8 or longer than ``LONGEST_LINE``; the text names its line.
+        """
+        ended = False
+        while not ended:
+            pieces, missing = [self._rest], SIZE
+            # Piece by piece: within one long read of a pipe, Python would take no notice of Ctrl-C.
+            while missing > 0 and not ended:
+                piece = self._file.read1(missing)
+                pieces.append(piece)
+                missing -= len(piece)
+                ended = not piece
+            content = b"".join(pieces)
+            if ended:
+                content = content.removesuffix(_END_OF_TEXT)
+            size = len(content) if ended else self._whole_records(content)
+            self._rest = content[size:]
+            if size:
+                yield Block(self._line, content[:size], ended)
+            taken = content[:size]
+            self._line += len(taken.splitlines()) if _has_lone_return(taken) else taken.count(b"\n")
+            if len(self._rest) >= LONGEST_LINE:
+                raise too_long(self.name, self._line)
+
+    def parse(self, block: Block) -> CsvBatch:
+        """The rows of a block.
+
+        Raises:
+            DataError: a record is no CSV, or the file ends within one; the text names its line.
+        """
+        return CsvBatch(self, block)
+
+    def encode(self, columns: Mapping[str, pa.Array], n_rows: int) -> tuple[Encoded, Certain]:
+        """See :class:`ColumnEncoder`."""
+        return self._encode(columns, n_rows)
+
+    def record(self, cells: Sequence[str]) -> dict[str, object]:
         """What the model is asked about a row with as many cells as there are columns."""
-        record = {}
-        for name, index, parse, numeric in self._parsers:
-            value = record[name] = parse(cells[index])
-            if numeric and isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
-                self.decimal_commas += 1
-        return record
+        fields = zip(self._fields, self._places, strict=True)
+        return {field.name: to_json(field, cells[place], self._numbers) for field, place in fields}
+
+    def number(self, text: str) -> str:
+        """A number of the file as Python spells it."""
+        return self._numbers.plain(text)
+
+    def watch(self, batch: CsvBatch) -> None:
+        """Look whether points stand between thousands.
+
+        Raises:
+            DataError: they seem to.
+        """
+        if self._thousands:
+            for column in self._thousands.columns:
+                self._thousands.add(column, batch.counts(column))
+            self._thousands.check()
+
+    @property
+    def wanted(self) -> list[str]:
+        """The columns that are read."""
+        watched = self._thousands.columns if self._thousands else ()
+        return list(dict.fromkeys([*(field.name for field in self._fields), *watched]))
+
+    def _read_header(self) -> list[str]:
+        """Cells of the header; finds the dialect, and leaves what comes after it."""
+        ended = False
+        while True:
+            lines = self._rest.splitlines(keepends=True)
+            # What does not end with a line feed may go on.
+            whole = lines if ended else lines[:-1]
+            bom, declared, first = False, None, 0
+            for position, line in enumerate(whole):
+                if position == 0 and line.startswith(_MARK):
+                    bom, line = True, line.removeprefix(_MARK)  # noqa: PLW2901
+                if position == 0:
+                    self._refuse_other_kinds(line)
+                separator = None if declared else _SEPARATOR_LINE.fullmatch(self._text(line, position + 1))
+                declared = separator[1] if separator else declared
+                if separator or not line.strip():
+                    first = position + 1
+                    continue
+                content = b"".join(whole[first : position + 1]).removeprefix(_MARK)
+                # A name within quotes may go on in the next line.
+                if content.count(b'"') % 2 == 0 or (ended and position == len(whole) - 1):
+                    text = self._text(content, first + 1)
+                    line_end = "\r\n" if text.endswith("\r\n") else "\n"
+                    self.dialect = Dialect(declared or _delimiter(text, self.spec), bom, line_end)
+                    self._rest = b"".join(lines[position + 1 :])
+                    self._line = position + 2
+                    return self._header_cells(text, first + 1)
+            if ended:
+                raise DataError(f"{self.name}: the file is empty")
+            if len(self._rest) >= LONGEST_LINE:
+                raise too_long(self.name, max(len(whole), 1))
+            piece = self._file.read1(1 << 16)
+            ended = not piece
+            self._rest += piece
+
+    def _header_cells(self, text: str, line: int) -> list[str]:
+        try:
+            return next(csv.reader(StringIO(text, newline=""), delimiter=self.dialect.delimiter, strict=True))
+        except csv.Error as error:
+            raise _not_csv(self.name, line, error) from error
+
+    def _refuse_other_kinds(self, line: bytes) -> None:
+        first = line.lstrip().lstrip(b'"')
+        if kind := binary_kind(first, "CSV"):
+            raise DataError(f"{self.name}: {kind}")
+        if b"\0" in first:
+            raise DataError(f"{self.name}: a binary file, not CSV text")
+        if first.startswith(b"{"):
+            raise DataError(f"{self.name}: JSON, not CSV; JSON Lines: --format jsonl")
+        if first.startswith(b"["):
+            raise DataError(f"{self.name}: a JSON array, not CSV; write one object a line, and name it .jsonl")
+        if first.startswith(b"<"):
+            raise DataError(f"{self.name}: an HTML or XML page, not CSV; was it downloaded without signing in?")
+
+    def _text(self, content: bytes, line: int) -> str:
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            line += content.count(b"\n", 0, error.start)
+            raise DataError(f"{self.name}, line {line}: not UTF-8 text; export it as CSV UTF-8") from error
+
+    def _whole_records(self, content: bytes) -> int:
+        """How many bytes of ``content`` are whole records."""
+        quotes = enclosing_quotes(content, self.dialect.delimiter)
+        ends = None if quotes is None or _has_lone_return(content) else record_ends(content, quotes)
+        if ends is not None:
+            return int(ends[-1]) + 1 if ends.size else 0
+        return sum(len(raw) for _, raw, _ in self.read(Block(self._line, content)))
+
+    def read(self, block: Block) -> Iterator[tuple[int, bytes, list[str]]]:
+        """Line, bytes and cells of each record, by a CSV reader; of a block that is not the last, of whole ones.
+
+        Raises:
+            DataError: a record is no CSV; the text names its line.
+        """
+        lines = block.content.splitlines(keepends=True)
+        if not block.is_last and not block.content.endswith(b"\n"):
+            lines.pop()
+        taken: list[bytes] = []
+
+        def decoded() -> Iterator[str]:
+            for number, line in enumerate(lines):
+                taken.append(line)
+                yield self._text(line, block.line + number)
+
+        reader = csv.reader(decoded(), delimiter=self.dialect.delimiter, strict=True)
+        line = block.line
+        while True:
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                # What is wrong with the last lines may be that they go on.
+                if not block.is_last and reader.line_num == len(lines):
+                    return
+                raise _not_csv(self.name, line, error) from error
+            if cells is None:
+                return
+            yield line, b"".join(taken), cells
+            taken.clear()
+            line = block.line + reader.line_num
+
+
+def csv_table(content: bytes, spec: InputSpec, name: str = "input", numbers: NumberFormat = PLAIN) -> CsvTable:
+    """As :class:`CsvTable`, from the bytes of a file."""
+    return CsvTable(BufferedReader(cast("RawIOBase", BytesIO(content))), spec, name, numbers)
+
+
+class CsvBatch(Batch):
+    """The rows of a block: as bytes, and their fields as Arrow columns.
+
+    Attributes:
+        size: bytes of the block.
+        n_rows: number of rows.
+        faults: position of a row that has a cell too many or too few -> what is wrong.
+    """
+
+    def __init__(self, table: CsvTable, block: Block) -> None:
+        self._table = table
+        self._numbers = [field.name for field in table.spec.fields if field.is_number and field.name in table.columns]
+        self.size = len(block.content)
+        content = self._split(block) or self._read(block)
+        self.n_rows = len(self._rows)
+        self.faults: dict[int, str] = {}
+        self._columns = self._parse(content)
+        self._whole = np.ones(self.n_rows, bool)
+        for row in self.faults:
+            cells = self._cells(row)
+            width = len(table.columns)
+            if len(cells) < width and row == self.n_rows - 1 and block.is_last and not _ends(block.content):
+                fault = _wrong_width(len(cells), width)
+                line = self.line(row)
+                raise DataError(f"{table.name}, line {line}: {fault}; it is the last line: the file is cut off")
+            kept, self.faults[row] = fitted(cells, width, table.dialect)
+            self._rows[row] = csv_text(kept, table.dialect).encode()
+            self._whole[row] = False
+
+    def _split(self, block: Block) -> bytes | None:
+        """Find the rows without a CSV reader; ``None`` if that is not certain."""
+        content, delimiter = block.content, self._table.dialect.delimiter
+        if len(delimiter.encode()) > 1 or _has_lone_return(content):
+            return None
+        if not content.endswith(b"\n"):
+            content = content.removesuffix(b"\r") + b"\n"
+        quotes = enclosing_quotes(content, delimiter)
+        if quotes is None or quotes.size % 2:
+            return None
+        ends = record_ends(content, quotes)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        stops = ends - (np.frombuffer(content, np.uint8)[ends - 1] == ord("\r"))
+        lengths = stops - starts
+        # Blank lines are no rows; a cell may be too long.
+        if lengths.min() <= 0 or lengths.max() > csv.field_size_limit():
+            return None
+        self._rows = [content[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+        self._starts, self._content, self._first = starts, content, block.line
+        return content
+
+    def _read(self, block: Block) -> bytes:
+        """Find the rows with a CSV reader, and write them so that they are certain."""
+        self._rows, self._lines = [], []
+        output = StringIO(newline="")
+        # With both characters in the line end, cells that have either are quoted.
+        writer = csv.writer(output, lineterminator="\r\n")
+        for line, raw, cells in self._table.read(block):
+            if cells:
+                self._lines.append(line)
+                self._rows.append(raw.removesuffix(b"\n").removesuffix(b"\r"))
+                writer.writerow(cells)
+        return output.getvalue().encode()
+
+    def _parse(self, content: bytes) -> dict[str, pa.Array]:
+        table = self._table
+        if not self.n_rows:
+            return {name: pa.array([], pa.string()).dictionary_encode() for name in table.wanted}
+
+        def skip(row: pyarrow.csv.InvalidRow) -> str:
+            self.faults[row.number - 1] = ""
+            return "skip"
+
+        try:
+            found = pyarrow.csv.read_csv(
+                pa.BufferReader(content),
+                pyarrow.csv.ReadOptions(
+                    use_threads=False, block_size=len(content) + 1, column_names=[*map(str, range(len(table.columns)))]
+                ),
+                pyarrow.csv.ParseOptions(
+                    delimiter="," if self._is_rewritten else table.dialect.delimiter,
+                    newlines_in_values=True,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=skip,
+                ),
+                pyarrow.csv.ConvertOptions(
+                    include_columns=[str(table.columns.index(name)) for name in table.wanted],
+                    column_types={str(place): _TEXTS for place in range(len(table.columns))},
+                    null_values=sorted(NULLS),
+                    strings_can_be_null=True,
+                ),
+            )
+        except pa.ArrowInvalid:
+            # The text is not UTF-8.
+            table._text(content, self.line(0))  # noqa: SLF001
+            raise
+        return {
+            name: found.column(place).combine_chunks() if found.num_rows else pa.array([], pa.string())
+            for place, name in enumerate(table.wanted)
+        }
+
+    @property
+    def _is_rewritten(self) -> bool:
+        return "_starts" not in self.__dict__
+
+    def encode(self) -> tuple[Encoded, Certain]:
+        """The encoded matrix, and which rows of it are certain."""
+        encoded, certain = self._table.encode(self._columns, self.n_rows - len(self.faults))
+        if not self.faults:
+            return encoded, certain
+        all_rows, all_certain = np.empty((self.n_rows, encoded.shape[1])), np.zeros(self.n_rows, bool)
+        all_rows[self._whole], all_certain[self._whole] = encoded, certain
+        return all_rows, all_certain
+
+    def counts(self, column: str) -> Iterator[tuple[str, int]]:
+        """The texts of a column, and how often each occurs."""
+        found = self._columns[column].value_counts()
+        for text, count in zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True):
+            if text is not None:
+                yield text, count
+
+    def line(self, row: int) -> int:
+        """Number of the line on which a row begins."""
+        return self._lines[row]
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        feeds = np.flatnonzero(np.frombuffer(self._content, np.uint8) == ord("\n"))
+        found: list[int] = (np.searchsorted(feeds, self._starts) + self._first).tolist()
+        return found
+
+    def _cells(self, row: int) -> list[str]:
+        text = self._rows[row].decode()
+        return next(csv.reader(StringIO(text, newline=""), delimiter=self._table.dialect.delimiter), [])
+
+    def entry(self, row: int) -> InputRow:
+        """A row with all its cells."""
+        cells = self._cells(row)
+        original = dict(zip(self._table.columns, cells, strict=True))
+        if row in self.faults:
+            return InputRow(original, self.line(row), {}, self.faults[row])
+        record = self._table.record(cells)
+        self.local_numbers += sum(isinstance(record[name], str) and is_local(original[name]) for name in self._numbers)
+        return InputRow(original, self.line(row), record)
+
+    def raw(self) -> list[bytes]:
+        """The rows as the file has them, without line ends."""
+        return self._rows
+
+    def arrow(self) -> pa.RecordBatch:
+        """All cells as columns of text."""
+        cells = [self._cells(row) for row in range(self.n_rows)]
+        columns = zip(*cells, strict=True) if cells else [()] * len(self._table.columns)
+        return pa.RecordBatch.from_arrays(
+            [pa.array(column, pa.string()) for column in columns], names=list(self._table.columns)
+        )
+
+    def to_json(self, row: int) -> Mapping[str, Any]:
+        """A row with types where the spec has them."""
+        entry = self.entry(row)
+        return {**entry.original, **cast("dict[str, Any]", entry.record)}
+
+
+class CsvWriter:
+    """Writes batches as a CSV file, of the same kind as the one that they come from.
+
+    Args:
+        file: binary.
+        table: where the rows come from.
+        added: columns that are added after its own.
+    """
+
+    def __init__(self, file: BinaryIO, table: Table, added: Added) -> None:
+        self._file = file
+        self._dialect = table.dialect if isinstance(table, CsvTable) else Dialect()
+        header = csv_text((*table.columns, *added), self._dialect) + self._dialect.line_end
+        file.write((_MARK if self._dialect.bom else b"") + header.encode())
+
+    def render(self, batch: Batch, answers: Answers) -> bytes:
+        """The rows as they are written; may be called by several threads at a time."""
+        dialect, delimiter, end = self._dialect, self._dialect.delimiter.encode(), self._dialect.line_end.encode()
+        if isinstance(batch, CsvBatch):
+            rows = batch.raw()
+        else:
+            originals = (batch.to_json(row).values() for row in range(batch.n_rows))
+            rows = [csv_text([*map(_text, values)], dialect).encode() for values in originals]
+        if answers.cells or dialect.delimiter in _NUMERIC:
+            tails = [csv_text([*map(_text, cells)], dialect).encode() for cells in answers.rows()]
+        else:
+            tails = [b"%a%b" % (score, delimiter) for score in answers.scores.tolist()]
+        return b"".join([b"%b%b%b%b" % (row, delimiter, tail, end) for row, tail in zip(rows, tails, strict=True)])
+
+    def write(self, rendered: bytes) -> None:
+        """Write what :meth:`render` made."""
+        self._file.write(rendered)
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+def _text(value: Any) -> str:
+    # NaN is the only value unlike itself.
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124
 
 
 def fitted(cells: Sequence[str], width: int, dialect: Dialect) -> tuple[list[str], str]:
@@ -108,257 +494,79 @@ def fitted(cells: Sequence[str], width: int, dialect: Dialect) -> tuple[list[str
     return [*cells[:width], *[""] * (width - len(cells))], fault
 
 
-def cut_off(name: str, line: int, n_cells: int, width: int) -> DataError:
-    """What to raise where a file ends within a row."""
-    return DataError(f"{name}, line {line}: {_wrong_width(n_cells, width)}; it is the last line: the file is cut off")
+def csv_text(cells: Sequence[str], dialect: Dialect) -> str:
+    """Some cells of a row, quoted where that is needed."""
+    text = dialect.delimiter.join(cells)
+    if text.count(dialect.delimiter) == len(cells) - 1 and not _QUOTED.search(text):
+        return text
+    file = StringIO(newline="")
+    # One cell more, as a row that is nothing but an empty cell is written in another way.
+    csv.writer(file, delimiter=dialect.delimiter, lineterminator="\r\n").writerow([*cells, ""])
+    return file.getvalue().removesuffix(f"{dialect.delimiter}\r\n")
 
 
-def not_csv(name: str, line: int, error: csv.Error) -> DataError:
-    """What to raise where a file is no CSV."""
-    return DataError(f"{name}, line {line}: not CSV: {error}")
+def enclosing_quotes(content: bytes, delimiter: str) -> NDArray[np.intp] | None:
+    """Where the quotes are, if it is certain without a CSV reader that they enclose cells or are doubled within.
+
+    It is if each that opens stands at the beginning of a cell and each that closes at the end of one, or one stands
+    right after the other. The last one may be left open.
+
+    Args:
+        content: text that begins where a record does, and whose lines end with line feeds.
+        delimiter: what stands between cells.
+
+    Returns:
+        Their places, ascending; ``None`` if it is not certain.
+    """
+    if b'"' not in content:
+        return np.empty(0, np.intp)
+    if len(delimiter.encode()) > 1:
+        return None
+    # One byte more at each end, for the neighbours of the first and the last.
+    data = np.frombuffer(b"\n%b\n" % content, np.uint8)
+    quotes = np.flatnonzero(data == ord('"'))
+    before, after = data[quotes[::2] - 1], data[quotes[1::2] + 1]
+    opens = np.isin(before, [ord(delimiter), ord("\n"), ord('"')])
+    closes = np.isin(after, [ord(delimiter), ord("\n"), ord("\r"), ord('"')])
+    return quotes - 1 if opens.all() and closes.all() else None
 
 
-def not_utf8(name: str) -> DataError:
-    """What to raise where a file is no UTF-8 text."""
-    return DataError(f"{name}: not UTF-8 text; export it as CSV UTF-8")
+def record_ends(content: bytes, quotes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Where the line feeds are that end a record, not within quotes."""
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
+    return ends[np.searchsorted(quotes, ends) % 2 == 0] if quotes.size else ends
+
+
+def _has_lone_return(content: bytes) -> bool:
+    # The last byte may be the half of a line end.
+    return b"\r" in content and content.count(b"\r", 0, len(content) - 1) != content.count(b"\r\n")
+
+
+def _ends(content: bytes) -> bool:
+    return content.endswith((b"\n", b"\r"))
 
 
 def _wrong_width(n_cells: int, width: int) -> str:
     return f"{n_cells} {'cell' if n_cells == 1 else 'cells'} where the header has {width}"
 
 
-class Records(Iterator[tuple[Cells, Record]]):
-    """The rows of a CSV file, one at a time; :func:`read_records` makes it.
-
-    Attributes:
-        name: what errors call the file.
-        columns: the header, in order.
-        dialect: how the file is written.
-        line: number of the line on which the last row began, from 1.
-        record: makes the records.
-    """
-
-    def __init__(self, file: Iterable[str], spec: InputSpec, name: str) -> None:
-        self.name = name
-        self.line = 1
-        self.dialect, lines = self._look_at(iter(file), spec)
-        self._last_line = ""
-        self._reader = csv.reader(self._remembered(lines), delimiter=self.dialect.delimiter, strict=True)
-        self.columns = tuple(self._header())
-        self._refuse_columns(spec.required)
-        self.record = RecordMaker(spec, self.columns)
-
-    @property
-    def decimal_commas(self) -> int:
-        """Numbers so far that will be refused because they are written like 12,5."""
-        return self.record.decimal_commas
-
-    def entries(self) -> Iterator[InputRow]:
-        """The rows; one with a cell too many or too few is a row at fault, see :func:`fitted`.
-
-        Raises:
-            DataError: a line is no CSV, or the file ends within one; the text names it.
-        """
-        width = len(self.columns)
-        while (cells := self._read()) is not None:
-            if len(cells) == width:
-                yield InputRow(dict(zip(self.columns, cells, strict=True)), self.line, self.record(cells))
-                continue
-            if len(cells) < width and not self._last_line.endswith(("\n", "\r")):
-                raise cut_off(self.name, self.line, len(cells), width)
-            kept, fault = fitted(cells, width, self.dialect)
-            yield InputRow(dict(zip(self.columns, kept, strict=True)), self.line, {}, fault)
-
-    def __next__(self) -> tuple[Cells, Record]:
-        """The next row.
-
-        Raises:
-            DataError: the line has too many or too few cells, or is no CSV; the text names it.
-        """
-        cells = self._read()
-        if cells is None:
-            raise StopIteration
-        if len(cells) != len(self.columns):
-            self._refuse_row(len(cells))
-        return dict(zip(self.columns, cells, strict=True)), self.record(cells)
-
-    def _remembered(self, lines: Iterator[str]) -> Iterator[str]:
-        for line in lines:
-            self._last_line = line
-            yield line
-
-    def _look_at(self, lines: Iterator[str], spec: InputSpec) -> tuple[Dialect, Iterator[str]]:
-        """How the file is written, found in its first line that is not blank; and all its lines, without a mark."""
-        seen: list[str] = []
-        bom = False
-        delimiter = None
-        try:
-            for line in lines:
-                text = line
-                if not seen and text.startswith("\ufeff"):
-                    bom, text = True, text.removeprefix("\ufeff")
-                declared = None if delimiter else _SEPARATOR_LINE.fullmatch(text)
-                if declared:
-                    delimiter, text = declared[1], "\n"
-                seen.append(text)
-                # A name within quotes may go on in the next line.
-                if text.strip() and "".join(seen).count('"') % 2 == 0:
-                    break
-        except UnicodeDecodeError as error:
-            self._refuse_encoding(error)
-        header = "".join(seen).lstrip("\r\n")
-        dialect = Dialect(delimiter or _delimiter(header, spec), bom, "\r\n" if header.endswith("\r\n") else "\n")
-        return dialect, chain(seen, lines)
-
-    def _header(self) -> list[str]:
-        header = self._read()
-        if header is None:
-            raise DataError(f"{self.name}: the file is empty")
-        first = header[0].lstrip()
-        if kind := binary_kind(first.encode()):
-            raise DataError(f"{self.name}: {kind}")
-        if "\0" in first:
-            raise DataError(f"{self.name}: a binary file, not CSV text")
-        if first.startswith("{"):
-            raise DataError(f"{self.name}: JSON, not CSV")
-        if first.startswith("<"):
-            raise DataError(f"{self.name}: an HTML or XML page, not CSV; was it downloaded without signing in?")
-        return header
-
-    def _refuse_columns(self, required: Iterable[str]) -> None:
-        twice = [column for column, count in Counter(self.columns).items() if count > 1]
-        if twice == [""]:
-            raise DataError(f"{self.name}: the header has {self.columns.count('')} columns without a name")
-        if twice:
-            raise DataError(f"{self.name}: the header has a column more than once: {', '.join(twice)}")
-        missing = [column for column in required if column not in self.columns]
-        if missing:
-            apart = len(self.columns) > 1 or not any(mark in self.columns[0] for mark in "|:")
-            hint = "" if apart else "; cells must be separated by commas, semicolons or tabs"
-            raise DataError(f"{self.name}: the header lacks the required columns {', '.join(missing)}{hint}")
-
-    def _read(self) -> list[str] | None:
-        """Cells of the next line that is not blank, ``None`` at the end; ``line`` is where it begins."""
-        try:
-            while True:
-                self.line = self._reader.line_num + 1
-                cells = next(self._reader, None)
-                if cells is None or cells:
-                    return cells
-        except csv.Error as error:
-            raise not_csv(self.name, self.line, error) from error
-        except UnicodeDecodeError as error:
-            self._refuse_encoding(error)
-
-    def _refuse_encoding(self, error: UnicodeDecodeError) -> NoReturn:
-        kind = binary_kind(error.object) if self.line == 1 else None
-        raise (DataError(f"{self.name}: {kind}") if kind else not_utf8(self.name)) from error
-
-    def _refuse_row(self, n_cells: int) -> NoReturn:
-        line, width = self.line, len(self.columns)
-        if n_cells < width and self._read() is None:
-            raise cut_off(self.name, line, n_cells, width)
-        raise DataError(f"{self.name}, line {line}: {_wrong_width(n_cells, width)}")
+def _not_csv(name: str, line: int, error: csv.Error) -> DataError:
+    return DataError(f"{name}, line {line}: not CSV: {error}")
 
 
-def read_records(file: Iterable[str], spec: InputSpec, name: str = "input") -> Records:
-    """Read CSV text: header first; a byte-order mark and blank lines are passed over.
-
-    Cells are separated by that one of ``DELIMITERS`` which gives most of the spec's required columns, then fields.
-
-    Args:
-        file: lines of text, as a file opened with ``newline=""`` gives them.
-        spec: says how to read the cells of its fields. Other columns are kept in the cells only.
-        name: what errors call the file.
-
-    Returns:
-        An iterator over the original cells and the record made of them, with the header as ``columns``.
-
-    Raises:
-        DataError: no header, a required column missing, a column twice, or not CSV.
-    """
-    return Records(file, spec, name)
-
-
-def csv_text(cells: Sequence[str], dialect: Dialect) -> str:
-    """Some cells of a row as :class:`CsvWriter` writes them."""
-    text = dialect.delimiter.join(cells)
-    if text.count(dialect.delimiter) == len(cells) - 1 and not _QUOTED.search(text):
-        return text
-    file = StringIO(newline="")
-    # One cell more, as a row that is nothing but an empty cell is written in another way.
-    csv.writer(file, delimiter=dialect.delimiter, lineterminator=dialect.line_end).writerow([*cells, ""])
-    return file.getvalue().removesuffix(dialect.delimiter + dialect.line_end)
-
-
-class CsvWriter:
-    """Writes rows as a file of the same kind as the one that they come from.
-
-    Args:
-        file: text file, opened with ``newline=""``.
-        columns: the header.
-        dialect: how to write.
-    """
-
-    def __init__(self, file: TextIO, columns: Iterable[str], dialect: Dialect = Dialect()) -> None:  # noqa: B008 - immutable
-        if dialect.bom:
-            file.write("\ufeff")
-        self._writer = csv.writer(file, delimiter=dialect.delimiter, lineterminator=dialect.line_end)
-        self._writer.writerow(columns)
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row, whose values stand in the order of the columns; ``None`` and NaN become empty cells."""
-        # NaN is the only value unlike itself.
-        self._writer.writerow([value if value == value else None for value in row.values()])  # noqa: PLR0124
-
-
-@contextmanager
-def replacing_binary(path: Path) -> Generator[BinaryIO, None, None]:
-    """Open ``path`` for writing bytes; a regular file is replaced only when the block ends without an error.
-
-    Raises:
-        OSError: the folder or the file cannot be written.
-    """
-    if path.exists() and not path.is_file():
-        # A device or a pipe cannot be replaced.
-        with path.open("wb") as file:
-            yield file
-        return
-    target = path.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def replacing(path: Path) -> Generator[TextIO, None, None]:
-    """As :func:`replacing_binary`, for UTF-8 text.
-
-    Raises:
-        OSError: the folder or the file cannot be written.
-    """
-    with replacing_binary(path) as file:
-        text = TextIOWrapper(file, encoding="utf-8", newline="")
-        try:
-            yield text
-        finally:
-            text.detach()
+def _range(learned: Learned) -> tuple[float, float] | None:
+    return None if learned.low is None or learned.high is None else (learned.low, learned.high)
 
 
 def _delimiter(header: str, spec: InputSpec) -> str:
     required, names = set(spec.required), set(spec.names)
 
-    def known(delimiter: str) -> tuple[int, int]:
+    def known(delimiter: str) -> tuple[int, int, int]:
         try:
-            columns = set(next(csv.reader([header], delimiter=delimiter), []))
+            columns = next(csv.reader(StringIO(header, newline=""), delimiter=delimiter), [])
         except csv.Error:
-            return 0, 0
-        return len(required & columns), len(names & columns)
+            return 0, 0, 0
+        found = {*columns, *(column.strip() for column in columns)}
+        return len(required & found), len(names & found), len(columns)
 
     return max(DELIMITERS, key=known)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
-from model_kit.batch.rows import Added, InputRow
+from model_kit.batch.rows import Added, Cell, InputRow
 from model_kit.records.row_warnings import RowWarning, number
 from model_kit.records.validation import in_words
 from model_kit.scoring.explanation import Contribution, Explanation
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Target
-
-#: What an added column has for a row.
-Cell: TypeAlias = "float | str | None"
 
 #: What stands between two warnings; neither codes nor words have it.
 BETWEEN: Final = " | "

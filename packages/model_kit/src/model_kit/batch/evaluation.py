@@ -6,21 +6,22 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 
+from model_kit.batch.numbers import is_local
 from model_kit.batch.progress import Progress
-from model_kit.batch.rows import InputRow
-from model_kit.batch.tables import Table
+from model_kit.batch.rows import Batch, Table
+from model_kit.batch.scoring import predict_batch
 from model_kit.errors import DataError, IntervalError
+from model_kit.records.column_summary import ColumnSummary
 from model_kit.records.text import is_null, parse_number
-from model_kit.records.validation import in_words
 from model_kit.scoring.assessment import Assessment, Group, Scores, assess
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.intervals import Intervals, coverage
-from model_kit.scoring.model import CHUNK, BundleModel
+from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import InputSpec, Target
 from model_kit.spec.dates import days_to_iso, iso_to_days
@@ -60,12 +61,14 @@ class Scored:
     """What became of the rows of a file.
 
     Attributes:
+        summary: what is unusual about the columns.
         truth, predicted: targets of the rows that were scored, in order.
         core: which of them count for the core.
         labels: field -> the group of each of them.
         failures: the other rows.
     """
 
+    summary: ColumnSummary
     truth: list[float] = field(default_factory=list)
     predicted: list[float] = field(default_factory=list)
     core: list[bool] = field(default_factory=list)
@@ -92,17 +95,20 @@ def score(table: Table, definition: ModelDefinition, model: BundleModel, by: Seq
         DataError: it lacks the target or a column to group by, or no row can be scored.
     """
     target = model.spec.target
-    if table.columns is not None:
+    if table.columns:
         if target.name not in table.columns:
             raise DataError(f"{table.name}: lacks the column {target.name}, which predictions are compared with")
         absent = [name for name in by if name not in table.columns]
         if absent:
             raise DataError(f"{table.name}: lacks the column {', '.join(absent)} to group by")
     predictor = Predictor(model)
-    scored = Scored(labels={name: [] for name in by})
+    scored = Scored(ColumnSummary(model.spec), labels={name: [] for name in by})
     with Progress("Scoring", table.total) as progress:
-        while chunk := list(islice(table.entries, CHUNK)):
-            _score(chunk, definition, predictor, scored)
+        for block in table.blocks():
+            batch = table.parse(block)
+            table.watch(batch)
+            _score(table, batch, definition, predictor, scored)
+            table.local_numbers += batch.local_numbers
             progress.show(table.position(), f"{len(scored.truth) + len(scored.failures):,} rows")
     if not scored.truth:
         reason = f"; the first, {_place(scored.failures[0], definition)}" if scored.failures else ""
@@ -110,21 +116,22 @@ def score(table: Table, definition: ModelDefinition, model: BundleModel, by: Seq
     return scored
 
 
-def _score(chunk: Sequence[InputRow], definition: ModelDefinition, predictor: Predictor, scored: Scored) -> None:
-    answer = predictor([entry.record for entry in chunk])
-    target = predictor.model.spec.target
-    for position, (entry, prediction) in enumerate(zip(chunk, answer.predictions, strict=True)):
+def _score(table: Table, batch: Batch, definition: ModelDefinition, predictor: Predictor, scored: Scored) -> None:
+    answers = predict_batch(predictor, batch)
+    scored.summary.add(answers.encoded, answers.value_of(batch))
+    target = table.spec.target
+    for row, (prediction, error, *_) in enumerate(answers.rows()):
+        entry = batch.entry(row)
         identifier = _identifier(entry.original.get(definition.identifier or ""))
-        truth = _truth(entry.original.get(target.name), target)
-        faults = [entry.fault] if entry.fault else [in_words(answer.errors.get(position, {}))]
-        if isinstance(truth, str) and not entry.fault:
-            faults.append(f"{target.name}: {truth}")
-        if prediction is None or isinstance(truth, str):
-            reason = "; ".join(fault for fault in faults if fault)
-            scored.failures.append(Failure(entry.number, identifier, reason))
+        value = entry.original.get(target.name)
+        truth = _truth(table.number(value) if isinstance(value, str) else value, target)
+        if isinstance(truth, str) or prediction is None:
+            table.local_numbers += isinstance(value, str) and isinstance(truth, str) and is_local(value)
+            faults = [str(error or ""), f"{target.name}: {truth}" if isinstance(truth, str) and not entry.fault else ""]
+            scored.failures.append(Failure(entry.number, identifier, "; ".join(filter(None, faults))))
             continue
         scored.truth.append(truth)
-        scored.predicted.append(prediction)
+        scored.predicted.append(float(prediction))
         scored.core.append(identifier not in definition.not_core)
         for name, labels in scored.labels.items():
             record = entry.record if isinstance(entry.record, Mapping) else {}
@@ -133,13 +140,11 @@ def _score(chunk: Sequence[InputRow], definition: ModelDefinition, predictor: Pr
 
 def _truth(value: object, target: Target) -> float | str:
     """The target's value, or what is wrong with it."""
-    number = value if _is_missing(value) or not isinstance(value, str) else parse_number(value)
-    if (
-        number is None
-        or (isinstance(value, str) and is_null(value))
-        or (isinstance(number, float) and math.isnan(number))
-    ):
+    if _is_missing(value):
         return "missing."
+    number = parse_number(value) if isinstance(value, str) else value
+    if isinstance(number, Decimal):
+        number = float(number)
     if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
         return "Not a finite number."
     return float(number) if number > 0 or target.scale == "identity" else "Must be greater than 0."
@@ -250,6 +255,7 @@ def document(
         "left_out_of_core": sorted(definition.not_core),
         **assessment.to_dict(),
         "coverage": ranges,
+        "columns": scored.summary.to_dict(),
         "failures": [
             {"number": failure.number, "id": failure.identifier or None, "reason": failure.reason}
             for failure in scored.failures

@@ -4,64 +4,136 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final, TextIO
+from collections.abc import Collection, Iterator, Mapping
+from io import BufferedReader
+from typing import Any, BinaryIO, Final
 
-from model_kit.batch.csv_files import LONGEST_LINE, binary_kind
-from model_kit.batch.rows import InputRow
+from model_kit.batch.rows import LONGEST_LINE, Added, Answers, Batch, InputRow, Table, binary_kind, too_long
 from model_kit.errors import DataError
+from model_kit.spec import InputSpec
 
 #: Key under which the output repeats a line that is no JSON object.
 INPUT: Final = "input"
+#: Lines of a block, and bytes after which one ends.
+LINES: Final = 1000
+SIZE: Final = 1 << 18
+_END_OF_TEXT: Final = b"\x1a"
 
 
-def read_lines(file: BinaryIO, name: str, first: int = 1) -> Iterator[InputRow]:
+class JsonLinesTable(Table):
     """The rows of a file, in order; blank lines and a byte-order mark are passed over.
 
     Args:
         file: UTF-8 text.
+        spec: of the model that is asked.
         name: what errors call the file.
-        first: number of the first line.
-
-    Raises:
-        DataError: the file is of another kind, or has a line longer than ``LONGEST_LINE``.
     """
-    number = first - 1
-    while content := file.readline(LONGEST_LINE):
-        number += 1
-        if number == 1:
-            _refuse_other_kinds(content, name)
-            content = content.removeprefix(b"\xef\xbb\xbf")
-        if len(content) == LONGEST_LINE:
-            raise DataError(f"{name}, line {number}: longer than {LONGEST_LINE:,} bytes: no row of a table")
-        if content.strip():
-            yield _entry(content.strip(), number)
+
+    def __init__(self, file: BufferedReader, spec: InputSpec, name: str) -> None:
+        super().__init__(name, "jsonl", spec)
+        self._file = file
+        self._added: Collection[str] = ()
+
+    def refuse(self, added: Collection[str]) -> None:
+        """Make sure that no row has one of these keys, when the row is read."""
+        self._added = added
+
+    def blocks(self) -> Iterator[list[tuple[int, bytes]]]:
+        """Lines with their numbers, some at a time.
+
+        Raises:
+            DataError: the file is of another kind, or has a line longer than ``LONGEST_LINE``.
+        """
+        number = size = 0
+        block: list[tuple[int, bytes]] = []
+        while content := self._file.readline(LONGEST_LINE):
+            number += 1
+            if number == 1:
+                _refuse_other_kinds(content, self.name)
+                content = content.removeprefix(b"\xef\xbb\xbf")
+            if len(content) == LONGEST_LINE:
+                raise too_long(self.name, number)
+            if content.strip().removesuffix(_END_OF_TEXT):
+                block.append((number, content.strip()))
+                size += len(content)
+            if len(block) == LINES or size > SIZE:
+                yield block
+                block, size = [], 0
+        if block:
+            yield block
+
+    def parse(self, block: list[tuple[int, bytes]]) -> JsonLinesBatch:
+        """The rows of a block.
+
+        Raises:
+            DataError: a row has a key that is going to be added.
+        """
+        batch = JsonLinesBatch(block)
+        for entry in batch.entries:
+            if clash := next((key for key in self._added if key in entry.original), None):
+                raise DataError(f"{self.name}, line {entry.number}: has a key {clash} already")
+        return batch
+
+
+class JsonLinesBatch(Batch):
+    """Some rows of a file.
+
+    Attributes:
+        entries: the rows.
+    """
+
+    def __init__(self, block: list[tuple[int, bytes]]) -> None:
+        self.entries = [_entry(content, number) for number, content in block]
+        self.size = sum(len(content) for _, content in block)
+        self.n_rows = len(block)
+
+    def entry(self, row: int) -> InputRow:
+        """A row."""
+        return self.entries[row]
+
+    def encode(self) -> None:
+        """Nothing: each row has its own keys."""
 
 
 class JsonLinesWriter:
     """Writes rows as JSON objects, one a line."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: BinaryIO, _: Table, added: Added) -> None:
         self._file = file
+        self._added = tuple(added)
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row; what JSON has no type for (a date) becomes text, and NaN or an infinity null."""
-        try:
-            line = json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)
-        except ValueError:
-            row = _without_special(dict(row))
-            line = json.dumps(row, ensure_ascii=False, default=str)
-        try:
-            line.encode()
-        except UnicodeEncodeError:
-            # Half of a surrogate pair: JSON can spell it, UTF-8 cannot.
-            line = json.dumps(row, default=str)
-        self._file.write(line + "\n")
+    def render(self, batch: Batch, answers: Answers) -> bytes:
+        """The rows as they are written; may be called by several threads at a time."""
+        return b"".join(
+            json_line({**batch.to_json(row), **dict(zip(self._added, cells, strict=True))})
+            for row, cells in enumerate(answers.rows())
+        )
+
+    def write(self, rendered: bytes) -> None:
+        """Write what :meth:`render` made."""
+        self._file.write(rendered)
+
+    def close(self) -> None:
+        """Nothing is left to write."""
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as JSON; what JSON has no type for (a date) becomes text, and NaN or an infinity null."""
+    try:
+        line = json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        row = _without_special(dict(row))
+        line = json.dumps(row, ensure_ascii=False, default=str)
+    try:
+        return f"{line}\n".encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair: JSON can spell it, UTF-8 cannot.
+        return f"{json.dumps(row, default=str)}\n".encode()
 
 
 def _refuse_other_kinds(content: bytes, name: str) -> None:
-    if kind := binary_kind(content):
-        raise DataError(f"{name}: {kind.replace('CSV text', 'JSON Lines')}")
+    if kind := binary_kind(content, "JSON Lines"):
+        raise DataError(f"{name}: {kind}")
     if content.lstrip().startswith(b"<"):
         raise DataError(f"{name}: an HTML or XML page, not JSON Lines")
     if content.strip() == b"[" or content.lstrip().startswith(b"[{"):

@@ -1,28 +1,30 @@
-"""Parquet files in and out, a batch of rows at a time; needs pyarrow."""
+"""Parquet files in and out, a batch of rows at a time; columns that are no field are carried as they are."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
-from types import ModuleType
 from typing import Any, BinaryIO, Final
 
-from model_kit.batch.rows import Added, InputRow
-from model_kit.errors import DataError, MissingLibraryError
-from model_kit.records.text import parse_value
-from model_kit.spec import Field, InputSpec
+import pyarrow as pa
+import pyarrow.parquet
 
-#: Rows that are in memory as Python objects at a time.
-BATCH: Final = 1000
+from model_kit.batch.columns import Certain, ColumnEncoder
+from model_kit.batch.columns import to_json as field_to_json
+from model_kit.batch.csv_files import CsvBatch
+from model_kit.batch.rows import Added, Answers, Batch, InputRow, Table
+from model_kit.batch.values import to_json, to_values
+from model_kit.errors import DataError
+from model_kit.records.encoding import Encoded
+from model_kit.spec import InputSpec
+
+#: Rows of a batch.
+BATCH: Final = 4000
 #: Rows of a group as it is written; until then they are held as Arrow columns.
 GROUP: Final = 20_000
 
 
-class ParquetRows(Iterator[InputRow]):
-    """The rows of a Parquet file, in order.
-
-    A column of text is read as the cells of a CSV file are, so that "8" in a number's column is a number.
+class ParquetTable(Table):
+    """A Parquet file. A column of text is read as the cells of a CSV file are, so that "8" can be a number.
 
     Args:
         file: seekable.
@@ -30,114 +32,154 @@ class ParquetRows(Iterator[InputRow]):
         name: what errors call the file.
 
     Attributes:
-        columns: names of the columns, in order.
         schema: the file's Arrow schema.
-        total: number of rows.
 
     Raises:
         DataError: not a Parquet file, a required column missing or a column twice.
-        MissingLibraryError: pyarrow is not installed.
     """
 
     def __init__(self, file: BinaryIO, spec: InputSpec, name: str) -> None:
-        self._arrow, parquet = _arrow()
+        super().__init__(name, "parquet", spec)
         try:
-            content = parquet.ParquetFile(file)
-        except (self._arrow.ArrowException, OSError) as error:
+            self._content = pyarrow.parquet.ParquetFile(file)
+        except (pa.ArrowException, OSError) as error:
             raise DataError(f"{name}: not a Parquet file: {_first_line(error)}") from error
-        self.name = name
-        self.schema = content.schema_arrow
-        self.columns: tuple[str, ...] = tuple(self.schema.names)
-        self.total: int = content.metadata.num_rows
-        twice = sorted({column for column in self.columns if self.columns.count(column) > 1})
-        if twice:
-            raise DataError(f"{name}: has a column more than once: {', '.join(twice)}")
-        missing = [column for column in spec.required if column not in self.columns]
-        if missing:
-            raise DataError(f"{name}: lacks the required columns {', '.join(missing)}")
-        self._fields = [field for field in spec.fields if field.name in self.columns]
-        self._rows = self._read(content)
+        self.schema = self._content.schema_arrow
+        self.columns = tuple(self.schema.names)
+        self.total = self._content.metadata.num_rows
+        self._n_read = 0
+        self.position = lambda: self._n_read
+        self.refuse_columns()
+        self._encode = ColumnEncoder(spec, self.columns)
 
-    def __next__(self) -> InputRow:
-        """The next row.
+    def blocks(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """The rows in batches, each with the number of its first.
 
         Raises:
             DataError: the file is damaged.
         """
-        return next(self._rows)
-
-    def _read(self, content: Any) -> Iterator[InputRow]:
-        number = 0
         try:
-            for batch in content.iter_batches(batch_size=BATCH):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield InputRow(row, number, {field.name: _value(field, row[field.name]) for field in self._fields})
-        except (self._arrow.ArrowException, OSError, ValueError) as error:
-            raise DataError(f"{self.name}, after row {number}: damaged: {_first_line(error)}") from error
+            for batch in self._content.iter_batches(batch_size=BATCH):
+                first = self._n_read + 1
+                self._n_read += batch.num_rows
+                yield first, batch
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.name}, after row {self._n_read}: damaged: {_first_line(error)}") from error
+
+    def parse(self, block: tuple[int, pa.RecordBatch]) -> ParquetBatch:
+        """The rows of a batch."""
+        return ParquetBatch(self, *block)
+
+    def encode(self, batch: pa.RecordBatch) -> tuple[Encoded, Certain]:
+        """See :class:`ColumnEncoder`."""
+        return self._encode(dict(zip(batch.schema.names, batch.columns, strict=True)), batch.num_rows)
+
+
+class ParquetBatch(Batch):
+    """Some rows of a Parquet file.
+
+    Attributes:
+        content: the rows.
+    """
+
+    def __init__(self, table: ParquetTable, first: int, content: pa.RecordBatch) -> None:
+        self._table = table
+        self._first = first
+        self._fields = [field for field in table.spec.fields if field.name in content.schema.names]
+        self._values: dict[str, list[Any]] = {}
+        self.content = content
+        self.size = self.n_rows = content.num_rows
+
+    def encode(self) -> tuple[Encoded, Certain]:
+        """The encoded matrix, and which rows of it are certain."""
+        return self._table.encode(self.content)
+
+    def entry(self, row: int) -> InputRow:
+        """A row, of whose columns only those are converted that are looked at."""
+        record = {field.name: field_to_json(field, self.value(field.name, row)) for field in self._fields}
+        return InputRow(_Row(self, row), self._first + row, record)
+
+    def to_json(self, row: int) -> Mapping[str, Any]:
+        """A row with bytes as base64 and decimals as numbers."""
+        return {name: to_json(self.value(name, row)) for name in self.content.schema.names}
+
+    def value(self, name: str, row: int) -> Any:
+        """A value of a column.
+
+        Raises:
+            DataError: there are no words for the column's values.
+        """
+        if name not in self._values:
+            try:
+                self._values[name] = to_values(self.content.column(name))
+            except ValueError as error:
+                raise DataError(f"{self._table.name}, column {name}: {error}") from error
+        return self._values[name][row]
+
+
+class _Row(Mapping[str, Any]):
+    """A row, by column."""
+
+    def __init__(self, batch: ParquetBatch, row: int) -> None:
+        self._batch = batch
+        self._row = row
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._batch.content.schema.names:
+            raise KeyError(name)
+        return self._batch.value(name, self._row)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._batch.content.schema.names)
+
+    def __len__(self) -> int:
+        return len(self._batch.content.schema.names)
 
 
 class ParquetWriter:
-    """Writes rows as a Parquet file; :meth:`close` completes it.
+    """Writes batches as a Parquet file; :meth:`close` completes it.
 
     Args:
         file: binary, need not be seekable.
-        columns: names of the columns that rows come with.
-        schema: their Arrow schema; without one all are text.
-        added: columns that are added after them.
+        table: where the rows come from: of another Parquet file the columns are written as they come, of a CSV file as
+            text.
+        added: columns that are added after its own.
     """
 
-    def __init__(self, file: BinaryIO, columns: tuple[str, ...], schema: Any, added: Added) -> None:
-        self._arrow, parquet = _arrow()
-        if schema is None:
-            schema = self._arrow.schema([(column, self._arrow.string()) for column in columns])
-        kinds = {"number": self._arrow.float64(), "text": self._arrow.string()}
-        for name, kind in added.items():
-            schema = schema.append(self._arrow.field(name, kinds[kind]))
+    def __init__(self, file: BinaryIO, table: Table, added: Added) -> None:
+        kinds = {"number": pa.float64(), "text": pa.string()}
+        own = table.schema if isinstance(table, ParquetTable) else [(name, pa.string()) for name in table.columns]
+        self._kinds = [kinds[kind] for kind in added.values()]
+        extra = [pa.field(name, kind) for name, kind in zip(added, self._kinds, strict=True)]
         # pandas' own notes on the columns would no longer be true.
-        self._schema = schema.remove_metadata()
-        self._writer = parquet.ParquetWriter(file, self._schema, compression="zstd")
-        self._rows: list[Mapping[str, Any]] = []
-        self._batches: list[Any] = []
+        self._schema = pa.schema([*pa.schema(own), *extra])
+        self._writer = pyarrow.parquet.ParquetWriter(file, self._schema, compression="zstd")
+        self._batches: list[pa.RecordBatch] = []
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row."""
-        self._rows.append(row)
-        if len(self._rows) == BATCH:
-            self._gather()
+    def render(self, batch: Batch, answers: Answers) -> pa.RecordBatch:
+        """The rows as they are written; may be called by several threads at a time."""
+        assert isinstance(batch, CsvBatch | ParquetBatch)  # noqa: S101 - JSON Lines become nothing else
+        content = batch.arrow() if isinstance(batch, CsvBatch) else batch.content
+        columns = list(zip(*answers.rows(), strict=True)) or [()] * len(self._kinds)
+        extra = [pa.array(column, kind) for column, kind in zip(columns, self._kinds, strict=True)]
+        return pa.RecordBatch.from_arrays([*content.columns, *extra], schema=self._schema)
 
-    def close(self) -> None:
-        """Write what is left and the index."""
-        self._gather()
-        self._flush()
-        self._writer.close()
-
-    def _gather(self) -> None:
-        self._batches.append(self._arrow.RecordBatch.from_pylist(self._rows, schema=self._schema))
-        self._rows = []
-        if len(self._batches) * BATCH >= GROUP:
+    def write(self, rendered: pa.RecordBatch) -> None:
+        """Write what :meth:`render` made."""
+        self._batches.append(rendered)
+        if sum(batch.num_rows for batch in self._batches) >= GROUP:
             self._flush()
 
     def _flush(self) -> None:
-        table = self._arrow.Table.from_batches(self._batches, schema=self._schema)
+        table = pa.Table.from_batches(self._batches, schema=self._schema)
         if table.num_rows:
-            self._writer.write_table(table)
+            self._writer.write_table(table, row_group_size=GROUP)
         self._batches = []
 
-
-def _arrow() -> tuple[ModuleType, ModuleType]:
-    try:
-        import pyarrow  # noqa: PLC0415, ICN001 - an extra
-        import pyarrow.parquet  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingLibraryError(f"Parquet files need {error.name}, which is not installed") from error
-    return pyarrow, pyarrow.parquet
-
-
-def _value(field: Field, value: Any) -> Any:
-    if isinstance(value, Decimal):
-        value = float(value)
-    return None if isinstance(value, float) and math.isnan(value) else parse_value(field, value)
+    def close(self) -> None:
+        """Write what is left and the index."""
+        self._flush()
+        self._writer.close()
 
 
 def _first_line(error: Exception) -> str:

@@ -1,33 +1,31 @@
 """Tables in and out, whatever the format: CSV, JSON Lines, Parquet; files or the standard streams; any size.
 
-Rows come one at a time, in order, and memory does not grow with their number.
+Rows come in batches, in order, and memory does not grow with their number. CSV and Parquet need pyarrow, which is
+imported when such a file is opened.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, Protocol, TextIO, TypeAlias, cast, get_args
+from typing import Any, BinaryIO, Final, Protocol, cast, get_args
 
-from model_kit.batch.blocks import Block, Lines
-from model_kit.batch.csv_files import CsvWriter, Dialect, Records, read_records, replacing, replacing_binary
-from model_kit.batch.json_lines import JsonLinesWriter, read_lines
-from model_kit.batch.parquet import ParquetRows, ParquetWriter
-from model_kit.batch.rows import Added, InputRow, refusing
-from model_kit.errors import DataError
+from model_kit.batch.json_lines import JsonLinesTable, JsonLinesWriter
+from model_kit.batch.numbers import PLAIN, NumberFormat
+from model_kit.batch.output import GZIP_SUFFIX, STANDARD, binary_output
+from model_kit.batch.rows import Added, Answers, Batch, Format, Table
+from model_kit.errors import DataError, MissingLibraryError
 from model_kit.spec import InputSpec
 
-Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
-#: Stands for standard input or output.
-STANDARD: Final = "-"
 SUFFIXES: Final[Mapping[str, Format]] = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -36,59 +34,25 @@ SUFFIXES: Final[Mapping[str, Format]] = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-
-
-@dataclass
-class Table:
-    """A table that is being read.
-
-    Attributes:
-        name: what errors call it.
-        format: how it is written.
-        entries: its rows, each once, in order.
-        columns: its columns in order; ``None`` where each row has its own keys.
-        total: how much there is to read, in the unit of ``position``; ``None`` if that is not known.
-        position: how much has been read.
-        blocks: instead of ``entries``: what comes after the header, cut into blocks; ``None`` of a Parquet file.
-        csv: the rows of a CSV file, for what only those have.
-        schema: the Arrow schema of a Parquet file.
-    """
-
-    name: str
-    format: Format
-    entries: Iterator[InputRow]
-    columns: tuple[str, ...] | None
-    total: int | None
-    position: Callable[[], int]
-    blocks: Iterator[Block] | None = None
-    csv: Records | None = None
-    schema: Any = None
-
-    def row(self, entry: InputRow, as_format: Format) -> Mapping[str, Any]:
-        """A row as it is written; fields of a CSV file get their types where the format has types for them."""
-        if self.csv and as_format == "jsonl":
-            return {**entry.original, **cast("dict[str, Any]", entry.record)}
-        return entry.original
-
-    def refuse(self, columns: Collection[str]) -> None:
-        """Make sure that columns which are going to be added are not there already.
-
-        Raises:
-            DataError: one is; of a table whose rows have their own keys, when such a row is read.
-        """
-        if self.columns is None:
-            self.entries = refusing(self.entries, self.name, columns)
-            return
-        clashes = [column for column in columns if column in self.columns]
-        if clashes:
-            raise DataError(f"{self.name}: has a column {' and '.join(clashes)} already")
+#: Suffixes of formats and compressions that are not written.
+_FOREIGN: Final = re.compile(
+    r"\.(json|xls[xmb]?|ods|arrow|feather|orc|avro|h5|hdf5|pkl|pickle|xml|html?|ya?ml|db|sqlite3?|sql|sas7bdat|sav|dta"
+    r"|np[yz]|zip|bz2|xz|zstd?|lz4|7z|tar|tgz|br|snappy|z)"
+)
+_GZIP: Final = b"\x1f\x8b"
 
 
 class Writer(Protocol):
-    """What rows are written with."""
+    """What batches are written with."""
 
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Write one row, with its values in the order of the columns."""
+    def render(self, batch: Batch, answers: Answers) -> Any:
+        """The rows as they are written; may be called by several threads at a time."""
+
+    def write(self, rendered: Any) -> None:
+        """Write what :meth:`render` made."""
+
+    def close(self) -> None:
+        """Write what is left."""
 
 
 def name_of(path: str) -> str:
@@ -97,55 +61,74 @@ def name_of(path: str) -> str:
 
 
 def format_of(path: str, default: Format = "csv") -> Format:
-    """The format that a file's name says; ``default`` if it says none."""
-    return SUFFIXES.get(Path(path).suffix.lower(), default)
+    """The format that a file's name says, with or without .gz; ``default`` if it says none."""
+    name = Path(path)
+    return SUFFIXES.get((name.with_suffix("") if name.suffix.lower() == GZIP_SUFFIX else name).suffix.lower(), default)
+
+
+def output_format(path: str, default: Format) -> Format:
+    """As :func:`format_of`, of a file that is to be written.
+
+    Raises:
+        DataError: the name says a format or compression that is not written.
+    """
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
+    gzipped = suffixes[-1:] == [GZIP_SUFFIX]
+    foreign = next((suffix for suffix in suffixes[-1 - gzipped :] if _FOREIGN.fullmatch(suffix)), None)
+    if path != STANDARD and (foreign or (gzipped and format_of(path, default) == "parquet")):
+        known = " ".join(SUFFIXES)
+        raise DataError(f"{path}: {foreign or GZIP_SUFFIX} is not written; known are {known}, text with .gz after it")
+    return format_of(path, default)
 
 
 @contextmanager
-def reading(path: str, spec: InputSpec, as_format: Format | None = None) -> Generator[Table, None, None]:
-    """Open a table.
+def reading(
+    path: str, spec: InputSpec, as_format: Format | None = None, numbers: NumberFormat = PLAIN
+) -> Generator[Table, None, None]:
+    """Open a table; text that is compressed by gzip is unpacked.
 
     Args:
         path: a file, or ``STANDARD`` for standard input.
         spec: says how to read its fields.
         as_format: by default what the name says, CSV for standard input.
+        numbers: how a CSV file writes numbers.
 
     Raises:
         DataError: it cannot be read, or is no such table.
         MissingLibraryError: its format needs a library that is not installed.
     """
     as_format = as_format or format_of(path)
+    require_library(as_format)
+    name = name_of(path)
     with _open(path) as file:
         if as_format == "parquet":
+            from model_kit.batch.parquet import ParquetTable  # noqa: PLC0415 - an extra
+
             with _seekable(file) as whole:
-                rows = ParquetRows(whole, spec, name_of(path))
-                done = _Counter(rows)
-                yield Table(rows.name, as_format, done, rows.columns, rows.total, done.count, schema=rows.schema)
+                yield ParquetTable(whole, spec, name)
             return
-        # A pipe has no size; neither does a device.
-        total = os.fstat(file.fileno()).st_size or None if path != STANDARD else None
-        position = file.tell if total else _nothing
-        lines = Lines(file, name_of(path))
+        text = file
+        if file.peek(2)[:2] == _GZIP:
+            text = io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=file)))
+        table: Table
         if as_format == "jsonl":
-            entries, blocks = read_lines(file, name_of(path)), lines.line_blocks()
-            yield Table(name_of(path), as_format, entries, None, total, position, blocks)
-            return
-        records = read_records(lines, spec, name_of(path))
-        blocks = lines.csv_blocks(records.dialect.delimiter)
-        yield Table(records.name, as_format, records.entries(), records.columns, total, position, blocks, csv=records)
+            table = JsonLinesTable(text, spec, name)
+        else:
+            from model_kit.batch.csv_files import CsvTable  # noqa: PLC0415 - an extra
+
+            table = CsvTable(text, spec, name, numbers)
+        # A pipe has no size; neither does a device.
+        if path != STANDARD and (size := os.fstat(file.fileno()).st_size):
+            table.total, table.position = size, file.tell
+        yield table
 
 
 @contextmanager
-def writing(
-    path: str,
-    table: Table,
-    as_format: Format,
-    added: Added,
-) -> Generator[Writer, None, None]:
+def writing(path: str, table: Table, as_format: Format, added: Added) -> Generator[Writer, None, None]:
     """Open a file for the rows of ``table`` with some columns more; it is replaced only when it is complete.
 
-    A CSV file made of one is written as that is: delimiter, line ends, byte-order mark. In a Parquet file made of one
-    the columns keep their types; made of a CSV file, all its cells are text.
+    A CSV file made of one is written as that is: delimiter, line ends, byte-order mark, cells. In a Parquet file made
+    of one the columns are those of the other, bit for bit; made of a CSV file, all its cells are text.
 
     Args:
         path: a file, or ``STANDARD`` for standard output.
@@ -154,59 +137,39 @@ def writing(
         added: columns that are added after those of the table.
 
     Raises:
-        DataError: the format needs columns, and the rows of the table have their own keys.
+        DataError: the format needs columns, and the rows of the table have their own keys; or there is no such folder.
         OSError: the file cannot be written.
     """
-    if as_format == "jsonl":
-        with _text_output(path) as file:
-            yield JsonLinesWriter(file)
-        return
-    if table.columns is None:
+    if as_format != "jsonl" and table.format == "jsonl":
         raise DataError(f"{table.name}: JSON Lines can only become JSON Lines, as every line has its own keys")
-    if as_format == "csv":
-        dialect = table.csv.dialect if table.csv else Dialect()
-        with _text_output(path) as file:
-            yield CsvWriter(file, (*table.columns, *added), dialect)
-        return
-    with _binary_output(path) as binary:
-        writer = ParquetWriter(binary, table.columns, table.schema, added)
+    with binary_output(path) as file:
+        writer: Writer
+        if as_format == "jsonl":
+            writer = JsonLinesWriter(file, table, added)
+        elif as_format == "csv":
+            from model_kit.batch.csv_files import CsvWriter  # noqa: PLC0415 - an extra
+
+            writer = CsvWriter(file, table, added)
+        else:
+            from model_kit.batch.parquet import ParquetWriter  # noqa: PLC0415 - an extra
+
+            writer = ParquetWriter(file, table, added)
         yield writer
         writer.close()
 
 
-@contextmanager
-def writing_parts(path: str, table: Table, added: Added) -> Generator[BinaryIO, None, None]:
-    """As :func:`writing`, in the format of ``table``, for rows that are bytes already; a header has been written.
+def require_library(as_format: Format) -> None:
+    """Make sure that the library is there which a format needs.
 
     Raises:
-        OSError: the file cannot be written.
+        MissingLibraryError: it is not.
     """
-    with _binary_output(path) as file:
-        if table.csv:
-            header = io.StringIO(newline="")
-            CsvWriter(header, (*table.csv.columns, *added), table.csv.dialect)
-            file.write(header.getvalue().encode())
-        yield file
-
-
-class _Counter(Iterator[InputRow]):
-    """Rows, counted."""
-
-    def __init__(self, rows: Iterator[InputRow]) -> None:
-        self._rows = rows
-        self._done = 0
-
-    def __next__(self) -> InputRow:
-        entry = next(self._rows)
-        self._done += 1
-        return entry
-
-    def count(self) -> int:
-        return self._done
-
-
-def _nothing() -> int:
-    return 0
+    if as_format == "jsonl":
+        return
+    try:
+        import pyarrow  # noqa: F401, ICN001, PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError("CSV and Parquet files need pyarrow, which is not installed") from error
 
 
 @contextmanager
@@ -232,26 +195,3 @@ def _seekable(file: BinaryIO) -> Generator[BinaryIO, None, None]:
         shutil.copyfileobj(file, copy)
         copy.seek(0)
         yield cast("BinaryIO", copy)
-
-
-@contextmanager
-def _text_output(path: str) -> Generator[TextIO, None, None]:
-    if path == STANDARD:
-        # UTF-8 whatever the locale, line ends left alone.
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="")
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    with replacing(Path(path)) as file:
-        yield file
-
-
-@contextmanager
-def _binary_output(path: str) -> Generator[BinaryIO, None, None]:
-    if path == STANDARD:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    with replacing_binary(Path(path)) as file:
-        yield file

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from model_kit.batch.evaluation import format_amount
-from model_kit.errors import ModelKitError
+from model_kit.batch.numbers import NumberFormat
+from model_kit.batch.rows import Table
+from model_kit.errors import DataError, ModelKitError
+from model_kit.records.column_summary import ColumnSummary
 from model_kit.scoring.definition import ModelDefinition, Sample
 from model_kit.scoring.model import BundleModel
 from model_kit.spec import Target
@@ -76,6 +79,60 @@ def add_bundle_argument(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--bundle", type=Path, metavar="DIR", help="another trained model (default: the package's own)"
     )
+
+
+def add_number_arguments(command: argparse.ArgumentParser) -> None:
+    """Add ``--decimal`` and ``--thousands``."""
+    command.add_argument("--decimal", choices=(".", ","), help="decimal mark of the numbers in a CSV file (default: .)")
+    command.add_argument(
+        "--thousands",
+        choices=(".", ",", " ", "'", "\u00a0", "\u202f"),
+        default="",
+        metavar="MARK",
+        help="what stands between thousands in a CSV file: . or , or ' or a blank (default: nothing)",
+    )
+
+
+def numbers_of(arguments: argparse.Namespace) -> NumberFormat:
+    """How numbers are written.
+
+    Raises:
+        DataError: one mark is to be both.
+    """
+    # Whoever names the point as separator of thousands has a comma before decimals.
+    decimal = arguments.decimal or ("," if arguments.thousands == "." else None)
+    if arguments.thousands and arguments.thousands == (decimal or "."):
+        raise DataError(f"--thousands {arguments.thousands} needs another --decimal")
+    return NumberFormat(decimal, arguments.thousands)
+
+
+def add_strict_arguments(command: argparse.ArgumentParser) -> None:
+    """Add ``--strict`` and ``--strict-columns``."""
+    command.add_argument("--strict", action="store_true", help="exit with 1 if a row could not be scored")
+    command.add_argument(
+        "--strict-columns",
+        action="store_true",
+        help="exit with 1 if a column has unknown levels, or values out of range, in nearly every row",
+    )
+
+
+def status_of(arguments: argparse.Namespace, failed: int, summary: ColumnSummary) -> int:
+    """The exit status of a command that scored rows."""
+    strange = arguments.strict_columns and summary.is_strange_nearly_everywhere
+    return FAILED if strange or (failed and arguments.strict) else OK
+
+
+def report_columns(table: Table, summary: ColumnSummary) -> None:
+    """Say what is unusual about a table's columns, one line each; loudly where nearly every row is unusual."""
+    if table.local_numbers:
+        report(
+            f"{table.name}: numbers written with a comma, like 12,5 or 1,000, were refused ({table.local_numbers}); "
+            "write 12.5, 1000, or see --decimal and --thousands"
+        )
+    if absent := table.lacking(table.spec.names):
+        report(f"{table.name}: imputing fields that the file lacks: {absent}")
+    for one in summary.reports():
+        report(f"*** WARNING *** {one}" if one.is_strange_nearly_everywhere else str(one))
 
 
 def synthetic_notice(definition: ModelDefinition) -> str:

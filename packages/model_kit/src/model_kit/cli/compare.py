@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from model_kit.batch.csv_files import replacing
+from model_kit.batch.output import STANDARD, replacing
 from model_kit.batch.progress import Progress
-from model_kit.batch.tables import FORMATS, STANDARD, format_of, name_of
+from model_kit.batch.tables import FORMATS, format_of, name_of
 from model_kit.comparison import text
 from model_kit.comparison.gate import FILE, find_gate, read_gate
 from model_kit.comparison.run import Comparison, Data, compare

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import urlopen
 
-from model_kit.batch.csv_files import replacing_binary
+from model_kit.batch.output import replacing_binary
 from model_kit.cli.common import OK, needing_training, report, synthetic_notice
 from model_kit.errors import DataError, ModelKitError
 from model_kit.scoring.definition import ModelDefinition

@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from model_kit.batch import evaluation
-from model_kit.batch.tables import FORMATS, STANDARD, name_of, reading
+from model_kit.batch.numbers import NumberFormat
+from model_kit.batch.output import STANDARD
+from model_kit.batch.tables import FORMATS, name_of, reading
 from model_kit.cli.common import (
-    FAILED,
-    OK,
     add_bundle_argument,
+    add_number_arguments,
+    add_strict_arguments,
     facts,
     model_of,
     needing_training,
+    numbers_of,
     report,
+    report_columns,
+    status_of,
     synthetic_notice,
 )
-from model_kit.cli.predict import report_absent_fields, report_decimal_commas
 from model_kit.errors import DataError
 from model_kit.scoring.definition import ModelDefinition
 
@@ -60,7 +64,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--format", choices=FORMATS, help="of the file (default: by its name, else csv)")
     command.add_argument("--json", action="store_true", help="as JSON, with all groups and all rows that failed")
-    command.add_argument("--strict", action="store_true", help="exit with 1 if a row could not be scored")
+    add_number_arguments(command)
+    add_strict_arguments(command)
     add_bundle_argument(command)
 
 
@@ -68,11 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Score a labelled file, and print its errors."""
     definition: ModelDefinition = arguments.definition
     model = model_of(arguments)
-    nested = _nested(definition, arguments.data) if arguments.nested else None
-    with reading(arguments.data, model.spec, arguments.format) as table:
+    nested = _nested(definition, arguments.data, numbers_of(arguments)) if arguments.nested else None
+    with reading(arguments.data, model.spec, arguments.format, numbers_of(arguments)) as table:
         scored = evaluation.score(table, definition, model, arguments.by)
-        report_absent_fields(table, model.spec.names)
-        report_decimal_commas(table)
+    report_columns(table, scored.summary)
     assessment = scored.assess(model.spec)
     ranges = evaluation.covered(scored, model, nested)
     name, sha256 = name_of(arguments.data), _digest(arguments.data)
@@ -92,10 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(evaluation.coverage_table(ranges))
     if document["data"]["trained_on_this"]:
         report("The model was trained on this very file: these figures flatter it. Its cross-validated scores: show")
-    return FAILED if scored.failures and arguments.strict else OK
+    return status_of(arguments, len(scored.failures), scored.summary)
 
 
-def _nested(definition: ModelDefinition, path: str) -> dict[str, Any]:
+def _nested(definition: ModelDefinition, path: str, numbers: NumberFormat) -> dict[str, Any]:
     """Coverage by nested cross-validation of a training file.
 
     Raises:
@@ -107,7 +111,9 @@ def _nested(definition: ModelDefinition, path: str) -> dict[str, Any]:
     def nested() -> dict[str, Any]:
         from model_kit.training import dataset, evaluation  # noqa: PLC0415 - needs what serving does without
 
-        return evaluation.nested_coverage(definition, dataset.load(definition, Path(path), report=report))
+        return evaluation.nested_coverage(
+            definition, dataset.load(definition, Path(path), report=report, numbers=numbers)
+        )
 
     found: dict[str, Any] = needing_training(nested)
     return found

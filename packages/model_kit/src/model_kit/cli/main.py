@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
     except (DataError, DefinitionError) as error:
         return _error_exit(program, str(error), UNUSABLE)
     except MissingLibraryError as error:
-        return _error_exit(program, f'{error}: pip install "model-kit[parquet]"', FAILED)
+        return _error_exit(program, f'{error}: pip install "model-kit[batch]"', FAILED)
     except BundleError as error:
         return _error_exit(program, f"{error}; `{train_command}` writes a new bundle", FAILED)
     except ModelKitError as error:

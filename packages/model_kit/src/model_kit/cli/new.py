@@ -8,7 +8,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from model_kit.cli.common import OK, data_facts, facts, needing_training, report, score_facts
+from model_kit.cli.common import (
+    OK,
+    add_number_arguments,
+    data_facts,
+    facts,
+    needing_training,
+    numbers_of,
+    report,
+    score_facts,
+)
 
 HELP: Final = "make a model package from a CSV file, and train it"
 EXAMPLES: Final = """\
@@ -34,6 +43,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--unit", default="", metavar="UNIT", help='unit of the target ("USD")')
     command.add_argument("--subject", default="record", metavar="NOUN", help='what one row is ("diamond")')
     command.add_argument("--scale", choices=("log", "identity"), help="of the target (default: by its distribution)")
+    add_number_arguments(command)
     command.add_argument(
         "--into", type=Path, default=Path("packages"), metavar="DIR", help="where packages are (default: %(default)s)"
     )
@@ -59,6 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
         unit=arguments.unit,
         subject=arguments.subject,
         scale=arguments.scale,
+        numbers=numbers_of(arguments),
         report=report,
     )
     scores = defaults.rank(found.definition, found.dataset, report=report)

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
-from itertools import islice
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from model_kit.batch import bulk
-from model_kit.batch.blocks import Block
-from model_kit.batch.csv_files import Dialect
-from model_kit.batch.details import NO_DETAILS, DetailOptions, iter_details
-from model_kit.batch.pool import MOST, n_processors
+from model_kit.batch.details import NO_DETAILS, DetailOptions
 from model_kit.batch.progress import Progress
-from model_kit.batch.tables import FORMATS, Table, Writer, format_of, reading, writing, writing_parts
+from model_kit.batch.rows import Added
+from model_kit.batch.scoring import MOST_THREADS, n_processors, predict_table
+from model_kit.batch.tables import FORMATS, output_format, reading, require_library, writing
 from model_kit.cli.common import (
-    FAILED,
-    OK,
     add_bundle_argument,
+    add_number_arguments,
+    add_strict_arguments,
     ending_cleanly,
     model_of,
+    numbers_of,
     report,
+    report_columns,
+    status_of,
     synthetic_notice,
     whole_number,
 )
-from model_kit.scoring.definition import find_definition
+from model_kit.records.column_summary import ColumnSummary
 from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
-from model_kit.scoring.model import CHUNK
 from model_kit.scoring.predictor import Predictor
 
 PREDICTION: Final = "prediction"
@@ -96,12 +92,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--warnings", action="store_true", help="add warnings: fields not given, unseen, out of range, contradictory"
     )
-    command.add_argument("--strict", action="store_true", help="exit with 1 if a row could not be scored")
+    add_number_arguments(command)
+    add_strict_arguments(command)
     command.add_argument(
         "--workers",
-        type=whole_number(1, 256, "processes"),
+        type=whole_number(1, 256, "threads"),
         metavar="N",
-        help=f"processes that share a long file (default: one per processor, at most {MOST})",
+        help=f"threads that share the work (default: one per processor, at most {MOST_THREADS})",
     )
     add_bundle_argument(command)
 
@@ -109,93 +106,34 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write every row with its prediction."""
     predictor = Predictor(model_of(arguments))
+    spec = predictor.model.spec
     options = DetailOptions(arguments.interval, arguments.explain, arguments.warnings)
     if options != NO_DETAILS:
         # What the model cannot give is said before a file is touched.
         predictor.detailed([], **options._asdict())
-    with ending_cleanly(), reading(arguments.input, predictor.model.spec, arguments.format) as table:
-        dialect = table.csv.dialect if table.csv else Dialect()
-        job = bulk.BatchJob(table.name, PREDICTION, ERROR, table.columns, dialect, options)
-        added = job.added(predictor.model.spec.target)
+    added: Added = {PREDICTION: "number", ERROR: "text", **options.columns(PREDICTION, spec.target)}
+    summary = ColumnSummary(spec)
+    failed = 0
+    with ending_cleanly(), reading(arguments.input, spec, arguments.format, numbers_of(arguments)) as table:
         table.refuse(added)
-        report_absent_fields(table, predictor.model.spec.names)
-        as_format = arguments.output_format or format_of(arguments.output, table.format)
-        if table.blocks and as_format == table.format:
-            scored, failed = _predict_blocks(table, table.blocks, predictor, job, arguments)
-        else:
-            with writing(arguments.output, table, as_format, added) as writer:
-                scored, failed = _predict_rows(table, predictor, writer, as_format, job)
-        report_decimal_commas(table)
+        as_format = arguments.output_format or output_format(arguments.output, table.format)
+        require_library(as_format)
+        n_threads = arguments.workers or n_processors()
+        with (
+            writing(arguments.output, table, as_format, added) as writer,
+            Progress("Predicting", table.total) as progress,
+            closing(predict_table(table, predictor, writer, options, n_threads)) as results,
+        ):
+            for batch, answers, rendered in results:
+                writer.write(rendered)
+                summary.add(answers.encoded, answers.value_of(batch))
+                failed += answers.n_failed
+                progress.show(table.position(), f"{summary.n_rows + failed:,} rows")
+    report_columns(table, summary)
     if predictor.model.card["data"]["synthetic"]:
         report(synthetic_notice(arguments.definition))
-    report(f"{scored} rows scored, {failed} failed")
-    return FAILED if failed and arguments.strict else OK
-
-
-def _prepare(model: str, bundle: Path | None, job: bulk.BatchJob) -> bulk.BlockPredictor:
-    """What another process calls."""
-    definition = find_definition(model)
-    return bulk.block_predictor(Predictor(definition.load_bundle(bundle) if bundle else definition.load()), job)
-
-
-def _predict_blocks(
-    table: Table, blocks: Iterator[Block], predictor: Predictor, job: bulk.BatchJob, arguments: argparse.Namespace
-) -> tuple[int, int]:
-    """As :func:`_predict_rows`, by blocks, with other processes if that pays."""
-    results = bulk.predict_blocks(
-        blocks,
-        bulk.block_predictor(predictor, job),
-        partial(_prepare, arguments.definition.name, arguments.bundle, job),
-        total=table.total,
-        n_processes=arguments.workers or n_processors(),
-    )
-    scored = failed = 0
-    with (
-        writing_parts(arguments.output, table, job.added(predictor.model.spec.target)) as file,
-        Progress("Predicting", table.total) as progress,
-        closing(results),
-    ):
-        for result in results:
-            file.write(result.content)
-            scored += result.scored
-            failed += result.failed
-            if table.csv:
-                table.csv.record.decimal_commas += result.decimal_commas
-            progress.show(table.position(), f"{scored + failed:,} rows")
-    return scored, failed
-
-
-def _predict_rows(
-    table: Table, predictor: Predictor, writer: Writer, as_format: Any, job: bulk.BatchJob
-) -> tuple[int, int]:
-    """Write every row with its prediction or its error; returns how many were scored and how many not."""
-    scored = failed = 0
-    added = job.added(predictor.model.spec.target)
-    with Progress("Predicting", table.total) as progress:
-        while chunk := list(islice(table.entries, CHUNK)):
-            for entry, cells in zip(chunk, iter_details(predictor, chunk, job.options), strict=True):
-                writer.write({**table.row(entry, as_format), **dict(zip(added, cells, strict=True))})
-                failed += cells[0] is None
-            scored += len(chunk)
-            progress.show(table.position(), f"{scored:,} rows")
-    return scored - failed, failed
-
-
-def report_absent_fields(table: Table, names: tuple[str, ...]) -> None:
-    """Say which fields a table lacks."""
-    absent = [] if table.columns is None else [name for name in names if name not in table.columns]
-    if absent:
-        count = f"{len(absent)} {'field' if len(absent) == 1 else 'fields'}"
-        report(f"{table.name}: imputing {count} that the file lacks: {', '.join(absent)}")
-
-
-def report_decimal_commas(table: Table) -> None:
-    """Say that numbers were refused because of their commas."""
-    if table.csv and table.csv.decimal_commas:
-        count = table.csv.decimal_commas
-        report(
-            f"{table.name}: numbers written with a comma, like 12,5 or 1,000, were refused ({count}); write 12.5, 1000"
-        )
+    report(f"{summary.n_rows} rows scored, {failed} failed")
+    return status_of(arguments, failed, summary)
 
 
 def _level(text: str) -> float:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from model_kit.batch.csv_files import replacing_binary
+from model_kit.batch.output import replacing_binary
 from model_kit.cli.common import OK, report
 from model_kit.training.dataset import require_sample
 

@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from model_kit.cli.common import OK, data_facts, facts, needing_training, report, score_facts, synthetic_notice
+from model_kit.cli.common import (
+    OK,
+    add_number_arguments,
+    data_facts,
+    facts,
+    needing_training,
+    numbers_of,
+    report,
+    score_facts,
+    synthetic_notice,
+)
 from model_kit.scoring.definition import ModelDefinition
 
 HELP: Final = "train the model and write its bundle"
@@ -29,18 +39,22 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     source.add_argument("--sample", action="store_true", help="the synthetic sample (the default)")
     command.add_argument("--no-cv", action="store_true", help="skip cross-validation; the model counts as unevaluated")
     command.add_argument("--bundle", type=Path, metavar="DIR", help="folder to write (default: the package's own)")
+    add_number_arguments(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train, and print the scores."""
     definition: ModelDefinition = arguments.definition
+    numbers = numbers_of(arguments)
 
     def train() -> Any:
         from model_kit.training import dataset  # noqa: PLC0415 - needs what serving does without
         from model_kit.training.train import train  # noqa: PLC0415
 
         read = (
-            dataset.load(definition, arguments.data, report=report) if arguments.data else dataset.synthetic(definition)
+            dataset.load(definition, arguments.data, report=report, numbers=numbers)
+            if arguments.data
+            else dataset.synthetic(definition)
         )
         if read.synthetic:
             report(synthetic_notice(definition))

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model_kit.batch.rows import InputRow
-from model_kit.batch.tables import Format, name_of, reading
+from model_kit.batch.rows import Format, InputRow
+from model_kit.batch.tables import name_of, reading
 from model_kit.comparison import gate as gates
 from model_kit.comparison.compatibility import compare_specs, major_version, verdict
 from model_kit.comparison.gate import Check, Gate, ModelId

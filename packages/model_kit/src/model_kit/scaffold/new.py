@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from model_kit.batch.numbers import PLAIN, NumberFormat
 from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold import source
 from model_kit.scaffold.strength import LEAK, required_fields, strengths
@@ -26,7 +27,7 @@ from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
 from model_kit.spec import Field, Target
 from model_kit.spec.inference import Column, Guess, infer_field, judge_target
-from model_kit.training.dataset import Dataset, decode, parse
+from model_kit.training.dataset import Dataset, parse
 from model_kit.training.estimators import defaults
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -103,6 +104,7 @@ def draft_from_bytes(
     subject: str = "record",
     scale: Literal["log", "identity"] | None = None,
     kinds: Mapping[str, Field] | None = None,
+    numbers: NumberFormat = PLAIN,
     report: Callable[[str], None] = lambda _: None,
 ) -> Draft:
     """Infer a model's definition from the bytes of a CSV file, and prove that it accepts every row of it.
@@ -115,6 +117,7 @@ def draft_from_bytes(
         unit: unit of the target.
         subject: what one row is, a noun in the singular.
         scale: of the target; by default the log where all values are positive and less skewed so.
+        numbers: how the file's numbers are written.
         kinds: fields that are known already, by name; nothing is inferred of them, and they are never left out.
         report: called with what is being done.
 
@@ -122,7 +125,7 @@ def draft_from_bytes(
         DataError: the file or the target cannot be used; the text says why.
     """
     report(f"Reading {file_name}")
-    table = read_table(decode(content, file_name), target, file_name)
+    table = read_table(content, target, file_name, numbers)
     fault, target_suspicions = judge_target(table.target)
     if fault:
         raise DataError(f"{file_name}: the target {target!r} cannot be used: {fault}")
@@ -143,7 +146,7 @@ def draft_from_bytes(
         name, goal, tuple(guess.field for guess in guesses if guess.field is not None), defaults.mean
     )
     # The proof: the very code that trains reads every row with the inferred fields.
-    dataset = parse(definition, content, file_name, report=lambda _: None)
+    dataset = parse(definition, content, file_name, report=lambda _: None, numbers=numbers)
     report(f"All {len(dataset.rows):,} rows are accepted; looking at {len(guesses)} fields")
     found = strengths(definition, dataset)
     complete = {

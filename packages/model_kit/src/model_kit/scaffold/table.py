@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from model_kit.batch.csv_files import DELIMITERS, read_records
+from model_kit.batch.csv_files import DELIMITERS, csv_table
+from model_kit.batch.numbers import PLAIN, NumberFormat
 from model_kit.errors import DataError
 from model_kit.records.text import is_null
 from model_kit.spec import Field, InputSpec, Learned, Target
@@ -33,18 +33,19 @@ class RawTable:
     n_duplicates: int
 
 
-def read_table(content: str, target: str, name: str) -> RawTable:
-    """Read CSV text.
+def read_table(content: bytes, target: str, name: str, numbers: NumberFormat = PLAIN) -> RawTable:
+    """Read a CSV file.
 
     Args:
         content: the file.
         target: name of the column to predict.
         name: what errors call the file.
+        numbers: how its numbers are written.
 
     Raises:
         DataError: it is no such table, or has no such column; the text names the line.
     """
-    header = _header(content, target)
+    header = _header(content.decode(errors="replace"), target)
     if target not in header:
         listed = ", ".join(repr(column) for column in header[:_LISTED])
         close = [column for column in header if column.strip().lower() == target.strip().lower()]
@@ -57,10 +58,15 @@ def read_table(content: str, target: str, name: str) -> RawTable:
     consecutive = [True] * len(header)
     n_rows = n_duplicates = 0
     seen: set[int] = set()
-    records = read_records(io.StringIO(content, newline=""), spec, name)
-    for row in _cells(records):
+    table = csv_table(content, spec, name)
+    for entry in table.entries:
+        if entry.fault:
+            raise DataError(f"{name}, line {entry.number}: {entry.fault}")
+        row = tuple(entry.original.values())
         for position, cell in enumerate(row):
             text = cell.strip()
+            if not numbers.is_plain:
+                text = numbers.read(text) or text
             if is_null(text):
                 consecutive[position] = False
                 continue
@@ -68,24 +74,19 @@ def read_table(content: str, target: str, name: str) -> RawTable:
             if consecutive[position]:
                 before, previous[position] = previous[position], text
                 consecutive[position] = text.isdecimal() and (before is None or int(text) == int(before) + 1)
-        fingerprint = hash(tuple(row))
+        fingerprint = hash(row)
         n_duplicates += fingerprint in seen
         seen.add(fingerprint)
         n_rows += 1
     columns = [
         Column(column, found, n_rows, consecutive=steps and n_rows > 1)
-        for column, found, steps in zip(records.columns, counts, consecutive, strict=True)
+        for column, found, steps in zip(table.columns, counts, consecutive, strict=True)
     ]
     return RawTable(
         tuple(column for column in columns if column.name != target),
         next(column for column in columns if column.name == target),
         n_duplicates,
     )
-
-
-def _cells(records: Iterator[tuple[dict[str, str], object]]) -> Iterator[tuple[str, ...]]:
-    for cells, _ in records:
-        yield tuple(cells.values())
 
 
 def _header(content: str, target: str) -> list[str]:

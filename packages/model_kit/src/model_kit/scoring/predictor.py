@@ -127,7 +127,7 @@ class Predictor:
         if explain is not None:
             explainer = self._explainer
             sent: list[Any] = [_value(records[position]) for position in scored]
-            each = zip(self._encoded(sent), scored.values(), sent, strict=True)
+            each = zip(self.encoded(sent), scored.values(), sent, strict=True)
             explanations = aligned(explainer.explain(row, value, record, explain) for row, value, record in each)
         if warnings:
             # Decode one at a time: ten thousand records take a hundred megabytes as objects.
@@ -136,7 +136,7 @@ class Predictor:
         details = (intervals, explanations, row_warnings)
         return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, answer.unusual, *details)
 
-    def _encoded(self, records: Sequence[object]) -> Encoded:
+    def encoded(self, records: Sequence[object]) -> Encoded:
         """Encode valid records, in order."""
         accepted = self._fast_lane(records)
         encoded = np.empty((len(records), accepted.encoded.shape[1]))

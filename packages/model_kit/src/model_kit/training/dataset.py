@@ -7,17 +7,18 @@ It is read by the very reader and validator that serve predictions, so a cell me
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_kit.batch.csv_files import Cells, Record, Records, binary_kind, read_records
+from model_kit.batch.csv_files import CsvTable, csv_table
+from model_kit.batch.numbers import PLAIN, NumberFormat
+from model_kit.batch.rows import InputRow
 from model_kit.errors import DataError
 from model_kit.records.text import is_null, parse_number
 from model_kit.records.validation import Validator
@@ -55,13 +56,13 @@ class Dataset:
     target: NDArray[np.float64]
 
 
-class _Line(NamedTuple):
-    number: int
-    cells: Cells
-    record: Record
-
-
-def load(definition: ModelDefinition, path: Path, *, report: Callable[[str], None] = lambda _: None) -> Dataset:
+def load(
+    definition: ModelDefinition,
+    path: Path,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    numbers: NumberFormat = PLAIN,
+) -> Dataset:
     """Read a training file: the fields, the target and, if one is declared, the identifier, in any order.
 
     A synthetic sample is recognised by its identifiers, whatever the file is called.
@@ -70,6 +71,7 @@ def load(definition: ModelDefinition, path: Path, *, report: Callable[[str], Non
         definition: declares the columns.
         path: CSV file, UTF-8.
         report: called with what was ignored, one line each.
+        numbers: how its numbers are written.
 
     Raises:
         DataError: the file cannot be used; the text names file, line and column.
@@ -78,7 +80,7 @@ def load(definition: ModelDefinition, path: Path, *, report: Callable[[str], Non
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(definition, content, path.name, report=report)
+    return parse(definition, content, path.name, report=report, numbers=numbers)
 
 
 def synthetic(definition: ModelDefinition) -> Dataset:
@@ -104,7 +106,12 @@ def require_sample(definition: ModelDefinition) -> Sample:
 
 
 def parse(
-    definition: ModelDefinition, content: bytes, name: str, *, report: Callable[[str], None] = lambda _: None
+    definition: ModelDefinition,
+    content: bytes,
+    name: str,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    numbers: NumberFormat = PLAIN,
 ) -> Dataset:
     """As :func:`load`, from the bytes of a file.
 
@@ -113,6 +120,7 @@ def parse(
         content: the file.
         name: what errors, and the model's card, call it.
         report: called with what was ignored.
+        numbers: how its numbers are written.
 
     Raises:
         DataError: the file cannot be used.
@@ -120,18 +128,20 @@ def parse(
     unfitted = InputSpec(
         definition.fields, {field.name: Learned(0.0, None) for field in definition.fields}, definition.target
     )
-    records = read_records(io.StringIO(decode(content, name), newline=""), unfitted, name)
-    _require_columns(records, definition, report)
+    table = csv_table(content, unfitted, name, numbers)
+    _require_columns(table, definition, report)
     validate = Validator(unfitted)
     identifiers = _Identifiers(name, definition.identifier)
     rows: list[Row] = []
     target: list[float] = []
-    lines = _lines(records)
+    lines = table.entries
     while chunk := list(islice(lines, _CHUNK)):
+        if fault := next((line for line in chunk if line.fault), None):
+            raise DataError(f"{name}, line {fault.number}: {fault.fault}")
         rows += _validated(chunk, validate, unfitted, name)
         for line in chunk:
             identifiers.add(line)
-            target.append(_target(line, definition.target, name))
+            target.append(_target(line, definition.target, table))
     if len(rows) < MIN_ROWS:
         raise DataError(f"{name}: {len(rows)} rows; training needs at least {MIN_ROWS}")
     if not content.endswith((b"\n", b"\r")):
@@ -148,38 +158,18 @@ def parse(
     )
 
 
-def decode(content: bytes, name: str) -> str:
-    """A file as text.
-
-    Raises:
-        DataError: it is not UTF-8; the text names the line, or what the file is.
-    """
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if kind := binary_kind(content):
-            raise DataError(f"{name}: {kind}") from error
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{name}, line {line}: not UTF-8 text; export it as CSV UTF-8") from error
-
-
-def _require_columns(records: Records, definition: ModelDefinition, report: Callable[[str], None]) -> None:
+def _require_columns(table: CsvTable, definition: ModelDefinition, report: Callable[[str], None]) -> None:
     wanted = [*([definition.identifier] if definition.identifier else []), *(field.name for field in definition.fields)]
     wanted.append(definition.target.name)
-    missing = [column for column in wanted if column not in records.columns]
+    missing = [column for column in wanted if column not in table.columns]
     if missing:
-        raise DataError(f"{records.name}: the header lacks {_listed(missing)}")
-    extra = [column for column in records.columns if column not in wanted]
+        raise DataError(f"{table.name}: the header lacks {_listed(missing)}")
+    extra = [column for column in table.columns if column not in wanted]
     if extra:
-        report(f"{records.name}: ignoring {_listed(extra)}, which the model does not use")
+        report(f"{table.name}: ignoring {_listed(extra)}, which the model does not use")
 
 
-def _lines(records: Records) -> Iterator[_Line]:
-    for cells, record in records:
-        yield _Line(records.line, cells, record)
-
-
-def _validated(lines: list[_Line], validate: Validator, spec: InputSpec, name: str) -> list[Row]:
+def _validated(lines: list[InputRow], validate: Validator, spec: InputSpec, name: str) -> list[Row]:
     validated = validate([line.record for line in lines])
     for position, errors in validated.errors.items():
         for column, messages in errors.items():
@@ -203,7 +193,7 @@ class _Identifiers:
         self._column = column
         self.found: dict[str, int] = {}
 
-    def add(self, line: _Line) -> None:
+    def add(self, line: InputRow) -> None:
         """Take up the identifier of a row.
 
         Raises:
@@ -212,7 +202,7 @@ class _Identifiers:
         if self._column is None:
             self.found[str(len(self.found) + 1)] = line.number
             return
-        text = line.cells[self._column].strip()
+        text = line.original[self._column].strip()
         if is_null(text):
             raise DataError(f"{self._name}, line {line.number}, column {self._column}: missing")
         number = parse_number(text)
@@ -223,11 +213,11 @@ class _Identifiers:
         self.found[identifier] = line.number
 
 
-def _target(line: _Line, target: Target, name: str) -> float:
-    text = line.cells[target.name]
+def _target(line: InputRow, target: Target, table: CsvTable) -> float:
+    text, name = line.original[target.name], table.name
     if is_null(text):
         raise DataError(f"{name}, line {line.number}, column {target.name}: missing")
-    number = parse_number(text)
+    number = parse_number(table.number(text))
     if isinstance(number, str):
         raise _fault(name, line, target.name, "Not a finite number")
     if target.scale == "log" and number <= 0:
@@ -235,8 +225,8 @@ def _target(line: _Line, target: Target, name: str) -> float:
     return float(number)
 
 
-def _fault(name: str, line: _Line, column: str, reason: str) -> DataError:
-    cell = line.cells[column]
+def _fault(name: str, line: InputRow, column: str, reason: str) -> DataError:
+    cell = line.original[column]
     excerpt = cell if len(cell) <= EXCERPT else cell[:EXCERPT] + "..."
     found = "nothing" if is_null(cell) else repr(excerpt)
     return DataError(f"{name}, line {line.number}, column {column}: {reason}; found {found}")

@@ -1,0 +1,178 @@
+"""Encodes Arrow columns: judges each distinct text of a column once, by the validator that serves single records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from model_kit.batch.numbers import PLAIN, NumberFormat
+from model_kit.batch.values import to_values
+from model_kit.records.encoding import LARGEST, Encoded, Encoder
+from model_kit.records.text import parse_value
+from model_kit.records.validation import Validator
+from model_kit.spec import Field, InputSpec
+
+#: Which rows are encoded for certain, shape (n_rows,).
+Certain: TypeAlias = NDArray[np.bool_]
+
+#: Values that a column remembers, none of them long; then all are forgotten. At 200 bytes each, 80 columns take 16 MB.
+MOST_VALUES: Final = 1000
+LONGEST_TEXT: Final = 100
+#: So many values are looked up in less time than Arrow takes to convert them.
+FEW: Final = 40
+#: Stands for a value that is not valid; no encoded value is infinite.
+_INVALID: Final = np.inf
+#: How numbers are spelled that Arrow converts to the very float64 that Python does.
+_PLAIN_NUMBER: Final = r"^[+-]?[0-9]+(\.[0-9]+)?$"
+
+
+class ColumnEncoder:
+    """Arrow columns -> the encoded matrix; may be called by several threads at a time.
+
+    Args:
+        spec: the fitted table of fields.
+        columns: names of the columns that there are.
+        numbers: how numbers are written.
+    """
+
+    def __init__(self, spec: InputSpec, columns: tuple[str, ...], numbers: NumberFormat = PLAIN) -> None:
+        self._nothing = Encoder(spec)([{}])
+        self._columns = [
+            (position, field.name, _Column(spec, field, numbers))
+            for position, field in enumerate(spec.fields)
+            if field.name in columns
+        ]
+
+    def __call__(self, columns: Mapping[str, pa.Array], n_rows: int) -> tuple[Encoded, Certain]:
+        """Encode rows.
+
+        Args:
+            columns: by name, each of ``n_rows`` values; those that are no field are not looked at.
+            n_rows: the number of rows.
+
+        Returns:
+            The encoded matrix, shape (n_rows, n_fields), and which of its rows are what validator and encoder make of
+            the record. The other rows have a value that is not valid.
+        """
+        encoded = np.repeat(self._nothing, n_rows, axis=0)
+        certain = np.ones(n_rows, bool)
+        for position, name, column in self._columns:
+            values = column.encode(columns[name])
+            encoded[:, position] = values
+            certain &= values != _INVALID
+        return encoded, certain
+
+
+class _Column:
+    """Encodes one field's values: fields are judged apart from each other."""
+
+    def __init__(self, spec: InputSpec, field: Field, numbers: NumberFormat) -> None:
+        alone = InputSpec((field,), {field.name: spec.learned[field.name]}, spec.target)
+        self._field = field
+        self._numbers = numbers
+        self._validate = Validator(alone)
+        self._encode = Encoder(alone)
+        self._low = -LARGEST if field.minimum is None else max(field.minimum, -LARGEST)
+        self._high = LARGEST if field.maximum is None else min(field.maximum, LARGEST)
+        self._known: dict[object, float] = {}
+        self._missing = self._judge(None)
+
+    def encode(self, column: pa.Array) -> NDArray[np.float64]:
+        """The encoded values, ``_INVALID`` for those that are not valid, shape (n_rows,)."""
+        if pa.types.is_dictionary(column.type):
+            places, missing = _as_numpy(column.indices)
+            distinct = np.append(self._distinct(column.dictionary), self._missing)
+            return distinct.take(places if missing is None else np.where(missing, len(distinct) - 1, places))
+        if self._field.is_number and _is_numeric(column.type):
+            return self._distinct(column)
+        try:
+            column = column.dictionary_encode()
+        except pa.ArrowException:
+            return np.array([self._judge(value) for value in to_values(column)])
+        return self.encode(column)
+
+    def _distinct(self, values: pa.Array) -> NDArray[np.float64]:
+        numbers = self._as_numbers(values)
+        if numbers is None:
+            return np.array([self._judge(value) for value in to_values(values)], np.float64)
+        with np.errstate(invalid="ignore"):
+            plain = (numbers >= self._low) & (numbers <= self._high)
+            if self._field.kind == "integer":
+                plain &= numbers == np.floor(numbers)
+        # Zero may have a sign.
+        plain &= (numbers != 0) | ~np.signbit(numbers)
+        if not plain.all():
+            listed = to_values(values)
+            for place in np.flatnonzero(~plain).tolist():
+                numbers[place] = self._judge(listed[place])
+        return numbers
+
+    def _as_numbers(self, values: pa.Array) -> NDArray[np.float64] | None:
+        """The values that are plainly numbers as such, NaN for the others; ``None`` if judging each is as quick."""
+        if not self._field.is_number or len(values) <= FEW:
+            return None
+        if _is_text(values.type):
+            if not self._numbers.is_plain:
+                return None
+            try:
+                values = values.cast(pa.float64())
+            except pa.ArrowInvalid:
+                plain = pc.match_substring_regex(values, _PLAIN_NUMBER)
+                values = pc.if_else(plain, values, pa.scalar(None, values.type))
+        elif not _is_numeric(values.type):
+            return None
+        numbers, missing = _as_numpy(values.cast(pa.float64(), safe=False))
+        return numbers.copy() if missing is None else np.where(missing, np.nan, numbers)
+
+    def _judge(self, value: object) -> float:
+        """The encoded value, as validator and encoder have it; ``_INVALID`` if the validator refuses it."""
+        # True and 1 are one key, and not one value.
+        key = (type(value), value)
+        found = self._known.get(key)
+        if found is None:
+            try:
+                rows = self._validate([{self._field.name: to_json(self._field, value, self._numbers)}]).rows
+            except (ValueError, OverflowError):
+                rows = []
+            found = float(self._encode(rows)[0, 0]) if rows else _INVALID
+            if not isinstance(value, str) or len(value) <= LONGEST_TEXT:
+                if len(self._known) >= MOST_VALUES:
+                    self._known = {}
+                self._known[key] = found
+        return found
+
+
+def to_json(field: Field, value: Any, numbers: NumberFormat = PLAIN) -> object:
+    """A value of a table as JSON has it, for the validator to judge."""
+    if isinstance(value, str) and field.is_number:
+        value = numbers.plain(value)
+    elif isinstance(value, Decimal):
+        value = float(value)
+    return None if isinstance(value, float) and value != value else parse_value(field, value)  # noqa: PLR0124 - NaN
+
+
+def _as_numpy(column: pa.Array) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Numbers, and which of them are missing; Arrow's own conversion would import pandas."""
+    if not len(column):
+        return np.empty(0, np.intp), None
+    validity, data = column.buffers()
+    kind = np.dtype(str(column.type).replace("double", "float64"))
+    numbers = np.frombuffer(data, kind, len(column), column.offset * kind.itemsize)
+    if not column.null_count:
+        return numbers, None
+    bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")
+    return numbers, bits[column.offset : column.offset + len(column)] == 0
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

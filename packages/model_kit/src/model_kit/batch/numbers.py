@@ -1,0 +1,113 @@
+"""How a file writes its numbers: decimal mark and thousands separator, and whether a dot may be the latter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from model_kit.errors import DataError
+from model_kit.records.text import is_null
+
+#: A number written with a comma, 12,5 or 1,000 or 1.234,5, or with two points.
+_LOCAL: Final = re.compile(r"\s*[+-]?\d[\d.]*,[\d.,]*\d\s*|\s*[+-]?\d{1,3}(\.\d{3}){2,}\s*", re.ASCII)
+_POINT: Final = re.compile(r"\s*[+-]?\d*\.\d+\s*", re.ASCII)
+#: 9.600 may be 9600; 0.125 and 1234.500 may not.
+_GROUPED: Final = re.compile(r"\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*", re.ASCII)
+#: A column is suspicious if this share of its numbers with a point may be thousands,
+NEARLY_ALL: Final = 0.9
+#: and where nothing is known of its range if there are at least so many of them.
+MIN_GROUPED: Final = 3
+
+
+class NumberFormat(NamedTuple):
+    """How numbers are written.
+
+    Attributes:
+        decimal: the decimal mark; ``None`` where nobody said, which is a point.
+        thousands: what stands between groups of three digits; empty for nothing.
+    """
+
+    decimal: str | None = None
+    thousands: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether numbers are written as Python writes them."""
+        return self.decimal in {None, "."} and not self.thousands
+
+    def read(self, text: str) -> str | None:
+        """A number as Python spells it; ``None`` if it is not written like this."""
+        decimal, thousands = re.escape(self.decimal or "."), re.escape(self.thousands)
+        whole = rf"\d{{1,3}}(?:{thousands}\d{{3}})+|\d+" if thousands else r"\d+"
+        found = re.fullmatch(rf"\s*([+-]?)({whole})?(?:{decimal}(\d*))?([eE][+-]?\d+)?\s*", text, re.ASCII)
+        if not found or not (found[2] or found[3]):
+            return None
+        digits = (found[2] or "").replace(self.thousands, "") if self.thousands else found[2] or ""
+        return f"{found[1]}{digits}{'.' + found[3] if found[3] else ''}{found[4] or ''}"
+
+    def plain(self, text: str) -> str:
+        """The number that a text is, as Python spells it; another text becomes one that is no number in Python."""
+        if self.is_plain:
+            return text
+        found = self.read(text)
+        # 1.5 is no number where points stand between thousands.
+        return found or (text if is_null(text) else f"'{text}'")
+
+
+PLAIN: Final = NumberFormat()
+
+
+def is_local(text: str) -> bool:
+    """Whether a text is a number as other countries write it, like 12,5 or 1,000."""
+    return bool(_LOCAL.fullmatch(text))
+
+
+class ThousandsCheck:
+    """Finds columns whose points may stand between thousands, 9.600 for 9600, in files with semicolons.
+
+    Args:
+        name: what errors call the file.
+        ranges: column of numbers -> lowest and highest value of training; ``None`` if nothing is known.
+    """
+
+    def __init__(self, name: str, ranges: Mapping[str, tuple[float, float] | None]) -> None:
+        self._name = name
+        self._ranges = ranges
+        self._n_points = dict.fromkeys(ranges, 0)
+        self._n_grouped = dict.fromkeys(ranges, 0)
+        self._examples: dict[str, str] = {}
+
+    @property
+    def columns(self) -> Iterable[str]:
+        """The columns of numbers."""
+        return self._ranges
+
+    def add(self, column: str, counts: Iterable[tuple[str, int]]) -> None:
+        """Count texts of a column, each with the number of rows that have it."""
+        limits = self._ranges[column]
+        for text, count in counts:
+            if not _POINT.fullmatch(text):
+                continue
+            self._n_points[column] += count
+            outside = limits is None or not limits[0] <= float(text) <= limits[1]
+            if outside and _GROUPED.fullmatch(text):
+                self._n_grouped[column] += count
+                self._examples.setdefault(column, text.strip())
+
+    def check(self) -> None:
+        """Refuse the file if a column is suspicious.
+
+        Raises:
+            DataError: one is; the text says what to do.
+        """
+        for column, n_grouped in self._n_grouped.items():
+            least = MIN_GROUPED if self._ranges[column] is None else 1
+            if n_grouped >= max(least, NEARLY_ALL * self._n_points[column]):
+                example = self._examples[column]
+                where = "" if self._ranges[column] is None else ", and lie outside the range of training as decimals"
+                raise DataError(
+                    f"{self._name}, column {column}: numbers like {example} have three digits after the point{where}; "
+                    f"if {example} means {example.replace('.', '')}: --thousands . (and --decimal , if there are "
+                    f"decimals); if it means {float(example):g}: --decimal ."
+                )
