@@ -12,15 +12,15 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from model_kit.batch import blocks, bulk
+from model_kit.batch import csv_files, json_lines
+from model_kit.batch.scoring import Scored, predict_table
 from model_kit.cli.main import main
 from model_kit.errors import FloorError
 from model_kit.scoring.definition import ModelDefinition
@@ -104,6 +104,11 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
 # predict
 
 
+def piped(content: bytes, encoding: str = "utf-8") -> io.TextIOWrapper:
+    """What standard input is."""
+    return io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)), encoding=encoding)
+
+
 def test_predict_adds_prices_and_reasons_and_keeps_every_row(
     source: Path, target: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,7 +129,7 @@ def test_predict_strict_succeeds_if_all_rows_were_scored(tmp_path: Path, target:
 
 
 def test_predict_through_pipes(monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(RIDES.replace("x", "é").encode()), encoding="ascii"))
+    monkeypatch.setattr(sys, "stdin", piped(RIDES.replace("x", "é").encode(), "ascii"))
     assert run(["predict", "-", "-o", "-"]) == 0
     assert capsysbinary.readouterr().out.decode() == PRICED.replace("x", "é")
 
@@ -133,20 +138,16 @@ def test_predict_through_pipes(monkeypatch: pytest.MonkeyPatch, capsysbinary: py
 def test_predict_reads_and_writes_block_by_block(
     suffix: str, tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(blocks, "SIZE", 1000)
-    monkeypatch.setattr(blocks, "_PIECE", 500)
+    monkeypatch.setattr(csv_files, "SIZE", 1000)
+    monkeypatch.setattr(json_lines, "SIZE", 1000)
     sizes: list[int] = []
-    predict_blocks = bulk.predict_blocks
 
-    def count(*arguments: Any, **options: Any) -> Iterator[bulk.BlockResult]:
-        for result in predict_blocks(*arguments, **options):
-            sizes.append(result.size)
+    def counted(*arguments: Any) -> Generator[Scored]:
+        for result in predict_table(*arguments):
+            sizes.append(result.batch.size)
             yield result
 
-    def counted(*arguments: Any, **options: Any) -> Any:
-        return (result for result in count(*arguments, **options))
-
-    monkeypatch.setattr(bulk, "predict_blocks", counted)
+    monkeypatch.setattr("model_kit.cli.predict.predict_table", counted)
     source = tmp_path / f"many.{suffix}"
     rows = [f"8,A,{number}" for number in range(2500)]
     if suffix == "jsonl":
@@ -154,9 +155,10 @@ def test_predict_reads_and_writes_block_by_block(
     header = "" if suffix == "jsonl" else "distance,zone,id\n"
     source.write_text(header + "".join(f"{row}\n" for row in rows))
     output = target.with_suffix(f".{suffix}")
-    assert run(["predict", str(source), "-o", str(output), "--workers", "1"]) == 0
+    assert run(["predict", str(source), "-o", str(output), "--workers", "2"]) == 0
     assert sum(sizes) == len(source.read_bytes()) - len(header)
-    assert max(sizes) < 2100
+    # The first has what was read with the header.
+    assert max(sizes[1:]) < 2100
     written = rows_of(output) if suffix == "csv" else [json.loads(line) for line in output.read_text().splitlines()]
     assert [row["id"] for row in written] == [str(number) for number in range(2500)]
     assert len({row["prediction"] for row in written}) == 1
@@ -210,7 +212,7 @@ def test_predict_names_the_fields_that_a_file_lacks(
     source = tmp_path / "short.csv"
     source.write_text("distance,zone\n8,A\n")
     run(["predict", str(source), "-o", str(target)])
-    assert "short.csv: imputing 2 fields that the file lacks: passengers, comfort\n" in capsys.readouterr().err
+    assert "short.csv: imputing fields that the file lacks: passengers, comfort\n" in capsys.readouterr().err
 
 
 def test_predict_says_that_the_model_knows_synthetic_data_only(
@@ -252,8 +254,9 @@ def test_predict_of_a_file_that_is_not_there(tmp_path: Path, target: Path, capsy
 def test_predict_into_a_folder_that_is_not_there(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["predict", str(source), "-o", str(tmp_path / "nowhere" / "out.csv")]) == 1
-    assert capsys.readouterr().err.endswith(": No such file or directory\n")
+    target = tmp_path / "nowhere" / "out.csv"
+    assert run(["predict", str(source), "-o", str(target)]) == 2
+    assert capsys.readouterr().err == f"rides-model: {target}: there is no folder {target.parent}\n"
 
 
 def test_predict_interrupted_leaves_no_half_file(
@@ -350,7 +353,7 @@ def test_predict_keeps_faulty_lines_of_json_in_place(
 def test_predict_json_through_pipes(
     monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"distance": 16, "zone": "B"}\n')))
+    monkeypatch.setattr(sys, "stdin", piped(b'{"distance": 16, "zone": "B"}\n'))
     assert run(["predict", "-", "-o", "-", "--format", "jsonl"]) == 0
     assert json.loads(capsysbinary.readouterr().out)["prediction"] == LONG_FARE
 
@@ -358,7 +361,7 @@ def test_predict_json_through_pipes(
 def test_predict_turns_csv_from_a_pipe_into_json_for_a_pipe(
     monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("distance,zone,note\n16,B,é\n".encode())))
+    monkeypatch.setattr(sys, "stdin", piped("distance,zone,note\n16,B,é\n".encode()))
     assert run(["predict", "-", "-o", "-", "--output-format", "jsonl"]) == 0
     assert json.loads(capsysbinary.readouterr().out) == {
         "distance": 16,
@@ -407,7 +410,7 @@ def test_predict_parquet_without_pyarrow_says_what_to_install(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert run(["predict", str(source), "-o", str(target), "--format", "parquet"]) == 1
     assert capsys.readouterr().err == (
-        'rides-model: Parquet files need pyarrow, which is not installed: pip install "model-kit[parquet]"\n'
+        'rides-model: CSV and Parquet files need pyarrow, which is not installed: pip install "model-kit[batch]"\n'
     )
 
 
@@ -419,12 +422,13 @@ def test_predict_reads_and_writes_files_as_spreadsheets_do(
     assert run(["predict", str(source), "-o", str(target)]) == 0
     fare = float(np.exp(2.5 + 8 / 8 + 1 / 16))
     assert target.read_bytes().decode() == (
-        f'\ufeffzone;distance;note;prediction;error\r\nA;8;"é; x";{fare!r};\r\n'
-        "B;16,5;;;distance: Not a valid number.\r\n"
+        f'\ufeffzone;distance;note;prediction;error\r\n"A";"8";"é; x";{fare!r};\r\n'
+        '"B";"16,5";"";;distance: Not a valid number.\r\n'
     )
-    assert "rides.csv: numbers written with a comma, like 12,5 or 1,000, were refused (1); write 12.5, 1000\n" in (
-        capsys.readouterr().err
-    )
+    assert (
+        "rides.csv: numbers written with a comma, like 12,5 or 1,000, were refused (1);"
+        " write 12.5, 1000, or see --decimal and --thousands\n"
+    ) in capsys.readouterr().err
 
 
 def test_predict_with_another_bundle(
@@ -470,17 +474,15 @@ def test_predict_ended_by_control_c_leaves_no_half_file(target: Path) -> None:
     assert os.listdir(target.parent) == [target.name]
 
 
-# predict, with other processes
+# predict, in several threads
 
 
-#: So long that some thousands of them fill several blocks.
 LONG_ROW = b"8,A," + b"x" * 400 + b"\n"
 PROGRAM = (
     # A shell that runs the tests in the background has its children ignore Ctrl-C, and nohup the hang-up.
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     "import sys; sys.path[:] = PATH\n"
-    "from model_kit.batch import bulk; bulk.PATIENCE = -1.0\n"
     "from model_kit.cli.main import main\n"
     "sys.exit(main(program='rides-model'))\n"
 )
@@ -488,10 +490,11 @@ PROGRAM = (
 
 @pytest.fixture
 def predicting(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The command, predicting rides that come through a pipe, with the help of two processes."""
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "priced.csv").write_text("before")
-    arguments = ["predict", "-", "-o", str(tmp_path / "out" / "priced.csv"), "--workers", "2"]
+    """The command, predicting rides that come through a pipe, in two threads; some are written already."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "priced.csv").write_text("before")
+    arguments = ["predict", "-", "-o", str(folder / "priced.csv"), "--workers", "2"]
     # Measuring coverage takes a lock that an interrupt may leave locked for ever.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     process = subprocess.Popen(
@@ -502,28 +505,15 @@ def predicting(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process_group=0,
     )
     assert process.stdin is not None
-    process.stdin.write(b"distance,zone,note\n" + LONG_ROW * 4000)
+    process.stdin.write(b"distance,zone,note\n" + LONG_ROW * 20_000)
     process.stdin.flush()
-    while len(children(process.pid)) < 2:
+    while sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000:
         assert process.poll() is None
         time.sleep(0.02)
     with process:
         yield process
         if process.poll() is None:
             process.kill()
-
-
-def children(number: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
-
-
-def assert_gone(numbers: list[int]) -> None:
-    for _ in range(200):
-        alive = [number for number in numbers if Path(f"/proc/{number}/stat").exists()]
-        if not alive:
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"still there: {alive}")
 
 
 def complaint(process: subprocess.Popen[bytes]) -> str:
@@ -533,10 +523,6 @@ def complaint(process: subprocess.Popen[bytes]) -> str:
     return complaints.splitlines()[-1]
 
 
-needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are listed elsewhere here")
-
-
-@needs_proc
 @pytest.mark.parametrize(
     ("number", "status", "words"),
     [
@@ -545,49 +531,23 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="pr
         (signal.SIGHUP, 129, "ended by SIGHUP"),
     ],
 )
-def test_predict_that_is_ended_leaves_no_half_file_and_no_process(
+def test_predict_that_is_ended_leaves_no_half_file(
     number: signal.Signals, status: int, words: str, predicting: subprocess.Popen[bytes], tmp_path: Path
 ) -> None:
-    workers = children(predicting.pid)
     # As a terminal does: to the whole group.
     os.killpg(predicting.pid, number)
     assert predicting.wait(20) == status
     assert complaint(predicting) == f"rides-model: {words}"
     assert (tmp_path / "out" / "priced.csv").read_text() == "before"
     assert os.listdir(tmp_path / "out") == ["priced.csv"]
-    assert_gone(workers)
-
-
-@needs_proc
-def test_predict_whose_process_is_killed_says_so_and_leaves_no_half_file(
-    predicting: subprocess.Popen[bytes], tmp_path: Path
-) -> None:
-    workers = children(predicting.pid)
-    os.kill(workers[0], signal.SIGKILL)
-    assert predicting.stdin is not None
-    with suppress(BrokenPipeError):
-        predicting.stdin.write(LONG_ROW * 2000)
-        predicting.stdin.close()
-    assert predicting.wait(20) == 1
-    assert complaint(predicting) == ("rides-model: a worker process was ended by SIGKILL, perhaps for want of memory")
-    assert (tmp_path / "out" / "priced.csv").read_text() == "before"
-    assert os.listdir(tmp_path / "out") == ["priced.csv"]
-    assert_gone(workers)
-
-
-@needs_proc
-def test_predict_that_is_killed_leaves_no_process(predicting: subprocess.Popen[bytes]) -> None:
-    workers = children(predicting.pid)
-    predicting.kill()
-    assert predicting.wait(20) == -signal.SIGKILL
-    assert_gone(workers)
 
 
 @pytest.mark.parametrize(("suffix", "counts"), [("csv", "580 rows scored, 20"), ("jsonl", "400 rows scored, 200")])
-def test_predict_with_other_processes_writes_the_same_bytes(
+def test_predict_in_several_threads_writes_the_same_bytes(
     suffix: str, counts: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "SIZE", 2000)
+    monkeypatch.setattr(csv_files, "SIZE", 2000)
+    monkeypatch.setattr(json_lines, "SIZE", 2000)
     source = tmp_path / f"rides.{suffix}"
     if suffix == "jsonl":
         records = [{"distance": n / 8, "zone": "AB"[n % 2], "passengers": [None, 2, "x"][n % 3]} for n in range(600)]
@@ -597,8 +557,7 @@ def test_predict_with_other_processes_writes_the_same_bytes(
         rows[::30] = ["8,A,1"] * 20
         source.write_text("distance,zone,passengers,note\n" + "\n".join(rows) + "\n")
     results = []
-    for workers, patience in (("1", 0.0), ("2", -1.0)):
-        monkeypatch.setattr(bulk, "PATIENCE", patience)
+    for workers in ("1", "3"):
         output = tmp_path / f"predicted-{workers}.{suffix}"
         assert run(["predict", str(source), "-o", str(output), "--workers", workers]) == 0
         results.append((output.read_bytes(), capsys.readouterr().err))
@@ -608,7 +567,7 @@ def test_predict_with_other_processes_writes_the_same_bytes(
 
 
 @pytest.mark.parametrize("number", ["0", "257", "many"])
-def test_number_of_processes_is_checked(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_number_of_threads_is_checked(number: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run(["predict", "x.csv", "-o", "y.csv", "--workers", number])
     assert ended.value.code == 2

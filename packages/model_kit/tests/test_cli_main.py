@@ -133,7 +133,7 @@ def test_new_is_a_command_of_the_kit_alone(capsys: pytest.CaptureFixture[str]) -
             "model.onnx: sha256 differs; `rides-model train` writes a new bundle",
             1,
         ),
-        (MissingLibraryError("needs pyarrow"), 'needs pyarrow: pip install "model-kit[parquet]"', 1),
+        (MissingLibraryError("needs pyarrow"), 'needs pyarrow: pip install "model-kit[batch]"', 1),
         (OSError(errno.ENOSPC, "No space left on device", "out.csv"), "out.csv: No space left on device", 1),
         (OSError(errno.EIO, "Input/output error"), "output: Input/output error", 1),
         (KeyboardInterrupt(), "interrupted", 130),

@@ -254,14 +254,14 @@ def reference(predict: Predictor, content: bytes) -> tuple[list[list[str]], int,
         _, *found = [
             cells for cells in lines if cells and not (len(cells) < 3 and cells[0].startswith(("sep=", "\ufeffsep=")))
         ]
-    except DataError as error:
-        return str(error)
+    except DataError as fault:
+        return str(fault)
     output, scored, failed = [], 0, 0
     for cells in found:
-        kept, fault = csv_files.fitted(cells, len(table.columns), table.dialect)
+        kept, wrong = csv_files.fitted(cells, len(table.columns), table.dialect)
         whole = len(cells) == len(table.columns)
         record = table.record(kept) if whole else {}
-        [(prediction, error)] = iter_details(predict, [InputRow({}, 0, record, "" if whole else fault)])
+        [(prediction, error)] = iter_details(predict, [InputRow({}, 0, record, "" if whole else wrong)])
         output.append([*kept, "" if prediction is None else repr(prediction), str(error or "")])
         scored += not error
         failed += bool(error)
@@ -544,7 +544,8 @@ def test_points_that_may_be_decimal_are_taken_as_such(
 
 
 def test_points_within_the_training_range_are_decimal() -> None:
-    assert [entry.record["distance"] for entry in csv_table(rides("1.500", "3.250"), SPEC_OF_RIDES).entries] == [
-        1.5,
-        3.25,
-    ]  # type: ignore[index,call-overload]
+    table = csv_table(rides("1.500", "3.250"), SPEC_OF_RIDES)
+    assert [entry.record for entry in table.entries] == [
+        {"distance": 1.5, "zone": "A"},
+        {"distance": 3.25, "zone": "A"},
+    ]

@@ -201,7 +201,7 @@ def test_table_is_for_people(labelled: Path, capsys: pytest.CaptureFixture[str])
         "not scored, row at line 16 (Id 15): fare: Not a finite number.",
         "not scored, row at line 17 (Id 524): zone: Field may not be null.; fare: Must be greater than 0.",
     ]
-    assert "rides.csv: imputing 2 fields that the file lacks: passengers, comfort\n" in output.err
+    assert "rides.csv: imputing fields that the file lacks: passengers, comfort\n" in output.err
 
 
 def test_table_names_the_first_failures_and_the_worst_groups(
@@ -270,9 +270,9 @@ def test_decimal_commas_are_pointed_out(tmp_path: Path, capsys: pytest.CaptureFi
     path.write_text("distance;zone;fare\n8;A;9\n8,5;A;9\n")
     assert run(["evaluate", "--data", str(path)]) == 0
     assert (
-        "rides.csv: numbers written with a comma, like 12,5 or 1,000, were refused (1); write 12.5, 1000"
-        in capsys.readouterr().err
-    )
+        "rides.csv: numbers written with a comma, like 12,5 or 1,000, were refused (1);"
+        " write 12.5, 1000, or see --decimal and --thousands"
+    ) in capsys.readouterr().err
 
 
 def test_identity_scale_has_no_logs(definition: ModelDefinition) -> None:

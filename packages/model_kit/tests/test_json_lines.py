@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import date
+from typing import cast
 
 import pytest
 from model_kit.batch import json_lines as jsonlines
@@ -16,7 +17,7 @@ from model_kit.testing import SPEC_OF_RIDES
 
 
 def entries(content: bytes) -> list[InputRow]:
-    file = io.BufferedReader(io.BytesIO(content))
+    file = cast("io.BufferedReader", io.BufferedReader(io.BytesIO(content)))
     return list(JsonLinesTable(file, SPEC_OF_RIDES, "rides.jsonl").entries)
 
 

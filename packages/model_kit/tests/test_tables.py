@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 import os
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from model_kit.batch import blocks
-from model_kit.batch.tables import STANDARD, format_of, name_of, reading, writing
-from model_kit.errors import DataError
+from model_kit.batch import csv_files, rows
+from model_kit.batch.output import STANDARD
+from model_kit.batch.rows import Added, Answers, Format
+from model_kit.batch.tables import format_of, name_of, output_format, reading, writing
+from model_kit.errors import DataError, MissingLibraryError
 from model_kit.testing import SPEC_OF_RIDES
 
 RIDES = "distance,zone,note\n8,A,x\n,B,NA\n"
@@ -50,14 +57,12 @@ def test_position_reaches_the_total(tmp_path: Path) -> None:
 
 
 def test_table_tells_what_it_is(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    pq = pytest.importorskip("pyarrow.parquet")
     line = '{"distance": 8, "zone": "A"}\n'
     (tmp_path / "rides.csv").write_text("distance,zone\n8,A\n")
     (tmp_path / "rides.jsonl").write_text(line)
     pq.write_table(pa.table({"distance": [8], "zone": ["A"]}), tmp_path / "rides.parquet")
     columns = ("distance", "zone")
-    expected = {"csv": (columns, 18), "jsonl": (None, len(line)), "parquet": (columns, 1)}
+    expected = {"csv": (columns, 18), "jsonl": ((), len(line)), "parquet": (columns, 1)}
     for kind, (names, total) in expected.items():
         with reading(str(tmp_path / f"rides.{kind}"), SPEC_OF_RIDES) as table:
             assert (table.name, table.format, table.columns, table.total) == (f"rides.{kind}", kind, names, total)
@@ -66,10 +71,9 @@ def test_table_tells_what_it_is(tmp_path: Path) -> None:
 
 
 def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    pq = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(blocks, "LONGEST_LINE", 20)
-    (tmp_path / "a.csv").write_text("distance,zone,a-very-long-note")
+    monkeypatch.setattr(csv_files, "LONGEST_LINE", 20)
+    monkeypatch.setattr(rows, "LONGEST_LINE", 20)
+    (tmp_path / "a.csv").write_text("distance,zone,a-very-long-note\n")
     (tmp_path / "a.jsonl").write_text("[\n")
     pq.write_table(pa.table({"zone": ["A"]}), tmp_path / "a.parquet")
     for name, reason in {
@@ -83,15 +87,15 @@ def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 SPREADSHEET = '\ufeffdistance;zone;note\r\n8;A;"é\r\nü; x"\r\n'.encode()
+ADDED: Added = {"prediction": "number", "error": "text"}
 
 
-def test_csv_comes_out_as_it_went_in(tmp_path: Path) -> None:
-    source, target = tmp_path / "rides.csv", tmp_path / "out.csv"
-    source.write_bytes(SPREADSHEET)
-    with reading(str(source), SPEC_OF_RIDES) as table, writing(str(target), table, "csv", {}) as writer:
-        for entry in table.entries:
-            writer.write(table.row(entry, "csv"))
-    assert target.read_bytes() == SPREADSHEET
+def convert(source: Path | str, target: Path | str, as_format: Format) -> None:
+    """Write a table in another format, with a prediction of 1.5 for each row."""
+    with reading(str(source), SPEC_OF_RIDES) as table, writing(str(target), table, as_format, ADDED) as writer:
+        for batch in map(table.parse, table.blocks()):
+            answers = Answers(np.full(batch.n_rows, 1.5), {}, np.empty((0, 4)), [])
+            writer.write(writer.render(batch, answers))
 
 
 def test_standard_output_is_utf_8_with_its_own_line_ends_whatever_the_locale(
@@ -100,16 +104,43 @@ def test_standard_output_is_utf_8_with_its_own_line_ends_whatever_the_locale(
     source, output = tmp_path / "rides.csv", io.BytesIO()
     source.write_bytes(SPREADSHEET)
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output, encoding="ascii", errors="replace", newline="\r"))
-    with reading(str(source), SPEC_OF_RIDES) as table, writing(STANDARD, table, "csv", {}) as writer:
-        for entry in table.entries:
-            writer.write(table.row(entry, "csv"))
-        with pytest.raises(UnicodeEncodeError):
-            writer.write({"distance": "\ud800", "zone": "A", "note": ""})
-    assert output.getvalue() == SPREADSHEET
+    convert(source, STANDARD, "csv")
+    expected = SPREADSHEET.replace(b"note\r", b"note;prediction;error\r").replace(b'x"', b'x";1.5;')
+    assert output.getvalue() == expected
+
+
+def test_compressed_text_is_read_and_written(tmp_path: Path) -> None:
+    for suffix, text in (("csv", RIDES), ("jsonl", '{"distance": 8, "zone": "A"}\n')):
+        source, target = tmp_path / f"rides.{suffix}.gz", tmp_path / f"out.{suffix}.gz"
+        source.write_bytes(gzip.compress(text.encode()))
+        convert(source, target, format_of(str(target)))
+        with reading(str(target), SPEC_OF_RIDES) as table:
+            assert next(table.entries).record == {"distance": 8, "zone": "A", **({} if suffix == "csv" else PRICED)}
+
+
+PRICED = {"prediction": 1.5, "error": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [("a.json", ".json"), ("a.XLSX", ".xlsx"), ("a.csv.zip", ".zip"), ("a.zst", ".zst"), ("a.parquet.gz", ".gz")],
+)
+def test_output_of_a_format_that_is_not_written_is_refused(name: str, suffix: str) -> None:
+    with pytest.raises(DataError) as caught:
+        output_format(name, "csv")
+    known = ".csv .tsv .jsonl .ndjson .parquet .pq"
+    assert str(caught.value) == f"{name}: {suffix} is not written; known are {known}, text with .gz after it"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a.csv.gz", "csv"), ("a.jsonl.GZ", "jsonl"), ("a.txt", "jsonl"), ("v1.0", "jsonl")]
+)
+def test_output_has_the_format_that_its_name_says(name: str, expected: str) -> None:
+    assert output_format(name, "jsonl") == expected
 
 
 def test_pipe_has_no_total(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(RIDES.encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(RIDES.encode()))))
     with reading(STANDARD, SPEC_OF_RIDES) as table:
         assert table.total is None
         assert [dict(entry.original) for entry in table.entries] == [
@@ -140,12 +171,11 @@ def test_error_of_whoever_uses_the_rows_is_not_mistaken_for_one_of_the_file(tmp_
 def test_csv_becomes_json_with_types(tmp_path: Path) -> None:
     source, target = tmp_path / "rides.csv", tmp_path / "rides.jsonl"
     source.write_text(RIDES)
-    with reading(str(source), SPEC_OF_RIDES) as table, writing(str(target), table, "jsonl", {}) as writer:
-        for entry in table.entries:
-            writer.write(table.row(entry, "jsonl"))
-    assert target.read_text() == (
-        '{"distance": 8, "zone": "A", "note": "x"}\n{"distance": null, "zone": "B", "note": "NA"}\n'
-    )
+    convert(source, target, "jsonl")
+    assert [json.loads(line) for line in target.read_text().splitlines()] == [
+        {"distance": 8, "zone": "A", "note": "x", **PRICED},
+        {"distance": None, "zone": "B", "note": "NA", **PRICED},
+    ]
 
 
 def test_json_becomes_nothing_but_json(tmp_path: Path) -> None:
@@ -160,12 +190,11 @@ def test_json_becomes_nothing_but_json(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["rides.jsonl"]
 
 
-def test_key_that_is_going_to_be_added_is_refused_where_it_occurs(tmp_path: Path) -> None:
+def test_key_that_is_going_to_be_added_is_refused(tmp_path: Path) -> None:
     source = tmp_path / "rides.jsonl"
     source.write_text('{}\n{"error": 1}\n')
     with reading(str(source), SPEC_OF_RIDES) as table:
         table.refuse(["prediction", "error"])
-        assert next(table.entries).number == 1
         with pytest.raises(DataError, match="^rides.jsonl, line 2: has a key error already$"):
             next(table.entries)
 
@@ -180,25 +209,20 @@ def test_columns_that_are_going_to_be_added_are_refused(tmp_path: Path) -> None:
 
 
 def test_parquet_goes_through_pipes(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    pq = pytest.importorskip("pyarrow.parquet")
     source = tmp_path / "rides.parquet"
     pq.write_table(pa.table({"distance": [8.0, 9.0], "zone": ["A", "B"]}), source)
     read_end, write_end = os.pipe()
     os.write(write_end, source.read_bytes())
     os.close(write_end)
-    with (
-        os.fdopen(read_end, "r") as pipe,
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    with os.fdopen(read_end, "r") as pipe, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdin", pipe)
         with (
             reading(STANDARD, SPEC_OF_RIDES, "parquet") as table,
-            writing(STANDARD, table, "parquet", {"prediction": "number", "error": "text"}) as writer,
+            writing(STANDARD, table, "parquet", ADDED) as writer,
         ):
             assert (table.total, table.position()) == (2, 0)
-            for entry in table.entries:
-                writer.write({**entry.original, "prediction": 1.0, "error": None})
+            for batch in map(table.parse, table.blocks()):
+                writer.write(writer.render(batch, Answers(np.ones(2), {}, np.empty((0, 4)), [])))
             assert table.position() == 2
     assert pq.read_table(io.BytesIO(capsysbinary.readouterr().out)).to_pylist() == [
         {"distance": 8.0, "zone": "A", "prediction": 1.0, "error": None},
@@ -206,14 +230,19 @@ def test_parquet_goes_through_pipes(tmp_path: Path, capsysbinary: pytest.Capture
     ]
 
 
-def test_parquet_becomes_csv_and_csv_becomes_parquet(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-    pq = pytest.importorskip("pyarrow.parquet")
-    source, middle, end = (str(tmp_path / name) for name in ("a.csv", "b.parquet", "c.csv"))
-    Path(source).write_text(RIDES)
-    for first, second in ((source, middle), (middle, end)):
-        with reading(first, SPEC_OF_RIDES) as table, writing(second, table, format_of(second), {}) as writer:
-            for entry in table.entries:
-                writer.write(table.row(entry, format_of(second)))
-    assert pq.read_table(middle).to_pylist()[1] == {"distance": "", "zone": "B", "note": "NA"}
-    assert Path(end).read_text() == RIDES
+def test_csv_becomes_parquet_of_text(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(RIDES)
+    convert(tmp_path / "a.csv", tmp_path / "b.parquet", "parquet")
+    assert pq.read_table(tmp_path / "b.parquet").to_pylist() == [
+        {"distance": "8", "zone": "A", "note": "x", **PRICED},
+        {"distance": "", "zone": "B", "note": "NA", **PRICED},
+    ]
+
+
+def test_without_pyarrow_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with (
+        pytest.raises(MissingLibraryError, match="^CSV and Parquet files need pyarrow, which is not installed$"),
+        reading("rides.csv", SPEC_OF_RIDES),
+    ):
+        pass

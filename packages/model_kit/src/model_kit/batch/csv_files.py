@@ -297,6 +297,8 @@ class CsvBatch(Batch):
         self.faults: dict[int, str] = {}
         self._columns = self._parse(content)
         self._whole = np.ones(self.n_rows, bool)
+        #: Rows whose numbers like 12,5 are counted.
+        self._counted: set[int] = set()
         for row in self.faults:
             cells = self._cells(row)
             width = len(table.columns)
@@ -420,7 +422,11 @@ class CsvBatch(Batch):
         if row in self.faults:
             return InputRow(original, self.line(row), {}, self.faults[row])
         record = self._table.record(cells)
-        self.local_numbers += sum(isinstance(record[name], str) and is_local(original[name]) for name in self._numbers)
+        if row not in self._counted:
+            self._counted.add(row)
+            self.local_numbers += sum(
+                isinstance(record[name], str) and is_local(original[name]) for name in self._numbers
+            )
         return InputRow(original, self.line(row), record)
 
     def raw(self) -> list[bytes]:

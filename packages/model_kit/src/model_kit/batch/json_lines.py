@@ -54,7 +54,7 @@ class JsonLinesTable(Table):
             if len(content) == LONGEST_LINE:
                 raise too_long(self.name, number)
             if content.strip().removesuffix(_END_OF_TEXT):
-                block.append((number, content.strip()))
+                block.append((number, content))
                 size += len(content)
             if len(block) == LINES or size > SIZE:
                 yield block
@@ -83,7 +83,7 @@ class JsonLinesBatch(Batch):
     """
 
     def __init__(self, block: list[tuple[int, bytes]]) -> None:
-        self.entries = [_entry(content, number) for number, content in block]
+        self.entries = [_entry(content.strip(), number) for number, content in block]
         self.size = sum(len(content) for _, content in block)
         self.n_rows = len(block)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -15,10 +16,11 @@ def to_values(column: pa.Array) -> list[Any]:
     Raises:
         ValueError: the column cannot be told as text either.
     """
-    try:
-        return list(column.to_pylist())
-    except (ArithmeticError, KeyError, ValueError, ImportError, pa.ArrowException):
-        kind = column.type
+    kind = column.type
+    # Of nanoseconds, Python's times keep none, and its durations only where pandas is installed.
+    if kind not in (pa.time64("ns"), pa.duration("ns")):
+        with suppress(ArithmeticError, KeyError, ValueError, ImportError, pa.ArrowException):
+            return list(column.to_pylist())
     try:
         if pa.types.is_timestamp(kind) and kind.tz:
             # The zone may be unknown here, or the local time no date: the moment is told in UTC.

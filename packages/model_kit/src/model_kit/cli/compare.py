@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         _write(comparison, arguments)
     except MissingLibraryError as error:
         # 1 would say that something is beyond its threshold.
-        raise DataError(f'{error}: pip install "model-kit[parquet]"') from error
+        raise DataError(f'{error}: pip install "model-kit[batch]"') from error
     except BrokenPipeError:
         raise
     except OSError as error:

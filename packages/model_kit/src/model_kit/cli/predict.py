@@ -60,12 +60,14 @@ CSV      with a header; commas, semicolons or tabs; empty cells and NA are missi
          Written like the input: delimiter, line ends and byte-order mark. A row with a cell too many or too few is a
          row in error; "error" repeats the cells beyond the header. A file cut off within a row is unusable.
 JSONL    one object a line. A line that is no object is a row in error; the output repeats it under "input".
-PARQUET  needs the extra: pip install "model-kit[parquet]". Columns keep their types.
+PARQUET  Columns keep their types. In CSV and JSONL, bytes are base64 and decimals numbers.
+CSV and PARQUET need the extra: pip install "model-kit[batch]". Output whose name ends with .gz is compressed.
 
-Long CSV and JSONL are shared among processes, one for each processor, at most 4, or --workers N.
+Files are read in blocks, which threads share: one for each processor, at most 4, or --workers N.
 The formats follow from the names (.csv .tsv .jsonl .ndjson .parquet .pq); the output's is else the input's.
 
-exit status: 0 done; 1 with --strict, a row could not be scored; 2 the input is unusable; 130 interrupted
+exit status: 0 done; 1 with --strict, a row could not be scored, or with --strict-columns, a column is unusual in nearly
+every row; 2 the input is unusable; 130 interrupted
 """
 
 
