@@ -59,7 +59,9 @@ def test_no_number_is_imputed_for_an_estimator_that_accepts_nan(rides: Dataset) 
 
 
 def test_what_cannot_be_folded_is_exported_behind_the_kits_preprocessing(rides: Dataset) -> None:
-    fitted = fit(ride_definition(estimator=BaggingRegressor(n_estimators=3), derive=None), rides.rows, rides.target)
+    fitted = fit(
+        ride_definition(estimator=BaggingRegressor(Ridge(), 5, random_state=0), derive=None), rides.rows, rides.target
+    )
     export = to_onnx(fitted, rides.rows)
     assert (export.graph["folded"], export.graph["reason"]) == (False, "no rule for BaggingRegressor")
     assert export.agreement["generated"] <= 5e-6
