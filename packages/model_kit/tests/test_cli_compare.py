@@ -122,7 +122,7 @@ def test_what_cannot_be_used_is_status_2(live: str, tmp_path: Path, capsys: pyte
     assert "none.csv: cannot be read" in refused(capsys, live, live, "--data", "none.csv")
     (tmp_path / "poor.csv").write_text("zone\nA\n")
     assert "poor.csv" in refused(capsys, live, live, "--data", "poor.csv")
-    assert "No such file" in refused(capsys, live, live, "--html", "no/such/folder/report.html")
+    assert "there is no folder no/such/folder" in refused(capsys, live, live, "--html", "no/such/folder/report.html")
     assert "a bundle folder is scored by the installed code" in refused(capsys, live, live, "--old-kit", "0.1.0")
     assert "none.toml: the thresholds cannot be read" in refused(capsys, live, live, "--gate", "none.toml")
     (tmp_path / "gate.toml").write_text("[difference]\np98 = 0.1\n")

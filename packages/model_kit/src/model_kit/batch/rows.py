@@ -24,6 +24,7 @@ LONGEST_LINE: Final = 4_000_000
 #: First bytes of files that are no text -> what they are.
 _MAGIC: Final[Mapping[bytes, str]] = {
     b"PK\x03\x04": "a workbook (.xlsx) or zip archive, not {}; export the sheet as CSV UTF-8",
+    b"\x1f\x8b": "compressed by gzip, not {}; unpack it first",
     b"PAR1": "a Parquet file, not {}",
     b"\xd0\xcf\x11\xe0": "a workbook (.xls), not {}; export the sheet as CSV UTF-8",
     b"\xff\xfe": "UTF-16, not UTF-8 text; export it as {} UTF-8",
