@@ -18,6 +18,9 @@ NAME ?=
 TARGET ?=
 UNIT ?=
 SUBJECT ?= record
+# How DATA writes numbers, for train and new-model: DECIMAL=, THOUSANDS=.
+DECIMAL ?=
+THOUSANDS ?=
 # Options for pytest: make test PYTEST="-k lock -x"
 PYTEST ?=
 # Cases for each operation: make schemathesis EXAMPLES=5000
@@ -44,6 +47,7 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 # A variable's text as one word of the shell, whatever characters it has.
 quoted = '$(subst ','\'',$($(1)))'
 # An option with a variable's text: $(call option,--data,DATA); nothing if the variable is empty.
+number_format = $(if $(DECIMAL), $(call option,--decimal,DECIMAL))$(if $(THOUSANDS), $(call option,--thousands,THOUSANDS))
 option = $(if $($(2)),$(1) $(call quoted,$(2)))
 
 set_up = $(if $(PYTHON),$(call quoted,PYTHON),python3) scripts/environment.py
@@ -119,7 +123,7 @@ new-model: tools ## Write a model package from a CSV: NAME=diamonds DATA=diamond
 	@: $(if $(DATA),,$(error DATA is not set: make new-model NAME=$(NAME) DATA=$(NAME).csv TARGET=price))
 	@: $(if $(TARGET),,$(error TARGET is not set: make new-model NAME=$(NAME) DATA=$(DATA) TARGET=column))
 	@$(bin)/python -m model_kit.cli.main new $(call quoted,NAME) --data $(call quoted,DATA) --target $(call quoted,TARGET) \
-		--unit $(call quoted,UNIT) --subject $(call quoted,SUBJECT) --into packages
+		--unit $(call quoted,UNIT) --subject $(call quoted,SUBJECT) --into packages$(number_format)
 	@$(MAKE) --no-print-directory tools
 
 data: tools ## Load training files into data/MODEL.csv, from OpenML or from DATA_URL=url-or-path
@@ -129,7 +133,7 @@ sample: tools ## Write the synthetic sample of MODEL to DATA=path.csv
 	@exec $(bin)/python -m model_kit.cli.main sample $(model) -o $(if $(DATA),$(call quoted,DATA),$(error DATA is not set: make sample MODEL=name DATA=path.csv))
 
 train: tools ## Train MODEL on DATA=path.csv; without DATA on its synthetic sample, without MODEL every one that has one
-	@exec $(bin)/python scripts/train_models.py $(model) $(call option,--data,DATA)
+	@exec $(bin)/python scripts/train_models.py $(model) $(call option,--data,DATA)$(number_format)
 
 compare: tools ## Judge what changes: OLD=latest on the package index, NEW=the bundles here; COMPARE="--html report.html"
 	@exec $(bin)/python scripts/compare.py $(model) $(call option,--old,OLD) $(call option,--new,NEW) $(COMPARE)

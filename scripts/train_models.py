@@ -115,7 +115,8 @@ def run(project: Project, options: argparse.Namespace, say: Say) -> None:
     if not models:
         raise ScriptError(NO_MODEL)
     require_one(models, options.data)
-    train(models[0], options.data)
+    marks = {"--decimal": options.decimal, "--thousands": options.thousands}
+    train(models[0], options.data, *(part for option, mark in marks.items() if mark for part in (option, mark)))
 
 
 @script("train")
@@ -126,6 +127,8 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     )
     parser.add_argument("--model", help=MODEL_HELP)
     parser.add_argument("--data", type=Path, help="training data of the one model that is meant")
+    parser.add_argument("--decimal", help="decimal mark of the numbers in the data: , or .")
+    parser.add_argument("--thousands", help="what stands between thousands in the data")
     parser.add_argument("--planned", action="store_true", help="train what the plan says")
     options = parser.parse_args(arguments)
     run(project or Project(), options, say)

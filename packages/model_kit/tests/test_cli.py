@@ -212,7 +212,7 @@ def test_predict_names_the_fields_that_a_file_lacks(
     source = tmp_path / "short.csv"
     source.write_text("distance,zone\n8,A\n")
     run(["predict", str(source), "-o", str(target)])
-    assert "short.csv: imputing fields that the file lacks: passengers, comfort\n" in capsys.readouterr().err
+    assert "short.csv: imputing 2 fields that the file lacks: passengers, comfort\n" in capsys.readouterr().err
 
 
 def test_predict_says_that_the_model_knows_synthetic_data_only(

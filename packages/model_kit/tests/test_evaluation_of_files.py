@@ -201,7 +201,7 @@ def test_table_is_for_people(labelled: Path, capsys: pytest.CaptureFixture[str])
         "not scored, row at line 16 (Id 15): fare: Not a finite number.",
         "not scored, row at line 17 (Id 524): zone: Field may not be null.; fare: Must be greater than 0.",
     ]
-    assert "rides.csv: imputing fields that the file lacks: passengers, comfort\n" in output.err
+    assert "rides.csv: imputing 2 fields that the file lacks: passengers, comfort\n" in output.err
 
 
 def test_table_names_the_first_failures_and_the_worst_groups(

@@ -164,16 +164,16 @@ class Table(ABC):
         if clashes:
             raise DataError(f"{self.name}: has a column {' and '.join(clashes)} already")
 
-    def lacking(self, names: Collection[str]) -> str:
-        """Those of some columns that are not there, each with the column that nearly has its name; empty if none."""
+    def lacking(self, names: Collection[str]) -> list[str]:
+        """Those of some columns that are not there, each with the column that nearly has its name."""
         if not self.columns:
-            return ""
+            return []
         unknown = [column for column in self.columns if column not in self.spec.names]
-        return ", ".join(
+        return [
             f"{name} (there is {near!r})" if (near := nearly(name, unknown)) else name
             for name in names
             if name not in self.columns
-        )
+        ]
 
     def refuse_columns(self, what: str = "") -> None:
         """Make sure that required columns are there, and none twice.
@@ -191,7 +191,7 @@ class Table(ABC):
             if len(columns) == 1 and any(mark in columns[0] for mark in "|:"):
                 found = f"{', '.join(missing)}; cells must be separated by commas, semicolons or tabs"
             else:
-                found = self.lacking(missing)
+                found = ", ".join(self.lacking(missing))
             raise DataError(f"{self.name}: {what}lacks the required columns {found}")
 
 

@@ -130,7 +130,8 @@ def report_columns(table: Table, summary: ColumnSummary) -> None:
             "write 12.5, 1000, or see --decimal and --thousands"
         )
     if absent := table.lacking(table.spec.names):
-        report(f"{table.name}: imputing fields that the file lacks: {absent}")
+        count = f"{len(absent)} {'field' if len(absent) == 1 else 'fields'}"
+        report(f"{table.name}: imputing {count} that the file lacks: {', '.join(absent)}")
     for one in summary.reports():
         report(f"*** WARNING *** {one}" if one.is_strange_nearly_everywhere else str(one))
 
