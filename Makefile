@@ -47,8 +47,8 @@ pyenv_path := $(shell for folder in "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1
 # A variable's text as one word of the shell, whatever characters it has.
 quoted = '$(subst ','\'',$($(1)))'
 # An option with a variable's text: $(call option,--data,DATA); nothing if the variable is empty.
-number_format = $(if $(DECIMAL), $(call option,--decimal,DECIMAL))$(if $(THOUSANDS), $(call option,--thousands,THOUSANDS))
 option = $(if $($(2)),$(1) $(call quoted,$(2)))
+number_format = $(if $(DECIMAL), $(call option,--decimal,DECIMAL))$(if $(THOUSANDS), $(call option,--thousands,THOUSANDS))
 
 set_up = $(if $(PYTHON),$(call quoted,PYTHON),python3) scripts/environment.py
 model = $(call option,--model,MODEL)
