@@ -124,7 +124,7 @@ def test_what_make_prints_is_seen_at_once_whatever_makeflags_says(tmp_path: Path
     with subprocess.Popen(
         ["make", "-f", "Makefile", "-f", more, "slow"],
         cwd=ROOT,
-        env=os.environ | {"MAKEFLAGS": "-j8 -Otarget"},
+        env=os.environ | {"MAKEFLAGS": "-j8 -Otarget", "MAKELEVEL": "0"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

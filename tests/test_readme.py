@@ -64,7 +64,7 @@ def test_request_is_answered_as_it_says(service: Service) -> None:
 def test_answer_with_reasons_is_as_it_says(service: Service) -> None:
     path, records = asked()
     plain, expected = told()
-    (query,) = re.findall(r"The same with `\?(\S+)`", README)
+    (query,) = re.findall(r"with `\?(interval\S+)`, which", README)
     # The model that the tests have was not cross-validated: it has no ranges.
     found = send(service, f"{path}?{query.removeprefix('interval=0.9&')}", records[:1])
     assert list(expected) == ["predictions", "errors", "version", "intervals", "explanations", "warnings"]
