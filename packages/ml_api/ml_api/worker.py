@@ -61,7 +61,7 @@ LONG_BODY = 64 * 1024
 #: Bytes of bodies and responses after which freed memory is returned to the system; that takes milliseconds.
 TRIM_THRESHOLD = 8 * 1024 * 1024
 #: Seconds for which connections are left to other workers with less load.
-DEFER_SECONDS = 0.01
+DEFER_SECONDS = 0.03
 #: Path that is answered before all requests that wait.
 HEALTH = "/health"
 
@@ -225,12 +225,12 @@ class Worker(base.Worker):  # type: ignore[misc]
         now = time.monotonic()
         if now > self.next_check or not (self.alive or self.stop_at):
             self.check(now)
-        self.set_accepting(now)
         self.load_slot.publish(len(self.idle) + 2 * len(self.in_flight) if self.alive else NO_WORKER)
+        self.set_accepting(now)
         ready = self.urgent or (self.queue and len(self.computing) < self.settings.threads)
         wait = 0.0 if ready else self.next_check - now
         if self.deferred_until:
-            wait = min(wait, max(self.deferred_until - now, 0.0))
+            wait = min(wait, DEFER_SECONDS / 30)
         for key, _ in self.selector.select(wait):
             if isinstance(key.data, Connection):
                 self.on_ready(key.data)
@@ -274,14 +274,11 @@ class Worker(base.Worker):  # type: ignore[misc]
 
     def set_accepting(self, now: float) -> None:
         """Watch the listeners, except while connections are left to other workers."""
-        if not self.alive:
+        if self.deferred_until and not (self.alive and self.load_slot.is_overloaded()):
             self.deferred_until = 0.0
         elif self.deferred_until and now > self.deferred_until:
             self.deferred_until = 0.0
-            poller = select.poll()
-            for listener in self.sockets:
-                poller.register(listener, select.POLLIN)
-            if poller.poll(0):
+            if self.has_pending():
                 self.surplus = self.untaken
                 self.untaken *= 2
         wanted = self.alive and not self.deferred_until
@@ -292,6 +289,13 @@ class Worker(base.Worker):  # type: ignore[misc]
                     self.selector.register(listener, selectors.EVENT_READ, listener)
                 else:
                     self.selector.unregister(listener)
+
+    def has_pending(self) -> bool:
+        """Return whether connections wait to be accepted."""
+        poller = select.poll()
+        for listener in self.sockets:
+            poller.register(listener, select.POLLIN)
+        return bool(poller.poll(0))
 
     def accept(self, listener: Any) -> None:
         """Accept the pending connections, or leave them to a worker with less load."""
