@@ -74,7 +74,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@printf '\nMODEL=name: the model that is meant, where several packages are under packages/. Without it, every one: run, publish, plan,\n'
 	@printf '  wheels and compare leave out those without a bundle; train without DATA takes those that have a synthetic sample.\n'
-	@printf 'variables: PORT=%s (run, dev)  DATA=path.csv (train, plan, new-model)  DATA_URL=url-or-path (data)  PYTHON=%s  PYTEST="-k name" (test)\n' \
+	@printf 'variables: PORT=%s (run, dev)  DATA=path.csv (train, plan, new-model)  DECIMAL=, THOUSANDS=. (how DATA writes numbers)  DATA_URL=url-or-path (data)  PYTHON=%s  PYTEST="-k name" (test)\n' \
 		'$(PORT)' '$(or $(PYTHON),none from 3.11 to 3.13 was found)'
 	@printf 'The package index: docs/publishing.md. Without settings, one on this machine is started and stopped.\n'
 	@printf 'Heroku: APP=app  FROM=app (promote)  RELEASE=v12 (rollback)  LIMIT=seconds  IMAGE=name; docs/deploy.md.\n'

@@ -94,7 +94,7 @@ def test_context_managers_are_changed_too(started: list[list[str]], tmp_path: Pa
     mutate.run("model_kit", mutate.TARGETS["model_kit"], 1)
     code = (tmp_path / "model_kit" / "src" / "model_kit" / "batch" / "tables.py").read_text()
     assert "@contextmanager\n" not in code
-    assert "\n\n\ndef reading(path: str" in code
-    assert code.index("\nreading = contextmanager(reading)\n") > code.index("def _binary_output")
+    assert "\n\n\ndef reading(\n" in code
+    assert code.index("\nreading = contextmanager(reading)\n") > code.index("def _seekable")
     assert mutate.bare("x = 1\n") == "x = 1\n"
     assert started

@@ -549,3 +549,29 @@ def test_points_within_the_training_range_are_decimal() -> None:
         {"distance": 1.5, "zone": "A"},
         {"distance": 3.25, "zone": "A"},
     ]
+
+
+@pytest.mark.parametrize("ends", ["\r", "\r\n", "\n", "\n\r"])
+def test_no_row_is_lost_where_blocks_end(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_files, "SIZE", 100)
+    lines = [f'{number},"A, {number}"' for number in range(200)]
+    marks = [ends[number % len(ends)] if ends == "\n\r" else ends for number in range(len(lines) + 1)]
+    content = "".join(line + mark for line, mark in zip(["distance,zone", *lines], marks, strict=True))
+    found = [entry.original for entry in csv_table(content.encode(), SPEC_OF_RIDES).entries]
+    assert found == [{"distance": str(number), "zone": f"A, {number}"} for number in range(200)]
+
+
+@pytest.mark.parametrize("row", ["8,A,caf\xe9", "x,A,caf\xe9", "8,A,caf\xe9,more"])
+def test_bytes_that_are_no_text_are_refused_in_any_column(row: str) -> None:
+    content = b"distance,zone,note\n8,A,x\n" + row.encode("latin-1") + b"\n"
+    with pytest.raises(DataError, match=r"^input, line 3: not UTF-8 text; export it as CSV UTF-8$"):
+        list(csv_table(content, SPEC_OF_RIDES).entries)
+
+
+def test_one_point_among_many_whole_numbers_is_no_thousands_separator() -> None:
+    spec = replace(SPEC_OF_RIDES, learned={**LEARNED, "distance": Learned(0.0, 50, 10, 300)})
+    table = csv_table(rides("9.125", *["60"] * 20), spec)
+    assert [entry.record for entry in table.entries][:2] == [
+        {"distance": 9.125, "zone": "A"},
+        {"distance": 60, "zone": "A"},
+    ]

@@ -192,6 +192,12 @@ def test_a_category_may_be_a_number_and_indicators_at_once() -> None:
     _check(make_pipeline(ColumnTransformer(encoders, remainder=MinMaxScaler()), Lasso(1e-3)))
 
 
+def test_a_category_may_be_bins_and_indicators_at_once() -> None:
+    """The edges of bins may be the very numbers of the levels."""
+    bins = KBinsDiscretizer(3, encode="onehot-dense", strategy="quantile", quantile_method="averaged_inverted_cdf")
+    _check(make_pipeline(ColumnTransformer([("bins", bins, [6]), ("levels", _one_hot(), [6])]), Lasso(1e-3)))
+
+
 @pytest.mark.parametrize("chosen", [slice(0, 3), [True, False, True, False, False, True, False], [-1, 2]])
 def test_columns_are_chosen_as_scikit_learn_does(chosen: Any) -> None:
     _check(make_pipeline(ColumnTransformer([("some", "passthrough", chosen)]), LinearRegression()))

@@ -92,8 +92,16 @@ def test_time_zones_are_declared() -> None:
             "x",
             "it has numbers and 2 other cells ('?'); leave these empty, or correct them",
         ),
-        (["1,234", "5,678", "12"], "x", "its numbers have separators or decimal commas; write 1234.5"),
-        (["1,5", "2,25"], "x", "its numbers have separators or decimal commas; write 1234.5"),
+        (
+            ["1,234", "5,678", "12"],
+            "x",
+            "its numbers have separators or decimal commas; see --decimal, --thousands",
+        ),
+        (
+            ["1,5", "2,25"],
+            "x",
+            "its numbers have separators or decimal commas; see --decimal, --thousands",
+        ),
         (["2026-01-31", "31/01/2026"], "x", "its dates are written in more than one format; write them in one"),
         (
             ["2026-01-31T10:00Z", "2026-01-31T10:00"],
@@ -130,7 +138,11 @@ def test_what_looks_strange_is_told(values: list[str], suspicion: str) -> None:
     [
         (["1", "2"], 1, "1 of 3 rows have no value; remove these rows"),
         (["cat", "dog"], 0, "it is no number: it has 2 distinct texts. Classes cannot be predicted yet"),
-        (["1,5", "2"], 0, "its numbers have separators or decimal commas; write 1234.5"),
+        (
+            ["1,5", "2"],
+            0,
+            "its numbers have separators or decimal commas; see --decimal, --thousands",
+        ),
         (["5", "5"], 0, "it is constant: there is nothing to predict"),
         (["1.5", "-2"], 0, None),
     ],

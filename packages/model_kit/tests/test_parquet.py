@@ -224,3 +224,24 @@ def test_rows_are_written_in_groups(predict: Predictor, tmp_path: Path, monkeypa
     assert [content.metadata.row_group(group).num_rows for group in range(content.num_row_groups)] == [20, 20, 5]
     assert content.read().column("distance").to_pylist() == list(range(45))
     assert content.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.string(), pa.large_string()])
+def test_text_in_binary_columns_is_text(kind: pa.DataType) -> None:
+    zones = pa.array(["A", "B ", "NA"]).cast(kind)
+    table = table_of({"distance": pa.array(["8", " 9 ", "10"]).cast(kind), "zone": zones})
+    [(_, content)] = list(table.blocks())
+    encoded, certain = table.parse((1, content)).encode()
+    assert certain.tolist() == [True, True, False]
+    assert encoded[:2, 0].tolist() == [8.0, 9.0]
+    records: list[Any] = [entry.record for entry in table_of({"distance": [1] * 3, "zone": zones}).entries]
+    assert [record["zone"] for record in records] == ["A", "B", None]
+
+
+@pytest.mark.parametrize(
+    "values", [pa.array([["A"]]), pa.array([{"a": 1}]), pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64()))]
+)
+def test_nested_value_of_a_field_is_an_error_of_its_row(values: pa.Array, predict: Predictor, tmp_path: Path) -> None:
+    price(predict, {"distance": [8.0], "zone": values}, tmp_path / "out.parquet")
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found.column("error").to_pylist() == ["zone: Not a valid string."]

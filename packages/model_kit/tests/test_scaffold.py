@@ -204,7 +204,7 @@ def test_module_that_is_installed_is_not_shadowed(tmp_path: Path, monkeypatch: p
         ("a,Price\n1,2\n", "price", r"there is no column 'price', but 'Price'"),
         ("a,b\n1,2\n1\n", "b", r"^x.csv, line 3: 1 cell where the header has 2"),
         ("a,b,a\n1,2,3\n", "b", r"^x.csv: the header has a column more than once: a$"),
-        ("", "b", r"there is no column 'b'"),
+        ("", "b", r"the file is empty"),
     ],
 )
 def test_file_that_is_no_table_is_refused(content: str, target: str, reason: str) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -246,3 +247,14 @@ def test_without_pyarrow_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) ->
         reading("rides.csv", SPEC_OF_RIDES),
     ):
         pass
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-12], lambda content: content + b"junk"])
+def test_damaged_gzip_is_refused_in_one_line(damage: Any, tmp_path: Path) -> None:
+    source = tmp_path / "rides.csv.gz"
+    source.write_bytes(damage(gzip.compress(RIDES.encode())))
+    with (
+        pytest.raises(DataError, match=r"^rides\.csv\.gz: compressed by gzip, and damaged or cut off: "),
+        reading(str(source), SPEC_OF_RIDES) as table,
+    ):
+        list(table.entries)

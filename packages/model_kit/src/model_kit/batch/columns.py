@@ -63,7 +63,10 @@ class ColumnEncoder:
         encoded = np.repeat(self._nothing, n_rows, axis=0)
         certain = np.ones(n_rows, bool)
         for position, name, column in self._columns:
-            values = column.encode(columns[name])
+            try:
+                values = column.encode(columns[name])
+            except ValueError as error:
+                raise ValueError(f"column {name}: {error}") from error
             encoded[:, position] = values
             certain &= values != _INVALID
         return encoded, certain
@@ -133,7 +136,7 @@ class _Column:
     def _judge(self, value: object) -> float:
         """The encoded value, as validator and encoder have it; ``_INVALID`` if the validator refuses it."""
         # True and 1 are one key, and not one value.
-        key = (type(value), value)
+        key = None if isinstance(value, list | dict) else (type(value), value)
         found = self._known.get(key)
         if found is None:
             try:
@@ -141,7 +144,7 @@ class _Column:
             except (ValueError, OverflowError):
                 rows = []
             found = float(self._encode(rows)[0, 0]) if rows else _INVALID
-            if not isinstance(value, str) or len(value) <= LONGEST_TEXT:
+            if key is not None and (not isinstance(value, str) or len(value) <= LONGEST_TEXT):
                 if len(self._known) >= MOST_VALUES:
                     self._known = {}
                 self._known[key] = found
@@ -150,6 +153,9 @@ class _Column:
 
 def to_json(field: Field, value: Any, numbers: NumberFormat = PLAIN) -> object:
     """A value of a table as JSON has it, for the validator to judge."""
+    if isinstance(value, bytes):
+        # As some programs store text.
+        value = value.decode(errors="replace")
     if isinstance(value, str) and field.is_number:
         value = numbers.plain(value)
     elif isinstance(value, Decimal):

@@ -185,7 +185,7 @@ class CsvTable(Table):
                     bom, line = True, line.removeprefix(_MARK)  # noqa: PLW2901
                 if position == 0:
                     self._refuse_other_kinds(line)
-                separator = None if declared else _SEPARATOR_LINE.fullmatch(self._text(line, position + 1))
+                separator = None if declared else _SEPARATOR_LINE.fullmatch(self.text(line, position + 1))
                 declared = separator[1] if separator else declared
                 if separator or not line.strip():
                     first = position + 1
@@ -193,7 +193,7 @@ class CsvTable(Table):
                 content = b"".join(whole[first : position + 1]).removeprefix(_MARK)
                 # A name within quotes may go on in the next line.
                 if content.count(b'"') % 2 == 0 or (ended and position == len(whole) - 1):
-                    text = self._text(content, first + 1)
+                    text = self.text(content, first + 1)
                     line_end = "\r\n" if text.endswith("\r\n") else "\n"
                     self.dialect = Dialect(declared or _delimiter(text, self.spec), bom, line_end)
                     self._rest = b"".join(lines[position + 1 :])
@@ -226,7 +226,12 @@ class CsvTable(Table):
         if first.startswith(b"<"):
             raise DataError(f"{self.name}: an HTML or XML page, not CSV; was it downloaded without signing in?")
 
-    def _text(self, content: bytes, line: int) -> str:
+    def text(self, content: bytes, line: int) -> str:
+        """Decode some lines.
+
+        Raises:
+            DataError: they are not UTF-8; the text names the line.
+        """
         try:
             return content.decode()
         except UnicodeDecodeError as error:
@@ -239,23 +244,24 @@ class CsvTable(Table):
         ends = None if quotes is None or _has_lone_return(content) else record_ends(content, quotes)
         if ends is not None:
             return int(ends[-1]) + 1 if ends.size else 0
-        return sum(len(raw) for _, raw, _ in self.read(Block(self._line, content)))
+        return sum(len(raw) for _, raw, _ in self.read(Block(self._line, content), is_cut=True))
 
-    def read(self, block: Block) -> Iterator[tuple[int, bytes, list[str]]]:
-        """Line, bytes and cells of each record, by a CSV reader; of a block that is not the last, of whole ones.
+    def read(self, block: Block, *, is_cut: bool = False) -> Iterator[tuple[int, bytes, list[str]]]:
+        """Line, bytes and cells of each record, by a CSV reader; of whole ones where the block is cut anywhere.
 
         Raises:
             DataError: a record is no CSV; the text names its line.
         """
         lines = block.content.splitlines(keepends=True)
-        if not block.is_last and not block.content.endswith(b"\n"):
+        # The last line may go on; a carriage return may be the half of a line end.
+        if is_cut and not block.content.endswith(b"\n"):
             lines.pop()
         taken: list[bytes] = []
 
         def decoded() -> Iterator[str]:
             for number, line in enumerate(lines):
                 taken.append(line)
-                yield self._text(line, block.line + number)
+                yield self.text(line, block.line + number)
 
         reader = csv.reader(decoded(), delimiter=self.dialect.delimiter, strict=True)
         line = block.line
@@ -264,7 +270,7 @@ class CsvTable(Table):
                 cells = next(reader, None)
             except csv.Error as error:
                 # What is wrong with the last lines may be that they go on.
-                if not block.is_last and reader.line_num == len(lines):
+                if is_cut and reader.line_num == len(lines):
                     return
                 raise _not_csv(self.name, line, error) from error
             if cells is None:
@@ -292,6 +298,7 @@ class CsvBatch(Batch):
         self._table = table
         self._numbers = [field.name for field in table.spec.fields if field.is_number and field.name in table.columns]
         self.size = len(block.content)
+        table.text(block.content, block.line)
         content = self._split(block) or self._read(block)
         self.n_rows = len(self._rows)
         self.faults: dict[int, str] = {}
@@ -353,29 +360,24 @@ class CsvBatch(Batch):
             self.faults[row.number - 1] = ""
             return "skip"
 
-        try:
-            found = pyarrow.csv.read_csv(
-                pa.BufferReader(content),
-                pyarrow.csv.ReadOptions(
-                    use_threads=False, block_size=len(content) + 1, column_names=[*map(str, range(len(table.columns)))]
-                ),
-                pyarrow.csv.ParseOptions(
-                    delimiter="," if self._is_rewritten else table.dialect.delimiter,
-                    newlines_in_values=True,
-                    ignore_empty_lines=False,
-                    invalid_row_handler=skip,
-                ),
-                pyarrow.csv.ConvertOptions(
-                    include_columns=[str(table.columns.index(name)) for name in table.wanted],
-                    column_types={str(place): _TEXTS for place in range(len(table.columns))},
-                    null_values=sorted(NULLS),
-                    strings_can_be_null=True,
-                ),
-            )
-        except pa.ArrowInvalid:
-            # The text is not UTF-8.
-            table._text(content, self.line(0))  # noqa: SLF001
-            raise
+        found = pyarrow.csv.read_csv(
+            pa.BufferReader(content),
+            pyarrow.csv.ReadOptions(
+                use_threads=False, block_size=len(content) + 1, column_names=[*map(str, range(len(table.columns)))]
+            ),
+            pyarrow.csv.ParseOptions(
+                delimiter="," if self._is_rewritten else table.dialect.delimiter,
+                newlines_in_values=True,
+                ignore_empty_lines=False,
+                invalid_row_handler=skip,
+            ),
+            pyarrow.csv.ConvertOptions(
+                include_columns=[str(table.columns.index(name)) for name in table.wanted],
+                column_types={str(place): _TEXTS for place in range(len(table.columns))},
+                null_values=sorted(NULLS),
+                strings_can_be_null=True,
+            ),
+        )
         return {
             name: found.column(place).combine_chunks() if found.num_rows else pa.array([], pa.string())
             for place, name in enumerate(table.wanted)

@@ -97,7 +97,8 @@ def score(table: Table, definition: ModelDefinition, model: BundleModel, by: Seq
     target = model.spec.target
     if table.columns:
         if target.name not in table.columns:
-            raise DataError(f"{table.name}: lacks the column {target.name}, which predictions are compared with")
+            (found,) = table.lacking([target.name])
+            raise DataError(f"{table.name}: lacks the column {found}, which predictions are compared with")
         absent = [name for name in by if name not in table.columns]
         if absent:
             raise DataError(f"{table.name}: lacks the column {', '.join(absent)} to group by")
@@ -112,7 +113,8 @@ def score(table: Table, definition: ModelDefinition, model: BundleModel, by: Seq
             progress.show(table.position(), f"{len(scored.truth) + len(scored.failures):,} rows")
     if not scored.truth:
         reason = f"; the first, {_place(scored.failures[0], definition)}" if scored.failures else ""
-        raise DataError(f"{table.name}: no row could be scored{reason}")
+        hint = "; for numbers with commas, see --decimal and --thousands" if table.local_numbers else ""
+        raise DataError(f"{table.name}: no row could be scored{reason}{hint}")
     return scored
 
 

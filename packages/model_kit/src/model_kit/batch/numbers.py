@@ -16,7 +16,7 @@ _POINT: Final = re.compile(r"\s*[+-]?\d*\.\d+\s*", re.ASCII)
 _GROUPED: Final = re.compile(r"\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*", re.ASCII)
 #: A column is suspicious if this share of its numbers with a point may be thousands,
 NEARLY_ALL: Final = 0.9
-#: and where nothing is known of its range if there are at least so many of them.
+#: and there are at least so many of them, or where the range of training is known, half of all its values are such.
 MIN_GROUPED: Final = 3
 
 
@@ -74,6 +74,7 @@ class ThousandsCheck:
     def __init__(self, name: str, ranges: Mapping[str, tuple[float, float] | None]) -> None:
         self._name = name
         self._ranges = ranges
+        self._n_values = dict.fromkeys(ranges, 0)
         self._n_points = dict.fromkeys(ranges, 0)
         self._n_grouped = dict.fromkeys(ranges, 0)
         self._examples: dict[str, str] = {}
@@ -87,6 +88,7 @@ class ThousandsCheck:
         """Count texts of a column, each with the number of rows that have it."""
         limits = self._ranges[column]
         for text, count in counts:
+            self._n_values[column] += count
             if not _POINT.fullmatch(text):
                 continue
             self._n_points[column] += count
@@ -102,7 +104,9 @@ class ThousandsCheck:
             DataError: one is; the text says what to do.
         """
         for column, n_grouped in self._n_grouped.items():
-            least = MIN_GROUPED if self._ranges[column] is None else 1
+            least = MIN_GROUPED
+            if self._ranges[column] is not None:
+                least = max(1, min(MIN_GROUPED, (self._n_values[column] + 1) // 2))
             if n_grouped >= max(least, NEARLY_ALL * self._n_points[column]):
                 example = self._examples[column]
                 where = "" if self._ranges[column] is None else ", and lie outside the range of training as decimals"

@@ -33,7 +33,10 @@ def replacing_binary(path: Path) -> Generator[BinaryIO, None, None]:
         with path.open("wb") as file:
             yield file
         return
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except RuntimeError as error:  # until Python 3.13
+        raise DataError(f"{path}: a symbolic link that leads to itself") from error
     if not target.parent.is_dir():
         raise DataError(f"{path}: there is no folder {path.parent}")
     before = target.stat() if target.exists() else None
@@ -73,6 +76,8 @@ def binary_output(path: str) -> Generator[BinaryIO, None, None]:
         OSError: the file cannot be written.
     """
     if path == STANDARD:
+        if sys.stdout is None:
+            raise DataError("standard output is closed")
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return

@@ -71,8 +71,15 @@ class ParquetTable(Table):
         return ParquetBatch(self, *block)
 
     def encode(self, batch: pa.RecordBatch) -> tuple[Encoded, Certain]:
-        """See :class:`ColumnEncoder`."""
-        return self._encode(dict(zip(batch.schema.names, batch.columns, strict=True)), batch.num_rows)
+        """See :class:`ColumnEncoder`.
+
+        Raises:
+            DataError: a field's column holds what cannot be read.
+        """
+        try:
+            return self._encode(dict(zip(batch.schema.names, batch.columns, strict=True)), batch.num_rows)
+        except ValueError as error:
+            raise DataError(f"{self.name}, {error}") from error
 
 
 class ParquetBatch(Batch):
@@ -175,6 +182,10 @@ class ParquetWriter:
         if table.num_rows:
             self._writer.write_table(table, row_group_size=GROUP)
         self._batches = []
+
+    def abandon(self) -> None:
+        """Leave the file as it is; else pyarrow would complete it, unless it is, when the writer is deleted."""
+        self._writer.is_open = False
 
     def close(self) -> None:
         """Write what is left and the index."""

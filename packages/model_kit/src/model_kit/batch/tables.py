@@ -13,8 +13,9 @@ import re
 import shutil
 import sys
 import tempfile
+import zlib
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast, get_args
 
@@ -109,7 +110,7 @@ def reading(
             return
         text = file
         if file.peek(2)[:2] == _GZIP:
-            text = io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=file)))
+            text = io.BufferedReader(_Unpacked(file, name))
         table: Table
         if as_format == "jsonl":
             table = JsonLinesTable(text, spec, name)
@@ -142,7 +143,7 @@ def writing(path: str, table: Table, as_format: Format, added: Added) -> Generat
     """
     if as_format != "jsonl" and table.format == "jsonl":
         raise DataError(f"{table.name}: JSON Lines can only become JSON Lines, as every line has its own keys")
-    with binary_output(path) as file:
+    with binary_output(path) as file, ExitStack() as failing:
         writer: Writer
         if as_format == "jsonl":
             writer = JsonLinesWriter(file, table, added)
@@ -154,6 +155,7 @@ def writing(path: str, table: Table, as_format: Format, added: Added) -> Generat
             from model_kit.batch.parquet import ParquetWriter  # noqa: PLC0415 - an extra
 
             writer = ParquetWriter(file, table, added)
+            failing.callback(writer.abandon)
         yield writer
         writer.close()
 
@@ -172,9 +174,36 @@ def require_library(as_format: Format) -> None:
         raise MissingLibraryError("CSV and Parquet files need pyarrow, which is not installed") from error
 
 
+class _Unpacked(io.RawIOBase):
+    """The content of a file that gzip has compressed."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = gzip.GzipFile(fileobj=file)
+        self._name = name
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Unpack some bytes.
+
+        Raises:
+            DataError: the file is damaged, or ends too early.
+        """
+        try:
+            content = self._file.read1(len(buffer))
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{self._name}: compressed by gzip, and damaged or cut off: {error}") from error
+        buffer[: len(content)] = content
+        return len(content)
+
+
 @contextmanager
 def _open(path: str) -> Generator[io.BufferedReader, None, None]:
     if path == STANDARD:
+        if sys.stdin is None:
+            raise DataError("standard input is closed")
         yield cast("io.BufferedReader", sys.stdin.buffer)
         return
     try:

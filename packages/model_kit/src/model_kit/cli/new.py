@@ -82,8 +82,9 @@ def _run(arguments: argparse.Namespace) -> int:
             sys.stdout.write(f"  {file['lines']:>4} lines  {file['name']}\n")
         sys.stdout.flush()
     if not arguments.no_train:
-        definition = new.written_definition(folder, found.definition.package)
-        card = train(definition, found.dataset, definition.bundle, report=report)
+        with new.whole_or_not_at_all(folder):
+            definition = new.written_definition(folder, found.definition.package)
+            card = train(definition, found.dataset, definition.bundle, report=report)
         document["card"] = card
         if not arguments.json:
             sys.stdout.write(facts(data_facts(card) + score_facts(card, definition.target)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import keyword
 import re
+import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import distributions, entry_points
 from importlib.util import find_spec
@@ -221,6 +223,16 @@ def write(found: Draft, folder: Path, estimator: str, attribute: str = "make_est
         except OSError as error:
             raise DefinitionError(f"{target}: {error.strerror}; nothing was written") from error
     return target
+
+
+@contextmanager
+def whole_or_not_at_all(folder: Path) -> Generator[None]:
+    """Delete a package that was just written if it cannot be trained."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def written_definition(folder: Path, package: str) -> ModelDefinition:

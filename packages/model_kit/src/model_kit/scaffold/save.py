@@ -86,9 +86,10 @@ def save(
             raise DataError(f"a fitted estimator must take numbers; {columns} are no numbers. Give it unfitted")
         code = estimator_source(estimator, plain=bool(texts))
         package = new.write(found, folder, code, "ESTIMATOR" if texts else "make_estimator")
-        definition = new.written_definition(package, found.definition.package)
-        exported = _without_names(estimator) if fitted else None
-        train(definition, found.dataset, definition.bundle, cv=cv, estimator=exported, report=report)
+        with new.whole_or_not_at_all(package):
+            definition = new.written_definition(package, found.definition.package)
+            exported = _without_names(estimator) if fitted else None
+            train(definition, found.dataset, definition.bundle, cv=cv, estimator=exported, report=report)
         report(f"Wrote {package}")
         return package if wheel is None else _wheel(package, Path(wheel))
 

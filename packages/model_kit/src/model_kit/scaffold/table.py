@@ -45,7 +45,9 @@ def read_table(content: bytes, target: str, name: str, numbers: NumberFormat = P
     Raises:
         DataError: it is no such table, or has no such column; the text names the line.
     """
-    header = _header(content.decode(errors="replace"), target)
+    # What is no CSV in UTF-8 is refused before a column is looked for.
+    csv_table(content, InputSpec((), {}, Target(target)), name).text(content, 1)
+    header = _header(content.decode(), target)
     if target not in header:
         listed = ", ".join(repr(column) for column in header[:_LISTED])
         close = [column for column in header if column.strip().lower() == target.strip().lower()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 import numpy as np
@@ -99,6 +100,10 @@ def _plain(value: object) -> object:
         value = value.astype("datetime64[us]")
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     # NaN is the only float that differs from itself; pandas' NA and NaT are recognized by name without pandas.
     if isinstance(value, float):
         return None if value != value else value  # noqa: PLR0124

@@ -55,6 +55,7 @@ _ISO_DATETIME: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?\s?(?P<zone>Z|[+-]\d{2}:?\d{2})?", re.ASCII | re.IGNORECASE
 )
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LOCAL_NUMBERS: Final = "its numbers have separators or decimal commas; see --decimal, --thousands"
 _SEPARATED: Final = re.compile(r"[+-]?\d{1,3}([., ]\d{3})+([.,]\d+)?|[+-]?\d+,\d+", re.ASCII)
 _LEADING_ZERO: Final = re.compile(r"0\d+", re.ASCII)
 _IDENTIFIER_NAME: Final = re.compile(r"(^|.*[_\s.-])(id|uuid|guid|key|index|idx|nr|no|number)|unnamed: 0", re.ASCII)
@@ -199,7 +200,10 @@ def _text(column: Column, texts: Sequence[str], missing: str, *, codes: bool = F
         shown = ", ".join(repr(text[:20]) for text in strays[:3])
         return Guess(None, f"it has numbers and {n_stray:,} other cells ({shown}); leave these empty, or correct them")
     if all(_NUMBER.fullmatch(text) or _SEPARATED.fullmatch(text) for text in texts) and strays:
-        return Guess(None, "its numbers have separators or decimal commas; write 1234.5")
+        return Guess(
+            None,
+            _LOCAL_NUMBERS,
+        )
     average = sum(len(text) * count for text, count in column.counts.items()) / n_present
     if len(texts) > FEW_LEVELS and len(texts) > MOST_DISTINCT * n_present:
         if average > LONG_TEXT:
@@ -226,7 +230,10 @@ def judge_target(column: Column) -> tuple[str | None, tuple[str, ...]]:
         return f"{column.n_missing:,} of {column.n_rows:,} rows have no value; remove these rows", ()
     if not all(_NUMBER.fullmatch(text) for text in column.counts):
         if all(_NUMBER.fullmatch(text) or _SEPARATED.fullmatch(text) for text in column.counts):
-            return "its numbers have separators or decimal commas; write 1234.5", ()
+            return (
+                _LOCAL_NUMBERS,
+                (),
+            )
         what = f"it has {len(column.counts):,} distinct texts"
         return f"it is no number: {what}. Classes cannot be predicted yet", ()
     if len(column.counts) == 1:

@@ -12,8 +12,8 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeAlias
+from dataclasses import astuple, dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from model_kit.errors import CannotFoldError
 
 
-class Clipped(NamedTuple):
+# No named tuples: as tuples, a step and a level with the same numbers would be equal.
+@dataclass(frozen=True, order=True, slots=True)
+class Clipped:
     """Base: a raw column, clipped."""
 
     source: int
@@ -29,14 +31,16 @@ class Clipped(NamedTuple):
     high: float
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, order=True, slots=True)
+class Step:
     """Base: 1 where a raw column is at least ``edge``, else 0."""
 
     source: int
     edge: float
 
 
-class Level(NamedTuple):
+@dataclass(frozen=True, order=True, slots=True)
+class Level:
     """Base: 1 where a raw column is ``code``, else 0."""
 
     source: int
@@ -276,5 +280,5 @@ class Terms:
             raise CannotFoldError(f"column {column.source} is imputed in two ways")
 
 
-def _order(base: Base) -> tuple[str, int, float, float]:
-    return (type(base).__name__, base.source, float(base[1]), float(base[-1]))
+def _order(base: Base) -> tuple[str, tuple[float, ...]]:
+    return type(base).__name__, astuple(base)
