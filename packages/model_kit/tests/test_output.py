@@ -73,7 +73,7 @@ def test_replaced_file_keeps_its_mode(tmp_path: Path, mode: int) -> None:
     assert path.read_text() == "new"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root: only root may give files away")
 def test_replaced_file_keeps_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("old")
