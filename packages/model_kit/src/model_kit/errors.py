@@ -6,7 +6,6 @@ ModelKitError
 ├── DataError           a training or input file cannot be used
 ├── BundleError         a bundle is missing, damaged or of another format
 ├── MissingLibraryError something needs an optional library that is not installed
-├── WorkerError         a process that shares the work failed or was ended
 ├── NotReadyError       a loaded model does not score its golden row
 ├── TrainingError       an estimator cannot be fitted
 ├── ExportError         the exported graph disagrees with the estimator
@@ -54,10 +53,6 @@ class BundleError(ModelKitError):
 
 class MissingLibraryError(ModelKitError):
     """Something needs an optional library that is not installed; the text names both."""
-
-
-class WorkerError(ModelKitError):
-    """A process that shares the work failed or was ended; the text says how."""
 
 
 class NotReadyError(ModelKitError):
