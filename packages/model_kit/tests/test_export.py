@@ -9,7 +9,7 @@ import pytest
 from model_kit.errors import BundleError, ExportError
 from model_kit.records.encoding import FeatureMaker, Features
 from model_kit.records.generation import NEVER_SEEN
-from model_kit.scoring.model import Graph
+from model_kit.scoring.runtimes import Graph
 from model_kit.spec import Row
 from model_kit.testing import ride_definition
 from model_kit.training import export as module

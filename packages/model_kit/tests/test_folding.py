@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from model_kit.errors import CannotFoldError
-from model_kit.scoring.model import Graph
+from model_kit.scoring.runtimes import Graph
 from model_kit.training.folding.graph import to_graph
 from model_kit.training.folding.rules import fold, fold_regressor, fold_transformer
 from model_kit.training.folding.tables import LARGEST, TABLE_SIZE, cover

@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 from model_kit.errors import BundleError, NotReadyError
 from model_kit.scoring.bundle import CARD, GOLDEN, SPEC, dump_json, read_bundle, write_bundle
-from model_kit.scoring.model import CHUNK, BundleModel, Graph
+from model_kit.scoring.model import CHUNK, BundleModel, Finish
 from model_kit.scoring.protocol import Model
+from model_kit.scoring.runtimes import Graph
 from model_kit.spec import Row, Target
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, load_rides, ride_files
 
@@ -64,9 +65,10 @@ def test_golden_row_near_zero_may_differ_by_a_fraction_of_the_spread(
     model: BundleModel, difference: float, fine: bool
 ) -> None:
     model.spec = replace(model.spec, target=Target("shift", scale="identity"))
+    model._finish = Finish(model.spec.target, "value", {})
     model.card["target_distribution"] = {"edges": [-2.0, 0.0, 2.0], "shares": [0.5, 0.5]}
     (score,) = model.predict([GOLDEN_ROW])
-    model.spec = replace(model.spec, target=Target("shift", scale="identity", offset=-float(score)))
+    model._finish = Finish(Target("shift", scale="identity", offset=-float(score)), "value", {})
     model.golden["prediction"] = 4 * difference
     if fine:
         model.check()

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from model_kit.records.encoding import FeatureMaker
 from model_kit.records.generation import generate_rows
-from model_kit.scoring.model import Graph
+from model_kit.scoring.runtimes import Graph
 from model_kit.spec import InputSpec, Row, fit_spec
 from model_kit.training.estimators.converters import register_converters, register_folding
 from model_kit.training.folding.graph import to_graph

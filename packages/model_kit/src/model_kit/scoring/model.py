@@ -1,19 +1,21 @@
-"""Loads a bundle into ONNX Runtime and scores rows with it."""
+"""Loads a bundle and scores rows with it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from model_kit.errors import BundleError, NotReadyError, SpecError
-from model_kit.records.encoding import Derive, Encoded, FeatureMaker, Features
+from model_kit.records.encoding import Derive, Encoded, Encoder, FeatureMaker
 from model_kit.records.row_warnings import Contradiction
 from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, RUN, SPEC, Bundle, read_bundle
+from model_kit.scoring.calibration import Calibration
+from model_kit.scoring.classes import Output, to_probabilities
+from model_kit.scoring.runtimes import OnnxMatrix
 from model_kit.spec import InputSpec, Row, Target
 
 #: Rows scored at a time: bounds memory without a loss of speed.
@@ -28,33 +30,24 @@ def to_target_unit(scores: NDArray[np.floating[Any]], target: Target) -> NDArray
     return np.exp(values) if target.scale == "log" else values
 
 
-class Graph:
-    """An ONNX graph with one float32 input (n_rows, n_features) and one output of n_rows scores, float32 or float64.
+class Finish:
+    """From what a runtime gives to predictions, in float64.
 
-    It uses one thread, because parallelism comes from worker processes.
-
-    Raises:
-        BundleError: ONNX Runtime cannot load it.
+    Args:
+        target: what is predicted.
+        output: what the runtime gives.
+        card: has the calibration of probabilities; an empty one leaves them as the estimator has them.
     """
 
-    def __init__(self, content: bytes) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # The arena would keep the memory of the largest batch (4 MB after 1,000 rows) and is no faster here.
-        options.enable_cpu_mem_arena = False
-        try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions have no narrower public base
-            raise BundleError(MODEL, f"ONNX Runtime cannot load it: {error}") from error
-        self._input = self._session.get_inputs()[0].name
-        self._outputs = [output.name for output in self._session.get_outputs()]
+    def __init__(self, target: Target, output: Output, card: Mapping[str, Any]) -> None:
+        self._target, self._output = target, output
+        self._calibration = Calibration.from_card(card)
 
-    def score(self, features: Features) -> NDArray[np.floating[Any]]:
-        """Return scores on the estimator's scale, shape (n_rows,)."""
-        scores: NDArray[np.floating[Any]] = self._session.run(self._outputs, {self._input: features})[0]
-        return scores.reshape(-1)
+    def __call__(self, raw: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Predictions in the target's unit, shape (n_rows,), or probabilities, shape (n_rows, n_classes)."""
+        if not self._target.is_class:
+            return to_target_unit(raw[:, 0], self._target)
+        return self._calibration(to_probabilities(raw, self._output, len(self._target.classes)))
 
 
 class BundleModel:
@@ -97,8 +90,9 @@ class BundleModel:
             raise BundleError(CARD, f"not a card: {error!r}") from error
         if not {"row", "prediction"} <= set(self.golden):
             raise BundleError(GOLDEN, "it must hold row and prediction")
-        self._features = FeatureMaker(self.spec, derive)
-        self._graph = Graph(bundle.files[MODEL])
+        self._encode = Encoder(self.spec)
+        self._runtime = OnnxMatrix(bundle.files[MODEL], FeatureMaker(self.spec, derive))
+        self._finish = Finish(self.spec.target, self.card.get("runtime", {}).get("output", "value"), self.card)
 
     @classmethod
     def load(
@@ -112,17 +106,18 @@ class BundleModel:
         return cls(read_bundle(folder), derive, version, contradictions)
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Return predictions in the target's unit, shape (n_rows,), for encoded rows."""
+        """Return predictions of encoded rows: shape (n_rows,), in the target's unit; of a class, its probabilities.
+
+        Probabilities are calibrated, shape (n_rows, n_classes).
+        """
         if len(encoded) <= CHUNK:
-            return to_target_unit(self._graph.score(self._features.derive(encoded)), self.spec.target)
-        scores = np.empty(len(encoded))
-        for start in range(0, len(encoded), CHUNK):
-            scores[start : start + CHUNK] = self._graph.score(self._features.derive(encoded[start : start + CHUNK]))
-        return to_target_unit(scores, self.spec.target)
+            return self._finish(self._runtime.raw(encoded))
+        chunks = [self._runtime.raw(encoded[start : start + CHUNK]) for start in range(0, len(encoded), CHUNK)]
+        return self._finish(np.concatenate(chunks))
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Return predictions in the target's unit, shape (n_rows,), for validated rows."""
-        return self.score(self._features.encode(rows))
+        """:meth:`score` of validated rows."""
+        return self.score(self._encode(rows))
 
     def check(self) -> None:
         """Score the golden row.
@@ -131,14 +126,23 @@ class BundleModel:
             NotReadyError: the score differs from the recorded one by more than 1e-5 of its magnitude. On the identity
                 scale, where it may be near 0, the magnitude is at least the spread of the training targets.
         """
-        expected = self.golden["prediction"]
-        found = float(self.predict([self.golden["row"]])[0])
+        expected, found = self.golden["prediction"], self.predict([self.golden["row"]])[0]
+        if self.spec.target.is_class:
+            _check_probabilities(self.golden, found.tolist(), self.spec.target)
+            return
+        found = float(found)
         magnitude = abs(expected)
         if self.spec.target.scale == "identity":
             edges = (self.card.get("target_distribution") or {}).get("edges", [0.0])
             magnitude = max(magnitude, edges[-1] - edges[0])
         if not abs(found - expected) <= GOLDEN_TOLERANCE * magnitude:
             raise NotReadyError(f"the golden row scores {found!r} where {expected!r} was recorded")
+
+
+def _check_probabilities(golden: Mapping[str, Any], found: list[float], target: Target) -> None:
+    expected = [golden["probabilities"][key] for key in target.keys]
+    if not max(abs(one - other) for one, other in zip(found, expected, strict=True)) <= GOLDEN_TOLERANCE:
+        raise NotReadyError(f"the golden row has the probabilities {found} where {expected} were recorded")
 
 
 def _lineage(bundle: Bundle, card: dict[str, Any], version: str) -> dict[str, Any]:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from model_kit.spec.fields import KINDS, RARE, UNSEEN, Field, Kind, Learned, Level, Row, Target, Value
+from model_kit.spec.fields import (
+    KINDS,
+    RARE,
+    UNSEEN,
+    ClassValue,
+    Field,
+    Kind,
+    Learned,
+    Level,
+    Row,
+    Target,
+    Value,
+    class_key,
+)
 from model_kit.spec.input_spec import FORMAT, InputSpec
 from model_kit.spec.learning import fit_spec
 
@@ -11,6 +24,7 @@ __all__ = [
     "KINDS",
     "RARE",
     "UNSEEN",
+    "ClassValue",
     "Field",
     "InputSpec",
     "Kind",
@@ -19,5 +33,6 @@ __all__ = [
     "Row",
     "Target",
     "Value",
+    "class_key",
     "fit_spec",
 ]

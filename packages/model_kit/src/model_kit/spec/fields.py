@@ -127,17 +127,25 @@ class Learned:
     codes: Mapping[str, int] | None = None
 
 
+#: A class as the data spells it.
+ClassValue: TypeAlias = str | int | bool
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is predicted.
+    """What is predicted: a number, or one of several classes.
 
     Attributes:
         name: column of the training file.
-        unit: unit of a prediction (``"USD"``); empty if it has none.
-        scale: ``"log"``: the estimator predicts log(target) - offset; ``"identity"``: target - offset.
+        unit: unit of a predicted number (``"USD"``); empty if it has none.
+        scale: of a number, ``"log"``: the estimator predicts log(target) - offset; ``"identity"``: target - offset.
         offset: added in float64 outside the graph; mean of the training target on that scale.
         subject: what one record is, a noun in the singular (``"ride"``): a prediction is explained beside that of
             a typical one.
+        kind: ``"number"`` or ``"class"``.
+        classes: of a class, all that there are, as the data spells them: texts, whole numbers or booleans.
+        threshold: of two classes, the probability of ``positive`` from which on it is predicted.
+        positive: the class that ``threshold`` is about, and that errors count as positive; by default the last.
     """
 
     name: str
@@ -145,3 +153,51 @@ class Target:
     scale: Literal["log", "identity"] = "identity"
     offset: float = 0.0
     subject: str = "record"
+    kind: Literal["number", "class"] = "number"
+    classes: tuple[ClassValue, ...] = ()
+    threshold: float = 0.5
+    positive: ClassValue | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("number", "class"):
+            raise SpecError(f"{self.name}: the target's kind is {self.kind!r}, not number or class")
+        if not self.is_class:
+            if self.classes or self.positive is not None or self.threshold != 0.5:
+                raise SpecError(f"{self.name}: only a target of kind class has classes, a positive one or a threshold")
+            return
+        if self.scale != "identity" or self.unit:
+            raise SpecError(f"{self.name}: a class has neither scale nor unit")
+        if len(self.classes) < 2:
+            raise SpecError(f"{self.name}: a target of kind class lists its classes, two or more")
+        if len({type(value) for value in self.classes}) > 1 or not isinstance(self.classes[0], str | int):
+            raise SpecError(f"{self.name}: classes are all texts, all whole numbers or all booleans")
+        if len(set(self.keys)) < len(self.classes):
+            raise SpecError(f"{self.name}: a class is listed twice")
+        if "" in self.keys or any(key != key.strip() for key in self.keys):
+            raise SpecError(f"{self.name}: a class is blank, or has blanks around it, which are no part of a text")
+        if self.positive is not None and class_key(self.positive) not in self.keys:
+            raise SpecError(f"{self.name}: positive is {self.positive!r}, which is none of the classes")
+        if len(self.classes) > 2 and (self.positive is not None or self.threshold != 0.5):
+            raise SpecError(f"{self.name}: only a target of two classes has a positive one and a threshold")
+        if not 0 < self.threshold < 1:
+            raise SpecError(f"{self.name}: the threshold is {self.threshold}, not between 0 and 1")
+
+    @property
+    def is_class(self) -> bool:
+        """Whether a class is predicted."""
+        return self.kind == "class"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The classes as texts, as they are in the keys of JSON objects and in files."""
+        return tuple(class_key(value) for value in self.classes)
+
+    @property
+    def positive_position(self) -> int:
+        """Position of the positive one of two classes."""
+        return len(self.classes) - 1 if self.positive is None else self.keys.index(class_key(self.positive))
+
+
+def class_key(value: ClassValue) -> str:
+    """A class as text: booleans as in JSON."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -73,7 +73,7 @@ class InputSpec:
         """
         document = {
             "format": FORMAT,
-            "target": asdict(self.target),
+            "target": _target(self.target),
             "together": self.together,
             "fields": [
                 _without_defaults(field) | {"learned": asdict(self.learned[field.name])} for field in self.fields
@@ -104,9 +104,17 @@ class InputSpec:
                 learned[field.name] = Learned(**(facts | {"bins": tuple(facts["bins"])}))
             # Older files have no groups.
             together = tuple(tuple(group) for group in document.get("together", ()))
-            return cls(tuple(fields), learned, Target(**document["target"]), together)
+            target = document["target"]
+            classes = tuple(target.pop("classes", ()))
+            return cls(tuple(fields), learned, Target(**target, classes=classes), together)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SpecError(f"not a spec of format {FORMAT}: {error!r}") from error
+
+
+def _target(target: Target) -> dict[str, Any]:
+    """A target as JSON, without what only the other kind has."""
+    others = ("kind", "classes", "threshold", "positive") if target.kind == "number" else ("unit", "scale", "offset")
+    return {key: value for key, value in asdict(target).items() if key not in others}
 
 
 def _without_defaults(field: Field) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from model_kit.errors import CannotFoldError, ExportError, first_line
 from model_kit.records.generation import generate_rows
-from model_kit.scoring.model import CHUNK, Graph, to_target_unit
+from model_kit.scoring.model import CHUNK, to_target_unit
+from model_kit.scoring.runtimes import Graph
 from model_kit.spec import Row
 from model_kit.training.estimators.converters import register_converters, register_folding
 from model_kit.training.evaluation import Fitted

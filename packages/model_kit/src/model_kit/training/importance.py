@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from model_kit.records.encoding import Encoded, FeatureMaker
 from model_kit.scoring.explanation import Explainer
-from model_kit.scoring.model import Graph, to_target_unit
+from model_kit.scoring.model import to_target_unit
+from model_kit.scoring.runtimes import Graph
 from model_kit.spec import InputSpec, Row
 from model_kit.training.evaluation import Fitted
 

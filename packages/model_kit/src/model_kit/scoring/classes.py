@@ -1,0 +1,58 @@
+"""Probabilities of classes, and the class that is predicted; needs numpy only."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_kit.spec import Target
+
+#: What a runtime's raw output is: a number on the estimator's scale, log-odds or probabilities of classes.
+Output: TypeAlias = Literal["value", "log_odds", "probability"]
+#: Shape (n_rows, n_classes), each row sums to 1.
+Probabilities: TypeAlias = NDArray[np.float64]
+
+#: Log-odds stay within this: a probability is then never 0 or 1, and its logarithm finite.
+MOST_LOG_ODDS: Final = 34.0
+
+
+def to_probabilities(raw: NDArray[np.floating[Any]], output: Output, n_classes: int) -> Probabilities:
+    """Probabilities of the classes from a runtime's output, in float64.
+
+    Args:
+        raw: shape (n_rows, n_outputs): for two classes one column, about the second; else a column for each class.
+        output: what the columns are; log-odds of more than two classes are scores whose softmax is the probabilities.
+        n_classes: how many classes there are.
+
+    Returns:
+        Shape (n_rows, n_classes), rows sum to 1; NaN where a score is not finite.
+    """
+    scores = raw.astype(np.float64)
+    if output == "log_odds" and scores.shape[1] == 1:
+        scores = np.clip(scores, -MOST_LOG_ODDS, MOST_LOG_ODDS)
+        odds: Probabilities = 1 / (1 + np.exp(np.concatenate([scores, -scores], axis=1)))
+        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+    if output == "log_odds":
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    elif scores.shape[1] < n_classes:
+        scores = np.concatenate([1 - scores, scores], axis=1)
+    scores = np.maximum(scores, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+
+def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-odds of probabilities of any shape, within :data:`MOST_LOG_ODDS`."""
+    with np.errstate(divide="ignore"):
+        found = np.log(probabilities) - np.log1p(-probabilities)
+    return np.asarray(np.clip(found, -MOST_LOG_ODDS, MOST_LOG_ODDS))
+
+
+def decide(probabilities: Probabilities, target: Target) -> NDArray[np.intp]:
+    """Positions of the predicted classes, shape (n_rows,): by the threshold for two classes, else the most probable."""
+    if len(target.classes) == 2:
+        positive = target.positive_position
+        return np.where(probabilities[:, positive] >= target.threshold, positive, 1 - positive)
+    return np.asarray(probabilities.argmax(axis=1))
