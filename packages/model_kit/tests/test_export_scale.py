@@ -69,10 +69,10 @@ def test_small_predictions_may_differ_by_millionths_of_the_targets_spread(rides:
         small = [row for row, value in zip(data.rows, fitted.predict(data.rows), strict=True) if abs(value) < 1]
         assert small
         if within:
-            assert agreement(nudged, content, small) == pytest.approx(factor * TOLERANCE, rel=0.01)
+            assert agreement(nudged, content, small, {}) == pytest.approx(factor * TOLERANCE, rel=0.01)
         else:
             with pytest.raises(ExportError, match=r"row \d+: the graph predicts .*, and they may differ by "):
-                agreement(nudged, content, small)
+                agreement(nudged, content, small, {})
 
 
 def test_on_the_log_scale_differences_are_relative_to_the_prediction(rides: Dataset) -> None:
@@ -122,7 +122,7 @@ def test_prediction_that_is_not_finite_says_what_to_do(rides: Dataset) -> None:
     fitted = fit(ride_definition(), rides.rows, rides.target)
     content = to_onnx(fitted, rides.rows).content
     with pytest.raises(ExportError, match="row 0 is not finite; limit how far it extrapolates"):
-        agreement(replace(fitted, estimator=_Nudged(fitted, np.nan)), content, rides.rows)
+        agreement(replace(fitted, estimator=_Nudged(fitted, np.nan)), content, rides.rows, {})
 
 
 def test_target_of_one_value_is_refused(tmp_path: Path, rides: Dataset) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +10,16 @@ import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import VotingRegressor
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from model_kit.errors import CannotFoldError, ExportError, first_line
 from model_kit.records.generation import generate_rows
-from model_kit.scoring.model import CHUNK, to_target_unit
+from model_kit.scoring.classes import Output
+from model_kit.scoring.model import CHUNK, Finish
 from model_kit.scoring.runtimes import Graph
 from model_kit.spec import Row
 from model_kit.training.estimators.converters import register_converters, register_folding
@@ -49,10 +50,13 @@ class Export:
         content: the bytes of ``model.onnx``.
         agreement: largest relative difference, see :func:`agreement`, on the training rows (``train``) and on rows
             generated from the spec with nulls, unseen levels and extremes (``generated``).
+        runtime: the card's: ``kind``, ``input``, ``output`` and, of classes, ``classes``, the positions of those that
+            the outputs are about; see :class:`~model_kit.scoring.model.Finish`.
         graph: ``folded``; ``nodes``, their number; ``reason``, why it is not folded, else ``None``.
     """
 
     content: bytes
+    runtime: dict[str, Any]
     agreement: dict[str, float]
     graph: dict[str, Any]
 
@@ -72,20 +76,26 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
     generated = generate_rows(fitted.spec, N_GENERATED, seed=GENERATED_SEED, nulls=0.1, unseen=0.1, extremes=0.1)
     n_features = fitted.features(rows[:1]).shape[1]
 
-    def check(model: onnx.ModelProto, reason: str | None) -> Export:
+    def check(model: onnx.ModelProto, reason: str | None, output: Output) -> Export:
         content = model.SerializeToString(deterministic=True)
-        found = {name: agreement(fitted, content, some) for name, some in (("train", rows), ("generated", generated))}
-        return Export(content, found, {"folded": reason is None, "nodes": len(model.graph.node), "reason": reason})
+        runtime: dict[str, Any] = {"kind": "onnx", "input": "matrix", "output": output}
+        if fitted.learned_classes:
+            runtime["classes"] = fitted.learned_classes
+        compared = (("train", rows), ("generated", generated))
+        found = {name: agreement(fitted, content, some, runtime) for name, some in compared}
+        return Export(
+            content, runtime, found, {"folded": reason is None, "nodes": len(model.graph.node), "reason": reason}
+        )
 
     try:
         # One thread in the linear algebra, so that the bytes do not depend on how many there are.
         with threadpool_limits(1):
             folded = to_graph(fold(fitted.estimator, n_features), n_features)
-        return check(folded, None)
+        return check(folded, None, "value")
     except (CannotFoldError, ExportError) as error:
         reason = str(error)
     try:
-        return check(_plain(fitted, n_features), reason)
+        return check(_plain(fitted, n_features), reason, "probability" if fitted.spec.target.is_class else "value")
     except ExportError as error:
         raise ExportError(
             f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{ADVICE}"
@@ -100,13 +110,15 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
     """
     if kept := _keeps_rows(fitted.estimator):
         raise ExportError(f"it would hold training rows, which {kept} keeps, and no bundle may")
+    writable = _writable(fitted.estimator)
     try:
         # Without a name the graph gets a random one, and each export another sha256.
         model: onnx.ModelProto = convert_sklearn(
-            _writable(fitted.estimator),
+            writable,
             name="m",
             initial_types=[("X", FloatTensorType([None, n_features]))],
             target_opset=TARGET_OPSET,
+            options={id(writable): {"zipmap": False}} if fitted.spec.target.is_class else None,
         )
     except Exception as error:  # converters raise whatever they like
         raise ExportError(first_line(error)) from error
@@ -134,16 +146,23 @@ def _writable(estimator: Any) -> Any:
         return estimator
     for number, (_, step) in enumerate(estimator.steps):
         if number and isinstance(step, ColumnTransformer):
-            rest = VotingRegressor([("rest", estimator[number:])])
+            blend = VotingClassifier if is_classifier(estimator) else VotingRegressor
+            rest = blend(
+                [("rest", estimator[number:])],
+                **({"voting": "soft", "flatten_transform": False} if is_classifier(estimator) else {}),
+            )
             rest.estimators_ = [estimator[number:]]
+            if is_classifier(estimator):
+                rest.classes_ = estimator.classes_
             return Pipeline([*estimator.steps[:number], ("rest", rest)])
     return estimator
 
 
-def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row]) -> float:
+def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row], runtime: Mapping[str, Any]) -> float:
     """Largest difference between the estimator's and the graph's predictions, relative to the prediction.
 
-    Where the prediction is smaller than the spread of the target (on the identity scale), it is relative to that.
+    Where the prediction is smaller than the spread of the target (on the identity scale), it is relative to that. Of
+    probabilities it is the absolute difference.
 
     Raises:
         ExportError: it is above 5e-6, a prediction is not finite, or ONNX Runtime cannot run the graph; the message
@@ -151,20 +170,25 @@ def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row]) -> float:
     """
     expected = fitted.predict(rows)
     if not np.isfinite(expected).all():
+        worst = int(np.argmin(np.isfinite(expected.reshape(len(rows), -1)).all(axis=1)))
         raise ExportError(
-            f"the estimator's prediction of row {int(np.argmin(np.isfinite(expected)))} is not finite; "
+            f"the estimator's prediction of row {worst} is not finite; "
             "limit how far it extrapolates, with MinMaxScaler(clip=True) in front for instance"
         )
     try:
         graph = Graph(content)
-        scores = [graph.score(fitted.features(rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]
+        scores = [graph.raw(fitted.features(rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]
     except Exception as error:  # ONNX Runtime's own exceptions share no narrower public base
         raise ExportError(first_line(error)) from error
-    found = to_target_unit(np.concatenate(scores), fitted.spec.target)
-    # Where all that is compared is 0, any difference is infinite.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.maximum(np.abs(expected), fitted.spread)
-        difference = np.where(found == expected, 0.0, np.abs(found - expected) / scale)
+    found = Finish(fitted.spec.target, runtime)(np.concatenate(scores))
+    if fitted.spec.target.is_class:
+        scale = np.ones(len(rows))
+        difference = np.abs(found - expected).max(axis=1)
+    else:
+        # Where all that is compared is 0, any difference is infinite.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.maximum(np.abs(expected), fitted.spread)
+            difference = np.where(found == expected, 0.0, np.abs(found - expected) / scale)
     worst = int(np.argmax(difference))
     # Written so that NaN is refused too.
     if not difference[worst] <= TOLERANCE:

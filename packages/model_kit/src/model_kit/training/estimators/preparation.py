@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import StackingRegressor, VotingRegressor
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
@@ -66,9 +66,11 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
         )
     if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
         raise DefinitionError(f"{name}: the estimator, a {type(estimator).__name__}, has no fit and predict")
-    if isinstance(estimator, BaseEstimator) and is_classifier(estimator):
+    if isinstance(estimator, BaseEstimator) and is_classifier(estimator) != spec.target.is_class:
+        found, wanted = ("a number", "classifier") if spec.target.is_class else ("classes", "regressor")
         raise DefinitionError(
-            f"{name}: {type(estimator).__name__} predicts classes, and the target is a number; declare a regressor"
+            f"{name}: {type(estimator).__name__} predicts {found}, and the target is "
+            f"{'a class' if spec.target.is_class else 'a number'}; declare a {wanted}"
         )
     imputes = not accepts_nan(estimator)
     imputation: Source = "kit" if imputes or _begins_with_medians(estimator) else "package"
@@ -102,7 +104,7 @@ def _after(part: Any) -> Literal["refused", "kept", "filled"]:
     parts: list[Any] | None = None
     if isinstance(part, ColumnTransformer):
         parts = [*(step for _, step, _ in part.transformers), part.remainder]
-    elif isinstance(part, VotingRegressor | StackingRegressor):
+    elif isinstance(part, VotingRegressor | StackingRegressor | VotingClassifier | StackingClassifier):
         parts = [step for _, step in part.estimators]
     if parts is not None:
         fates = {_after(one) for one in parts}
