@@ -24,8 +24,8 @@ from model_kit.scoring.runtimes import Graph
 from model_kit.spec import Row
 from model_kit.training.estimators.converters import register_converters, register_folding
 from model_kit.training.evaluation import Fitted
+from model_kit.training.folding.fold import fold
 from model_kit.training.folding.graph import to_graph
-from model_kit.training.folding.rules import fold
 
 #: Largest difference between scikit-learn's and the graph's prediction, both finished in float64, relative to
 #: the prediction or, on the identity scale, to the spread of the target where that is more.
@@ -90,8 +90,9 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
     try:
         # One thread in the linear algebra, so that the bytes do not depend on how many there are.
         with threadpool_limits(1):
-            folded = to_graph(fold(fitted.estimator, n_features), n_features)
-        return check(folded, None, "value")
+            folded = fold(fitted.estimator, n_features)
+            graph = to_graph(folded.outputs, n_features, folded.link)
+        return check(graph, None, folded.output)
     except (CannotFoldError, ExportError) as error:
         reason = str(error)
     try:
