@@ -119,34 +119,34 @@ def test_graph_is_compared_on_five_thousand_odd_rows_too_the_same_each_time(fitt
 
 def test_graph_of_another_model_is_refused_and_the_row_named(fitted: Fitted, rides: Dataset) -> None:
     other = fit(ride_definition(), rides.rows[:50], rides.target[:50])
-    content = to_onnx(other, rides.rows).content
+    runtime = to_onnx(other, rides.rows).runtime
     with pytest.raises(ExportError, match=r"row \d+: the graph predicts"):
-        agreement(fitted, content, rides.rows)
+        agreement(fitted, runtime, rides.rows)
 
 
 def test_difference_of_more_than_five_millionths_is_refused(fitted: Fitted, rides: Dataset) -> None:
-    content = to_onnx(fitted, rides.rows).content
+    runtime = to_onnx(fitted, rides.rows).runtime
     nudged = Fitted(fitted.spec.with_offset(fitted.spec.target.offset), fitted.features, _Nudged(fitted, 6e-6))
     with pytest.raises(ExportError):
-        agreement(nudged, content, rides.rows)
+        agreement(nudged, runtime, rides.rows)
     within = Fitted(fitted.spec, fitted.features, _Nudged(fitted, 3e-6))
-    assert 2e-6 < agreement(within, content, rides.rows) < 5e-6
+    assert 2e-6 < agreement(within, runtime, rides.rows) < 5e-6
 
 
 def test_prediction_that_is_not_finite_is_refused(fitted: Fitted, rides: Dataset) -> None:
-    content = to_onnx(fitted, rides.rows).content
+    runtime = to_onnx(fitted, rides.rows).runtime
     with pytest.raises(ExportError, match="row 0 is not finite"):
-        agreement(Fitted(fitted.spec, fitted.features, _Nudged(fitted, np.nan)), content, rides.rows)
+        agreement(Fitted(fitted.spec, fitted.features, _Nudged(fitted, np.nan)), runtime, rides.rows)
 
 
 def test_the_worst_row_is_named(fitted: Fitted, rides: Dataset) -> None:
-    content = to_onnx(fitted, rides.rows).content
+    runtime = to_onnx(fitted, rides.rows).runtime
     for by, said in ((1.0, "row 7: the graph predicts"), (np.nan, "row 7 is not finite")):
         wrong = np.zeros(len(rides.rows))
         wrong[3], wrong[7] = 1e-7, by
         nudged = Fitted(fitted.spec, fitted.features, _Nudged(fitted, wrong))  # type: ignore[arg-type]
         with pytest.raises(ExportError, match=said):
-            agreement(nudged, content, rides.rows)
+            agreement(nudged, runtime, rides.rows)
 
 
 def test_bytes_that_are_no_graph_are_refused() -> None:

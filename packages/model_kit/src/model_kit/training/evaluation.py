@@ -19,11 +19,13 @@ from tqdm import tqdm
 from model_kit.errors import DataError, FloorError, TrainingError, first_line
 from model_kit.records.encoding import FeatureMaker
 from model_kit.scoring import assessment
+from model_kit.scoring.decoding import FrameMaker, estimator_input
 from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
 from model_kit.scoring.intervals import MIN_RESIDUALS, REPORTED_LEVELS, Intervals, calibrate, coverage
 from model_kit.scoring.model import to_target_unit
 from model_kit.spec import InputSpec, Row, Target, fit_spec
 from model_kit.training.dataset import Dataset
+from model_kit.training.estimators.parts import accept_unseen
 from model_kit.training.estimators.preparation import Source, prepare
 
 N_SPLITS = 10
@@ -43,27 +45,34 @@ class Fitted:
 
     Attributes:
         spec: what was learned of the fields, with the target's offset.
-        features: the way from rows to the estimator's features.
+        features: the way from rows to the estimator's features, or to its DataFrame.
         estimator: fitted on log(target) - offset (or target - offset).
         preprocessing, imputation: who encodes categories and fills missing values, see
             :class:`~model_kit.training.estimators.preparation.Prepared`.
+        changes: what the kit changed in the estimator, a line each.
         spread: standard deviation of an identity-scale target, in its unit: differences of predictions that are
             smaller are relative to it. 0 on the log scale, where they are relative to the prediction.
     """
 
     spec: InputSpec
-    features: FeatureMaker
+    features: FeatureMaker | FrameMaker
     estimator: Estimator
     preprocessing: Source = "package"
     imputation: Source = "package"
     spread: float = 0.0
+    changes: tuple[str, ...] = ()
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Predictions in the target's unit, shape (n_rows,), by scikit-learn.
+        """Predictions in the target's unit, shape (n_rows,), by scikit-learn."""
+        return to_target_unit(self.estimator.predict(_input(self.features, rows)), self.spec.target)
 
-        Features are float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with.
-        """
-        return to_target_unit(self.estimator.predict(self.features(rows).astype(np.float64)), self.spec.target)
+
+def _input(features: FeatureMaker | FrameMaker, rows: Sequence[Row]) -> Any:
+    """What the estimator is given: a DataFrame, or the features.
+
+    Features are float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with.
+    """
+    return estimator_input(features, features.encode(rows))
 
 
 @dataclass(frozen=True)
@@ -109,38 +118,52 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
             )
     scaled = to_estimator_scale(target, definition.target)
     offset = math.fsum(scaled) / len(scaled)
-    spec = fit_spec(
-        definition.fields,
-        definition.target,
-        rows,
-        together=definition.together,
-        rare_below=definition.rare_below,
-    ).with_offset(offset)
-    features = FeatureMaker(spec, definition.derive)
+    spec = _fit_spec(definition, rows, definition.rare_below).with_offset(offset)
     prepared = prepare(definition, spec)
+    if prepared.takes_frame:
+        spec = _fit_spec(definition, rows, 1).with_offset(offset)
+    if not prepared.is_centred:
+        offset, spec = 0.0, spec.with_offset(0.0)
+    features = _features(definition, spec, takes_frame=prepared.takes_frame, imputation=prepared.imputation)
     try:
         with threadpool_limits(1):
-            prepared.estimator.fit(features(rows).astype(np.float64), scaled - offset)
+            prepared.estimator.fit(_input(features, rows), scaled - offset)
     except ValueError as error:
-        learned = f"the logarithm of {spec.target.name}" if spec.target.scale == "log" else spec.target.name
-        raise TrainingError(
-            f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. Note that it learns {learned} "
-            "less its mean, half of which is negative: use a loss that allows it, and the target's scale 'log' "
-            "instead of transforming it"
-        ) from error
+        text = f"{definition.name}: the estimator cannot be fitted: {first_line(error)}"
+        if prepared.is_centred:
+            learned = f"the logarithm of {spec.target.name}" if spec.target.scale == "log" else spec.target.name
+            text += (
+                f". Note that it learns {learned} less its mean, half of which is negative: use a loss that allows it, "
+                "and the target's scale 'log' instead of transforming it"
+            )
+        raise TrainingError(text) from error
     spread = 0.0 if spec.target.scale == "log" else float(np.std(target))
-    return Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread)
+    return Fitted(
+        spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread, prepared.changes
+    )
+
+
+def _fit_spec(definition: ModelDefinition, rows: Sequence[Row], rare_below: int) -> InputSpec:
+    return fit_spec(definition.fields, definition.target, rows, together=definition.together, rare_below=rare_below)
+
+
+def _features(
+    definition: ModelDefinition, spec: InputSpec, *, takes_frame: bool, imputation: Source
+) -> FeatureMaker | FrameMaker:
+    if takes_frame:
+        return FrameMaker(spec, impute=imputation == "kit", single=definition.runtime == "onnx")
+    return FeatureMaker(spec, definition.derive)
 
 
 def adopt(
     definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.float64], estimator: Estimator
 ) -> Fitted:
     """As :func:`fit`, for an estimator that is fitted already and predicts the target in its unit."""
-    spec = fit_spec(
-        definition.fields, definition.target, rows, together=definition.together, rare_below=definition.rare_below
-    )
-    features = FeatureMaker(spec, definition.derive)
-    return Fitted(spec, features, estimator, spread=float(np.std(target)))
+    is_frame = hasattr(estimator, "feature_names_in_")
+    spec = _fit_spec(definition, rows, 1 if is_frame else definition.rare_below)
+    features = _features(definition, spec, takes_frame=is_frame, imputation="package")
+    changes = tuple(accept_unseen(estimator))
+    return Fitted(spec, features, estimator, spread=float(np.std(target)), changes=changes)
 
 
 def sizes(n_rows: int) -> tuple[int, int]:

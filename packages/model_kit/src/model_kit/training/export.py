@@ -1,30 +1,35 @@
-"""From a fitted estimator to an ONNX graph that is proven to give the same predictions."""
+"""From a fitted estimator to what serves it, which is proven to give the same predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.base import BaseEstimator
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingRegressor
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from model_kit.errors import CannotFoldError, ExportError, first_line
+from model_kit.errors import CannotFoldError, ExportError, ModelKitError, first_line
+from model_kit.records.encoding import FeatureMaker
 from model_kit.records.generation import generate_rows
+from model_kit.scoring.bundle import ESTIMATOR, MODEL
+from model_kit.scoring.decoding import MISSING_TEXT, FrameMaker
 from model_kit.scoring.model import CHUNK, to_target_unit
-from model_kit.scoring.runtimes import Graph
+from model_kit.scoring.runtimes import Runtime, make_runtime
 from model_kit.spec import Row
 from model_kit.training.estimators.converters import register_converters, register_folding
+from model_kit.training.estimators.parts import parts
 from model_kit.training.evaluation import Fitted
 from model_kit.training.folding.graph import to_graph
 from model_kit.training.folding.rules import fold
+from model_kit.training.skops_file import dump_estimator
 
 #: Largest difference between scikit-learn's and the graph's prediction, both finished in float64, relative to
 #: the prediction or, on the identity scale, to the spread of the target where that is more.
@@ -34,7 +39,7 @@ N_GENERATED = 5000
 GENERATED_SEED = 20240
 #: Attributes in which fitted estimators keep training rows: of support vector machines, neighbours (an imputer's too),
 #: Gaussian processes, kernel ridge regression and kernel PCA, and Nystroem's approximation of a kernel.
-ROWS_KEPT_IN = ("support_vectors_", "_fit_X", "X_train_", "X_fit_", "component_indices_")
+ROWS_KEPT_IN = ("support_vectors_", "_fit_X", "X_train_", "X_fit_", "component_indices_", "X_")
 #: What to do about an estimator that cannot be exported.
 ADVICE = "Use an estimator that docs/own-model.md lists as exported, or add a rule with register_converters"
 #: Newest operator set that skl2onnx 1.20 has converters for.
@@ -43,18 +48,67 @@ TARGET_OPSET = 21
 
 @dataclass(frozen=True)
 class Export:
-    """A graph that agrees with its estimator.
+    """A model's file that agrees with its estimator.
 
     Attributes:
-        content: the bytes of ``model.onnx``.
+        content: the bytes of the model's file.
         agreement: largest relative difference, see :func:`agreement`, on the training rows (``train``) and on rows
             generated from the spec with nulls, unseen levels and extremes (``generated``).
-        graph: ``folded``; ``nodes``, their number; ``reason``, why it is not folded, else ``None``.
+        graph: of a graph, ``folded``; ``nodes``, their number; ``reason``, why it is not folded, else ``None``.
+            Empty where the estimator itself is served.
+        served: what serves it, the card's ``runtime``.
+        runtime: that, loaded.
     """
 
     content: bytes
     agreement: dict[str, float]
     graph: dict[str, Any]
+    served: dict[str, Any]
+    runtime: Runtime
+
+    @property
+    def file(self) -> str:
+        """Name of the model's file."""
+        return MODEL if self.served["kind"] == "onnx" else ESTIMATOR
+
+
+def export(fitted: Fitted, rows: Sequence[Row], runtime: str = "onnx") -> Export:
+    """What serves a fitted model by the runtime that its package declares; see :func:`to_onnx`.
+
+    Raises:
+        ExportError: there is nothing that could be served; the message says why not, and what to do.
+    """
+    return to_scikit_learn(fitted, rows) if runtime == "scikit-learn" else to_onnx(fitted, rows)
+
+
+def to_scikit_learn(fitted: Fitted, rows: Sequence[Row]) -> Export:
+    """Write the estimator itself, in skops' format, and check what is read from it against it.
+
+    Raises:
+        ExportError: it keeps training rows, has a part of a type that is not trusted, or differs when it is read.
+    """
+    if kept := _keeps_rows(fitted.estimator):
+        raise ExportError(f"nothing was exported: {kept} keeps training rows, and no bundle may hold any")
+    content = dump_estimator(fitted.estimator)
+    return _checked(fitted, rows, content, {}, {"kind": "scikit-learn", "folded": False})
+
+
+def _checked(
+    fitted: Fitted, rows: Sequence[Row], content: bytes, graph: dict[str, Any], served: dict[str, Any]
+) -> Export:
+    """The export, if what is loaded from it predicts what the estimator does.
+
+    Raises:
+        ExportError: it does not, or cannot be loaded.
+    """
+    served |= {"input": "frame" if isinstance(fitted.features, FrameMaker) else "matrix", "output": "value"}
+    try:
+        runtime = make_runtime(served, content, fitted.features)
+    except ModelKitError as error:
+        raise ExportError(first_line(error)) from error
+    generated = generate_rows(fitted.spec, N_GENERATED, seed=GENERATED_SEED, nulls=0.1, unseen=0.1, extremes=0.1)
+    found = {name: agreement(fitted, runtime, some) for name, some in (("train", rows), ("generated", generated))}
+    return Export(content, found, graph, served, runtime)
 
 
 def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
@@ -69,13 +123,12 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
     """
     register_folding()
     register_converters()
-    generated = generate_rows(fitted.spec, N_GENERATED, seed=GENERATED_SEED, nulls=0.1, unseen=0.1, extremes=0.1)
     n_features = fitted.features(rows[:1]).shape[1]
 
     def check(model: onnx.ModelProto, reason: str | None) -> Export:
         content = model.SerializeToString(deterministic=True)
-        found = {name: agreement(fitted, content, some) for name, some in (("train", rows), ("generated", generated))}
-        return Export(content, found, {"folded": reason is None, "nodes": len(model.graph.node), "reason": reason})
+        graph = {"folded": reason is None, "nodes": len(model.graph.node), "reason": reason}
+        return _checked(fitted, rows, content, graph, {"kind": "onnx", "folded": reason is None})
 
     try:
         # One thread in the linear algebra, so that the bytes do not depend on how many there are.
@@ -105,7 +158,7 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
         model: onnx.ModelProto = convert_sklearn(
             _writable(fitted.estimator),
             name="m",
-            initial_types=[("X", FloatTensorType([None, n_features]))],
+            initial_types=_inputs(fitted.features, n_features),
             target_opset=TARGET_OPSET,
         )
     except Exception as error:  # converters raise whatever they like
@@ -115,21 +168,35 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
     return model
 
 
-def _keeps_rows(value: Any) -> str | None:
+def _inputs(features: FeatureMaker | FrameMaker, n_features: int) -> list[tuple[str, Any]]:
+    """The inputs of a graph of skl2onnx: the matrix, or one for each column of a DataFrame."""
+    if isinstance(features, FeatureMaker):
+        return [("X", FloatTensorType([None, n_features]))]
+    return [
+        (name, StringTensorType([None, 1]) if is_text else FloatTensorType([None, 1]))
+        for name, is_text in zip(features.spec.names, features.texts.tolist(), strict=True)
+    ]
+
+
+def _keeps_rows(estimator: Any) -> str | None:
     """The class that keeps training rows, of an estimator or any that is fitted inside it."""
-    if isinstance(value, BaseEstimator):
-        if any(hasattr(value, name) for name in ROWS_KEPT_IN):
-            return type(value).__name__
-        value = vars(value)
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
-        return next(filter(None, map(_keeps_rows, value)), None)
+    for part in parts(estimator):
+        if any(hasattr(part, name) for name in ROWS_KEPT_IN):
+            return type(part).__name__
     return None
 
 
 def _writable(estimator: Any) -> Any:
-    """A fitted estimator that skl2onnx can write: it cannot take a ColumnTransformer behind another transformer."""
+    """A fitted estimator that skl2onnx can write.
+
+    It cannot take a ColumnTransformer behind another transformer, and a missing level is a text of its own in a graph.
+    """
+    estimator = deepcopy(estimator)
+    for part in parts(estimator):
+        categories = getattr(part, "categories_", None)
+        for known in categories if isinstance(categories, list) else ():
+            if known.dtype == object:
+                known[[not isinstance(value, str) for value in known]] = MISSING_TEXT
     if not isinstance(estimator, Pipeline):
         return estimator
     for number, (_, step) in enumerate(estimator.steps):
@@ -140,13 +207,13 @@ def _writable(estimator: Any) -> Any:
     return estimator
 
 
-def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row]) -> float:
-    """Largest difference between the estimator's and the graph's predictions, relative to the prediction.
+def agreement(fitted: Fitted, runtime: Runtime, rows: Sequence[Row]) -> float:
+    """Largest difference between the estimator's and the runtime's predictions, relative to the prediction.
 
     Where the prediction is smaller than the spread of the target (on the identity scale), it is relative to that.
 
     Raises:
-        ExportError: it is above 5e-6, a prediction is not finite, or ONNX Runtime cannot run the graph; the message
+        ExportError: it is above 5e-6, a prediction is not finite, or the runtime cannot run it; the message
             names the row.
     """
     expected = fitted.predict(rows)
@@ -156,8 +223,8 @@ def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row]) -> float:
             "limit how far it extrapolates, with MinMaxScaler(clip=True) in front for instance"
         )
     try:
-        graph = Graph(content)
-        scores = [graph.score(fitted.features(rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]
+        encoded = fitted.features.encode(rows)
+        scores = [runtime.raw(encoded[start : start + CHUNK])[:, 0] for start in range(0, len(rows), CHUNK)]
     except Exception as error:  # ONNX Runtime's own exceptions share no narrower public base
         raise ExportError(first_line(error)) from error
     found = to_target_unit(np.concatenate(scores), fitted.spec.target)

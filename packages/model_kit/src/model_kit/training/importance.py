@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_kit.records.encoding import Encoded, FeatureMaker
+from model_kit.records.encoding import Encoded
 from model_kit.scoring.explanation import Explainer
 from model_kit.scoring.model import to_target_unit
-from model_kit.scoring.runtimes import Graph
+from model_kit.scoring.runtimes import Runtime
 from model_kit.spec import InputSpec, Row
 from model_kit.training.evaluation import Fitted
 
@@ -27,19 +27,18 @@ class _Exported:
 
     spec: InputSpec
     golden: Mapping[str, Any]
-    features: FeatureMaker
-    graph: Graph
+    runtime: Runtime
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        return to_target_unit(self.graph.score(self.features.derive(encoded)), self.spec.target)
+        return to_target_unit(self.runtime.raw(encoded)[:, 0], self.spec.target)
 
 
-def importance(fitted: Fitted, content: bytes, golden: Row, rows: Sequence[Row]) -> dict[str, float]:
+def importance(fitted: Fitted, runtime: Runtime, golden: Row, rows: Sequence[Row]) -> dict[str, float]:
     """Shares of the fields in what predictions differ by from that of the typical record.
 
     Args:
         fitted: the model.
-        content: its graph, as it will be served.
+        runtime: what will serve it.
         golden: the typical record.
         rows: the training rows.
 
@@ -47,7 +46,7 @@ def importance(fitted: Fitted, content: bytes, golden: Row, rows: Sequence[Row])
         Field -> its share of the mean absolute contribution on the estimator's scale, descending; they sum to 1, or are
         all 0 where no prediction differs. A group that is switched as one stands under its first field.
     """
-    explainer = Explainer(_Exported(fitted.spec, {"row": golden}, fitted.features, Graph(content)))
+    explainer = Explainer(_Exported(fitted.spec, {"row": golden}, runtime))
     some = [rows[position] for position in np.linspace(0, len(rows) - 1, min(N_ROWS, len(rows))).round().astype(int)]
     encoded = fitted.features.encode(some)
     strength = np.zeros(len(explainer.players))

@@ -18,13 +18,13 @@ from model_kit.errors import DataError, SpecError
 from model_kit.records.generation import golden_row
 from model_kit.records.row_warnings import check_contradictions
 from model_kit.scoring.assessment import by_level
-from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, RUN, SPEC, dump_json, write_bundle
+from model_kit.scoring.bundle import CARD, GOLDEN, REFERENCE, RUN, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.scoring.intervals import MIN_RESIDUALS, calibrate, cross_fitted
 from model_kit.spec import Field, Row, Target
 from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import Evaluation, adopt, cross_validate, fit, require_floors
-from model_kit.training.export import Export, to_onnx
+from model_kit.training.export import Export, export
 from model_kit.training.importance import importance
 from model_kit.training.provenance import git_commit, source_digest
 from model_kit.training.reference import distribution, reference
@@ -89,6 +89,8 @@ def train(
     else:
         fitted = adopt(definition, dataset.rows, dataset.target, estimator)
     fit_seconds = time.perf_counter() - start
+    for change in fitted.changes:
+        report(change)
     golden = definition.repair(golden_row(fitted.spec))
     for contradiction in definition.contradictions:
         if message := contradiction.find(golden):
@@ -98,9 +100,9 @@ def train(
     register: Callable[[], None] | None = definition.resolve("register_converters")
     if register is not None:
         register()
-    export = to_onnx(fitted, dataset.rows)
-    report(_about_graph(export))
-    shares = importance(fitted, export.content, golden, dataset.rows)
+    exported = export(fitted, dataset.rows, definition.runtime)
+    report(_about_export(exported))
+    shares = importance(fitted, exported.runtime, golden, dataset.rows)
     card = {
         "format": CARD_FORMAT,
         "model": definition.name,
@@ -120,8 +122,9 @@ def train(
         "cross_validation": evaluation and {"splits": evaluation.n_splits, "repeats": len(evaluation.out_of_fold)},
         "preprocessing": fitted.preprocessing,
         "imputation": fitted.imputation,
-        "agreement": export.agreement,
-        "graph": export.graph,
+        "agreement": exported.agreement,
+        "graph": exported.graph,
+        "runtime": exported.served,
         "code_sha256": source_digest(definition.folder),
         "kit_sha256": source_digest(Path(model_kit.__file__).parent),
         "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
@@ -133,7 +136,7 @@ def train(
         },
     }
     files = {
-        MODEL: export.content,
+        exported.file: exported.content,
         SPEC: fitted.spec.to_json().encode(),
         CARD: dump_json(card),
         GOLDEN: dump_json({"row": golden, "prediction": golden_prediction}),
@@ -185,6 +188,8 @@ def _no_better_than_the_mean(evaluation: Evaluation, target: Target) -> str:
     )
 
 
-def _about_graph(export: Export) -> str:
-    nodes, reason = export.graph["nodes"], export.graph["reason"]
+def _about_export(exported: Export) -> str:
+    if not exported.graph:
+        return f"scikit-learn serves it, from {len(exported.content):,} bytes"
+    nodes, reason = exported.graph["nodes"], exported.graph["reason"]
     return f"The graph has {nodes} nodes" + (f"; it could not be folded: {reason}" if reason else "")
