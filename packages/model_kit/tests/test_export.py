@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import pytest
 from model_kit.errors import BundleError, ExportError
-from model_kit.records.encoding import FeatureMaker, Features
+from model_kit.records.encoding import Encoded, Encoder, FeatureMaker
 from model_kit.records.generation import NEVER_SEEN
 from model_kit.scoring.runtimes import Graph
-from model_kit.spec import Row
-from model_kit.testing import ride_definition
+from model_kit.spec import InputSpec, Row
+from model_kit.testing import derive, ride_definition
 from model_kit.training import export as module
 from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import Fitted, fit
@@ -99,8 +99,10 @@ def test_folded_graph_that_disagrees_gives_way_to_the_plain_one(
 
 
 def test_graph_is_compared_on_five_thousand_odd_rows_too_the_same_each_time(fitted: Fitted, rides: Dataset) -> None:
-    first, second = _Listening(fitted.features), _Listening(fitted.features)
-    for features in (first, second):
+    first, second = _Listening(fitted.spec), _Listening(fitted.spec)
+    for encoder in (first, second):
+        features = FeatureMaker(fitted.spec, derive)
+        features.encode = encoder
         to_onnx(Fitted(fitted.spec, features, fitted.estimator), rides.rows)
     assert first.rows[-5000:] == second.rows[-5000:]
     shares = {
@@ -119,34 +121,34 @@ def test_graph_is_compared_on_five_thousand_odd_rows_too_the_same_each_time(fitt
 
 def test_graph_of_another_model_is_refused_and_the_row_named(fitted: Fitted, rides: Dataset) -> None:
     other = fit(ride_definition(), rides.rows[:50], rides.target[:50])
-    runtime = to_onnx(other, rides.rows).runtime
+    content = to_onnx(other, rides.rows).content
     with pytest.raises(ExportError, match=r"row \d+: the graph predicts"):
-        agreement(fitted, runtime, rides.rows)
+        agreement(fitted, content, rides.rows, {})
 
 
 def test_difference_of_more_than_five_millionths_is_refused(fitted: Fitted, rides: Dataset) -> None:
-    runtime = to_onnx(fitted, rides.rows).runtime
+    content = to_onnx(fitted, rides.rows).content
     nudged = Fitted(fitted.spec.with_offset(fitted.spec.target.offset), fitted.features, _Nudged(fitted, 6e-6))
     with pytest.raises(ExportError):
-        agreement(nudged, runtime, rides.rows)
+        agreement(nudged, content, rides.rows, {})
     within = Fitted(fitted.spec, fitted.features, _Nudged(fitted, 3e-6))
-    assert 2e-6 < agreement(within, runtime, rides.rows) < 5e-6
+    assert 2e-6 < agreement(within, content, rides.rows, {}) < 5e-6
 
 
 def test_prediction_that_is_not_finite_is_refused(fitted: Fitted, rides: Dataset) -> None:
-    runtime = to_onnx(fitted, rides.rows).runtime
+    content = to_onnx(fitted, rides.rows).content
     with pytest.raises(ExportError, match="row 0 is not finite"):
-        agreement(Fitted(fitted.spec, fitted.features, _Nudged(fitted, np.nan)), runtime, rides.rows)
+        agreement(Fitted(fitted.spec, fitted.features, _Nudged(fitted, np.nan)), content, rides.rows, {})
 
 
 def test_the_worst_row_is_named(fitted: Fitted, rides: Dataset) -> None:
-    runtime = to_onnx(fitted, rides.rows).runtime
+    content = to_onnx(fitted, rides.rows).content
     for by, said in ((1.0, "row 7: the graph predicts"), (np.nan, "row 7 is not finite")):
         wrong = np.zeros(len(rides.rows))
         wrong[3], wrong[7] = 1e-7, by
         nudged = Fitted(fitted.spec, fitted.features, _Nudged(fitted, wrong))  # type: ignore[arg-type]
         with pytest.raises(ExportError, match=said):
-            agreement(nudged, runtime, rides.rows)
+            agreement(nudged, content, rides.rows, {})
 
 
 def test_bytes_that_are_no_graph_are_refused() -> None:
@@ -154,16 +156,16 @@ def test_bytes_that_are_no_graph_are_refused() -> None:
         Graph(b"no graph")
 
 
-class _Listening(FeatureMaker):
-    """Makes features, and keeps the rows in the order in which they came."""
+class _Listening(Encoder):
+    """Encodes rows, and keeps them in the order in which they came."""
 
-    def __init__(self, features: FeatureMaker) -> None:
-        self._features = features
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__(spec)
         self.rows: list[Row] = []
 
-    def __call__(self, rows: Sequence[Row]) -> Features:
+    def __call__(self, rows: Sequence[Row]) -> Encoded:
         self.rows += rows
-        return self._features(rows)
+        return super().__call__(rows)
 
 
 class _Nudged:

@@ -62,17 +62,17 @@ def test_small_predictions_may_differ_by_millionths_of_the_targets_spread(rides:
     data = around(rides, 0.0)
     fitted = fit(ride_definition(target=IDENTITY), data.rows, data.target)
     assert fitted.spread == pytest.approx(np.std(data.target))
-    runtime = to_onnx(fitted, data.rows).runtime
+    content = to_onnx(fitted, data.rows).content
     for factor, within in ((0.5, True), (1.5, False)):
         by = factor * TOLERANCE * fitted.spread
         nudged = replace(fitted, estimator=_Nudged(fitted, by))
         small = [row for row, value in zip(data.rows, fitted.predict(data.rows), strict=True) if abs(value) < 1]
         assert small
         if within:
-            assert agreement(nudged, runtime, small) == pytest.approx(factor * TOLERANCE, rel=0.01)
+            assert agreement(nudged, content, small, {}) == pytest.approx(factor * TOLERANCE, rel=0.01)
         else:
             with pytest.raises(ExportError, match=r"row \d+: the graph predicts .*, and they may differ by "):
-                agreement(nudged, runtime, small)
+                agreement(nudged, content, small, {})
 
 
 def test_on_the_log_scale_differences_are_relative_to_the_prediction(rides: Dataset) -> None:
@@ -120,9 +120,9 @@ def test_whatever_skl2onnx_raises_is_told_in_a_line(
 
 def test_prediction_that_is_not_finite_says_what_to_do(rides: Dataset) -> None:
     fitted = fit(ride_definition(), rides.rows, rides.target)
-    runtime = to_onnx(fitted, rides.rows).runtime
+    content = to_onnx(fitted, rides.rows).content
     with pytest.raises(ExportError, match="row 0 is not finite; limit how far it extrapolates"):
-        agreement(replace(fitted, estimator=_Nudged(fitted, np.nan)), runtime, rides.rows)
+        agreement(replace(fitted, estimator=_Nudged(fitted, np.nan)), content, rides.rows, {})
 
 
 def test_target_of_one_value_is_refused(tmp_path: Path, rides: Dataset) -> None:

@@ -65,10 +65,10 @@ def test_golden_row_near_zero_may_differ_by_a_fraction_of_the_spread(
     model: BundleModel, difference: float, fine: bool
 ) -> None:
     model.spec = replace(model.spec, target=Target("shift", scale="identity"))
-    model._finish = Finish(model.spec.target, "value", {})
+    model._finish = Finish(model.spec.target, {})
     model.card["target_distribution"] = {"edges": [-2.0, 0.0, 2.0], "shares": [0.5, 0.5]}
     (score,) = model.predict([GOLDEN_ROW])
-    model._finish = Finish(Target("shift", scale="identity", offset=-float(score)), "value", {})
+    model._finish = Finish(Target("shift", scale="identity", offset=-float(score)), {})
     model.golden["prediction"] = 4 * difference
     if fine:
         model.check()
@@ -139,7 +139,7 @@ def test_graph_has_one_thread_and_the_processor_and_warns_of_nothing(monkeypatch
             return [type("Input", (), {"name": "X"})]
 
         def get_outputs(self) -> list[Any]:
-            return []
+            return [type("Output", (), {"name": "y"})]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     Graph(b"graph")

@@ -22,7 +22,7 @@ from model_kit.records.validation import Validator, in_words
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.frames import make_prediction
 from model_kit.scoring.model import BundleModel
-from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.predictor import Prediction, Predictor
 from model_kit.spec import Field
 from model_kit.testing import FIELDS, GOLDEN_ROW, SPEC_OF_RIDES
 
@@ -93,9 +93,9 @@ def write_json_lines(path: Path) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
 
 
-def expected(predict: Predictor, *, typed: bool) -> list[tuple[float | None, str]]:
+def expected(predict: Predictor, *, typed: bool) -> list[tuple[Prediction | None, str]]:
     """Fare and error of every case, by a record that has the value instead of its text."""
-    found: list[tuple[float | None, str]] = []
+    found: list[tuple[Prediction | None, str]] = []
     for case in TEXT_CASES:
         if error := case.error_of(typed=typed):
             found.append((None, f"{case.field}: {error}"))

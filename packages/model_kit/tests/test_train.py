@@ -76,7 +76,7 @@ def test_card_tells_data_scores_and_libraries(trained: tuple[Path, dict[str, Any
 def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]) -> None:
     card = trained[1]
     assert set(card) == {
-        *("format", "model", "version", "data", "evaluated", "metrics", "agreement", "graph"),
+        *("format", "model", "version", "data", "evaluated", "metrics", "runtime", "agreement", "graph"),
         *("cross_validation", "preprocessing", "imputation", "intervals", "coverage"),
         *("target_distribution", "importance", "errors"),
         *("code_sha256", "kit_sha256", "libraries", "run"),

@@ -34,7 +34,7 @@ def example_records(predictor: Predictor, strongest: Sequence[str]) -> dict[str,
     typical = dict(predictor.model.golden["row"])
     fields = {field.name: field for field in spec.fields}
     tried = [(name, value) for name in strongest for value in _values(fields[name], spec.learned[name])]
-    middle, *predictions = predictor([typical, *(typical | {name: value} for name, value in tried)]).predictions
+    middle, *predictions = _scores(predictor, [typical, *(typical | {name: value} for name, value in tried)])
     if middle is None:
         return {}
     examples: dict[str, dict[str, Any]] = {LOW: {}, HIGH: {}}
@@ -53,6 +53,13 @@ def example_records(predictor: Predictor, strongest: Sequence[str]) -> dict[str,
                     examples[example][field] = value
                     break
     return {example: changes for example, changes in examples.items() if changes}
+
+
+def _scores(predictor: Predictor, records: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Predictions of records; of classes the probability of the positive or last one. ``None`` without prediction."""
+    answer, target = predictor(records), predictor.model.spec.target
+    scores = iter((answer.scores[:, target.positive_position] if target.is_class else answer.scores).tolist())
+    return [None if prediction is None else next(scores) for prediction in answer.predictions]
 
 
 def _contradictions(predictor: Predictor, record: Mapping[str, Any]) -> set[tuple[str, ...]]:

@@ -159,7 +159,8 @@ def check_definition(definition: ModelDefinition, folder: Path) -> None:
 
     rows = generate_rows(_made_up_spec(definition), N_CHECKED, seed=SEED, nulls=0.1, unseen=0.0, extremes=0.0)
     random = np.random.default_rng(SEED)
-    target = np.exp(random.normal(size=len(rows)))
+    n_classes = len(definition.target.classes)
+    target = random.integers(n_classes, size=len(rows)) if n_classes else np.exp(random.normal(size=len(rows)))
     ids = tuple(str(number) for number in range(len(rows)))
     dataset = Dataset("generated rows", "0" * 64, True, ids, tuple(rows), target)
     train(definition, dataset, folder / "bundle", cv=False)

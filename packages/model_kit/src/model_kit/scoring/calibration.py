@@ -65,6 +65,9 @@ class Calibration:
         return np.asarray(found / found.sum(axis=1, keepdims=True))
 
 
+UNCALIBRATED: Final = Calibration(None)
+
+
 def _apply(points: Numbers, scores: Numbers) -> Numbers:
     """Interpolate between points; beyond the ends with the slope of the outermost lines."""
     if not len(points):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -18,26 +19,31 @@ Probabilities: TypeAlias = NDArray[np.float64]
 MOST_LOG_ODDS: Final = 34.0
 
 
-def to_probabilities(raw: NDArray[np.floating[Any]], output: Output, n_classes: int) -> Probabilities:
+def to_probabilities(
+    raw: NDArray[np.floating[Any]], output: Output, n_classes: int, learned: Sequence[int] | None = None
+) -> Probabilities:
     """Probabilities of the classes from a runtime's output, in float64.
 
     Args:
         raw: shape (n_rows, n_outputs): for two classes one column, about the second; else a column for each class.
         output: what the columns are; log-odds of more than two classes are scores whose softmax is the probabilities.
         n_classes: how many classes there are.
+        learned: positions of the classes that the estimator knows, in its order; by default all, in theirs. A class
+            that it does not know has the probability 0.
 
     Returns:
         Shape (n_rows, n_classes), rows sum to 1; NaN where a score is not finite.
     """
     scores = raw.astype(np.float64)
-    if output == "log_odds" and scores.shape[1] == 1:
-        scores = np.clip(scores, -MOST_LOG_ODDS, MOST_LOG_ODDS)
-        odds: Probabilities = 1 / (1 + np.exp(np.concatenate([scores, -scores], axis=1)))
-        return np.asarray(odds / odds.sum(axis=1, keepdims=True))
-    if output == "log_odds":
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-    elif scores.shape[1] < n_classes:
+    if scores.shape[1] == 1:
+        if output == "log_odds":
+            scores = 1 / (1 + np.exp(-np.clip(scores, -MOST_LOG_ODDS, MOST_LOG_ODDS)))
         scores = np.concatenate([1 - scores, scores], axis=1)
+    elif output == "log_odds":
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    if learned is not None:
+        known, scores = scores, np.zeros((len(scores), n_classes))
+        scores[:, learned] = known
     scores = np.maximum(scores, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(scores / scores.sum(axis=1, keepdims=True))

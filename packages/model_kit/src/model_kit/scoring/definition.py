@@ -27,13 +27,13 @@ from model_kit.spec import Field, InputSpec, Row, Target
 
 
 class Estimator(Protocol):
-    """The part of a scikit-learn regressor that training uses."""
+    """The part of a scikit-learn regressor or classifier that training uses."""
 
-    def fit(self, X: NDArray[np.float64], y: NDArray[np.float64]) -> Any:  # noqa: N803 - scikit-learn's name
+    def fit(self, X: NDArray[np.float64], y: NDArray[Any]) -> Any:  # noqa: N803 - scikit-learn's name
         """Learn from features of shape (n_rows, n_features) and a target of shape (n_rows,)."""
 
-    def predict(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803 - scikit-learn's name
-        """Scores on the estimator's scale, shape (n_rows,)."""
+    def predict(self, X: NDArray[np.float64]) -> NDArray[Any]:  # noqa: N803 - scikit-learn's name
+        """Scores on the estimator's scale, or classes, shape (n_rows,)."""
 
 
 #: Fitted spec -> unfitted estimator; whatever it learns, it learns in ``fit``.
@@ -44,15 +44,22 @@ RowFilter: TypeAlias = Callable[[Sequence[Row], NDArray[np.float64]], NDArray[np
 
 @dataclass(frozen=True)
 class Floors:
-    """Absolute floors: a model that scores below either is not exported.
+    """Absolute floors, by metric: a model that scores worse in one of them is not exported.
 
     Attributes:
-        r2: lowest R2 on the estimator's scale.
-        rmse: highest RMSE on the estimator's scale.
+        r2, rmse: lowest R2 and highest RMSE on the estimator's scale, of a number.
+        log_loss, brier: highest, of a class; see :class:`~model_kit.scoring.class_assessment.ClassScores`.
+        roc_auc, average_precision, accuracy, balanced_accuracy: lowest, of a class.
     """
 
-    r2: float
-    rmse: float
+    r2: float | None = None
+    rmse: float | None = None
+    log_loss: float | None = None
+    brier: float | None = None
+    roc_auc: float | None = None
+    average_precision: float | None = None
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,15 +90,18 @@ class ModelDefinition:
     Attributes:
         name: entry-point name, the last part of the URL.
         target, fields: what is predicted, and from what.
-        estimator: a scikit-learn regressor, which gets the kit's preprocessing in front of it; or a function that
-            returns one for the feature matrix, given the fitted spec; or where to import either from. Where it does
-            not accept NaN, the kit imputes medians. See :mod:`model_kit.training.estimators.preparation`.
+        estimator: a scikit-learn regressor, or classifier if the target is a class, which gets the kit's preprocessing
+            in front of it; or a function that returns one for the feature matrix, given the fitted spec; or where to
+            import either from. Where it does not accept NaN, the kit imputes medians. See
+            :mod:`model_kit.training.estimators.preparation`.
         derive: stateless step from the encoded matrix to the features. Without it, the features are the fields
             themselves, dates as their parts, see :mod:`model_kit.records.features`.
         keep_for_training: mask of the rows to fit on (default: all). Hold-out rows are never left out.
         repair: makes the identities between fields hold in a row of typical values.
         register_converters: registers folding rules and ONNX converters of the package's own estimators.
         floors: below them nothing is exported.
+        time_order: date or datetime by which folds are ordered: rows are predicted by models of earlier rows only.
+            Without it, folds are random, of classes stratified; rows that are copies of each other stay together.
         identifier: column that names a row in messages; never a feature.
         not_core: identifiers left out of the average of the core score, and of nothing else.
         rare_below: levels of a nominal category seen in fewer rows share a code.
@@ -115,6 +125,7 @@ class ModelDefinition:
     repair: Callable[[Row], dict[str, Any]] = dict
     register_converters: str | Callable[[], None] | None = None
     floors: Floors | None = None
+    time_order: str | None = None
     identifier: str | None = None
     not_core: frozenset[str] = frozenset()
     rare_below: int = 10
@@ -129,6 +140,8 @@ class ModelDefinition:
     def __post_init__(self) -> None:
         if not self.package:
             object.__setattr__(self, "package", f"{self.name.replace('-', '_')}_model")
+        if self.time_order and not any(one.name == self.time_order and one.is_temporal for one in self.fields):
+            raise DefinitionError(f"{self.name}: time_order is {self.time_order!r}, which is no date or datetime field")
 
     @property
     def distribution(self) -> str:

@@ -2,9 +2,9 @@
 
 The contributions are Shapley values of the game in which a player switches its fields from the typical record's values
 to the row's (Shapley 1953; with one background row: Lundberg and Lee 2017, "A unified approach to interpreting model
-predictions"). They are computed on the estimator's scale, where they add up. With few players every coalition is
-scored, which is exact. With more, permutations are sampled, each with its reverse, which is exact for interactions of
-two players (Mitchell et al. 2022, "Sampling permutations for Shapley value estimation").
+predictions"). They are computed on the estimator's scale, where they add up; of a class, on its log-odds. With few
+players every coalition is scored, which is exact. With more, permutations are sampled, each with its reverse, which is
+exact for interactions of two players (Mitchell et al. 2022, "Sampling permutations for Shapley value estimation").
 Any model that scores encoded rows can be explained.
 """
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from model_kit.errors import CannotExplainError
 from model_kit.records.encoding import Encoded, Encoder
+from model_kit.scoring.classes import log_odds
 from model_kit.scoring.protocol import Explainable
 from model_kit.spec import Row
 
@@ -32,6 +33,8 @@ EVALUATIONS = 400
 MIN_PAIRS = 8
 #: Maximum number of players for which all coalitions are scored.
 MAX_EXACT = EVALUATIONS.bit_length() - 1
+#: Log-odds that differ by no more are taken for equal: their difference has too few digits to be divided by.
+CLOSE = 1e-9
 #: Fixed, so that the same row always has the same explanation.
 SEED = 20240
 
@@ -42,7 +45,7 @@ class Baseline:
 
     Attributes:
         name: for display, "typical" and the target's subject ("typical record").
-        prediction: in the target's unit.
+        prediction: in the target's unit; of a class, its probability.
     """
 
     name: str
@@ -58,8 +61,8 @@ class Contribution:
         value: value that was sent; ``None`` if there was none.
         together: the group's other fields -> values that were sent; ``None`` for a single field.
         effect: Shapley value on the estimator's scale.
-        percent: 100 (exp(effect) - 1); ``None`` on the identity scale, or if it overflows.
-        amount: part of the difference between prediction and baseline, in the target's unit.
+        percent: 100 (exp(effect) - 1); ``None`` but on the log scale, or if it overflows.
+        amount: part of the difference between prediction and baseline, in the target's unit or in probability.
     """
 
     field: str
@@ -165,19 +168,24 @@ def n_pairs(n_players: int) -> int:
 class Explainer:
     """Explains predictions of ``model``; created once per model. The same row always has the same explanation.
 
+    Of a class, the predictions are its probabilities; an explainer is about one class.
+
+    Args:
+        model: the model.
+        position: of the class, in the target's classes; without meaning for a number.
+
     Attributes:
         players: names of the fields that are switched together: the spec's groups, and each other field on its own; in
             the order of the fields.
         baseline: the typical record's name and prediction.
-        score: the model's method.
 
     Raises:
         CannotExplainError: the typical record has no finite prediction on the estimator's scale.
     """
 
-    def __init__(self, model: Explainable) -> None:
+    def __init__(self, model: Explainable, position: int = 0) -> None:
         spec = model.spec
-        self.score = model.score
+        self._model, self._position, self._is_class = model, position, spec.target.is_class
         self._is_log = spec.target.scale == "log"
         groups = {group[0]: group for group in spec.together}
         followers = {name for group in spec.together for name in group[1:]}
@@ -192,6 +200,11 @@ class Explainer:
         # Python's generator gives the same numbers in every version.
         draw = random.Random(SEED).random  # noqa: S311 - the permutations need not be secret
         self._keys = np.array([[draw() for _ in self.players] for _ in range(n_pairs(MAX_EXACT + 1))])
+
+    def score(self, encoded: Encoded) -> NDArray[np.float64]:
+        """The model's predictions; of a class, its probabilities; shape (n_rows,)."""
+        scores = self._model.score(encoded)
+        return scores[:, self._position] if self._is_class else scores
 
     def effects(self, row: Encoded, prediction: float) -> NDArray[np.float64] | None:
         """Compute the effects of :attr:`players` on the estimator's scale; NaN for one with the baseline's values.
@@ -273,7 +286,9 @@ class Explainer:
             encoded = np.repeat(self._typical[np.newaxis], len(members), axis=0)
             encoded[:, columns] = np.where(members[:, owners], row[columns], encoded[:, columns])
             scores = self.score(encoded)
-            if self._is_log:
+            if self._is_class:
+                scores = log_odds(scores)
+            elif self._is_log:
                 with np.errstate(divide="ignore", invalid="ignore"):
                     scores = np.log(scores)
             way = self._start + members.mean(axis=1) * (end - self._start)
@@ -282,6 +297,8 @@ class Explainer:
         return worth
 
     def _on_scale(self, prediction: float) -> float:
+        if self._is_class:
+            return float(log_odds(np.array(prediction)))
         if not self._is_log:
             return prediction
         return math.log(prediction) if 0 < prediction < math.inf else math.nan
@@ -295,8 +312,15 @@ class Explainer:
             return None
 
     def _unit_per_effect(self, prediction: float) -> float:
-        """Return what an effect of 1 is in the target's unit: the logarithmic mean of prediction and baseline."""
+        """Return what an effect of 1 is in the target's unit.
+
+        On the log scale it is the logarithmic mean of prediction and baseline; of a class, the slope of the
+        probability between both.
+        """
         start = self.baseline.prediction
+        if self._is_class:
+            distance = self._on_scale(prediction) - self._start
+            return (prediction - start) / distance if abs(distance) > CLOSE else start * (1 - start)
         if not self._is_log:
             return 1.0
         if prediction == start:

@@ -12,7 +12,7 @@ import numpy as np
 from model_kit.errors import DataError
 from model_kit.records.text import parse_value
 from model_kit.records.validation import RowErrors
-from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.predictor import Prediction, Predictor
 from model_kit.spec import Field
 
 
@@ -20,13 +20,13 @@ class Result(TypedDict):
     """The result for some rows.
 
     Keys:
-        predictions: in the target's unit, one for each row in order; ``None`` exactly if ``errors`` has the row's
-            position.
+        predictions: in the target's unit, or classes, one for each row in order; ``None`` exactly if ``errors`` has the
+            row's position.
         version: version of the model package.
         errors: position of a row, from 0 -> its errors; ``None`` if there are none.
     """
 
-    predictions: list[float | None]
+    predictions: list[Prediction | None]
     version: str
     errors: dict[int, RowErrors] | None
 

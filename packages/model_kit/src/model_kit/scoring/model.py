@@ -13,7 +13,7 @@ from model_kit.errors import BundleError, NotReadyError, SpecError
 from model_kit.records.encoding import Derive, Encoded, Encoder
 from model_kit.records.row_warnings import Contradiction
 from model_kit.scoring.bundle import CARD, GOLDEN, RUN, SPEC, Bundle, read_bundle
-from model_kit.scoring.calibration import Calibration
+from model_kit.scoring.calibration import UNCALIBRATED, Calibration
 from model_kit.scoring.classes import Output, to_probabilities
 from model_kit.scoring.runtimes import load_runtime
 from model_kit.spec import InputSpec, Row, Target
@@ -35,19 +35,23 @@ class Finish:
 
     Args:
         target: what is predicted.
-        output: what the runtime gives.
-        card: has the calibration of probabilities; an empty one leaves them as the estimator has them.
+        runtime: the card's: ``output``, what the runtime gives, and ``classes``, which ones in which order, see
+            :func:`~model_kit.scoring.classes.to_probabilities`.
+        calibration: of the probabilities; by default there is none.
     """
 
-    def __init__(self, target: Target, output: Output, card: Mapping[str, Any]) -> None:
-        self._target, self._output = target, output
-        self._calibration = Calibration.from_card(card)
+    def __init__(self, target: Target, runtime: Mapping[str, Any], calibration: Calibration = UNCALIBRATED) -> None:
+        self._target, self._calibration = target, calibration
+        self._output: Output = runtime.get("output", "value")
+        self._learned = runtime.get("classes")
+        if self._learned == list(range(len(target.classes))):
+            self._learned = None
 
     def __call__(self, raw: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), or probabilities, shape (n_rows, n_classes)."""
         if not self._target.is_class:
             return to_target_unit(raw[:, 0], self._target)
-        return self._calibration(to_probabilities(raw, self._output, len(self._target.classes)))
+        return self._calibration(to_probabilities(raw, self._output, len(self._target.classes), self._learned))
 
 
 class BundleModel:
@@ -92,7 +96,7 @@ class BundleModel:
             raise BundleError(GOLDEN, "it must hold row and prediction")
         self._encode = Encoder(self.spec)
         self._runtime = load_runtime(self.card, bundle.model, self.spec, derive)
-        self._finish = Finish(self.spec.target, self.card.get("runtime", {}).get("output", "value"), self.card)
+        self._finish = Finish(self.spec.target, self.card.get("runtime", {}), Calibration.from_card(self.card))
 
     @classmethod
     def load(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from model_kit.records import json_text
 from model_kit.records.column_summary import MIN_ROWS, ColumnLimits, ColumnSummary
@@ -17,15 +18,20 @@ from model_kit.records.encoding import Encoded, Encoder
 from model_kit.records.fast_lane import FastLane
 from model_kit.records.row_warnings import RowWarning, RowWarnings
 from model_kit.records.validation import WHOLE_ROW, RowErrors, Validator
+from model_kit.scoring.classes import decide
 from model_kit.scoring.explanation import Explainer, Explanation
 from model_kit.scoring.intervals import Intervals
+from model_kit.scoring.prediction_sets import PredictionSets
 from model_kit.scoring.protocol import Model
+from model_kit.spec import ClassValue
 
 #: Error of a row whose score is not finite; other rows are not affected.
 NOT_FINITE = "The model gives no finite prediction for this row."
 #: Records processed at a time, which bounds the memory of intermediate results.
 CHUNK = 1000
 
+#: A number in the target's unit, or a class as the data spells it.
+Prediction: TypeAlias = float | str | int | bool
 T = TypeVar("T")
 
 
@@ -34,17 +40,21 @@ class Answer:
     """The result for some records.
 
     Attributes:
-        predictions: one element for each record, in order; ``None`` exactly if ``errors`` has its index.
+        predictions: one element for each record, in order: a number or a class; ``None`` exactly if ``errors`` has its
+            index.
         errors: index of a record -> its errors.
         n_fast: number of records that the fast lane decoded.
         unusual: field -> number of records that are unusual in it, see :mod:`model_kit.records.column_summary`;
             missing values count from ``MIN_ROWS`` records on.
+        scores: what the model gives for the records that have a prediction, in order: predictions, or probabilities of
+            shape (n_scored, n_classes).
     """
 
-    predictions: list[float | None]
+    predictions: list[Prediction | None]
     errors: dict[int, RowErrors]
     n_fast: int
     unusual: dict[str, int] = field(default_factory=dict)
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +62,17 @@ class DetailedAnswer(Answer):
     """An answer with details; each list has one element for each record, in order, or is ``None`` if not requested.
 
     Attributes:
-        intervals: lower and upper bound; ``None`` exactly if there is no prediction.
+        intervals: lower and upper bound, or the classes of a prediction set; ``None`` exactly if there is no
+            prediction.
+        probabilities: class, as text -> its probability; they sum to 1. ``None`` exactly if there is no prediction.
         explanations: ``None`` if there is no prediction, or its contributions are not finite.
         warnings: empty if the record has none; ``None`` exactly if there is no prediction.
     """
 
-    intervals: list[tuple[float, float] | None] | None = None
+    intervals: list[tuple[float, float] | list[ClassValue] | None] | None = None
     explanations: list[Explanation | None] | None = None
     warnings: list[list[RowWarning] | None] | None = None
+    probabilities: list[dict[str, float] | None] | None = None
 
 
 class Predictor:
@@ -71,6 +84,7 @@ class Predictor:
         self._validate = Validator(model.spec)
         self._encode = Encoder(model.spec)
         self._limits = ColumnLimits(model.spec)
+        self._explainers: dict[int, Explainer] = {}
 
     def __call__(self, records: Sequence[object]) -> Answer:
         """Validate and score ``records``; none is dropped or changed.
@@ -81,15 +95,17 @@ class Predictor:
         if len(records) < MIN_ROWS:
             return self._answer(records)
         summary = ColumnSummary(self.model.spec, self._limits)
-        predictions: list[float | None] = []
+        predictions: list[Prediction | None] = []
         errors: dict[int, RowErrors] = {}
+        scores = []
         n_fast = 0
         for start in range(0, len(records), CHUNK):
             answer = self._answer(records[start : start + CHUNK], summary)
             predictions += answer.predictions
             errors |= {start + position: messages for position, messages in answer.errors.items()}
             n_fast += answer.n_fast
-        return Answer(predictions, errors, n_fast, summary.counts())
+            scores.append(answer.scores)
+        return Answer(predictions, errors, n_fast, summary.counts(), np.concatenate(scores))
 
     def detailed(
         self,
@@ -98,6 +114,8 @@ class Predictor:
         interval: float | None = None,
         explain: int | None = None,
         warnings: bool = False,
+        probabilities: bool = False,
+        of_class: str | None = None,
     ) -> DetailedAnswer:
         """Return the predictions and errors of a call, with details for each prediction.
 
@@ -107,34 +125,56 @@ class Predictor:
             explain: number of contributions in each explanation; an explanation takes as long as predictions of about
                 400 rows.
             warnings: whether to add row warnings.
+            probabilities: whether to add the probabilities of the classes.
+            of_class: the class, as text, whose probability is explained; by default the one that is predicted.
 
         Raises:
             CannotExplainError: the model has no prediction of the typical record to compare with.
             IntervalError: the model has no calibrated intervals, or none of that level.
         """
         answer = self(records)
-        scored = {position: value for position, value in enumerate(answer.predictions) if value is not None}
+        target = self.model.spec.target
+        scored = [position for position, value in enumerate(answer.predictions) if value is not None]
 
         def aligned(found: Iterable[T]) -> list[T | None]:
             """Align the details of the scored records with all records; ``None`` for the others."""
             details = dict(zip(scored, found, strict=True))
             return [details.get(position) for position in range(len(records))]
 
-        intervals = explanations = row_warnings = None
-        if interval is not None:
-            ranges = self._intervals(np.array(list(scored.values()), np.float64), interval)
+        intervals: Any = None
+        explanations = row_warnings = of_classes = None
+        if interval is not None and target.is_class:
+            intervals = aligned(self._sets(answer.scores, interval))
+        elif interval is not None:
+            ranges = self._intervals(answer.scores, interval)
             intervals = aligned(zip(*(ends.tolist() for ends in ranges), strict=True))
+        if probabilities and target.is_class:
+            of_classes = aligned(dict(zip(target.keys, row, strict=True)) for row in answer.scores.tolist())
         if explain is not None:
-            explainer = self._explainer
             sent: list[Any] = [_value(records[position]) for position in scored]
-            each = zip(self.encoded(sent), scored.values(), sent, strict=True)
-            explanations = aligned(explainer.explain(row, value, record, explain) for row, value, record in each)
+            explanations = aligned(self._explanations(sent, answer.scores, explain, of_class))
         if warnings:
             # Decode one at a time: ten thousand records take a hundred megabytes as objects.
             values: Iterable[Any] = (_value(records[position]) for position in scored)
             row_warnings = aligned(map(self._warnings, values))
-        details = (intervals, explanations, row_warnings)
+        details = (answer.scores, intervals, explanations, row_warnings, of_classes)
         return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, answer.unusual, *details)
+
+    def _explanations(
+        self, sent: Sequence[Any], scores: NDArray[np.float64], n: int, of_class: str | None
+    ) -> Iterator[Explanation | None]:
+        target = self.model.spec.target
+        encoded = self.encoded(sent)
+        if not target.is_class:
+            positions = [0] * len(sent)
+            values: list[float] = scores.tolist()
+        else:
+            positions = decide(scores, target).tolist() if len(sent) else []
+            if of_class is not None:
+                positions = [target.keys.index(of_class)] * len(sent)
+            values = [row[position] for row, position in zip(scores.tolist(), positions, strict=True)]
+        for row, value, record, position in zip(encoded, values, sent, positions, strict=True):
+            yield self._explainer(position).explain(row, value, record, n)
 
     def encoded(self, records: Sequence[object]) -> Encoded:
         """Encode valid records, in order."""
@@ -149,8 +189,15 @@ class Predictor:
         return Intervals.from_card(self.model.card, self.model.spec.target)
 
     @cached_property
-    def _explainer(self) -> Explainer:
-        return Explainer(self.model)
+    def _sets(self) -> PredictionSets:
+        return PredictionSets.from_card(self.model.card, self.model.spec.target)
+
+    def _explainer(self, position: int) -> Explainer:
+        """The explainer of a number, or of the class at a position; made once."""
+        found = self._explainers.get(position)
+        if found is None:
+            found = self._explainers[position] = Explainer(self.model, position)
+        return found
 
     @cached_property
     def _warnings(self) -> RowWarnings:
@@ -168,17 +215,38 @@ class Predictor:
             errors = {accepted.declined[index]: messages for index, messages in validated.errors.items()}
             encoded = np.concatenate([encoded, self._encode(validated.rows)])
             positions = [*positions, *(accepted.declined[index] for index in validated.positions)]
-        predictions: list[float | None] = [None] * len(records)
-        if positions:
-            for position, prediction in zip(positions, self.model.score(encoded).tolist(), strict=True):
-                if math.isfinite(prediction):
-                    predictions[position] = prediction
-                else:
-                    errors[position] = {WHOLE_ROW: [NOT_FINITE]}
+        predictions: list[Prediction | None] = [None] * len(records)
+        scores = self.model.score(encoded) if positions else np.empty(0)
+        finite = []
+        for row, (position, prediction) in enumerate(zip(positions, self._predictions(scores), strict=True)):
+            if prediction is None:
+                errors[position] = {WHOLE_ROW: [NOT_FINITE]}
+            else:
+                predictions[position] = prediction
+                finite.append(row)
+        if accepted.declined:
+            # Rows were scored in the order of the lanes; scores are in the order of the records.
+            finite.sort(key=positions.__getitem__)
+        if accepted.declined or len(finite) < len(positions):
+            scores = scores[finite]
         if summary is None:
-            return Answer(predictions, errors, len(accepted.positions), self._limits.count_exceeded(encoded))
+            unusual = self._limits.count_exceeded(encoded)
+            return Answer(predictions, errors, len(accepted.positions), unusual, scores)
         summary.add(encoded)
-        return Answer(predictions, errors, len(accepted.positions))
+        return Answer(predictions, errors, len(accepted.positions), {}, scores)
+
+    def _predictions(self, scores: NDArray[np.float64]) -> Iterable[Prediction | None]:
+        """A prediction for each row of scores; ``None`` where it is not finite."""
+        target = self.model.spec.target
+        if not target.is_class:
+            return (value if math.isfinite(value) else None for value in scores.tolist())
+        if not len(scores):
+            return ()
+        chosen = decide(scores, target).tolist()
+        return (
+            target.classes[position] if math.isfinite(value) else None
+            for position, value in zip(chosen, scores[:, 0].tolist(), strict=True)
+        )
 
 
 def _value(record: object) -> object:

@@ -31,7 +31,7 @@ class Explainable(Protocol):
         """The content of ``golden.json``: ``row``, a valid record, and the ``prediction`` recorded for it."""
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
-        """Return predictions in the target's unit, shape (n_rows,).
+        """Return predictions in the target's unit, shape (n_rows,); of classes, probabilities (n_rows, n_classes).
 
         Args:
             encoded: shape (n_rows, n_fields), made by :class:`~model_kit.records.encoding.Encoder`.

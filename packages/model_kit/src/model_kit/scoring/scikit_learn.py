@@ -42,7 +42,8 @@ class ScikitLearn:
         except Exception as error:  # whatever the parts of a damaged estimator raise
             raise BundleError(ESTIMATOR, f"skops cannot read it: {first_line(error)}") from error
         self._features = features
-        self._scores = estimator.predict_proba if is_classifier(estimator) else estimator.predict
+        method = ("predict_proba", "decision_function") if is_classifier(estimator) else ("predict",)
+        self._scores = getattr(estimator, next(name for name in method if hasattr(estimator, name)))
 
     def raw(self, encoded: Encoded) -> NDArray[np.floating[Any]]:
         """Scores as the estimator gives them, shape (n_rows, n_outputs)."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from model_kit.batch.csv_files import CsvTable, csv_table
 from model_kit.batch.numbers import PLAIN, NumberFormat
 from model_kit.batch.rows import InputRow
 from model_kit.errors import DataError
+from model_kit.records.target_classes import ClassReader
 from model_kit.records.text import is_null, parse_number
 from model_kit.records.validation import Validator
 from model_kit.scoring.definition import ModelDefinition, Sample
@@ -45,7 +46,7 @@ class Dataset:
         synthetic: made by a generator, so that predictions mean nothing for the real world.
         ids: one identifier a row, for alignment only; never a feature. Row numbers from 1 where none is declared.
         rows: validated rows.
-        target: shape (n_rows,), in the target's unit.
+        target: shape (n_rows,), in the target's unit; of a class, its position in the target's classes.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Dataset:
     synthetic: bool
     ids: tuple[str, ...]
     rows: tuple[Row, ...]
-    target: NDArray[np.float64]
+    target: NDArray[Any]
 
 
 def load(
@@ -134,6 +135,7 @@ def parse(
     identifiers = _Identifiers(name, definition.identifier)
     rows: list[Row] = []
     target: list[float] = []
+    read = _target_reader(definition.target, table)
     lines = table.entries
     while chunk := list(islice(lines, _CHUNK)):
         if fault := next((line for line in chunk if line.fault), None):
@@ -141,7 +143,7 @@ def parse(
         rows += _validated(chunk, validate, unfitted, name)
         for line in chunk:
             identifiers.add(line)
-            target.append(_target(line, definition.target, table))
+            target.append(read(line))
     if len(rows) < MIN_ROWS:
         raise DataError(f"{name}: {len(rows)} rows; training needs at least {MIN_ROWS}")
     if not content.endswith((b"\n", b"\r")):
@@ -154,7 +156,7 @@ def parse(
         synthetic=any(made_up),
         ids=tuple(identifiers.found),
         rows=tuple(rows),
-        target=np.array(target),
+        target=np.array(target, np.int64 if definition.target.is_class else np.float64),
     )
 
 
@@ -213,16 +215,27 @@ class _Identifiers:
         self.found[identifier] = line.number
 
 
-def _target(line: InputRow, target: Target, table: CsvTable) -> float:
-    text, name = line.original[target.name], table.name
-    if is_null(text):
-        raise DataError(f"{name}, line {line.number}, column {target.name}: missing")
-    number = parse_number(table.number(text))
-    if isinstance(number, str):
-        raise _fault(name, line, target.name, "Not a finite number")
-    if target.scale == "log" and number <= 0:
-        raise _fault(name, line, target.name, "Must be greater than 0")
-    return float(number)
+def _target_reader(target: Target, table: CsvTable) -> Callable[[InputRow], float]:
+    """What reads a row's target: a number in its unit, or the position of a class."""
+    classes = ClassReader(target) if target.is_class else None
+
+    def read(line: InputRow) -> float:
+        text, name = line.original[target.name], table.name
+        if is_null(text):
+            raise DataError(f"{name}, line {line.number}, column {target.name}: missing")
+        if classes is not None:
+            position = classes(text)
+            if position is None:
+                raise _fault(name, line, target.name, f"None of the classes {', '.join(target.keys)}")
+            return position
+        number = parse_number(table.number(text))
+        if isinstance(number, str):
+            raise _fault(name, line, target.name, "Not a finite number")
+        if target.scale == "log" and number <= 0:
+            raise _fault(name, line, target.name, "Must be greater than 0")
+        return float(number)
+
+    return read
 
 
 def _fault(name: str, line: InputRow, column: str, reason: str) -> DataError:

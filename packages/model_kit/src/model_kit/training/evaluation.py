@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
-from sklearn.model_selection import KFold, RepeatedKFold
+from sklearn.model_selection import KFold, RepeatedKFold, RepeatedStratifiedKFold, TimeSeriesSplit
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from model_kit.errors import DataError, FloorError, TrainingError, first_line
+from model_kit.errors import DataError, DefinitionError, FloorError, TrainingError, first_line
 from model_kit.records.encoding import FeatureMaker
-from model_kit.scoring import assessment
+from model_kit.scoring import assessment, calibration, class_assessment
+from model_kit.scoring.classes import Output, to_probabilities
 from model_kit.scoring.decoding import FrameMaker, estimator_input
 from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
 from model_kit.scoring.intervals import MIN_RESIDUALS, REPORTED_LEVELS, Intervals, calibrate, coverage
 from model_kit.scoring.model import to_target_unit
-from model_kit.spec import InputSpec, Row, Target, fit_spec
+from model_kit.spec import InputSpec, Row, Target, Value, class_key, fit_spec
 from model_kit.training.dataset import Dataset
 from model_kit.training.estimators.parts import accept_unseen
-from model_kit.training.estimators.preparation import Source, prepare
+from model_kit.training.estimators.preparation import Source, prepare, told
 
 N_SPLITS = 10
 N_REPEATS = 2
@@ -35,6 +37,16 @@ ONE_REPEAT = 5_000
 FIVE_FOLDS = 20_000
 RANDOM_STATE = 20240
 
+#: Metrics as messages name them.
+METRIC_NAMES: Final = {
+    "r2": "R2",
+    "rmse": "RMSE",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "balanced_accuracy": "balanced accuracy",
+}
 #: Positions of the rows to fit on, and of those to predict.
 Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -49,9 +61,9 @@ class Fitted:
         estimator: fitted on log(target) - offset (or target - offset).
         preprocessing, imputation: who encodes categories and fills missing values, see
             :class:`~model_kit.training.estimators.preparation.Prepared`.
-        changes: what the kit changed in the estimator, a line each.
         spread: standard deviation of an identity-scale target, in its unit: differences of predictions that are
             smaller are relative to it. 0 on the log scale, where they are relative to the prediction.
+        changes: what the kit changed in the estimator, a line each.
     """
 
     spec: InputSpec
@@ -62,17 +74,47 @@ class Fitted:
     spread: float = 0.0
     changes: tuple[str, ...] = ()
 
+    def inputs(self, rows: Sequence[Row]) -> Any:
+        """What the estimator takes: a DataFrame, or the features.
+
+        Features are float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with.
+        """
+        return estimator_input(self.features, self.features.encode(rows))
+
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
-        """Predictions in the target's unit, shape (n_rows,), by scikit-learn."""
-        return to_target_unit(self.estimator.predict(_input(self.features, rows)), self.spec.target)
+        """Predictions by scikit-learn, shape (n_rows,), in the target's unit; of classes :meth:`probabilities`."""
+        if self.spec.target.is_class:
+            return self.probabilities(rows)
+        return to_target_unit(self.estimator.predict(self.inputs(rows)), self.spec.target)
 
+    def probabilities(self, rows: Sequence[Row]) -> NDArray[np.float64]:
+        """Probabilities of the target's classes, shape (n_rows, n_classes), before calibration.
 
-def _input(features: FeatureMaker | FrameMaker, rows: Sequence[Row]) -> Any:
-    """What the estimator is given: a DataFrame, or the features.
+        Those of an estimator that has none are made of its decision function, as if that were log-odds; calibration
+        corrects them.
+        """
+        estimator: Any = self.estimator
+        n_classes = len(self.spec.target.classes)
+        output: Output
+        if hasattr(estimator, "predict_proba"):
+            raw, output = np.asarray(estimator.predict_proba(self.inputs(rows))), "probability"
+        else:
+            raw, output = np.asarray(estimator.decision_function(self.inputs(rows))), "log_odds"
+            raw = raw.reshape(len(rows), -1)
+        return to_probabilities(raw, output, n_classes, self.learned_classes)
 
-    Features are float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with.
-    """
-    return estimator_input(features, features.encode(rows))
+    @property
+    def learned_classes(self) -> list[int] | None:
+        """Positions in the target's classes of those that a classifier learned, in its order; ``None`` of a number.
+
+        It learned either the classes or their positions.
+        """
+        target, estimator = self.spec.target, self.estimator
+        if not target.is_class:
+            return None
+        classes: list[Any] = estimator.classes_.tolist()  # type: ignore[attr-defined]
+        keys = [class_key(one) for one in classes]
+        return [target.keys.index(key) for key in keys] if set(keys) <= set(target.keys) else classes
 
 
 @dataclass(frozen=True)
@@ -80,12 +122,15 @@ class Evaluation:
     """What cross-validation found.
 
     Attributes:
-        out_of_fold: shape (n_repeats, n_rows), in the target's unit, in the order of the rows.
-        metrics: see :func:`score`.
+        rows: positions of the rows that were predicted, ascending: all, but for the earliest where folds follow time.
+        out_of_fold: shape (n_repeats, n_predicted), in the target's unit, in the order of these rows; of classes
+            probabilities, shape (n_repeats, n_predicted, n_classes).
+        metrics: see :func:`score`; of classes by probabilities that are calibrated on other rows.
         seconds: wall time.
         n_splits: folds of a repeat.
     """
 
+    rows: NDArray[np.int64]
     out_of_fold: NDArray[np.float64]
     metrics: dict[str, float]
     seconds: float
@@ -97,8 +142,15 @@ def to_estimator_scale(values: NDArray[np.float64], target: Target) -> NDArray[n
     return np.log(values) if target.scale == "log" else values
 
 
-def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.float64]) -> Fitted:
-    """Fit spec and estimator on ``rows``; ``target`` in its unit, shape (n_rows,).
+def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[Any]) -> Fitted:
+    """Fit spec and estimator on ``rows``.
+
+    A classifier learns the classes as the data spells them, and if it refuses these, their positions.
+
+    Args:
+        definition: the model package.
+        rows: the rows to learn from.
+        target: shape (n_rows,), in its unit, or positions of classes.
 
     One thread in the linear algebra, so that the result does not depend on how many there are.
 
@@ -116,18 +168,26 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
             raise DataError(
                 f"{definition.name}: keep_for_training keeps no row; it must return True for those to fit on"
             )
-    scaled = to_estimator_scale(target, definition.target)
-    offset = math.fsum(scaled) / len(scaled)
+    is_class = definition.target.is_class
+    scaled = target if is_class else to_estimator_scale(target, definition.target)
+    offset = 0.0 if is_class else math.fsum(scaled) / len(scaled)
     spec = _fit_spec(definition, rows, definition.rare_below).with_offset(offset)
     prepared = prepare(definition, spec)
     if prepared.takes_frame:
         spec = _fit_spec(definition, rows, 1).with_offset(offset)
     if not prepared.is_centred:
         offset, spec = 0.0, spec.with_offset(0.0)
+    spread = 0.0 if is_class or spec.target.scale == "log" else float(np.std(target))
     features = _features(definition, spec, takes_frame=prepared.takes_frame, imputation=prepared.imputation)
+    fitted = Fitted(
+        spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread, prepared.changes
+    )
+    if is_class:
+        _fit_classifier(definition, fitted, rows, target)
+        return fitted
     try:
         with threadpool_limits(1):
-            prepared.estimator.fit(_input(features, rows), scaled - offset)
+            fitted.estimator.fit(fitted.inputs(rows), scaled - offset)
     except ValueError as error:
         text = f"{definition.name}: the estimator cannot be fitted: {first_line(error)}"
         if prepared.is_centred:
@@ -137,10 +197,7 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.flo
                 "and the target's scale 'log' instead of transforming it"
             )
         raise TrainingError(text) from error
-    spread = 0.0 if spec.target.scale == "log" else float(np.std(target))
-    return Fitted(
-        spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread, prepared.changes
-    )
+    return fitted
 
 
 def _fit_spec(definition: ModelDefinition, rows: Sequence[Row], rare_below: int) -> InputSpec:
@@ -155,6 +212,23 @@ def _features(
     return FeatureMaker(spec, definition.derive)
 
 
+def _fit_classifier(
+    definition: ModelDefinition, fitted: Fitted, rows: Sequence[Row], target: NDArray[np.int64]
+) -> None:
+    """Fit on the classes; on their positions if the estimator refuses them, as some libraries do with texts."""
+    inputs = fitted.inputs(rows)
+    with threadpool_limits(1):
+        try:
+            fitted.estimator.fit(inputs, np.array(definition.target.classes)[target])
+        except ValueError as error:
+            try:
+                fitted.estimator.fit(inputs, target)
+            except ValueError:
+                raise TrainingError(
+                    f"{definition.name}: the estimator cannot be fitted: {first_line(error)}"
+                ) from error
+
+
 def adopt(
     definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.float64], estimator: Estimator
 ) -> Fitted:
@@ -162,8 +236,8 @@ def adopt(
     is_frame = hasattr(estimator, "feature_names_in_")
     spec = _fit_spec(definition, rows, 1 if is_frame else definition.rare_below)
     features = _features(definition, spec, takes_frame=is_frame, imputation="package")
-    changes = tuple(accept_unseen(estimator))
-    return Fitted(spec, features, estimator, spread=float(np.std(target)), changes=changes)
+    spread = 0.0 if definition.target.is_class else float(np.std(target))
+    return Fitted(spec, features, estimator, spread=spread, changes=told(accept_unseen(estimator)))
 
 
 def sizes(n_rows: int) -> tuple[int, int]:
@@ -203,13 +277,47 @@ def cross_validate(
             f"{dataset.name}: {len(dataset.target)} rows cannot be cross-validated in {n_splits} folds; add rows, or "
             "train without cross-validation"
         )
-    folds = _folds(np.arange(len(dataset.target)), n_splits, n_repeats)
-    out_of_fold = np.full((n_repeats, len(dataset.target)), np.nan)
+    if definition.time_order:
+        n_repeats = 1
+    folds = make_folds(definition, dataset, n_splits, n_repeats)
+    shape = (len(definition.target.classes),) if definition.target.is_class else ()
+    out_of_fold = np.full((n_repeats, len(dataset.target), *shape), np.nan)
     predicted = _predicted(definition, dataset, folds, n_jobs, what if progress else None)
     for number, ((_, hold_out), predictions) in enumerate(zip(folds, predicted, strict=True)):
         out_of_fold[number // n_splits, hold_out] = predictions
-    metrics = score(definition, dataset, out_of_fold)
-    return Evaluation(out_of_fold, metrics, time.perf_counter() - start, n_splits)
+    rows = np.unique(np.concatenate([hold_out for _, hold_out in folds]))
+    metrics = score(definition, dataset, out_of_fold[:, rows], rows)
+    return Evaluation(rows, out_of_fold[:, rows], metrics, time.perf_counter() - start, n_splits)
+
+
+def make_folds(definition: ModelDefinition, dataset: Dataset, n_splits: int, n_repeats: int) -> list[Fold]:
+    """Rows to fit on and rows to hold out, repeat by repeat.
+
+    In the order of time where the definition says so: each fold holds out the rows that follow those it fits on, and
+    the first part is never held out. Otherwise at random, of classes with about the same share of each in every fold.
+    Rows whose fields are all the same are in one fold, so that no row is predicted by a model that saw its copy.
+    """
+    if definition.time_order:
+        order = np.argsort([str(row.get(definition.time_order) or "") for row in dataset.rows], kind="stable")
+        return [(order[fit_on], order[hold_out]) for fit_on, hold_out in TimeSeriesSplit(n_splits).split(order)]
+    number_of: dict[tuple[Value, ...], int] = {}
+    names = [field.name for field in definition.fields]
+    keys = (tuple(map(row.get, names)) for row in dataset.rows)
+    copies = np.array([number_of.setdefault(key, len(number_of)) for key in keys])
+    first = np.unique(copies, return_index=True)[1]
+    if definition.target.is_class:
+        splitter: Any = RepeatedStratifiedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE)
+    else:
+        splitter = RepeatedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE)
+    chosen = np.zeros(len(first), np.bool_)
+    folds = []
+    # A class of fewer rows than folds is said by training; scikit-learn would repeat it for each fold.
+    with warnings.catch_warnings(action="ignore"):
+        for _, hold_out in splitter.split(first, dataset.target[first]):
+            chosen[:] = False
+            chosen[hold_out] = True
+            folds.append((np.flatnonzero(~chosen[copies]), np.flatnonzero(chosen[copies])))
+    return folds
 
 
 def nested_coverage(
@@ -275,43 +383,84 @@ def _predicted(
             get_reusable_executor().shutdown(wait=True)
 
 
-def score(definition: ModelDefinition, dataset: Dataset, out_of_fold: NDArray[np.float64]) -> dict[str, float]:
+def score(
+    definition: ModelDefinition,
+    dataset: Dataset,
+    out_of_fold: NDArray[np.float64],
+    rows: NDArray[np.int64] | None = None,
+) -> dict[str, float]:
     """Metrics pooled per repeat, averaged over the repeats.
 
     Args:
         definition: names the rows that are not core.
-        dataset: the rows that were predicted.
-        out_of_fold: shape (n_repeats, n_rows), in the target's unit.
+        dataset: the rows.
+        out_of_fold: shape (n_repeats, n_predicted), in the target's unit; of classes probabilities, before calibration,
+            shape (n_repeats, n_predicted, n_classes).
+        rows: positions of the rows that were predicted; by default all.
 
     Returns:
         ``rmse``, ``r2`` on the estimator's scale over all rows; ``rmse_core`` without the rows that are not
-        core, where the package names any; ``mae`` in the target's unit.
+        core, where the package names any; ``mae`` in the target's unit. Of classes those of
+        :class:`~model_kit.scoring.class_assessment.ClassScores` and ``calibration_error``, of probabilities that were
+        calibrated on other rows.
     """
-    core = np.array([identifier not in definition.not_core for identifier in dataset.ids])
+    ids, truth = dataset.ids, dataset.target
+    if rows is not None:
+        ids, truth = tuple(ids[row] for row in rows.tolist()), truth[rows]
+    target = definition.target
+    if target.is_class:
+        found = [class_assessment.score(truth, repeat, target) for repeat in calibrated(out_of_fold, truth)]
+        names = [field.name for field in fields(class_assessment.ClassScores) if field.name != "n"]
+        scores = {name: [getattr(one, name) for one in found] for name in names}
+        error = reliability_of(out_of_fold, truth, target)["error"]
+        kept = {name: float(np.mean(values)) for name, values in scores.items() if None not in values}
+        return kept | {"calibration_error": error}
+    core = np.array([identifier not in definition.not_core for identifier in ids])
 
     def mean(name: str, kept: NDArray[np.bool_] | slice = slice(None)) -> float:
-        truth, target = dataset.target[kept], definition.target
-        found = [getattr(assessment.score(truth, repeat[kept], target), name) for repeat in out_of_fold]
+        found = [getattr(assessment.score(truth[kept], repeat[kept], target), name) for repeat in out_of_fold]
         return float(np.mean(found))
 
     without = {"rmse_core": mean("rmse", core)} if definition.not_core else {}
     return {"rmse": mean("rmse"), **without, "r2": mean("r2"), "mae": mean("mae")}
 
 
+def calibrated(out_of_fold: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Out-of-fold probabilities, calibrated as the model's will be, each row by tables fitted on other rows."""
+    kind = (calibration.calibrate(out_of_fold, truth) or {}).get("kind", "none")
+    return calibration.cross_fitted(out_of_fold, truth, calibration.FITS[kind]).reshape(out_of_fold.shape)
+
+
+def reliability_of(out_of_fold: NDArray[np.float64], truth: NDArray[np.int64], target: Target) -> dict[str, Any]:
+    """The reliability curve of calibrated out-of-fold probabilities.
+
+    Of two classes that of the positive one; of more, that of the predicted class.
+    """
+    found = calibrated(out_of_fold, truth).reshape(-1, out_of_fold.shape[2])
+    truth = np.tile(truth, len(out_of_fold))
+    if len(target.classes) == 2:
+        return calibration.reliability(found[:, target.positive_position], truth == target.positive_position)
+    return calibration.reliability(found.max(axis=1), truth == found.argmax(axis=1))
+
+
 def require_floors(definition: ModelDefinition, metrics: dict[str, float]) -> None:
     """Refuse a model below the absolute floors of its package.
 
     Raises:
-        FloorError: R2 is too low or RMSE too high; the message has the figures.
+        FloorError: a metric is worse than its floor; the message has the figures.
+        DefinitionError: a floor is of a metric that the target's kind does not have.
     """
-    floors = definition.floors
-    if floors is None:
-        return
-    # Written so that NaN is refused too.
-    if not metrics["r2"] >= floors.r2:
-        raise FloorError(f"R2 is {metrics['r2']:.4f}, below the floor of {floors.r2}; the model is not exported")
-    if not metrics["rmse"] <= floors.rmse:
-        raise FloorError(f"RMSE is {metrics['rmse']:.4f}, above the limit of {floors.rmse}; the model is not exported")
+    for name, floor in asdict(definition.floors).items() if definition.floors else ():
+        if floor is None:
+            continue
+        label = METRIC_NAMES.get(name, name)
+        if name not in metrics:
+            raise DefinitionError(f"{definition.name}: there is a floor of {label}, and only {', '.join(metrics)}")
+        higher_is_better = name in class_assessment.HIGHER_IS_BETTER or name == "r2"
+        # Written so that NaN is refused too.
+        if not (metrics[name] >= floor if higher_is_better else metrics[name] <= floor):
+            limit = "below the floor" if higher_is_better else "above the limit"
+            raise FloorError(f"{label} is {metrics[name]:.4f}, {limit} of {floor}; the model is not exported")
 
 
 def _hold_out(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +11,20 @@ import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import VotingRegressor
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from model_kit.errors import CannotFoldError, ExportError, ModelKitError, first_line
+from model_kit.errors import CannotFoldError, ExportError, first_line
 from model_kit.records.encoding import FeatureMaker
 from model_kit.records.generation import generate_rows
 from model_kit.scoring.bundle import ESTIMATOR, MODEL
+from model_kit.scoring.classes import Output
 from model_kit.scoring.decoding import MISSING_TEXT, FrameMaker
-from model_kit.scoring.model import CHUNK, to_target_unit
-from model_kit.scoring.runtimes import Runtime, make_runtime
+from model_kit.scoring.model import CHUNK, Finish
+from model_kit.scoring.runtimes import make_runtime
 from model_kit.spec import Row
 from model_kit.training.estimators.converters import register_converters, register_folding
 from model_kit.training.estimators.parts import parts
@@ -51,25 +53,24 @@ class Export:
     """A model's file that agrees with its estimator.
 
     Attributes:
-        content: the bytes of the model's file.
+        content: the bytes of the file.
         agreement: largest relative difference, see :func:`agreement`, on the training rows (``train``) and on rows
             generated from the spec with nulls, unseen levels and extremes (``generated``).
-        graph: of a graph, ``folded``; ``nodes``, their number; ``reason``, why it is not folded, else ``None``.
-            Empty where the estimator itself is served.
-        served: what serves it, the card's ``runtime``.
-        runtime: that, loaded.
+        runtime: the card's: ``kind``, ``input``, ``output``, ``folded`` and, of classes, ``classes``, the positions of
+            those that the outputs are about; see :class:`~model_kit.scoring.model.Finish`.
+        graph: ``folded``; ``nodes``, their number; ``reason``, why it is not folded, else ``None``. Empty
+            where the estimator itself is served.
     """
 
     content: bytes
+    runtime: dict[str, Any]
     agreement: dict[str, float]
     graph: dict[str, Any]
-    served: dict[str, Any]
-    runtime: Runtime
 
     @property
     def file(self) -> str:
-        """Name of the model's file."""
-        return MODEL if self.served["kind"] == "onnx" else ESTIMATOR
+        """Name of the file."""
+        return MODEL if self.runtime["kind"] == "onnx" else ESTIMATOR
 
 
 def export(fitted: Fitted, rows: Sequence[Row], runtime: str = "onnx") -> Export:
@@ -89,26 +90,27 @@ def to_scikit_learn(fitted: Fitted, rows: Sequence[Row]) -> Export:
     """
     if kept := _keeps_rows(fitted.estimator):
         raise ExportError(f"nothing was exported: {kept} keeps training rows, and no bundle may hold any")
-    content = dump_estimator(fitted.estimator)
-    return _checked(fitted, rows, content, {}, {"kind": "scikit-learn", "folded": False})
+    output: Output = "value"
+    if fitted.spec.target.is_class:
+        output = "probability" if hasattr(fitted.estimator, "predict_proba") else "log_odds"
+    return _checked(fitted, rows, dump_estimator(fitted.estimator), {}, {"kind": "scikit-learn", "output": output})
 
 
 def _checked(
-    fitted: Fitted, rows: Sequence[Row], content: bytes, graph: dict[str, Any], served: dict[str, Any]
+    fitted: Fitted, rows: Sequence[Row], content: bytes, graph: dict[str, Any], runtime: dict[str, Any]
 ) -> Export:
     """The export, if what is loaded from it predicts what the estimator does.
 
     Raises:
         ExportError: it does not, or cannot be loaded.
     """
-    served |= {"input": "frame" if isinstance(fitted.features, FrameMaker) else "matrix", "output": "value"}
-    try:
-        runtime = make_runtime(served, content, fitted.features)
-    except ModelKitError as error:
-        raise ExportError(first_line(error)) from error
+    runtime |= {"input": "frame" if isinstance(fitted.features, FrameMaker) else "matrix"}
+    runtime |= {"folded": bool(graph.get("folded"))}
+    if fitted.learned_classes:
+        runtime["classes"] = fitted.learned_classes
     generated = generate_rows(fitted.spec, N_GENERATED, seed=GENERATED_SEED, nulls=0.1, unseen=0.1, extremes=0.1)
-    found = {name: agreement(fitted, runtime, some) for name, some in (("train", rows), ("generated", generated))}
-    return Export(content, found, graph, served, runtime)
+    compared = (("train", rows), ("generated", generated))
+    return Export(content, runtime, {name: agreement(fitted, content, some, runtime) for name, some in compared}, graph)
 
 
 def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
@@ -125,20 +127,20 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
     register_converters()
     n_features = fitted.features(rows[:1]).shape[1]
 
-    def check(model: onnx.ModelProto, reason: str | None) -> Export:
+    def check(model: onnx.ModelProto, reason: str | None, output: Output) -> Export:
         content = model.SerializeToString(deterministic=True)
         graph = {"folded": reason is None, "nodes": len(model.graph.node), "reason": reason}
-        return _checked(fitted, rows, content, graph, {"kind": "onnx", "folded": reason is None})
+        return _checked(fitted, rows, content, graph, {"kind": "onnx", "output": output})
 
     try:
         # One thread in the linear algebra, so that the bytes do not depend on how many there are.
         with threadpool_limits(1):
             folded = to_graph(fold(fitted.estimator, n_features), n_features)
-        return check(folded, None)
+        return check(folded, None, "value")
     except (CannotFoldError, ExportError) as error:
         reason = str(error)
     try:
-        return check(_plain(fitted, n_features), reason)
+        return check(_plain(fitted, n_features), reason, "probability" if fitted.spec.target.is_class else "value")
     except ExportError as error:
         raise ExportError(
             f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{ADVICE}"
@@ -153,13 +155,15 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
     """
     if kept := _keeps_rows(fitted.estimator):
         raise ExportError(f"it would hold training rows, which {kept} keeps, and no bundle may")
+    writable = _writable(fitted.estimator)
     try:
         # Without a name the graph gets a random one, and each export another sha256.
         model: onnx.ModelProto = convert_sklearn(
-            _writable(fitted.estimator),
+            writable,
             name="m",
-            initial_types=_inputs(fitted.features, n_features),
+            initial_types=_graph_inputs(fitted.features, n_features),
             target_opset=TARGET_OPSET,
+            options={id(writable): {"zipmap": False}} if fitted.spec.target.is_class else None,
         )
     except Exception as error:  # converters raise whatever they like
         raise ExportError(first_line(error)) from error
@@ -168,7 +172,7 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
     return model
 
 
-def _inputs(features: FeatureMaker | FrameMaker, n_features: int) -> list[tuple[str, Any]]:
+def _graph_inputs(features: FeatureMaker | FrameMaker, n_features: int) -> list[tuple[str, Any]]:
     """The inputs of a graph of skl2onnx: the matrix, or one for each column of a DataFrame."""
     if isinstance(features, FeatureMaker):
         return [("X", FloatTensorType([None, n_features]))]
@@ -201,37 +205,49 @@ def _writable(estimator: Any) -> Any:
         return estimator
     for number, (_, step) in enumerate(estimator.steps):
         if number and isinstance(step, ColumnTransformer):
-            rest = VotingRegressor([("rest", estimator[number:])])
+            blend = VotingClassifier if is_classifier(estimator) else VotingRegressor
+            rest = blend(
+                [("rest", estimator[number:])],
+                **({"voting": "soft", "flatten_transform": False} if is_classifier(estimator) else {}),
+            )
             rest.estimators_ = [estimator[number:]]
+            if is_classifier(estimator):
+                rest.classes_ = estimator.classes_
             return Pipeline([*estimator.steps[:number], ("rest", rest)])
     return estimator
 
 
-def agreement(fitted: Fitted, runtime: Runtime, rows: Sequence[Row]) -> float:
+def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row], runtime: Mapping[str, Any]) -> float:
     """Largest difference between the estimator's and the runtime's predictions, relative to the prediction.
 
-    Where the prediction is smaller than the spread of the target (on the identity scale), it is relative to that.
+    Where the prediction is smaller than the spread of the target (on the identity scale), it is relative to that. Of
+    probabilities it is the absolute difference.
 
     Raises:
-        ExportError: it is above 5e-6, a prediction is not finite, or the runtime cannot run it; the message
+        ExportError: it is above 5e-6, a prediction is not finite, or the file cannot be loaded or run; the message
             names the row.
     """
     expected = fitted.predict(rows)
     if not np.isfinite(expected).all():
+        worst = int(np.argmin(np.isfinite(expected.reshape(len(rows), -1)).all(axis=1)))
         raise ExportError(
-            f"the estimator's prediction of row {int(np.argmin(np.isfinite(expected)))} is not finite; "
+            f"the estimator's prediction of row {worst} is not finite; "
             "limit how far it extrapolates, with MinMaxScaler(clip=True) in front for instance"
         )
     try:
-        encoded = fitted.features.encode(rows)
-        scores = [runtime.raw(encoded[start : start + CHUNK])[:, 0] for start in range(0, len(rows), CHUNK)]
+        served, encoded = make_runtime(runtime, content, fitted.features), fitted.features.encode(rows)
+        scores = [served.raw(encoded[start : start + CHUNK]) for start in range(0, len(rows), CHUNK)]
     except Exception as error:  # ONNX Runtime's own exceptions share no narrower public base
         raise ExportError(first_line(error)) from error
-    found = to_target_unit(np.concatenate(scores), fitted.spec.target)
-    # Where all that is compared is 0, any difference is infinite.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.maximum(np.abs(expected), fitted.spread)
-        difference = np.where(found == expected, 0.0, np.abs(found - expected) / scale)
+    found = Finish(fitted.spec.target, runtime)(np.concatenate(scores))
+    if fitted.spec.target.is_class:
+        scale = np.ones(len(rows))
+        difference = np.abs(found - expected).max(axis=1)
+    else:
+        # Where all that is compared is 0, any difference is infinite.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.maximum(np.abs(expected), fitted.spread)
+            difference = np.where(found == expected, 0.0, np.abs(found - expected) / scale)
     worst = int(np.argmax(difference))
     # Written so that NaN is refused too.
     if not difference[worst] <= TOLERANCE:

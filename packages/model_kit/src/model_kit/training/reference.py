@@ -75,8 +75,8 @@ def _unless_rare(count: int) -> int:
     return count if count >= FEWEST else 0
 
 
-def distribution(values: NDArray[np.float64], target: Target) -> dict[str, Any]:
-    """A histogram of training targets.
+def distribution(values: NDArray[Any], target: Target) -> dict[str, Any]:
+    """A histogram of training targets; of classes ``classes``, the share of the rows that has each.
 
     Args:
         values: shape (n_rows,), in the target's unit.
@@ -87,6 +87,9 @@ def distribution(values: NDArray[np.float64], target: Target) -> dict[str, Any]:
         ``shares``: of the rows in each bar, those beyond the ends in the outer ones. Neighbouring bars of fewer than
         10 rows share out evenly what they have together, so that none is about a few rows.
     """
+    if target.is_class:
+        shares = np.bincount(values, minlength=len(target.classes)) / len(values)
+        return {"classes": dict(zip(target.keys, shares.round(4).tolist(), strict=True))}
     log = target.scale == "log"
     ends = np.quantile(values, [BEYOND, 1 - BEYOND]).tolist()
     if ends[0] == ends[1]:

@@ -49,7 +49,7 @@ def _canonical(content: bytes) -> bytes:
             return [renamed(one) for one in node]
         if not isinstance(node, dict):
             return node
-        found = {}
+        found: dict[str, Any] = {}
         for key, value in node.items():
             if key == "__id__":
                 found[key] = numbers.setdefault(value, len(numbers) + 1)

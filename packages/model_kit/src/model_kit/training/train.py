@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +17,25 @@ import model_kit
 from model_kit.errors import DataError, SpecError
 from model_kit.records.generation import golden_row
 from model_kit.records.row_warnings import check_contradictions
+from model_kit.scoring import calibration, class_assessment, prediction_sets
 from model_kit.scoring.assessment import by_level
 from model_kit.scoring.bundle import CARD, GOLDEN, REFERENCE, RUN, SPEC, dump_json, write_bundle
+from model_kit.scoring.calibration import Calibration
+from model_kit.scoring.classes import decide
 from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.scoring.intervals import MIN_RESIDUALS, calibrate, cross_fitted
-from model_kit.spec import Field, Row, Target
+from model_kit.spec import Field, InputSpec, Row, Target
 from model_kit.training.dataset import Dataset
-from model_kit.training.evaluation import Evaluation, adopt, cross_validate, fit, require_floors
+from model_kit.training.evaluation import (
+    Evaluation,
+    Fitted,
+    adopt,
+    calibrated,
+    cross_validate,
+    fit,
+    reliability_of,
+    require_floors,
+)
 from model_kit.training.export import Export, export
 from model_kit.training.importance import importance
 from model_kit.training.provenance import git_commit, source_digest
@@ -66,9 +78,11 @@ def train(
     check_contradictions(definition.contradictions, definition.fields)
     if np.ptp(dataset.target) == 0:
         raise DataError(
-            f"{dataset.name}, column {definition.target.name}: every row has {dataset.target[0]}, so there is nothing "
-            "to learn; name another target"
+            f"{dataset.name}, column {definition.target.name}: every row has {_first(dataset, definition.target)}, so "
+            "there is nothing to learn; name another target"
         )
+    if definition.target.is_class:
+        _require_classes(definition.target, dataset)
     names = [field.name for field in definition.fields]
     empty = [name for name in names if all(row.get(name) is None for row in dataset.rows)]
     if empty:
@@ -80,8 +94,8 @@ def train(
     if cv:
         evaluation = cross_validate(definition, dataset)
         require_floors(definition, evaluation.metrics)
-        if not evaluation.metrics["r2"] > 0:
-            report(_no_better_than_the_mean(evaluation, definition.target))
+        if warning := _no_better_than_a_constant(evaluation, dataset, definition.target):
+            report(warning)
     start = time.perf_counter()
     if estimator is None:
         report(f"Fitting on all {len(dataset.rows)} rows")
@@ -95,14 +109,14 @@ def train(
     for contradiction in definition.contradictions:
         if message := contradiction.find(golden):
             raise SpecError(f"the row of typical values contradicts itself: {message}; repair has to mend it")
-    golden_prediction = float(fitted.predict([golden])[0])
     report("Exporting, and comparing the graph with scikit-learn")
     register: Callable[[], None] | None = definition.resolve("register_converters")
     if register is not None:
         register()
     exported = export(fitted, dataset.rows, definition.runtime)
     report(_about_export(exported))
-    shares = importance(fitted, exported.runtime, golden, dataset.rows)
+    uncertainty = _class_calibration if definition.target.is_class else _ranges
+    shares = importance(fitted, exported, golden, dataset.rows)
     card = {
         "format": CARD_FORMAT,
         "model": definition.name,
@@ -115,16 +129,21 @@ def train(
         },
         "evaluated": evaluation is not None,
         "metrics": evaluation and evaluation.metrics,
-        **_ranges(evaluation, dataset, definition.target),
+        **uncertainty(evaluation, dataset, definition.target),
         "target_distribution": distribution(dataset.target, definition.target),
         "importance": shares,
-        "errors": evaluation and by_level(evaluation.out_of_fold, dataset.target, dataset.rows, fitted.spec, [*shares]),
-        "cross_validation": evaluation and {"splits": evaluation.n_splits, "repeats": len(evaluation.out_of_fold)},
+        "errors": evaluation and _errors(evaluation, dataset, fitted.spec, [*shares]),
+        "cross_validation": evaluation
+        and {
+            "splits": evaluation.n_splits,
+            "repeats": len(evaluation.out_of_fold),
+            **({"time_order": definition.time_order} if definition.time_order else {}),
+        },
         "preprocessing": fitted.preprocessing,
         "imputation": fitted.imputation,
+        "runtime": exported.runtime,
         "agreement": exported.agreement,
         "graph": exported.graph,
-        "runtime": exported.served,
         "code_sha256": source_digest(definition.folder),
         "kit_sha256": source_digest(Path(model_kit.__file__).parent),
         "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
@@ -139,7 +158,7 @@ def train(
         exported.file: exported.content,
         SPEC: fitted.spec.to_json().encode(),
         CARD: dump_json(card),
-        GOLDEN: dump_json({"row": golden, "prediction": golden_prediction}),
+        GOLDEN: dump_json({"row": golden, **_golden_prediction(fitted, golden, card)}),
         REFERENCE: dump_json(reference(fitted.spec, dataset.rows)),
     }
     artifact = write_bundle(bundle, files)
@@ -172,19 +191,91 @@ def doubtful_levels(fields: Iterable[Field], rows: Sequence[Row]) -> Iterator[st
 
 def _ranges(evaluation: Evaluation | None, dataset: Dataset, target: Target) -> dict[str, Any]:
     """The card's ``intervals`` and ``coverage``; ``None`` where there is too little to calibrate them on."""
-    if evaluation is None or len(dataset.rows) < MIN_RESIDUALS:
+    if evaluation is None or len(evaluation.rows) < MIN_RESIDUALS:
         return {"intervals": None, "coverage": None}
-    out_of_fold = evaluation.out_of_fold
+    out_of_fold, truth = evaluation.out_of_fold, dataset.target[evaluation.rows]
     return {
-        "intervals": calibrate(out_of_fold, dataset.target, target),
-        "coverage": cross_fitted(out_of_fold, dataset.target, target),
+        "intervals": calibrate(out_of_fold, truth, target),
+        "coverage": cross_fitted(out_of_fold, truth, target),
     }
 
 
-def _no_better_than_the_mean(evaluation: Evaluation, target: Target) -> str:
+def _class_calibration(evaluation: Evaluation | None, dataset: Dataset, target: Target) -> dict[str, Any]:
+    """What the card of classes says of probabilities: calibration, sets, coverage, reliability, scores by class."""
+    if evaluation is None:
+        return dict.fromkeys(("calibration", "sets", "coverage", "reliability", "classes", "thresholds"))
+    out_of_fold, truth = evaluation.out_of_fold, dataset.target[evaluation.rows]
+    found = calibrated(out_of_fold, truth)
+    pooled, repeated = found.reshape(-1, found.shape[2]), np.tile(truth, len(found))
+    assessment = class_assessment.assess(repeated, pooled, target).to_dict()
+    return {
+        "calibration": calibration.calibrate(out_of_fold, truth),
+        "sets": prediction_sets.calibrate(found, truth),
+        "coverage": prediction_sets.cross_fitted(found, truth, target),
+        "reliability": reliability_of(out_of_fold, truth, target),
+        "classes": {name: assessment[name] for name in ("classes", "confusion")} | {"repeats": len(found)},
+        "thresholds": class_assessment.thresholds(repeated, pooled, target) if len(target.classes) == 2 else None,
+    }
+
+
+def _errors(
+    evaluation: Evaluation, dataset: Dataset, spec: InputSpec, strongest: Sequence[str]
+) -> dict[str, list[dict[str, Any]]] | None:
+    """The card's errors by level; of a number only."""
+    if spec.target.is_class:
+        return None
+    rows = [dataset.rows[row] for row in evaluation.rows.tolist()]
+    return by_level(evaluation.out_of_fold, dataset.target[evaluation.rows], rows, spec, strongest)
+
+
+def _golden_prediction(fitted: Fitted, golden: Row, card: Mapping[str, Any]) -> dict[str, Any]:
+    """What the golden row's prediction is by scikit-learn."""
+    found, target = fitted.predict([golden]), fitted.spec.target
+    if not target.is_class:
+        return {"prediction": float(found[0])}
+    found = Calibration.from_card(card)(found)
+    return {
+        "prediction": target.classes[int(decide(found, target)[0])],
+        "probabilities": dict(zip(target.keys, found[0].tolist(), strict=True)),
+    }
+
+
+def _first(dataset: Dataset, target: Target) -> Any:
+    return target.classes[dataset.target[0]] if target.is_class else dataset.target[0]
+
+
+def _require_classes(target: Target, dataset: Dataset) -> None:
+    """Make sure that each class has rows.
+
+    Raises:
+        DataError: one has none.
+    """
+    missing = [key for position, key in enumerate(target.keys) if not (dataset.target == position).any()]
+    if missing:
+        raise DataError(
+            f"{dataset.name}, column {target.name}: no row has the class {', '.join(missing)}; add rows that have it, "
+            "or take it out of the target's classes"
+        )
+
+
+def _no_better_than_a_constant(evaluation: Evaluation, dataset: Dataset, target: Target) -> str | None:
+    """A warning about a model that says nothing of the target."""
+    metrics = evaluation.metrics
+    check = f"Check that {target.name} is the right target column, and that the fields say something about it. ***"
+    if not target.is_class:
+        if metrics["r2"] > 0:
+            return None
+        return (
+            f"*** R2 is {metrics['r2']:.4f}: the model predicts {target.name} of unseen rows no better than the mean "
+            f"does. {check}"
+        )
+    shares = np.bincount(dataset.target) / len(dataset.target)
+    constant = float(-(shares * np.log(shares)).sum())
+    if metrics["log_loss"] < constant:
+        return None
     return (
-        f"*** R2 is {evaluation.metrics['r2']:.4f}: the model predicts {target.name} of unseen rows no better than the "
-        "mean does. Check that this is the right target column, and that the fields say something about it. ***"
+        f"*** The log loss is {metrics['log_loss']:.4f}, and {constant:.4f} if every row gets the shares of the "
+        f"classes: the model says nothing about {target.name} of unseen rows. {check}"
     )
 
 

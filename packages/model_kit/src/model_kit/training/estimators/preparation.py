@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import StackingRegressor, VotingRegressor
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
@@ -76,9 +77,11 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
         )
     if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
         raise DefinitionError(f"{name}: the estimator, a {type(estimator).__name__}, has no fit and predict")
-    if isinstance(estimator, BaseEstimator) and is_classifier(estimator):
+    if isinstance(estimator, BaseEstimator) and is_classifier(estimator) != spec.target.is_class:
+        found, wanted = ("a number", "classifier") if spec.target.is_class else ("classes", "regressor")
         raise DefinitionError(
-            f"{name}: {type(estimator).__name__} predicts classes, and the target is a number; declare a regressor"
+            f"{name}: {type(estimator).__name__} predicts {found}, and the target is "
+            f"{'a class' if spec.target.is_class else 'a number'}; declare a {wanted}"
         )
     imputes = not accepts_nan(estimator)
     if takes_frame(estimator):
@@ -102,10 +105,14 @@ def _of_frame(estimator: Any, definition: ModelDefinition, *, imputes: bool) -> 
             f"{definition.name}: the estimator chooses columns by name, and derive makes features that have none; "
             "declare one of the two"
         )
-    changes = [f"{name} scores levels that it never saw, instead of failing" for name in accept_unseen(estimator)]
     imputation: Source = "kit" if imputes else "package"
     is_centred = definition.target.scale == "log"
-    return Prepared(estimator, "package", imputation, True, is_centred, tuple(dict.fromkeys(changes)))
+    return Prepared(estimator, "package", imputation, True, is_centred, told(accept_unseen(estimator)))
+
+
+def told(encoders: Iterable[str]) -> tuple[str, ...]:
+    """What the kit changed in encoders of these classes, a line each class."""
+    return tuple(f"{name} scores levels that it never saw, instead of failing" for name in dict.fromkeys(encoders))
 
 
 def accepts_nan(estimator: Any) -> bool:
@@ -133,7 +140,7 @@ def _after(part: Any) -> Literal["refused", "kept", "filled"]:
         parts = [step for _, step in part.transformer_list]
     elif isinstance(part, ColumnTransformer):
         parts = [*(step for _, step, _ in part.transformers), part.remainder]
-    elif isinstance(part, VotingRegressor | StackingRegressor):
+    elif isinstance(part, VotingRegressor | StackingRegressor | VotingClassifier | StackingClassifier):
         parts = [step for _, step in part.estimators]
     if parts is not None:
         fates = {_after(one) for one in parts}
