@@ -36,6 +36,8 @@ class Estimator(Protocol):
         """Scores on the estimator's scale, or classes, shape (n_rows,)."""
 
 
+#: What serves a model.
+Runtime: TypeAlias = Literal["onnx", "scikit-learn"]
 #: Fitted spec -> unfitted estimator; whatever it learns, it learns in ``fit``.
 EstimatorFactory: TypeAlias = Callable[[InputSpec], Estimator]
 #: Rows and target -> mask of the rows to fit on, shape (n_rows,).
@@ -133,7 +135,7 @@ class ModelDefinition:
     imputes: bool = False
     contradictions: tuple[Contradiction, ...] = ()
     sample: str | Sample | None = None
-    runtime: Literal["onnx", "scikit-learn"] = "onnx"
+    runtime: Runtime = "onnx"
     openml_id: int | None = None
     package: str = ""
 

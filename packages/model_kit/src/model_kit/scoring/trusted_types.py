@@ -146,7 +146,7 @@ _FUNCTIONS: Final = {
 }
 #: Classes that are referred to and not called, or called without an argument by a ``defaultdict``.
 _TYPES: Final = {
-    "builtins": "bool dict float int list str tuple",
+    "builtins": "bool dict float int list object str tuple",
     "collections": "OrderedDict",
     "numpy": "bool float32 float64 int32 int64 number object_ str_",
     "sklearn.model_selection._split": "KFold",

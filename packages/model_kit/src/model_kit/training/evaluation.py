@@ -27,7 +27,7 @@ from model_kit.scoring.intervals import MIN_RESIDUALS, REPORTED_LEVELS, Interval
 from model_kit.scoring.model import to_target_unit
 from model_kit.spec import InputSpec, Row, Target, Value, class_key, fit_spec
 from model_kit.training.dataset import Dataset
-from model_kit.training.estimators.parts import accept_unseen
+from model_kit.training.estimators.parts import accept_unseen, name_columns
 from model_kit.training.estimators.preparation import Source, prepare, told
 
 N_SPLITS = 10
@@ -236,6 +236,7 @@ def adopt(
     is_frame = hasattr(estimator, "feature_names_in_")
     spec = _fit_spec(definition, rows, 1 if is_frame else definition.rare_below)
     features = _features(definition, spec, takes_frame=is_frame, imputation="package")
+    name_columns(estimator)
     spread = 0.0 if definition.target.is_class else float(np.std(target))
     return Fitted(spec, features, estimator, spread=spread, changes=told(accept_unseen(estimator)))
 

@@ -17,7 +17,7 @@ from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from model_kit.errors import CannotFoldError, ExportError, first_line
+from model_kit.errors import CannotFoldError, DisagreementError, ExportError, first_line
 from model_kit.records.encoding import FeatureMaker
 from model_kit.records.generation import generate_rows
 from model_kit.scoring.bundle import ESTIMATOR, MODEL
@@ -43,7 +43,10 @@ GENERATED_SEED = 20240
 #: Gaussian processes, kernel ridge regression and kernel PCA, and Nystroem's approximation of a kernel.
 ROWS_KEPT_IN = ("support_vectors_", "_fit_X", "X_train_", "X_fit_", "component_indices_", "X_")
 #: What to do about an estimator that cannot be exported.
-ADVICE = "Use an estimator that docs/own-model.md lists as exported, or add a rule with register_converters"
+ADVICE = (
+    'Declare runtime="scikit-learn", which serves the estimator itself, or use one that docs/own-model.md lists as '
+    "folded or ONNX"
+)
 #: Newest operator set that skl2onnx 1.20 has converters for.
 TARGET_OPSET = 21
 
@@ -137,12 +140,14 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
         with threadpool_limits(1):
             folded = to_graph(fold(fitted.estimator, n_features), n_features)
         return check(folded, None, "value")
-    except (CannotFoldError, ExportError) as error:
-        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - a rule may meet a form of an estimator that it does not know
+        known = isinstance(error, CannotFoldError | ExportError)
+        reason = str(error) if known else f"a rule failed: {first_line(error)}"
     try:
         return check(_plain(fitted, n_features), reason, "probability" if fitted.spec.target.is_class else "value")
     except ExportError as error:
-        raise ExportError(
+        # The same kind of error, whose text has both reasons.
+        raise type(error)(
             f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{ADVICE}"
         ) from error
 
@@ -224,8 +229,8 @@ def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row], runtime: Mapp
     probabilities it is the absolute difference.
 
     Raises:
-        ExportError: it is above 5e-6, a prediction is not finite, or the file cannot be loaded or run; the message
-            names the row.
+        DisagreementError: it is above 5e-6; the message names the row.
+        ExportError: a prediction is not finite, or the file cannot be loaded or run.
     """
     expected = fitted.predict(rows)
     if not np.isfinite(expected).all():
@@ -251,7 +256,7 @@ def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row], runtime: Mapp
     worst = int(np.argmax(difference))
     # Written so that NaN is refused too.
     if not difference[worst] <= TOLERANCE:
-        raise ExportError(
+        raise DisagreementError(
             f"row {worst}: the graph predicts {found[worst]}, scikit-learn {expected[worst]}, "
             f"and they may differ by {TOLERANCE * scale[worst]:.3g}"
         )

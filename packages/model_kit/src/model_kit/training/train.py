@@ -40,6 +40,7 @@ from model_kit.training.export import Export, export
 from model_kit.training.importance import importance
 from model_kit.training.provenance import git_commit, source_digest
 from model_kit.training.reference import distribution, reference
+from model_kit.training.verdict import N_ROWS, try_estimator
 
 #: Libraries that decide what a training gives.
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "scipy", "skl2onnx")
@@ -90,8 +91,12 @@ def train(
             f"{dataset.name}: no row has a value of {', '.join(empty)}, so there is nothing to learn from it; take it "
             "out of the fields"
         )
+    register: Callable[[], None] | None = definition.resolve("register_converters")
+    if register is not None:
+        register()
     evaluation: Evaluation | None = None
     if cv:
+        report(f"On {N_ROWS} rows: {try_estimator(definition, dataset, estimator)}")
         evaluation = cross_validate(definition, dataset)
         require_floors(definition, evaluation.metrics)
         if warning := _no_better_than_a_constant(evaluation, dataset, definition.target):
@@ -110,9 +115,6 @@ def train(
         if message := contradiction.find(golden):
             raise SpecError(f"the row of typical values contradicts itself: {message}; repair has to mend it")
     report("Exporting, and comparing the graph with scikit-learn")
-    register: Callable[[], None] | None = definition.resolve("register_converters")
-    if register is not None:
-        register()
     exported = export(fitted, dataset.rows, definition.runtime)
     report(_about_export(exported))
     uncertainty = _class_calibration if definition.target.is_class else _ranges

@@ -63,7 +63,24 @@ def _is_by_name(columns: Any) -> bool:
         columns = [columns.start, columns.stop]
     if isinstance(columns, str) or callable(columns):
         return True
-    return isinstance(columns, list | tuple | np.ndarray) and any(isinstance(one, str) for one in columns)
+    # Columns of a DataFrame are an Index.
+    return hasattr(columns, "__iter__") and any(isinstance(one, str) for one in columns)
+
+
+def name_columns(estimator: Any) -> None:
+    """Replace an Index of columns in ColumnTransformers by a list, which needs no pandas to be read."""
+
+    def listed(columns: Any) -> Any:
+        return columns.tolist() if type(columns).__module__.startswith("pandas.") else columns
+
+    for part in parts(estimator):
+        if isinstance(part, ColumnTransformer):
+            for attribute in ("transformers", "transformers_"):
+                if hasattr(part, attribute):
+                    named = [(name, one, listed(columns)) for name, one, columns in getattr(part, attribute)]
+                    setattr(part, attribute, named)
+            if hasattr(part, "_columns"):
+                part._columns = [listed(columns) for columns in part._columns]  # noqa: SLF001 - it has no other name
 
 
 def accept_unseen(estimator: Any) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.impute import KNNImputer, SimpleImputer
@@ -21,7 +21,13 @@ from model_kit.records.features import default_layout
 from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.spec import InputSpec
 from model_kit.training.estimators.encoding import encode_categories
-from model_kit.training.estimators.parts import accept_unseen, first_step, needs_the_target_itself, takes_frame
+from model_kit.training.estimators.parts import (
+    accept_unseen,
+    first_step,
+    name_columns,
+    needs_the_target_itself,
+    takes_frame,
+)
 from model_kit.training.estimators.preprocessing import MedianImputer
 
 Source = Literal["kit", "package"]
@@ -75,7 +81,9 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
             f"{name}: estimator is a {type(declared).__name__}; declare a scikit-learn regressor, or a function of the "
             "fitted spec that returns one"
         )
-    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
+    # Stacking has no predict before it is fitted, where its final estimator is the default.
+    predicts = hasattr(estimator, "predict") or is_regressor(estimator) or is_classifier(estimator)
+    if not (hasattr(estimator, "fit") and predicts):
         raise DefinitionError(f"{name}: the estimator, a {type(estimator).__name__}, has no fit and predict")
     if isinstance(estimator, BaseEstimator) and is_classifier(estimator) != spec.target.is_class:
         found, wanted = ("a number", "classifier") if spec.target.is_class else ("classes", "regressor")
@@ -105,6 +113,7 @@ def _of_frame(estimator: Any, definition: ModelDefinition, *, imputes: bool) -> 
             f"{definition.name}: the estimator chooses columns by name, and derive makes features that have none; "
             "declare one of the two"
         )
+    name_columns(estimator)
     imputation: Source = "kit" if imputes else "package"
     is_centred = definition.target.scale == "log"
     return Prepared(estimator, "package", imputation, True, is_centred, told(accept_unseen(estimator)))
