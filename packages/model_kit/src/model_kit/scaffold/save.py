@@ -129,7 +129,7 @@ def _require_same(estimator: Any, frame: pd.DataFrame, kept: Fitted, rows: Seque
         row = int(np.argmax(differs))
         raise DataError(
             f"the estimator predicts {expected[row]:.6g} of row {row} of X, and {found[row]:.6g} of its fields as "
-            "requests have them: numbers as floats, categories as texts, dates as days. Give it unfitted, and it learns "
+            "requests have them: numbers as floats, categories as texts, dates as days. Give it unfitted: it learns "
             "from those"
         )
 

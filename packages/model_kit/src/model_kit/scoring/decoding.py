@@ -23,11 +23,12 @@ MISSING_TEXT: Final = ""
 class FrameMaker:
     """Rows -> encode -> impute -> columns: the only way to the input of an estimator that takes a DataFrame.
 
-    Numbers, booleans (0 and 1) and dates (days since 1970-01-01) are float64, categories texts.
+    Numbers and dates (days since 1970-01-01) are float64, categories texts. Booleans are, as pandas reads them, bool
+    where training had all of them, so that a missing one becomes the typical one; else 0 and 1 as float64.
 
     Args:
         spec: the fitted table of fields; each level has a code of its own.
-        impute: replace missing numbers, booleans and dates by the typical ones.
+        impute: replace missing numbers, booleans and dates by the typical ones, whatever training had.
         single: round numbers to float32, which is what the inputs of a graph are.
 
     Attributes:
@@ -43,7 +44,8 @@ class FrameMaker:
         self._single = single
         typical = {name: learned.typical for name, learned in spec.learned.items()}
         filled = np.nan_to_num(self.encode([typical])[0])
-        self._filled = np.where(self.texts, np.nan, filled) if impute else None
+        self._bools = [field.kind == "boolean" and not spec.learned[field.name].missing for field in spec.fields]
+        self._filled = np.where(~self.texts if impute else self._bools, filled, np.nan)
 
     def _levels(self, field: Field) -> NDArray[np.object_]:
         """The text of each code from -1 on; empty for other kinds."""
@@ -64,7 +66,7 @@ class FrameMaker:
         return self._impute(encoded).astype(np.float32)
 
     def _impute(self, encoded: Encoded) -> Encoded:
-        return encoded if self._filled is None else np.where(np.isnan(encoded), self._filled, encoded)
+        return np.where(np.isnan(encoded), self._filled, encoded)
 
     def columns(self, encoded: Encoded, missing: object = np.nan) -> dict[str, NDArray[Any]]:
         """Field -> its column, shape (n_rows,): float64, or texts as objects, a missing one as ``missing``."""
@@ -87,12 +89,13 @@ class FrameMaker:
         import pandas as pd  # noqa: PLC0415 - only for a model that needs it
 
         text = pd.Series(["text"]).dtype
+        types = [
+            text if is_text else "bool" if is_bool else "float64"
+            for is_text, is_bool in zip(self.texts, self._bools, strict=True)
+        ]
         columns = self.columns(encoded).items()
         return pd.DataFrame(
-            {
-                name: pd.Series(column, dtype=text if is_text else "float64")
-                for (name, column), is_text in zip(columns, self.texts, strict=True)
-            }
+            {name: pd.Series(column, dtype=kind) for (name, column), kind in zip(columns, types, strict=True)}
         )
 
 

@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, RepeatedKFold, RepeatedStratifiedKFold, TimeSeriesSplit
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -28,7 +29,8 @@ from model_kit.scoring.model import to_target_unit
 from model_kit.spec import InputSpec, Row, Target, Value, class_key, fit_spec
 from model_kit.training.dataset import Dataset
 from model_kit.training.estimators.parts import accept_unseen, name_columns
-from model_kit.training.estimators.preparation import Source, prepare, told
+from model_kit.training.estimators.preparation import Source, accepts_nan, prepare, told
+from model_kit.training.estimators.preprocessing import MedianImputer
 
 N_SPLITS = 10
 N_REPEATS = 2
@@ -235,10 +237,15 @@ def adopt(
     """As :func:`fit`, for an estimator that is fitted already and predicts the target in its unit."""
     is_frame = hasattr(estimator, "feature_names_in_")
     spec = _fit_spec(definition, rows, 1 if is_frame else definition.rare_below)
-    features = _features(definition, spec, takes_frame=is_frame, imputation="package")
+    imputation: Source = "package" if accepts_nan(estimator) else "kit"
+    features = _features(definition, spec, takes_frame=is_frame, imputation=imputation)
     name_columns(estimator)
     spread = 0.0 if definition.target.is_class else float(np.std(target))
-    return Fitted(spec, features, estimator, spread=spread, changes=told(accept_unseen(estimator)))
+    changes = told(accept_unseen(estimator))
+    if imputation == "kit" and isinstance(features, FeatureMaker):
+        imputer = MedianImputer(dtype="float64").fit(features(rows).astype(np.float64))
+        estimator = Pipeline([("imputer", imputer), ("estimator", estimator)])
+    return Fitted(spec, features, estimator, imputation=imputation, spread=spread, changes=changes)
 
 
 def sizes(n_rows: int) -> tuple[int, int]:
