@@ -190,7 +190,7 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[Any]) 
     try:
         with threadpool_limits(1):
             fitted.estimator.fit(fitted.inputs(rows), scaled - offset)
-    except ValueError as error:
+    except Exception as error:  # an estimator may do anything wrong
         text = f"{definition.name}: the estimator cannot be fitted: {first_line(error)}"
         if prepared.is_centred:
             learned = f"the logarithm of {spec.target.name}" if spec.target.scale == "log" else spec.target.name
@@ -222,10 +222,10 @@ def _fit_classifier(
     with threadpool_limits(1):
         try:
             fitted.estimator.fit(inputs, np.array(definition.target.classes)[target])
-        except ValueError as error:
+        except Exception as error:  # an estimator may do anything wrong
             try:
                 fitted.estimator.fit(inputs, target)
-            except ValueError:
+            except Exception:  # noqa: BLE001 - the first one is told
                 raise TrainingError(
                     f"{definition.name}: the estimator cannot be fitted: {first_line(error)}"
                 ) from error

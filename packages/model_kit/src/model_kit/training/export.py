@@ -230,9 +230,14 @@ def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row], runtime: Mapp
 
     Raises:
         DisagreementError: it is above 5e-6; the message names the row.
-        ExportError: a prediction is not finite, or the file cannot be loaded or run.
+        ExportError: the estimator fails, a prediction is not finite, or the file cannot be loaded or run.
     """
-    expected = fitted.predict(rows)
+    try:
+        expected = fitted.predict(rows)
+    except Exception as error:  # an estimator may do anything wrong
+        raise ExportError(
+            f"the estimator itself fails on rows as requests may have them: {first_line(error)}"
+        ) from error
     if not np.isfinite(expected).all():
         worst = int(np.argmin(np.isfinite(expected.reshape(len(rows), -1)).all(axis=1)))
         raise ExportError(

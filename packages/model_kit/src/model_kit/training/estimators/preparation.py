@@ -156,7 +156,10 @@ def _after(part: Any) -> Literal["refused", "kept", "filled"]:
         return "refused" if "refused" in fates else "kept" if "kept" in fates else "filled"
     if not isinstance(part, BaseEstimator):
         return "kept"
-    return "kept" if get_tags(part).input_tags.allow_nan else "refused"
+    try:
+        return "kept" if get_tags(part).input_tags.allow_nan else "refused"
+    except (AttributeError, TypeError):  # one that wraps another that it does not have
+        return "refused"
 
 
 def _begins_with_columns(estimator: Any) -> bool:
