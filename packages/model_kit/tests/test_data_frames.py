@@ -20,13 +20,13 @@ from model_kit.training.evaluation import fit
 from model_kit.training.train import train
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
-from sklearn.ensemble import BaggingRegressor, HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Lasso, Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, PowerTransformer, StandardScaler, TargetEncoder
 
 MakeDefinition = Callable[..., ModelDefinition]
 NUMBERS, TEXTS = ["area", "rooms"], ["town", "heating"]
@@ -50,11 +50,19 @@ def by_dtype() -> ColumnTransformer:
     )
 
 
+_FREQUENT = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+_CODES = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
+#: Folded, but for the two that have no rule.
 PIPELINES: dict[str, Any] = {
+    "most frequent text": make_pipeline(by_name(texts=_FREQUENT), Ridge()),
+    "first level dropped": make_pipeline(by_name(texts=OneHotEncoder(drop="first", handle_unknown="ignore")), Ridge()),
+    "codes": make_pipeline(by_name("passthrough", _CODES), HistGradientBoostingRegressor(max_iter=9, random_state=0)),
+    "mean targets": make_pipeline(by_name(texts=TargetEncoder(cv=KFold(3))), Ridge()),
+    "logarithm": TransformedTargetRegressor(make_pipeline(by_name(), Ridge()), func=np.log, inverse_func=np.exp),
     "by name": make_pipeline(by_name(), Ridge()),
     "by dtype": make_pipeline(by_dtype(), Lasso()),
     "network": make_pipeline(by_name(), MLPRegressor(hidden_layer_sizes=(8,), max_iter=50, random_state=0)),
-    "bagging": make_pipeline(by_name(), BaggingRegressor(Ridge(), 3, random_state=0)),
+    "powers": make_pipeline(by_name(numbers=make_pipeline(SimpleImputer(), PowerTransformer())), Ridge()),
     "search": GridSearchCV(make_pipeline(by_name(), Ridge()), {"ridge__alpha": [0.1, 1.0]}, cv=3),
 }
 
@@ -71,6 +79,7 @@ def test_notebooks_pipeline_is_served_and_predicts_what_it_does_there(
     model = definition.load_bundle(tmp_path / "bundle")
     model.check()
     assert card["runtime"]["kind"] == "onnx"
+    assert card["graph"]["folded"] is (name not in {"network", "powers"}), card["graph"]["reason"]
     assert card["runtime"]["input"] == "frame"
     found = Predictor(model)([*flats.rows, {"area": 70, "town": "Rom", "heating": None}, {}])
     assert np.array(found.predictions[:200], float) == pytest.approx(expected, rel=2e-5, abs=1e-4)

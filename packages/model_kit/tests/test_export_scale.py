@@ -17,6 +17,7 @@ from model_kit.training import export as module
 from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import Fitted, cross_validate, fit, sizes
 from model_kit.training.export import TOLERANCE, agreement, to_onnx
+from model_kit.training.folding.rules import Folded
 from model_kit.training.folding.terms import Number, Terms
 from model_kit.training.train import train
 from numpy.typing import NDArray
@@ -95,7 +96,7 @@ def test_failure_gives_both_reasons_and_advice_in_four_lines(rides: Dataset, est
 def test_reason_why_the_folded_graph_disagreed_is_kept(rides: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = Terms()
     wrong.add_linear([Number(0)], [1.0], 0.0)
-    monkeypatch.setattr(module, "fold", lambda *_: wrong)
+    monkeypatch.setattr(module, "fold", lambda *_: Folded((wrong,), "value"))
     definition = ride_definition(target=IDENTITY, estimator=Cube(), derive=None)
     with pytest.raises(ExportError, match=r"Folded graph: row \d+: the graph predicts"):
         to_onnx(fit(definition, rides.rows, rides.target), rides.rows)

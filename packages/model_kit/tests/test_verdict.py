@@ -14,7 +14,7 @@ from model_kit.testing import ride_definition
 from model_kit.training.dataset import Dataset
 from model_kit.training.train import train
 from model_kit.training.verdict import _sample, try_estimator
-from sklearn.ensemble import BaggingRegressor
+from sklearn.ensemble import AdaBoostRegressor
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
@@ -27,7 +27,7 @@ MakeDefinition = Callable[..., ModelDefinition]
     ("estimator", "runtime", "said"),
     [
         (Ridge(), "onnx", "folded"),
-        (BaggingRegressor(Ridge(), 3), "onnx", "ONNX: it is not folded: no rule for BaggingRegressor"),
+        (AdaBoostRegressor(n_estimators=3), "onnx", "ONNX: it is not folded: no rule for AdaBoostRegressor"),
         (Ridge(), "scikit-learn", "scikit-learn: the estimator itself computes predictions"),
         (KNeighborsRegressor(n_neighbors=60), "scikit-learn", "refused"),
         (make_pipeline(SelectKBest(k=2), KNeighborsRegressor()), "onnx", "refused"),

@@ -18,8 +18,8 @@ from model_kit.records.generation import generate_rows
 from model_kit.scoring.runtimes import Graph
 from model_kit.spec import InputSpec, Row, fit_spec
 from model_kit.training.estimators.converters import register_converters, register_folding
+from model_kit.training.folding.fold import fold
 from model_kit.training.folding.graph import to_graph
-from model_kit.training.folding.rules import fold
 from numpy.typing import NDArray
 from regression_model.derive import column_names, derive
 from regression_model.estimator import keep_for_training, make_estimator
@@ -99,7 +99,7 @@ def _export(trained: Trained) -> bytes:
 def _fold(trained: Trained) -> onnx.ModelProto:
     register_folding()
     n_features = len(column_names())
-    return to_graph(fold(trained.estimator, n_features), n_features)
+    return to_graph(fold(trained.estimator, n_features).outputs, n_features)
 
 
 def _agreement(trained: Trained, rows: list[dict[str, Any]], content: bytes) -> float:

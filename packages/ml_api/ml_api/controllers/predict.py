@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from flask import Blueprint, Response, request
 from model_kit.errors import CannotExplainError, IntervalError
@@ -27,7 +28,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
     def predict(name: str) -> Response:
         predictor = lookup.predictor(registry, name)
         # Most requests have no parameters, and skip parsing them.
-        options = parameters.details(request.args) if request.environ.get("QUERY_STRING") else None
+        options = _details(predictor) if request.environ.get("QUERY_STRING") else None
         body = requests.body(request, max_bytes=settings.max_body_bytes)
         records = requests.records(body, max_rows=settings.max_rows)
         if options is not None:
@@ -44,9 +45,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         price = cost(len(records), explain=options.explain is not None, warnings=options.warnings)
         try:
             with limit.admit(price, request.environ):
-                answer = predictor.detailed(
-                    records, interval=options.interval, explain=options.explain, warnings=options.warnings
-                )
+                answer = predictor.detailed(records, **asdict(options))
         except (CannotExplainError, IntervalError) as error:
             raise BadRequest(responses.capitalize(str(error))) from error
         log(name, answer)
@@ -58,3 +57,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
             access.add_log_fields(unusual=answer.unusual)
 
     return views
+
+
+def _details(predictor: Predictor) -> parameters.DetailOptions | None:
+    return parameters.details(request.args, predictor.model.spec.target)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
+from model_kit.spec import Target
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
 
@@ -16,8 +17,9 @@ DEFAULT_SAMPLE = 5
 MAX_SEED = 2**32 - 1
 #: Maximum number of contributions in one explanation: more than a person reads.
 MAX_CONTRIBUTIONS = 50
-#: Parameters of a prediction.
+#: Parameters of a prediction, and those that there are for a class only.
 DETAILS = ("interval", "explain", "warnings")
+CLASS_DETAILS = ("probabilities", "class")
 #: Parameters of a sample.
 SAMPLE = ("n", "seed")
 #: Characters of an unknown parameter's name that the error message repeats.
@@ -56,22 +58,45 @@ class DetailOptions:
         interval: level of the intervals; ``None``: no intervals.
         explain: number of contributions in each explanation; ``None``: no explanations.
         warnings: whether to add warnings.
+        probabilities: whether to add the probabilities of the classes.
+        of_class: the class, as text, whose probability is explained; ``None``: the predicted one.
     """
 
     interval: float | None = None
     explain: int | None = None
     warnings: bool = False
+    probabilities: bool = False
+    of_class: str | None = None
 
 
-def details(query: MultiDict[str, str]) -> DetailOptions | None:
-    """Parse the parameters ``interval``, ``explain`` and ``warnings``; returns ``None`` if they request no details.
+def detail_names(target: Target) -> tuple[str, ...]:
+    """Return the names of the parameters that a prediction of ``target`` takes."""
+    return DETAILS + CLASS_DETAILS if target.is_class else DETAILS
+
+
+def details(query: MultiDict[str, str], target: Target) -> DetailOptions | None:
+    """Parse the parameters of a prediction of ``target``; returns ``None`` if they request no details.
 
     Raises:
         BadRequest: a parameter is malformed, repeated or unknown; the message names it.
     """
-    _check_names(query, DETAILS)
-    options = DetailOptions(_level(query), _integer(query, "explain", 1, MAX_CONTRIBUTIONS), _flag(query, "warnings"))
+    _check_names(query, detail_names(target))
+    explain = _integer(query, "explain", 1, MAX_CONTRIBUTIONS)
+    options = DetailOptions(
+        _level(query), explain, _flag(query, "warnings"), _flag(query, "probabilities"), _class(query, target, explain)
+    )
     return None if options == DetailOptions() else options
+
+
+def _class(query: MultiDict[str, str], target: Target, explain: int | None) -> str | None:
+    text = _single(query, "class")
+    if text is None:
+        return None
+    if text not in target.keys:
+        raise BadRequest(f"The query parameter class must be one of {', '.join(target.keys)}.")
+    if explain is None:
+        raise BadRequest("The query parameter class says whose probability is explained; it needs explain.")
+    return text
 
 
 def _check_names(query: MultiDict[str, str], known: Sequence[str]) -> None:

@@ -113,7 +113,12 @@ def encode_details(answer: DetailedAnswer, model_version: str) -> str:
         ValueError: a detail contains NaN or infinity.
     """
     document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
-    details = {"intervals": answer.intervals, "explanations": answer.explanations, "warnings": answer.warnings}
+    details = {
+        "probabilities": answer.probabilities,
+        "intervals": answer.intervals,
+        "explanations": answer.explanations,
+        "warnings": answer.warnings,
+    }
     # They repeat values that were sent, such as integers of any size, which msgspec cannot encode.
     return _encode_details(document | {name: found for name, found in details.items() if found is not None})
 
@@ -158,9 +163,14 @@ def describe_models(loaded: Mapping[str, Model], faults: Mapping[str, str]) -> d
     }
 
 
-def describe_target(model: Model) -> dict[str, str]:
-    """Describe what a model predicts, and in which unit."""
-    return {"name": model.spec.target.name, "unit": model.spec.target.unit}
+def describe_target(model: Model) -> dict[str, Any]:
+    """Describe what a model predicts: a number and its unit, or one of which classes."""
+    target = model.spec.target
+    return (
+        {"name": target.name, "classes": list(target.classes)}
+        if target.is_class
+        else {"name": target.name, "unit": target.unit}
+    )
 
 
 def describe_model(name: str, model: Model) -> dict[str, Any]:

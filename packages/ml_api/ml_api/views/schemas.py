@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from marshmallow import INCLUDE, RAISE, Schema, fields, validate
-from model_kit.spec import KINDS
+from model_kit.spec import KINDS, ClassValue
 
 _MESSAGES = fields.Dict(keys=fields.String(), values=fields.List(fields.String()))
 
@@ -115,13 +116,16 @@ class WarningSchema(ClosedSchema):
     fields = fields.List(fields.String(), required=True, metadata=_describe("All fields concerned"))  # type: ignore[assignment]
 
 
+_PREDICTIONS = _describe("One element for each record, in order; null exactly if errors has its index")
+
+
 class PredictionSchema(ClosedSchema):
     """``POST /v1/predict/<name>``, 200 and 422; the optional members are present if requested."""
 
     predictions = fields.List(
         fields.Float(allow_none=True),
         required=True,
-        metadata=_describe("One element for each record, in order; null exactly if errors has its index"),
+        metadata=_PREDICTIONS,
     )
     errors = fields.Dict(
         required=True,
@@ -145,11 +149,39 @@ class PredictionSchema(ClosedSchema):
     )
 
 
+def class_prediction(identifier: str, classes: Sequence[ClassValue]) -> type[PredictionSchema]:
+    """Create the schema of predictions of one of ``classes``; ``identifier`` makes its name unique."""
+    one_of = validate.OneOf(classes)
+
+    def value(**more: Any) -> fields.Field[Any]:
+        if isinstance(classes[0], bool):
+            return fields.Boolean(**more)
+        if isinstance(classes[0], int):
+            return fields.Integer(strict=True, validate=one_of, **more)
+        return fields.String(validate=one_of, **more)
+
+    probability = fields.Float(validate=validate.Range(0, 1))
+    members = {
+        "__doc__": PredictionSchema.__doc__,
+        "predictions": fields.List(value(allow_none=True), required=True, metadata=_PREDICTIONS),
+        "probabilities": fields.List(
+            fields.Dict(keys=fields.String(), values=probability, allow_none=True),
+            metadata=_describe("Class -> its probability, for each record; null exactly if it has no prediction"),
+        ),
+        "intervals": fields.List(
+            fields.List(value(), validate=validate.Length(min=1), allow_none=True),
+            metadata=_describe("Set of plausible classes for each record; null exactly if it has no prediction"),
+        ),
+    }
+    return type(f"ClassPrediction_{identifier}Schema", (PredictionSchema,), members)
+
+
 class TargetSchema(ClosedSchema):
-    """The quantity that a model predicts."""
+    """The number or class that a model predicts."""
 
     name = fields.String(required=True, metadata=_describe("Column of the training data"))
-    unit = fields.String(required=True, metadata=_describe("Unit of the predictions; empty if they have none"))
+    unit = fields.String(metadata=_describe("Unit of predicted numbers; empty if they have none"))
+    classes = fields.List(fields.Raw(), metadata=_describe("The classes, one of which is predicted"))
 
 
 class LinksSchema(ClosedSchema):
@@ -180,12 +212,13 @@ class ModelsSchema(ClosedSchema):
 
 
 class SpecTargetSchema(OpenSchema):
-    """The quantity that is predicted, and the scale of the estimator."""
+    """A number that is predicted and the scale of the estimator, or the classes, one of which is predicted."""
 
     name = fields.String(required=True)
-    unit = fields.String(required=True)
-    scale = fields.String(required=True, validate=validate.OneOf(["log", "identity"]))
-    offset = fields.Float(required=True)
+    unit = fields.String()
+    scale = fields.String(validate=validate.OneOf(["log", "identity"]))
+    offset = fields.Float()
+    classes = fields.List(fields.Raw())
 
 
 class SpecFieldSchema(OpenSchema):
@@ -212,7 +245,7 @@ class GoldenSchema(OpenSchema):
     """A record of typical values with the prediction recorded in training."""
 
     row = fields.Dict(required=True)
-    prediction = fields.Float(required=True)
+    prediction = fields.Raw(required=True, metadata=_describe("A number, or a class"))
 
 
 class ModelSchema(ClosedSchema):

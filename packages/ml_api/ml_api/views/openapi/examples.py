@@ -14,6 +14,7 @@ from model_kit.errors import IntervalError
 from model_kit.records.generation import generate_rows
 from model_kit.records.validation import Validator
 from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST, Intervals
+from model_kit.scoring.prediction_sets import PredictionSets
 from model_kit.scoring.predictor import Predictor
 from model_kit.scoring.protocol import Model
 from werkzeug.exceptions import InternalServerError, MethodNotAllowed, NotFound
@@ -98,8 +99,9 @@ def broken_model(name: str, reason: str, sent: Mapping[str, Any] | None = None) 
 
 def lacks_intervals(model: Model) -> str | None:
     """Return the reason why a model has no intervals; ``None`` if it has."""
+    target = model.spec.target
     try:
-        Intervals.from_card(model.card, model.spec.target)
+        (PredictionSets if target.is_class else Intervals).from_card(model.card, target)
     except IntervalError as error:
         return str(error)
     return None
@@ -120,7 +122,7 @@ class Predictions:
         self._version = model.version
         self._settings = settings
         self._row: dict[str, Any] = dict(model.golden["row"])
-        self._prediction: float = model.golden["prediction"]
+        self._prediction: Any = model.golden["prediction"]
         field = next((field for field in model.spec.fields if field.kind != "category"), model.spec.fields[0])
         # Neither a number nor a level.
         self._invalid = self._row | {field.name: ["not", "a", "value"] if field.kind == "category" else "large"}
@@ -145,8 +147,13 @@ class Predictions:
         body = [*generate_rows(self._model.spec, 1, seed=1), self._invalid]
         level = None if lacks_intervals(self._model) else 0.9
         query = "explain=2&warnings=true" if level is None else f"interval={level}&explain=2&warnings=true"
+        is_class = self._model.spec.target.is_class
+        if is_class:
+            query += "&probabilities=true"
         try:
-            answer = Predictor(self._model).detailed(body, interval=level, explain=2, warnings=True)
+            answer = Predictor(self._model).detailed(
+                body, interval=level, explain=2, warnings=True, probabilities=is_class
+            )
         except Exception:  # noqa: BLE001  a model that fails here must not prevent the document
             return {}
         value = json.loads(responses.encode_details(answer, self._version))
@@ -176,7 +183,7 @@ class Predictions:
         """Create the examples of 422."""
         return self._predictions({"wrong": ("No record could be scored", [None], {"0": self._errors})})
 
-    def _predictions(self, answers: Mapping[str, tuple[str, list[float | None], dict[str, Any]]]) -> Examples:
+    def _predictions(self, answers: Mapping[str, tuple[str, list[Any], dict[str, Any]]]) -> Examples:
         bodies = self.bodies()
         return {
             name: example(
@@ -205,7 +212,8 @@ class Predictions:
 
     def _invalid_queries(self) -> dict[str, tuple[str, str, str]]:
         """Return name -> summary, query, detail of each invalid query."""
-        taken = ", ".join(parameters.DETAILS)
+        target = self._model.spec.target
+        taken = ", ".join(parameters.detail_names(target))
         level = f"The query parameter interval must be a decimal number from {LOWEST} to {HIGHEST}; {LEVELS_REASON}."
         count = f"The query parameter explain must be a whole number from 1 to {parameters.MAX_CONTRIBUTIONS}."
         queries = {
@@ -214,6 +222,9 @@ class Predictions:
             "explain": ("Not a number of contributions", "explain=yes", count),
             "warnings": ("Neither true nor false", "warnings=1", "The query parameter warnings must be true or false."),
         }
+        if target.is_class:
+            detail = f"The query parameter class must be one of {', '.join(target.keys)}."
+            queries["class"] = ("No class of this model", "explain=2&class=%20", detail)
         if lacking := lacks_intervals(self._model):
             queries["uncalibrated"] = ("This model has no intervals", "interval=0.9", responses.capitalize(lacking))
         return queries

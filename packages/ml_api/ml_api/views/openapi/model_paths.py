@@ -27,10 +27,11 @@ The body is an array of records, or one record. An invalid record does not affec
 were sent and none was scored. The schema of the body describes valid records; an array that also contains invalid \
 ones returns 200 as well.
 
-Query parameters add details for each record, in the order sent: intervals that contain the true value with a given \
-probability, the effect of each field compared with a typical {subject}, and warnings about unusual values. An unknown \
-parameter is an error.
+Query parameters add details for each record, in the order sent: {details}, the effect of each field compared with a \
+typical {subject}, and warnings about unusual values. An unknown parameter is an error.
 """
+_NUMBER = "intervals that contain the true value with a given probability"
+_CLASS = "the probability of each class, sets of classes that contain the true one with a given probability"
 _SAMPLE = """\
 Returns valid records that can be sent to the prediction unchanged. They are **synthetic**: each field varies \
 independently within its range in training, and none is a record of the training data. An unknown parameter is an error.
@@ -89,7 +90,12 @@ class ModelPaths:
 
     def _add_predictions(self, model: Model, record: JSONSchema, settings: Settings) -> None:
         shown = examples.Predictions(self._name, model, settings)
-        schema = schemas.PredictionSchema
+        target = model.spec.target
+        schema = (
+            schemas.class_prediction(identifier(self._name), target.classes)
+            if target.is_class
+            else schemas.PredictionSchema
+        )
         answers = {
             "200": response(
                 "At least one record was scored, or none was sent.", JSON, schema, shown.ok(), responses.WARNINGS
@@ -111,7 +117,6 @@ class ModelPaths:
                 "Records were sent and none was scored.", JSON, schema, shown.unprocessable(), responses.WARNINGS
             ),
         }
-        target = model.spec.target
         in_unit = f" in {target.unit}" if target.unit else ""
         body = {"schema": _body(record, settings.max_rows), "examples": shown.bodies()}
         answers["503"] = problem(
@@ -123,7 +128,12 @@ class ModelPaths:
             "predict",
             "post",
             answers,
-            description=_PREDICTIONS.format(name=target.name, subject=target.subject, in_unit=in_unit),
+            description=_PREDICTIONS.format(
+                name=target.name,
+                subject=target.subject,
+                in_unit=in_unit,
+                details=_CLASS if target.is_class else _NUMBER,
+            ),
             parameters=_details(model, settings),
             requestBody={"required": True, "content": {JSON: body}},
         )
@@ -159,10 +169,11 @@ def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
 
 def _details(model: Model, settings: Settings) -> list[dict[str, Any]]:
     """Create the query parameters that add details to predictions."""
+    what = "set of classes" if model.spec.target.is_class else "interval"
     level = {
         "name": "interval",
         "in": "query",
-        "description": "Probability that the interval contains the true value; higher levels are not calibrated",
+        "description": f"Probability that the {what} contains the true value; higher levels are not calibrated",
         "schema": {"type": "number", "minimum": LOWEST, "maximum": HIGHEST},
     }
     count = _query(
@@ -179,7 +190,23 @@ def _details(model: Model, settings: Settings) -> list[dict[str, Any]]:
         f" {settings.max_warned} records.",
         "schema": {"type": "boolean", "default": False},
     }
-    return [count, flag] if examples.lacks_intervals(model) else [level, count, flag]
+    found = [count, flag] if examples.lacks_intervals(model) else [level, count, flag]
+    target = model.spec.target
+    if target.is_class:
+        probabilities = {
+            "name": "probabilities",
+            "in": "query",
+            "description": "Whether to add the probability of each class",
+            "schema": {"type": "boolean", "default": False},
+        }
+        explained = {
+            "name": "class",
+            "in": "query",
+            "description": "The class whose probability `explain` explains; default: the predicted one",
+            "schema": {"type": "string", "enum": list(target.keys)},
+        }
+        found += [probabilities, explained]
+    return found
 
 
 def _query(name: str, text: str, low: int, high: int) -> dict[str, Any]:

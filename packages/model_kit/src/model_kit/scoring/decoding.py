@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: What a level that training never saw is decoded to; no data spells a level like this.
 UNSEEN_TEXT: Final = "\N{REPLACEMENT CHARACTER} never seen"
+#: Code of a missing level in a folded graph; no level has it, nor has what training never saw.
+MISSING_CODE: Final = -2
 #: A missing level in a tensor of strings, which has no other word for it; blank is no level.
 MISSING_TEXT: Final = ""
 
@@ -62,8 +64,9 @@ class FrameMaker:
         return self.derive(self.encode(rows))
 
     def derive(self, encoded: Encoded) -> Features:
-        """The encoded matrix with what is imputed, float32, shape (n_rows, n_fields): what a folded graph takes."""
-        return self._impute(encoded).astype(np.float32)
+        """What a folded graph takes: the encoded matrix, a missing level as a code, float32."""
+        values = self._impute(encoded)
+        return np.where(self.texts & np.isnan(values), MISSING_CODE, values).astype(np.float32)
 
     def _impute(self, encoded: Encoded) -> Encoded:
         return np.where(np.isnan(encoded), self._filled, encoded)

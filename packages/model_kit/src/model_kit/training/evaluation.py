@@ -222,7 +222,7 @@ def _fit_classifier(
     with threadpool_limits(1):
         try:
             fitted.estimator.fit(inputs, np.array(definition.target.classes)[target])
-        except Exception as error:  # an estimator may do anything wrong
+        except Exception as error:  # noqa: BLE001 - an estimator may do anything wrong
             try:
                 fitted.estimator.fit(inputs, target)
             except Exception:  # noqa: BLE001 - the first one is told
@@ -301,20 +301,21 @@ def cross_validate(
 def make_folds(definition: ModelDefinition, dataset: Dataset, n_splits: int, n_repeats: int) -> list[Fold]:
     """Rows to fit on and rows to hold out, repeat by repeat.
 
-    In the order of time where the definition says so: each fold holds out the rows that follow those it fits on, and
-    the first part is never held out. Otherwise at random, of classes with about the same share of each in every fold.
+    In the order of time where the definition says so: the later half of the rows is held out, part by part, each by a
+    model of all rows before it. Otherwise at random, of classes with about the same share of each in every fold.
     Rows whose fields are all the same are in one fold, so that no row is predicted by a model that saw its copy.
     """
     if definition.time_order:
         order = np.argsort([str(row.get(definition.time_order) or "") for row in dataset.rows], kind="stable")
-        return [(order[fit_on], order[hold_out]) for fit_on, hold_out in TimeSeriesSplit(n_splits).split(order)]
+        splitter: Any = TimeSeriesSplit(n_splits, test_size=len(order) // (2 * n_splits))
+        return [(order[fit_on], order[hold_out]) for fit_on, hold_out in splitter.split(order)]
     number_of: dict[tuple[Value, ...], int] = {}
     names = [field.name for field in definition.fields]
     keys = (tuple(map(row.get, names)) for row in dataset.rows)
     copies = np.array([number_of.setdefault(key, len(number_of)) for key in keys])
     first = np.unique(copies, return_index=True)[1]
     if definition.target.is_class:
-        splitter: Any = RepeatedStratifiedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE)
+        splitter = RepeatedStratifiedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE)
     else:
         splitter = RepeatedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE)
     chosen = np.zeros(len(first), np.bool_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -22,15 +23,16 @@ from model_kit.records.encoding import FeatureMaker
 from model_kit.records.generation import generate_rows
 from model_kit.scoring.bundle import ESTIMATOR, MODEL
 from model_kit.scoring.classes import Output
-from model_kit.scoring.decoding import MISSING_TEXT, FrameMaker
+from model_kit.scoring.decoding import MISSING_CODE, MISSING_TEXT, UNSEEN_TEXT, FrameMaker
 from model_kit.scoring.model import CHUNK, Finish
 from model_kit.scoring.runtimes import make_runtime
 from model_kit.spec import Row
 from model_kit.training.estimators.converters import register_converters, register_folding
 from model_kit.training.estimators.parts import parts
 from model_kit.training.evaluation import Fitted
+from model_kit.training.folding.fold import fold
 from model_kit.training.folding.graph import to_graph
-from model_kit.training.folding.rules import fold
+from model_kit.training.folding.terms import Texts
 from model_kit.training.skops_file import dump_estimator
 
 #: Largest difference between scikit-learn's and the graph's prediction, both finished in float64, relative to
@@ -138,8 +140,9 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
     try:
         # One thread in the linear algebra, so that the bytes do not depend on how many there are.
         with threadpool_limits(1):
-            folded = to_graph(fold(fitted.estimator, n_features), n_features)
-        return check(folded, None, "value")
+            folded = fold(fitted.estimator, n_features, _texts(fitted))
+            graph = to_graph(folded.outputs, n_features, folded.link)
+        return check(graph, None, folded.output)
     except Exception as error:  # noqa: BLE001 - a rule may meet a form of an estimator that it does not know
         known = isinstance(error, CannotFoldError | ExportError)
         reason = str(error) if known else f"a rule failed: {first_line(error)}"
@@ -150,6 +153,19 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
         raise type(error)(
             f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{ADVICE}"
         ) from error
+
+
+def _texts(fitted: Fitted) -> dict[int, Texts]:
+    """The columns that an estimator of a DataFrame sees as texts, by position."""
+    if isinstance(fitted.features, FeatureMaker):
+        return {}
+    levels = [fitted.spec.learned[name].codes or {} for name in fitted.spec.names]
+    return {
+        position: Texts(
+            position, {code: level for level, code in levels[position].items()} | {MISSING_CODE: None}, UNSEEN_TEXT
+        )
+        for position in np.flatnonzero(fitted.features.texts).tolist()
+    }
 
 
 def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
@@ -233,7 +249,9 @@ def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row], runtime: Mapp
         ExportError: the estimator fails, a prediction is not finite, or the file cannot be loaded or run.
     """
     try:
-        expected = fitted.predict(rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of levels that are not known: some rows have them on purpose
+            expected = fitted.predict(rows)
     except Exception as error:  # an estimator may do anything wrong
         raise ExportError(
             f"the estimator itself fails on rows as requests may have them: {first_line(error)}"

@@ -105,7 +105,7 @@ def _linear(spec: InputSpec) -> Pipeline:
         ("bins", bins, numbers),
         ("ordered", level_indicators(), layout.ordered),
         ("levels", level_indicators(), few),
-        ("means", make_pipeline(level_means(spec), StandardScaler()), many),
+        ("means", make_pipeline(level_means(len(spec.target.classes)), StandardScaler()), many),
     )
     folds = KFold(N_ALPHA_FOLDS, shuffle=True, random_state=SEED)
     return make_pipeline(columns, LassoCV(cv=folds, precompute=True, max_iter=5000))
@@ -114,7 +114,8 @@ def _linear(spec: InputSpec) -> Pipeline:
 def _trees(spec: InputSpec) -> Pipeline:
     layout = default_layout(spec)
     columns = join_columns(
-        ("numbers", "passthrough", [*layout.numeric, *layout.ordered]), ("means", level_means(spec), layout.nominal)
+        ("numbers", "passthrough", [*layout.numeric, *layout.ordered]),
+        ("means", level_means(len(spec.target.classes)), layout.nominal),
     )
     return make_pipeline(columns, BoostedTrees(SEED))
 

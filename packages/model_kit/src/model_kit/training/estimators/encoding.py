@@ -28,7 +28,9 @@ def encode_categories(spec: InputSpec) -> ColumnTransformer:
     nominal = set(layout.nominal)
     others = [position for position in range(len(layout.names)) if position not in nominal]
     return join_columns(
-        ("numbers", "passthrough", others), ("levels", level_indicators(), few), ("means", level_means(spec), many)
+        ("numbers", "passthrough", others),
+        ("levels", level_indicators(), few),
+        ("means", level_means(len(spec.target.classes)), many),
     )
 
 
@@ -53,11 +55,10 @@ def level_indicators() -> OneHotEncoder:
     return OneHotEncoder(handle_unknown="ignore", sparse_output=False)
 
 
-def level_means(spec: InputSpec) -> TargetEncoder:
+def level_means(n_classes: int = 0) -> TargetEncoder:
     """An encoder of levels as their mean target; in fitting, that of other folds' rows, so that no row sees its own.
 
-    Where the target is a class, the mean is the share of each class.
+    Where the target is one of several classes, the mean is the share of each class.
     """
     folds = KFold(N_TARGET_FOLDS, shuffle=True, random_state=SEED)
-    n_classes = len(spec.target.classes)
     return TargetEncoder(target_type={0: "continuous", 2: "binary"}.get(n_classes, "multiclass"), cv=folds)

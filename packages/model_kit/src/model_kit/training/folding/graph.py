@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +34,27 @@ OPSET, ML_OPSET, IR_VERSION = 21, 3, 10
 _Numbers: TypeAlias = NDArray[np.float64]
 
 
-def to_graph(terms: Terms, n_features: int) -> ModelProto:
-    """Write folded terms as a graph of ``X``, float32, shape (n_rows, n_features) -> ``y``, float64, shape (n_rows, 1).
+#: Functions that are applied to the output in float64: name -> operators; the input again, or a constant beside it.
+LINKS: Final[Mapping[str, Sequence[tuple[str, float | None]]]] = {
+    "identity": [],
+    "exp": [("Exp", None)],
+    "expm1": [("Exp", None), ("Sub", 1.0)],
+    "square": [("Pow", 2.0)],
+}
+
+
+def to_graph(outputs: Sequence[Terms], n_features: int, link: str = "identity") -> ModelProto:
+    """Write folded terms as a graph of ``X``, float32, shape (n_rows, n_features) -> ``y``, float64.
+
+    Args:
+        outputs: the terms of each column of y, shape (n_rows, n_outputs).
+        n_features: columns of X.
+        link: function that is applied to y, one of :data:`LINKS`.
 
     Raises:
-        CannotFoldError: the tables would have too many entries.
+        CannotFoldError: the tables would have too many entries, or several outputs have quadratic functions.
     """
-    return _Writer(terms, n_features).write()
+    return _Writer(outputs, n_features).write(link)
 
 
 class _Graph:
@@ -79,12 +93,12 @@ class _Graph:
     def double(self, matrix: str) -> str:
         return self.node("Cast", matrix, to=TensorProto.DOUBLE)
 
-    def model(self, n_features: int) -> ModelProto:
+    def model(self, n_features: int, n_outputs: int) -> ModelProto:
         graph = helper.make_graph(
             self._nodes,
             "m",
             [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, n_features])],
-            [helper.make_tensor_value_info("y", TensorProto.DOUBLE, [None, 1])],
+            [helper.make_tensor_value_info("y", TensorProto.DOUBLE, [None, n_outputs])],
             self._constants,
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML, ML_OPSET)]
@@ -96,11 +110,22 @@ class _Graph:
 class _Writer:
     """Sorts the terms by the part of the graph that computes them, and writes it."""
 
-    def __init__(self, terms: Terms, n_features: int) -> None:
-        self._terms, self._n_features, self._graph = terms, n_features, _Graph()
-        bases, matrix = terms.quadratic()
+    def __init__(self, outputs: Sequence[Terms], n_features: int) -> None:
+        self._outputs, self._n_features, self._graph = outputs, n_features, _Graph()
+        bases: list[Base] = []
+        matrix = np.zeros((0, 0))
+        if len(outputs) == 1:
+            bases, matrix = outputs[0].quadratic()
+        elif any(terms.quadratics for terms in outputs):
+            raise CannotFoldError("quadratic functions in several outputs")
+        filled = Terms()
+        for terms in outputs:
+            filled.add_fills(terms)
+        self._fills = filled.fills
+        #: Trees with the output that their leaves' values are for; all for values of several outputs.
+        self._trees = [(tree, number) for number, terms in enumerate(outputs) for tree in terms.trees]
         used = {base for base, row in zip(bases, matrix, strict=True) if row.any()}
-        used |= {base for base, coefficient in terms.linear.items() if coefficient}
+        used |= {base for terms in outputs for base, coefficient in terms.linear.items() if coefficient}
         self._clipped = sorted(base for base in used if isinstance(base, Clipped))
         self._steps = sorted(base for base in used if isinstance(base, Step))
         self._levels = sorted(base for base in used if isinstance(base, Level))
@@ -108,15 +133,17 @@ class _Writer:
         place = {base: number for number, base in enumerate(bases)}
         known = np.array([place.get(base, len(bases)) for base in order], np.int64)
         matrix = np.pad(matrix, (0, 1))[np.ix_(known, known)]
-        linear = np.array([terms.linear.get(base, 0.0) for base in order])
+        linear = np.array([[terms.linear.get(base, 0.0) for terms in outputs] for base in order])
+        linear = linear.reshape(len(order), len(outputs))
         n_numbers = len(order) - len(self._levels)
         self._linear, self._among_numbers = linear[:n_numbers], matrix[:n_numbers, :n_numbers]
         self._crossing = 2 * matrix[:n_numbers, n_numbers:]
         # A level's square is itself.
-        self._among_levels = matrix[n_numbers:, n_numbers:] + np.diag(linear[n_numbers:])
+        levels = matrix[n_numbers:, n_numbers:]
+        self._among_levels = [levels + np.diag(column) for column in linear[n_numbers:].T]
         #: Tables that trees take as inputs.
         self._encoded = {
-            _key(column): column for tree in terms.trees for column in tree.columns if isinstance(column, Table)
+            _key(column): column for tree, _ in self._trees for column in tree.columns if isinstance(column, Table)
         }
         found: dict[int, set[int]] = {}
         for level in self._levels:
@@ -125,18 +152,20 @@ class _Writer:
             found.setdefault(table.source, set()).update(table.values)
         self._codes = {source: Codes(found[source]) for source in sorted(found)}
 
-    def write(self) -> ModelProto:
+    def write(self, link: str) -> ModelProto:
         """Return the graph."""
-        graph = self._graph
+        graph, n_outputs = self._graph, len(self._outputs)
         features = self._impute()
         numbers, codes = self._clip(features)
-        # Matrices whose columns are summed at the end, with the weight of each column.
+        # Matrices whose columns are summed at the end, with the weight of each column in each output.
         doubles: list[tuple[str, _Numbers]] = []
         singles: list[tuple[str, _Numbers]] = []
         if self._among_numbers.any():
-            matrix, linear = (graph.constant(values, np.float64) for values in (self._among_numbers, self._linear))
+            matrix, linear = (
+                graph.constant(values, np.float64) for values in (self._among_numbers, self._linear[:, 0])
+            )
             product = graph.node("Mul", graph.node("Gemm", numbers, matrix, linear), numbers)
-            doubles.append((product, np.ones(len(self._linear))))
+            doubles.append((product, np.ones((len(self._linear), 1))))
         elif self._linear.any():
             doubles.append((numbers, self._linear))
         if self._codes:
@@ -144,37 +173,44 @@ class _Writer:
                 {level.source for level, column in zip(self._levels, self._crossing.T, strict=True) if column.any()}
             )
             crossing = positions(self._codes, [(source,) for source in sources], overlap=1)
-            tables = [*self._encoded_tables(), *self._tables_to_sum()]
+            summed = [(table, number) for number in range(n_outputs) for table in self._tables_to_sum(number)]
+            tables = [*self._encoded_tables(), *(table for table, _ in summed)]
             columns, entries = self._look_up(codes, crossing, tables)
             if sources:
                 matrix = graph.constant(self._crossing_by_position(sources, crossing), np.float64)
                 products = graph.node("GatherElements", graph.node("MatMul", numbers, matrix), columns, axis=1)
-                doubles.append((products, np.ones(len(sources))))
-            if len(tables) > len(self._encoded):
-                singles.append((entries, (np.arange(len(tables)) >= len(self._encoded)).astype(np.float64)))
+                doubles.append((products, np.ones((len(sources), 1))))
+            if summed:
+                weights = np.zeros((len(tables), n_outputs))
+                weights[np.arange(len(self._encoded), len(tables)), [number for _, number in summed]] = 1
+                singles.append((entries, weights))
             if self._encoded:
                 features = graph.join([features, entries])
-        if self._terms.trees:
-            singles.append((self._trees(features), np.ones(1)))
+        if self._trees:
+            singles.append((self._write_trees(features), np.eye(n_outputs)))
         if singles:
             cast = graph.double(graph.join([name for name, _ in singles]))
             doubles.append((cast, np.concatenate([weights for _, weights in singles])))
         if not doubles:
             # A constant takes its number of rows from a column, whatever its values are.
             column = graph.node("IsNaN", graph.pick("X", [0]))
-            doubles.append((graph.double(column), np.zeros(1)))
-        weights = np.concatenate([weights for _, weights in doubles])[:, np.newaxis]
+            doubles.append((graph.double(column), np.zeros((1, n_outputs))))
+        weights = np.concatenate([weights for _, weights in doubles])
         summands = graph.join([name for name, _ in doubles])
-        constants = graph.constant(weights, np.float64), graph.constant([self._terms.constant], np.float64)
-        graph.node("Gemm", summands, *constants, name="y")
-        return graph.model(self._n_features)
+        shifts = [terms.constant for terms in self._outputs]
+        constants = graph.constant(weights, np.float64), graph.constant(shifts, np.float64)
+        found = graph.node("Gemm", summands, *constants, name="" if LINKS[link] else "y")
+        for position, (kind, beside) in enumerate(LINKS[link], start=1):
+            inputs = [found] if beside is None else [found, graph.constant(beside, np.float64)]
+            found = graph.node(kind, *inputs, name="y" if position == len(LINKS[link]) else "")
+        return graph.model(self._n_features, n_outputs)
 
     def _impute(self) -> str:
         """Impute the raw columns; a missing code that has no imputed value becomes an unknown code."""
         fills = np.full(self._n_features, np.nan)
-        for source, fill in self._terms.fills.items():
+        for source, fill in self._fills.items():
             fills[source] = fill
-        routed = {column.source for tree in self._terms.trees for column in tree.columns if isinstance(column, Number)}
+        routed = {column.source for tree, _ in self._trees for column in tree.columns if isinstance(column, Number)}
         for source, codes in self._codes.items():
             if np.isnan(fills[source]):
                 if source in routed:
@@ -229,13 +265,13 @@ class _Writer:
                 table[codes[code]] = value
             yield (column.source,), table
 
-    def _tables_to_sum(self) -> Iterator[tuple[Group, _Numbers]]:
+    def _tables_to_sum(self, output: int) -> Iterator[tuple[Group, _Numbers]]:
         """Yield the tables with the coefficients of levels and of pairs of levels, each coefficient in one table."""
-        codes = self._codes
+        codes, among_levels = self._codes, self._among_levels[output]
         pairs: dict[tuple[int, int], list[tuple[Level, Level, float]]] = {}
         singles: dict[int, list[tuple[Level, float]]] = {}
-        for row, column in np.argwhere(self._among_levels).tolist():
-            one, other, coefficient = self._levels[row], self._levels[column], self._among_levels[row, column]
+        for row, column in np.argwhere(among_levels).tolist():
+            one, other, coefficient = self._levels[row], self._levels[column], among_levels[row, column]
             if row == column:
                 singles.setdefault(one.source, []).append((one, coefficient))
             elif one.source < other.source:
@@ -265,33 +301,48 @@ class _Writer:
                 matrix[:, start[level.source] + level.code] = column
         return matrix
 
-    def _trees(self, features: str) -> str:
-        """Write the sum of the trees, float32, shape (n_rows, 1)."""
-        trees = self._terms.trees
+    def _write_trees(self, features: str) -> str:
+        """Write the sums of the trees, float32, shape (n_rows, n_outputs)."""
+        trees = [tree for tree, _ in self._trees]
         place = {key: self._n_features + number for number, key in enumerate(self._encoded)}
         nodes = [
             (number, node, column) for number, tree in enumerate(trees) for node, column in enumerate(tree.columns)
         ]
-        leaves = [(number, node) for number, node, column in nodes if column is None]
+        leaves = [
+            (number, node, output, value)
+            for number, node, column in nodes
+            if column is None
+            for output, value in self._leaf(number, node)
+        ]
         attributes: dict[str, Any] = {
             "nodes_treeids": [number for number, _, _ in nodes],
             "nodes_nodeids": [node for _, node, _ in nodes],
             "nodes_featureids": [
-                0 if column is None else place.get(_key(column), column.source) for _, _, column in nodes
+                place.get(_key(column), column.source) if isinstance(column, Number | Table) else 0
+                for _, _, column in nodes
             ],
             "nodes_modes": ["LEAF" if column is None else "BRANCH_LEQ" for _, _, column in nodes],
             "nodes_values": _rounded(np.concatenate([tree.thresholds for tree in trees]), up=False).tolist(),
             "nodes_truenodeids": np.concatenate([tree.left for tree in trees]).clip(0).tolist(),
             "nodes_falsenodeids": np.concatenate([tree.right for tree in trees]).clip(0).tolist(),
-            "target_treeids": [number for number, _ in leaves],
-            "target_nodeids": [node for _, node in leaves],
-            "target_ids": [0] * len(leaves),
-            "target_weights": [float(trees[number].values[node]) for number, node in leaves],
+            "target_treeids": [number for number, _, _, _ in leaves],
+            "target_nodeids": [node for _, node, _, _ in leaves],
+            "target_ids": [output for _, _, output, _ in leaves],
+            "target_weights": [value for _, _, _, value in leaves],
         }
-        if np.isnan(list(self._terms.fills.values())).any():
+        if np.isnan(list(self._fills.values())).any():
             missing = np.concatenate([tree.missing_left for tree in trees])
             attributes["nodes_missing_value_tracks_true"] = missing.astype(int).tolist()
-        return self._graph.node("TreeEnsembleRegressor", features, domain=ML, n_targets=1, **attributes)
+        return self._graph.node(
+            "TreeEnsembleRegressor", features, domain=ML, n_targets=len(self._outputs), **attributes
+        )
+
+    def _leaf(self, number: int, node: int) -> list[tuple[int, float]]:
+        """The outputs that a leaf of a tree adds to, and what it adds."""
+        tree, output = self._trees[number]
+        if tree.values.ndim == 1:
+            return [(output, float(tree.values[node]))]
+        return list(enumerate(tree.values[node].tolist()))
 
 
 def _where(table: _Numbers, group: Group, codes: Mapping[int, Codes], *levels: Level) -> _Numbers:

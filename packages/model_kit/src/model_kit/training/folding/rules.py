@@ -1,5 +1,7 @@
 """Folds a fitted estimator: preprocessing, linear and quadratic functions and trees become a few large steps.
 
+What libraries of boosted trees make of a model is in :mod:`model_kit.training.folding.boosters`.
+
 A plain export writes nodes for each scaler, encoder and blend, whose overhead takes most of the time for a single row.
 Here the estimator is decomposed into :class:`~model_kit.training.folding.terms.Terms`, which
 :mod:`model_kit.training.folding.graph` writes as about twenty nodes. An estimator without a rule is refused.
@@ -10,20 +12,34 @@ A model package adds rules for its own classes with ``fold_transformer.register`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from sklearn import ensemble, linear_model, model_selection, preprocessing
-from sklearn.compose import ColumnTransformer
-from sklearn.dummy import DummyRegressor
+from numpy.typing import NDArray
+from sklearn import (
+    decomposition,
+    ensemble,
+    linear_model,
+    model_selection,
+    naive_bayes,
+    preprocessing,
+)
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.feature_selection import SelectorMixin
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.svm import LinearSVR
-from sklearn.tree import DecisionTreeRegressor
+from sklearn.svm import LinearSVC, LinearSVR
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from model_kit.errors import CannotFoldError
-from model_kit.training.folding.terms import Column, Number, Terms, Tree
+from model_kit.scoring.classes import Output
+from model_kit.training.folding.terms import Column, Mixture, Terms, Texts, Tree
 
 Columns = Sequence[Column]
 
@@ -32,15 +48,20 @@ _IDENTITY_LOSSES = ("squared_error", "absolute_error", "quantile")
 _LARGEST_THRESHOLD = float(np.finfo(np.float32).max)
 
 
-def fold(estimator: Any, n_features: int) -> Terms:
-    """Decompose a fitted regressor of ``n_features`` columns.
+@dataclass(frozen=True)
+class Folded:
+    """A decomposed estimator.
 
-    Raises:
-        CannotFoldError: a part of it has no rule; the message says which.
+    Attributes:
+        outputs: the terms of each output: one of a regressor; of a classifier one about the second of two classes, else
+            one for each class.
+        output: what they are.
+        link: function of the output of a regressor, see :data:`~model_kit.training.folding.graph.LINKS`.
     """
-    terms = Terms()
-    fold_regressor(estimator, [Number(source) for source in range(n_features)], 1.0, terms)
-    return terms
+
+    outputs: tuple[Terms, ...]
+    output: Output
+    link: str = "identity"
 
 
 @singledispatch
@@ -63,27 +84,45 @@ def fold_regressor(regressor: Any, columns: Columns, share: float, terms: Terms)
     raise CannotFoldError(f"no rule for {type(regressor).__name__}")
 
 
-def _require(fact: bool, otherwise: str) -> None:
+@singledispatch
+def fold_classifier(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:  # noqa: ARG001 - a rule's
+    """Decompose a fitted classifier of ``columns``, with its outputs multiplied by ``share``.
+
+    Raises:
+        CannotFoldError: its class, or one of its parameters, is not supported.
+    """
+    raise CannotFoldError(f"no rule for {type(classifier).__name__}")
+
+
+def require(fact: bool, otherwise: str) -> None:
+    """Refuse an estimator unless something holds.
+
+    Raises:
+        CannotFoldError: it does not; the text is ``otherwise``.
+    """
     if not fact:
         raise CannotFoldError(otherwise)
 
 
-def _affine(columns: Columns, scales: Any, shifts: Any) -> list[Column]:
-    n_columns = len(columns)
-    pairs = (np.broadcast_to(values, n_columns).astype(np.float64).tolist() for values in (scales, shifts))
-    return [column.affine(scale, shift) for column, scale, shift in zip(columns, *pairs, strict=True)]
+def _standardize(columns: Columns, centers: Any, scales: Any) -> list[Column]:
+    """``(column - center) / scale`` of each column."""
+    both = (np.broadcast_to(values, len(columns)).astype(np.float64).tolist() for values in (centers, scales))
+    return [
+        column.affine(1 / scale, -center / scale, ("standardize", center, scale))
+        for column, center, scale in zip(columns, *both, strict=True)
+    ]
 
 
 @fold_transformer.register(str)
 @fold_transformer.register(type(None))
 def _passthrough(transformer: str | None, columns: Columns) -> list[Column]:
-    _require(transformer in {None, "passthrough"}, f"no rule for {transformer!r}")
+    require(transformer in {None, "passthrough"}, f"no rule for {transformer!r}")
     return list(columns)
 
 
 @fold_transformer.register
 def _function(transformer: preprocessing.FunctionTransformer, columns: Columns) -> list[Column]:
-    _require(transformer.func is None, "a function of its own")
+    require(transformer.func is None, "a function of its own")
     return list(columns)
 
 
@@ -96,60 +135,77 @@ def _pipeline_of_transformers(pipeline: Pipeline, columns: Columns) -> list[Colu
 
 @fold_transformer.register
 def _column_transformer(transformer: ColumnTransformer, columns: Columns) -> list[Column]:
-    _require(not transformer.transformer_weights, "weights of a ColumnTransformer")
+    require(not transformer.transformer_weights, "weights of a ColumnTransformer")
     found: list[Column] = []
     for _, part, chosen in transformer.transformers_:
         if isinstance(part, str) and part == "drop":
             continue
-        positions = np.arange(len(columns))[chosen]
-        found += fold_transformer(part, [columns[position] for position in np.atleast_1d(positions)])
+        found += fold_transformer(part, [columns[position] for position in _positions(transformer, columns, chosen)])
     return found
+
+
+def _positions(transformer: ColumnTransformer, columns: Columns, chosen: Any) -> list[int]:
+    """Positions of the columns that one part of a ColumnTransformer takes, by name or however it chooses them."""
+    every: list[Any] = list(range(len(columns)))
+    named = chosen if isinstance(chosen, str | slice) else next(iter(chosen), None)
+    if isinstance(named, str) or (isinstance(named, slice) and isinstance(named.start or named.stop, str)):
+        names = transformer.feature_names_in_.tolist()
+        if isinstance(chosen, slice):
+            first = 0 if chosen.start is None else names.index(chosen.start)
+            return every[first : None if chosen.stop is None else names.index(chosen.stop) + 1]
+        return [names.index(name) for name in ([chosen] if isinstance(chosen, str) else chosen)]
+    return [int(position) for position in np.atleast_1d(np.array(every)[chosen])]
 
 
 @fold_transformer.register
 def _simple_imputer(imputer: SimpleImputer, columns: Columns) -> list[Column]:
+    if any(isinstance(column, Texts) for column in columns):
+        require(not imputer.add_indicator, "indicators of missing values")
+        require(all(isinstance(fill, str) for fill in imputer.statistics_), "texts imputed with something else")
+        return [column.impute(fill) for column, fill in zip(columns, imputer.statistics_, strict=True)]
     fills = np.asarray(imputer.statistics_, np.float64)
-    _require(not imputer.add_indicator, "indicators of missing values")
-    _require(bool(np.isnan(imputer.missing_values)), f"missing values written as {imputer.missing_values}")
-    _require(not np.isnan(fills).any(), "a column without any value")
+    require(not imputer.add_indicator, "indicators of missing values")
+    require(bool(np.isnan(imputer.missing_values)), f"missing values written as {imputer.missing_values}")
+    require(not np.isnan(fills).any(), "a column without any value")
     return [column.impute(fill) for column, fill in zip(columns, fills.tolist(), strict=True)]
 
 
 @fold_transformer.register
 def _standard_scaler(scaler: preprocessing.StandardScaler, columns: Columns) -> list[Column]:
-    scales = 1 / scaler.scale_ if scaler.with_std else 1.0
-    return _affine(columns, scales, -scaler.mean_ * scales if scaler.with_mean else 0.0)
+    return _standardize(columns, scaler.mean_ if scaler.with_mean else 0.0, scaler.scale_ if scaler.with_std else 1.0)
 
 
 @fold_transformer.register
 def _min_max_scaler(scaler: preprocessing.MinMaxScaler, columns: Columns) -> list[Column]:
-    scaled = _affine(columns, scaler.scale_, scaler.min_)
+    factors = zip(columns, scaler.scale_.tolist(), scaler.min_.tolist(), strict=True)
+    scaled = [column.affine(scale, shift) for column, scale, shift in factors]
     return [column.clip(*scaler.feature_range) for column in scaled] if scaler.clip else scaled
 
 
 @fold_transformer.register
 def _max_abs_scaler(scaler: preprocessing.MaxAbsScaler, columns: Columns) -> list[Column]:
-    _require(not getattr(scaler, "clip", False), "a clipping MaxAbsScaler")
-    return _affine(columns, 1 / scaler.scale_, 0.0)
+    require(not getattr(scaler, "clip", False), "a clipping MaxAbsScaler")
+    return _standardize(columns, 0.0, scaler.scale_)
 
 
 @fold_transformer.register
 def _one_hot_encoder(encoder: preprocessing.OneHotEncoder, columns: Columns) -> list[Column]:
-    _require(encoder.handle_unknown == "ignore", f"OneHotEncoder(handle_unknown={encoder.handle_unknown!r})")
-    _require(encoder.min_frequency is None and encoder.max_categories is None, "infrequent categories")
-    _require(encoder.drop is None, "dropped categories")
+    require(encoder.handle_unknown == "ignore", f"OneHotEncoder(handle_unknown={encoder.handle_unknown!r})")
+    require(encoder.min_frequency is None and encoder.max_categories is None, "infrequent categories")
+    dropped = [None] * len(columns) if encoder.drop_idx_ is None else encoder.drop_idx_
     return [
         column.lookup({value: 1.0}, 0.0)
-        for column, values in zip(columns, encoder.categories_, strict=True)
-        for value in _numbers(values)
+        for column, values, left_out in zip(columns, encoder.categories_, dropped, strict=True)
+        for place, value in enumerate(_categories(column, values))
+        if place != left_out
     ]
 
 
 @fold_transformer.register
 def _target_encoder(encoder: preprocessing.TargetEncoder, columns: Columns) -> list[Column]:
-    _require(encoder.target_type_ == "continuous", "a TargetEncoder of classes")
+    require(encoder.target_type_ == "continuous", "a TargetEncoder of classes")
     return [
-        column.lookup(dict(zip(_numbers(values), means.tolist(), strict=True)), float(encoder.target_mean_))
+        column.lookup(dict(zip(_categories(column, values), means.tolist(), strict=True)), float(encoder.target_mean_))
         for column, values, means in zip(columns, encoder.categories_, encoder.encodings_, strict=True)
     ]
 
@@ -166,9 +222,104 @@ def _bins(discretizer: preprocessing.KBinsDiscretizer, columns: Columns) -> list
     ]
 
 
-def _numbers(categories: Any) -> list[float]:
-    _require(np.issubdtype(np.asarray(categories).dtype, np.number), "categories that are no numbers")
+def is_among(column: Column, codes: Sequence[int], known: Sequence[int], *, missing: bool) -> Column:
+    """0 where the column has one of ``codes``, else 1; what is missing or not ``known`` is 0 if ``missing``."""
+    values = {float(code): 1.0 for code in known} | {float(code): 0.0 for code in codes}
+    return column.lookup(values, 0.0 if missing else 1.0)
+
+
+def _categories(column: Column, categories: Any) -> list[Any]:
+    """Categories that an encoder learned of a column: texts, and ``None`` for a missing one, or numbers."""
+    if isinstance(column, Texts):
+        return [value if isinstance(value, str) else None for value in categories]
+    kind = np.asarray(categories).dtype
+    require(np.issubdtype(kind, np.number) or np.issubdtype(kind, np.bool_), "categories that are no numbers")
     return [float(value) for value in categories]
+
+
+@fold_transformer.register
+def _robust_scaler(scaler: preprocessing.RobustScaler, columns: Columns) -> list[Column]:
+    centers = scaler.center_ if scaler.with_centering else 0.0
+    return _standardize(columns, centers, scaler.scale_ if scaler.with_scaling else 1.0)
+
+
+@fold_transformer.register
+def _ordinal_encoder(encoder: preprocessing.OrdinalEncoder, columns: Columns) -> list[Column]:
+    require(encoder.handle_unknown == "use_encoded_value", f"OrdinalEncoder(handle_unknown={encoder.handle_unknown!r})")
+    require(encoder.min_frequency is None and encoder.max_categories is None, "infrequent categories")
+    found: list[Column] = []
+    for column, values in zip(columns, encoder.categories_, strict=True):
+        places: dict[Any, float] = {value: float(place) for place, value in enumerate(_categories(column, values))}
+        if None in places:
+            places[None] = float(encoder.encoded_missing_value)
+        known = {value: place for value, place in places.items() if value == value}  # noqa: PLR0124 - NaN is not
+        found.append(column.lookup(known, float(encoder.unknown_value)))
+    return found
+
+
+@fold_transformer.register
+def _selection(selector: SelectorMixin, columns: Columns) -> list[Column]:
+    return [columns[position] for position in np.flatnonzero(selector.get_support()).tolist()]
+
+
+@fold_transformer.register
+def _projection(transformer: decomposition.PCA, columns: Columns) -> list[Column]:
+    rows = np.asarray(transformer.components_, np.float64)
+    if transformer.whiten:
+        rows = rows / np.sqrt(transformer.explained_variance_)[:, np.newaxis]
+    return [Mixture(tuple(columns), tuple(row.tolist()), -float(row @ transformer.mean_)) for row in rows]
+
+
+@fold_transformer.register
+def _truncated(transformer: decomposition.TruncatedSVD, columns: Columns) -> list[Column]:
+    return [Mixture(tuple(columns), tuple(row), 0.0) for row in transformer.components_.tolist()]
+
+
+@fold_regressor.register
+def _transformed_target(regressor: TransformedTargetRegressor, columns: Columns, share: float, terms: Terms) -> None:
+    transformer = regressor.transformer_
+    if isinstance(transformer, preprocessing.FunctionTransformer):
+        require(transformer.inverse_func is None, "a TransformedTargetRegressor inside another estimator")
+        scale, shift = 1.0, 0.0
+    else:
+        # Whatever inverts an affine transformer of one column is affine.
+        require(
+            isinstance(
+                transformer, preprocessing.StandardScaler | preprocessing.MinMaxScaler | preprocessing.RobustScaler
+            ),
+            f"TransformedTargetRegressor(transformer={type(transformer).__name__})",
+        )
+        shift, end = transformer.inverse_transform(np.array([[0.0], [1.0]])).ravel().tolist()
+        scale = end - shift
+    fold_regressor(regressor.regressor_, columns, share * scale, terms)
+    terms.constant += share * shift
+
+
+@fold_regressor.register
+def _stack(stack: ensemble.StackingRegressor, columns: Columns, share: float, terms: Terms) -> None:
+    final = stack.final_estimator_
+    require(isinstance(final, LINEAR_REGRESSORS), f"StackingRegressor(final_estimator={type(final).__name__})")
+    coefficients = np.ravel(final.coef_).astype(np.float64)
+    for regressor, coefficient in zip(stack.estimators_, coefficients.tolist(), strict=False):
+        fold_regressor(regressor, columns, share * coefficient, terms)
+    passed = columns if stack.passthrough else []
+    terms.add_linear(
+        passed, share * coefficients[len(stack.estimators_) :], share * float(np.ravel(final.intercept_)[0])
+    )
+
+
+@fold_regressor.register
+def _bagging(bag: ensemble.BaggingRegressor, columns: Columns, share: float, terms: Terms) -> None:
+    for regressor, chosen in zip(bag.estimators_, bag.estimators_features_, strict=True):
+        fold_regressor(regressor, [columns[place] for place in chosen], share / len(bag.estimators_), terms)
+
+
+@fold_regressor.register
+def _least_squares(regressor: PLSRegression, columns: Columns, share: float, terms: Terms) -> None:
+    coefficients = np.asarray(regressor.coef_, np.float64)
+    require(coefficients.shape[0] == 1, "several targets")
+    shift = float(np.ravel(regressor.intercept_)[0]) - float(coefficients[0] @ regressor._x_mean)  # noqa: SLF001 - as its predict
+    terms.add_linear(columns, share * coefficients[0], share * shift)
 
 
 @fold_regressor.register
@@ -194,42 +345,67 @@ def _blend(blend: ensemble.VotingRegressor, columns: Columns, share: float, term
         fold_regressor(regressor, columns, share * part, terms)
 
 
-@fold_regressor.register(linear_model.LinearRegression)
-@fold_regressor.register(linear_model.BayesianRidge)
-@fold_regressor.register(linear_model.HuberRegressor)
-@fold_regressor.register(LinearSVR)
-@fold_regressor.register(linear_model.Ridge)
-@fold_regressor.register(linear_model.RidgeCV)
-@fold_regressor.register(linear_model.ElasticNet)
-@fold_regressor.register(linear_model.ElasticNetCV)
-@fold_regressor.register(linear_model.Lasso)
-@fold_regressor.register(linear_model.LassoCV)
-def _linear(regressor: Any, columns: Columns, share: float, terms: Terms) -> None:
+LINEAR_REGRESSORS: Final = (
+    linear_model.LinearRegression,
+    linear_model.BayesianRidge,
+    linear_model.ARDRegression,
+    linear_model.HuberRegressor,
+    linear_model.QuantileRegressor,
+    linear_model.SGDRegressor,
+    linear_model.TheilSenRegressor,
+    linear_model.Lars,
+    linear_model.LarsCV,
+    linear_model.LassoLarsIC,
+    linear_model.OrthogonalMatchingPursuit,
+    linear_model.OrthogonalMatchingPursuitCV,
+    linear_model.Ridge,
+    linear_model.RidgeCV,
+    linear_model.ElasticNet,
+    linear_model.ElasticNetCV,
+    linear_model.LassoCV,
+    LinearSVR,
+)
+
+
+def add_linear(regressor: Any, columns: Columns, share: float, terms: Terms) -> None:
+    """Add ``share`` times the linear function of a regressor with ``coef_`` and ``intercept_``."""
     coefficients = np.asarray(regressor.coef_, np.float64)
-    _require(coefficients.shape == (len(columns),), "several targets")
+    require(coefficients.shape == (len(columns),), "several targets")
     terms.add_linear(columns, share * coefficients, share * float(np.ravel(regressor.intercept_)[0]))
+
+
+for _class in LINEAR_REGRESSORS:
+    fold_regressor.register(_class, add_linear)
+
+
+@fold_regressor.register
+def _consensus(regressor: linear_model.RANSACRegressor, columns: Columns, share: float, terms: Terms) -> None:
+    fold_regressor(regressor.estimator_, columns, share, terms)
 
 
 @fold_regressor.register
 def _constant(regressor: DummyRegressor, _: Columns, share: float, terms: Terms) -> None:
-    _require(regressor.n_outputs_ == 1, "several targets")
+    require(regressor.n_outputs_ == 1, "several targets")
     terms.constant += share * float(np.ravel(regressor.constant_)[0])
 
 
 @fold_regressor.register
 def _decision_tree(regressor: DecisionTreeRegressor, columns: Columns, share: float, terms: Terms) -> None:
-    _require(regressor.n_outputs_ == 1, "several targets")
-    nodes = regressor.tree_
-    features = nodes.feature.tolist()
-    tree = Tree(
-        columns=tuple(columns[feature] if feature >= 0 else None for feature in features),
+    require(regressor.n_outputs_ == 1, "several targets")
+    terms.add_tree(_tree(regressor, columns, share * regressor.tree_.value[:, 0, 0]))
+
+
+def _tree(estimator: Any, columns: Columns, values: NDArray[np.float64]) -> Tree:
+    """The nodes of a scikit-learn tree, with ``values`` of its leaves."""
+    nodes = estimator.tree_
+    return Tree(
+        columns=tuple(columns[feature] if feature >= 0 else None for feature in nodes.feature.tolist()),
         thresholds=nodes.threshold,
         left=nodes.children_left,
         right=nodes.children_right,
         missing_left=nodes.missing_go_to_left.astype(bool),
-        values=share * nodes.value[:, 0, 0],
+        values=values,
     )
-    terms.add_tree(tree)
 
 
 @fold_regressor.register(ensemble.RandomForestRegressor)
@@ -251,23 +427,183 @@ def _boosting(regressor: ensemble.GradientBoostingRegressor, columns: Columns, s
 def _histogram_boosting(
     regressor: ensemble.HistGradientBoostingRegressor, columns: Columns, share: float, terms: Terms
 ) -> None:
-    _require(regressor.loss in _IDENTITY_LOSSES, f"HistGradientBoostingRegressor(loss={regressor.loss!r})")
-    _require(regressor.is_categorical_ is None, "categorical features of a HistGradientBoostingRegressor")
-    terms.constant += share * float(np.ravel(regressor._baseline_prediction)[0])  # noqa: SLF001 - scikit-learn has no other way
+    require(regressor.loss in _IDENTITY_LOSSES, f"HistGradientBoostingRegressor(loss={regressor.loss!r})")
+    add_histogram_trees(regressor, columns, share, [terms])
+
+
+def add_histogram_trees(estimator: Any, columns: Columns, share: float, outputs: Sequence[Terms]) -> None:
+    """Add the raw predictions of a HistGradientBoosting estimator, an output for each tree of an iteration."""
+    if (preprocessor := estimator._preprocessor) is not None:  # noqa: SLF001 - scikit-learn has no other way to these
+        # Categories come first, as ordinals; numbers are only checked.
+        (_, encoder, chosen), (_, _, others), *_ = preprocessor.transformers_
+        every = np.arange(len(columns))
+        categories = fold_transformer(encoder, [columns[place] for place in every[chosen]])
+        columns = [*categories, *(columns[place] for place in every[others])]
+    for terms, constant in zip(outputs, np.ravel(estimator._baseline_prediction).tolist(), strict=True):  # noqa: SLF001
+        terms.constant += share * constant
     # The leaves' values include the learning rate.
-    for (predictor,) in regressor._predictors:  # noqa: SLF001 - likewise
-        nodes = predictor.nodes
-        is_leaf = nodes["is_leaf"].astype(bool)
-        features = nodes["feature_idx"].tolist()
-        tree = Tree(
-            columns=tuple(
-                None if leaf else columns[feature] for leaf, feature in zip(is_leaf.tolist(), features, strict=True)
-            ),
-            # An infinite threshold parts what is missing from all numbers.
-            thresholds=np.where(is_leaf, 0.0, np.minimum(nodes["num_threshold"], _LARGEST_THRESHOLD)),
-            left=np.where(is_leaf, -1, nodes["left"].astype(np.int64)),
-            right=np.where(is_leaf, -1, nodes["right"].astype(np.int64)),
-            missing_left=nodes["missing_go_to_left"].astype(bool),
-            values=share * nodes["value"],
-        )
-        terms.add_tree(tree)
+    for iteration in estimator._predictors:  # noqa: SLF001
+        for terms, predictor in zip(outputs, iteration, strict=True):
+            terms.add_tree(_histogram_tree(predictor, columns, share))
+
+
+def _histogram_tree(predictor: Any, columns: Columns, share: float) -> Tree:
+    nodes = predictor.nodes
+    is_leaf = nodes["is_leaf"].astype(bool)
+    # An infinite threshold parts what is missing from all numbers.
+    thresholds = np.where(is_leaf, 0.0, np.minimum(nodes["num_threshold"], _LARGEST_THRESHOLD))
+    chosen: list[Column | None] = []
+    for node in range(len(nodes)):
+        column = None if is_leaf[node] else columns[nodes["feature_idx"][node]]
+        if column is not None and nodes["is_categorical"][node]:
+            bitset = predictor.raw_left_cat_bitsets[nodes["bitset_idx"][node]]
+            to_left = [code for code in range(256) if bitset[code // 32] >> np.uint32(code % 32) & np.uint32(1)]
+            column = is_among(column, to_left, range(256), missing=bool(nodes["missing_go_to_left"][node]))
+            thresholds[node] = 0.5
+        chosen.append(column)
+    return Tree(
+        columns=tuple(chosen),
+        thresholds=thresholds,
+        left=np.where(is_leaf, -1, nodes["left"].astype(np.int64)),
+        right=np.where(is_leaf, -1, nodes["right"].astype(np.int64)),
+        missing_left=nodes["missing_go_to_left"].astype(bool),
+        values=share * nodes["value"],
+        single=False,
+    )
+
+
+@fold_classifier.register
+def _pipeline_of_classifier(pipeline: Pipeline, columns: Columns, share: float = 1.0) -> Folded:
+    *transformers, (_, classifier) = pipeline.steps
+    for _, transformer in transformers:
+        columns = fold_transformer(transformer, columns)
+    return fold_classifier(classifier, columns, share)
+
+
+@fold_classifier.register(model_selection.GridSearchCV)
+@fold_classifier.register(model_selection.RandomizedSearchCV)
+def _classifier_search(search: Any, columns: Columns, share: float = 1.0) -> Folded:
+    return fold_classifier(search.best_estimator_, columns, share)
+
+
+@fold_classifier.register
+def _calibrated(classifier: CalibratedClassifierCV, *_: Any) -> Folded:
+    raise CannotFoldError(
+        "CalibratedClassifierCV: model_kit calibrates probabilities itself; declare "
+        f"{type(classifier.estimator).__name__} alone"
+    )
+
+
+@fold_classifier.register(linear_model.LogisticRegression)
+@fold_classifier.register(linear_model.SGDClassifier)
+@fold_classifier.register(linear_model.RidgeClassifier)
+@fold_classifier.register(linear_model.RidgeClassifierCV)
+@fold_classifier.register(linear_model.Perceptron)
+@fold_classifier.register(LinearSVC)
+@fold_classifier.register(LinearDiscriminantAnalysis)
+def _linear_classifier(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:
+    coefficients = np.atleast_2d(np.asarray(classifier.coef_, np.float64))
+    shifts = np.broadcast_to(classifier.intercept_, len(coefficients)).astype(np.float64).tolist()
+    if isinstance(classifier, linear_model.SGDClassifier) and hasattr(classifier, "predict_proba"):
+        require(classifier.loss == "log_loss", f"SGDClassifier(loss={classifier.loss!r})")
+        require(len(coefficients) == 1, "an SGDClassifier of more than two classes")
+    outputs = []
+    for row, shift in zip(coefficients, shifts, strict=True):
+        terms = Terms()
+        terms.add_linear(columns, share * row, share * shift)
+        outputs.append(terms)
+    return Folded(tuple(outputs), "log_odds")
+
+
+@fold_classifier.register(naive_bayes.MultinomialNB)
+def _naive_bayes(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:
+    coefficients, shifts = classifier.feature_log_prob_, classifier.class_log_prior_
+    if len(coefficients) == 2:
+        coefficients, shifts = np.diff(coefficients, axis=0), np.diff(shifts)
+    outputs = []
+    for row, shift in zip(coefficients, shifts.tolist(), strict=True):
+        terms = Terms()
+        terms.add_linear(columns, share * row, share * shift)
+        outputs.append(terms)
+    return Folded(tuple(outputs), "log_odds")
+
+
+@fold_classifier.register
+def _constant_classifier(classifier: DummyClassifier, _: Columns, share: float = 1.0) -> Folded:
+    require(classifier.strategy in ("prior", "most_frequent"), f"DummyClassifier(strategy={classifier.strategy!r})")
+    return _probabilities([share * float(one) for one in classifier.predict_proba([[0.0]])[0]])
+
+
+def _probabilities(constants: Sequence[float]) -> Folded:
+    """Outputs of probabilities with these constants: of the second of two classes, else of each."""
+    kept = constants[1:] if len(constants) == 2 else constants
+    return Folded(tuple(Terms(constant=constant) for constant in kept), "probability")
+
+
+@fold_classifier.register
+def _tree_classifier(classifier: DecisionTreeClassifier, columns: Columns, share: float = 1.0) -> Folded:
+    require(classifier.n_outputs_ == 1, "several targets")
+    folded = _probabilities([0.0] * len(classifier.classes_))
+    values = share * classifier.tree_.value[:, 0, :]
+    folded.outputs[0].add_tree(_tree(classifier, columns, values[:, 1] if len(folded.outputs) == 1 else values))
+    return folded
+
+
+@fold_classifier.register(ensemble.RandomForestClassifier)
+@fold_classifier.register(ensemble.ExtraTreesClassifier)
+def _forest_classifier(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:
+    part = share / len(classifier.estimators_)
+    return _sum([fold_classifier(tree, columns, part) for tree in classifier.estimators_], len(classifier.classes_))
+
+
+@fold_classifier.register
+def _bagging_classifier(bag: ensemble.BaggingClassifier, columns: Columns, share: float = 1.0) -> Folded:
+    part = share / len(bag.estimators_)
+    parts = []
+    for classifier, chosen in zip(bag.estimators_, bag.estimators_features_, strict=True):
+        require(len(classifier.classes_) == len(bag.classes_), "a bagged classifier that does not know all classes")
+        parts.append(fold_classifier(classifier, [columns[place] for place in chosen], part))
+    return _sum(parts, len(bag.classes_))
+
+
+@fold_classifier.register
+def _vote(blend: ensemble.VotingClassifier, columns: Columns, share: float = 1.0) -> Folded:
+    require(blend.voting == "soft", "a VotingClassifier that counts votes")
+    kept = [classifier != "drop" for _, classifier in blend.estimators]
+    weights = np.ones(len(kept)) if blend.weights is None else np.asarray(blend.weights, np.float64)
+    shares = (share * weights[kept] / weights[kept].sum()).tolist()
+    parts = [fold_classifier(one, columns, part) for one, part in zip(blend.estimators_, shares, strict=True)]
+    return _sum(parts, len(blend.classes_))
+
+
+def _sum(parts: Sequence[Folded], n_classes: int) -> Folded:
+    """The sum of probabilities."""
+    require(all(part.output == "probability" for part in parts), "a mean of probabilities that are made of log-odds")
+    total = _probabilities([0.0] * n_classes)
+    for part in parts:
+        for terms, more in zip(total.outputs, part.outputs, strict=True):
+            terms.add(more)
+    return total
+
+
+@fold_classifier.register
+def _boosting_classifier(
+    classifier: ensemble.GradientBoostingClassifier, columns: Columns, share: float = 1.0
+) -> Folded:
+    require(classifier.loss == "log_loss", f"GradientBoostingClassifier(loss={classifier.loss!r})")
+    require(classifier.init is None or classifier.init == "zero", "GradientBoostingClassifier(init=...)")
+    start = classifier._raw_predict_init(np.zeros((1, len(columns)), np.float32))  # noqa: SLF001 - there is no other way
+    outputs = [Terms(constant=share * constant) for constant in np.ravel(start).tolist()]
+    for iteration in classifier.estimators_:
+        for terms, tree in zip(outputs, iteration, strict=True):
+            fold_regressor(tree, columns, share * classifier.learning_rate, terms)
+    return Folded(tuple(outputs), "log_odds")
+
+
+@fold_classifier.register
+def _histogram_classifier(
+    classifier: ensemble.HistGradientBoostingClassifier, columns: Columns, share: float = 1.0
+) -> Folded:
+    outputs = tuple(Terms() for _ in range(classifier.n_trees_per_iteration_))
+    add_histogram_trees(classifier, columns, share, outputs)
+    return Folded(outputs, "log_odds")

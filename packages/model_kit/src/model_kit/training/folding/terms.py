@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,6 +47,8 @@ class Level:
     code: int
 
 
+#: What scikit-learn computes of a column: ``x * a + b`` ("scale"), ``(x - a) / b`` ("standardize"), clip from a to b.
+Operation: TypeAlias = tuple[Literal["scale", "standardize", "clip"], float, float]
 Base: TypeAlias = Clipped | Step | Level
 #: Coefficients of bases, and a constant.
 Combination: TypeAlias = tuple[dict[Base, float], float]
@@ -56,7 +58,8 @@ Combination: TypeAlias = tuple[dict[Base, float], float]
 class Number:
     """``scale * clip(x, low, high) + shift`` of the raw column x = ``source``, with ``fill`` for a missing x.
 
-    ``fill`` is NaN where nothing is imputed.
+    ``fill`` is NaN where nothing is imputed. ``operations`` are those that scikit-learn computes, in order, so that a
+    threshold of a tree behind them has an exact equivalent for the raw column.
     """
 
     source: int
@@ -65,6 +68,7 @@ class Number:
     high: float = math.inf
     scale: float = 1.0
     shift: float = 0.0
+    operations: tuple[Operation, ...] = ()
 
     @property
     def raw(self) -> bool:
@@ -72,16 +76,19 @@ class Number:
         # ``fill`` may be NaN, which equals nothing, so that whole columns are not compared.
         return (self.low, self.high, self.scale, self.shift) == (-math.inf, math.inf, 1.0, 0.0)
 
-    def affine(self, scale: float, shift: float) -> Number:
-        """``scale`` times the column, plus ``shift``."""
-        return replace(self, scale=self.scale * scale, shift=self.shift * scale + shift)
+    def affine(self, scale: float, shift: float, operation: Operation | None = None) -> Number:
+        """``scale`` times the column, plus ``shift``, as computed by ``operation``."""
+        operations = (*self.operations, operation or ("scale", scale, shift))
+        return replace(self, scale=self.scale * scale, shift=self.shift * scale + shift, operations=operations)
 
     def clip(self, low: float, high: float) -> Column:
         """The column with values below ``low`` taken as ``low``, and above ``high`` as ``high``."""
+        operations: tuple[Operation, ...] = (*self.operations, ("clip", low, high))
         if self.scale == 0:
-            return replace(self, shift=min(max(self.shift, low), high))
+            return replace(self, shift=min(max(self.shift, low), high), operations=operations)
         low, high = sorted(((low - self.shift) / self.scale, (high - self.shift) / self.scale))
-        return replace(self, low=min(max(self.low, low), high), high=min(max(self.high, low), high))
+        low, high = min(max(self.low, low), high), min(max(self.high, low), high)
+        return replace(self, low=low, high=high, operations=operations)
 
     def impute(self, fill: float) -> Column:
         """The column with ``fill`` for missing values; unchanged if it was imputed before."""
@@ -117,7 +124,7 @@ class _Discrete(ABC):
     def map(self, function: Callable[[float], float]) -> Column:
         """A function of the column."""
 
-    def affine(self, scale: float, shift: float) -> Column:
+    def affine(self, scale: float, shift: float, operation: Operation | None = None) -> Column:
         return self.map(lambda value: value * scale + shift)
 
     def clip(self, low: float, high: float) -> Column:
@@ -166,12 +173,79 @@ class Table(_Discrete):
         values = {code: function(value) for code, value in self.values.items()}
         return replace(self, values=values, other=function(self.other))
 
+    def has_missing(self) -> bool:
+        """Whether one of the values is missing."""
+        return any(math.isnan(value) for value in (*self.values.values(), self.other))
+
     def combination(self) -> Combination:
         """The column as a sum of bases."""
+        if self.has_missing():
+            raise CannotFoldError("a level that becomes a missing number")
         return {Level(self.source, code): value - self.other for code, value in self.values.items()}, self.other
 
 
-Column: TypeAlias = Number | Steps | Table
+@dataclass(frozen=True)
+class Mixture:
+    """A linear combination of columns, ``sum(weights * columns) + shift``, which only linear functions can take."""
+
+    columns: tuple[Column, ...]
+    weights: tuple[float, ...]
+    shift: float
+
+    def affine(self, scale: float, shift: float, operation: Operation | None = None) -> Mixture:
+        """``scale`` times the column, plus ``shift``."""
+        weights = tuple(weight * scale for weight in self.weights)
+        return replace(self, weights=weights, shift=self.shift * scale + shift)
+
+    def _refuse(self, *_: object) -> Column:
+        raise CannotFoldError("a transformer that is not linear behind a projection")
+
+    clip = impute = lookup = cut = _refuse
+
+    def combination(self) -> Combination:
+        """The column as a sum of bases."""
+        total: dict[Base, float] = {}
+        constant = self.shift
+        for column, weight in zip(self.columns, self.weights, strict=True):
+            bases, shift = column.combination()
+            constant += weight * shift
+            for base, factor in bases.items():
+                total[base] = total.get(base, 0.0) + weight * factor
+        return total, constant
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A raw column of codes that an estimator sees as texts: ``values`` of the codes, ``other`` of one that has none.
+
+    A missing text is ``None``.
+    """
+
+    source: int
+    values: Mapping[int, str | None]
+    other: str
+    fill: float = math.nan
+
+    def impute(self, fill: object) -> Texts:
+        """The column with the text ``fill`` for missing ones."""
+        return replace(self, values={code: str(fill) if text is None else text for code, text in self.values.items()})
+
+    def lookup(self, values: Mapping[Any, float], other: float) -> Table:
+        """``values`` of the column's text, ``other`` where it has none."""
+        found = {code: values.get(text, other) for code, text in self.values.items()}
+        return Table(self.source, self.fill, found, values.get(self.other, other))
+
+    def _refuse(self, *_: object) -> Column:
+        raise CannotFoldError("texts where numbers are computed with")
+
+    affine = clip = cut = _refuse
+
+    def combination(self) -> Combination:
+        """Refused: a text is no number."""
+        raise CannotFoldError("texts where numbers are computed with")
+
+
+Column: TypeAlias = Number | Steps | Table | Mixture | Texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +257,8 @@ class Tree:
         thresholds: compared in float64 with the column in float32.
         left, right: positions of the child nodes.
         missing_left: whether a missing value goes left.
-        values: of the leaves.
+        single: the estimator compares in float32, otherwise in float64.
+        values: of the leaves, shape (n_nodes,); or for several outputs, shape (n_nodes, n_outputs).
     """
 
     columns: tuple[Column | None, ...]
@@ -192,6 +267,7 @@ class Tree:
     right: NDArray[np.int64]
     missing_left: NDArray[np.bool_]
     values: NDArray[np.float64]
+    single: bool = True
 
 
 @dataclass
@@ -252,17 +328,49 @@ class Terms:
         self.constant += float(shift @ matrix @ shift)
 
     def add_tree(self, tree: Tree) -> None:
-        """Add a tree.
+        """Add a tree; thresholds of scaled columns become those of the raw ones.
 
         Raises:
-            CannotFoldError: it compares a scaled or binned column, whose thresholds would have to be rounded.
+            CannotFoldError: it compares a binned column or a combination of several.
         """
-        for column in tree.columns:
-            if isinstance(column, Steps) or (isinstance(column, Number) and not column.raw):
-                raise CannotFoldError("trees behind a scaler or bins")
-            if column is not None:
-                self._fill(column)
-        self.trees.append(tree)
+        columns = list(tree.columns)
+        thresholds = np.array(tree.thresholds, np.float64)
+        scaled: dict[int, tuple[Number, list[int]]] = {}
+        for node, column in enumerate(columns):
+            if column is None:
+                continue
+            if isinstance(column, Steps | Mixture):
+                raise CannotFoldError("trees behind bins or a projection")
+            if isinstance(column, Texts):
+                raise CannotFoldError("trees of texts")
+            if isinstance(column, Table) and column.has_missing():
+                columns[node] = column.map(_goes_right(thresholds[node], missing_left=tree.missing_left[node]))
+                thresholds[node] = 0.5
+            if isinstance(column, Number) and not column.raw:
+                scaled.setdefault(id(column), (column, []))[1].append(node)
+                columns[node] = Number(column.source, column.fill)
+            self._fill(column)
+        for column, nodes in scaled.values():
+            thresholds[nodes] = _raw_thresholds(column, thresholds[nodes], single=tree.single)
+        self.trees.append(replace(tree, columns=tuple(columns), thresholds=thresholds))
+
+    def add(self, other: Terms) -> None:
+        """Add other terms."""
+        self.constant += other.constant
+        for base, coefficient in other.linear.items():
+            self.linear[base] = self.linear.get(base, 0.0) + coefficient
+        self.quadratics += other.quadratics
+        self.trees += other.trees
+        self.add_fills(other)
+
+    def add_fills(self, other: Terms) -> None:
+        """Take over what other terms impute.
+
+        Raises:
+            CannotFoldError: a column is imputed in two ways.
+        """
+        for source, fill in other.fills.items():
+            self._fill(Number(source, fill))
 
     def quadratic(self) -> tuple[list[Base], NDArray[np.float64]]:
         """Return the sum of all quadratic functions: bases b and a symmetric matrix A, for b'Ab."""
@@ -275,9 +383,61 @@ class Terms:
         return bases, total
 
     def _fill(self, column: Column) -> None:
+        if isinstance(column, Mixture):
+            for part in column.columns:
+                self._fill(part)
+            return
         known = self.fills.setdefault(column.source, column.fill)
         if known != column.fill and not (math.isnan(known) and math.isnan(column.fill)):
             raise CannotFoldError(f"column {column.source} is imputed in two ways")
+
+
+def _goes_right(threshold: float, *, missing_left: bool) -> Callable[[float], float]:
+    """1 for a value that goes right at a node, else 0."""
+    return lambda value: float(not missing_left if math.isnan(value) else value > threshold)
+
+
+def _raw_thresholds(column: Number, thresholds: NDArray[np.float64], *, single: bool) -> NDArray[np.float64]:
+    """The largest raw numbers, of float32, of which what scikit-learn makes is at most ``thresholds``.
+
+    Found by bisection of all numbers of float32, so that a tree behind a scaler parts every row as scikit-learn does.
+
+    Raises:
+        CannotFoldError: the column is constant, or falls where the raw one rises.
+    """
+    if column.scale <= 0:
+        raise CannotFoldError("trees behind a scaler with a factor that is not positive")
+
+    def within(position: NDArray[np.int64]) -> NDArray[np.bool_]:
+        with np.errstate(over="ignore"):
+            value = _nth_float32(position).astype(np.float64)
+            for kind, one, other in column.operations:
+                if kind == "scale":
+                    value = value * one + other
+                elif kind == "standardize":
+                    value = (value - one) / other
+                else:
+                    value = np.clip(value, one, other)
+            return np.asarray((value.astype(np.float32) if single else value) <= thresholds)
+
+    # The lowest may be beyond its threshold: then no number is within it.
+    low = np.full(len(thresholds), -_N_FLOAT32)
+    high = np.full(len(thresholds), _N_FLOAT32)
+    while (high - low > 1).any():
+        middle = (low + high) // 2
+        found = within(middle)
+        low, high = np.where(found, middle, low), np.where(found, high, middle)
+    return _nth_float32(np.where(within(high), high, low)).astype(np.float64)
+
+
+#: Positive numbers of float32 that are finite.
+_N_FLOAT32: Final = int(np.array(np.finfo(np.float32).max).view(np.int32))
+
+
+def _nth_float32(position: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Numbers of float32 by their position in ascending order; 0 is at 0."""
+    magnitude = np.abs(position).astype(np.int32).view(np.float32)
+    return np.where(position < 0, -magnitude, magnitude)
 
 
 def _order(base: Base) -> tuple[str, tuple[float, ...]]:

@@ -1,0 +1,116 @@
+"""Models of classes over HTTP: predictions, probabilities, sets, explanations, the document."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from model_kit.scoring.model import BundleModel
+from model_kit.spec import Target
+from model_kit.training.train import train
+
+from ml_api.app import create_app
+from ml_api.settings import Settings
+from staff import THREE, TWO, definition, make_dataset, make_rows
+
+FLAGS = Target("left", kind="class", classes=(False, True), threshold=0.3)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    folder = tmp_path_factory.mktemp("classes")
+
+    def load(name: str, target: Target) -> BundleModel:
+        train(definition(target), make_dataset(800, len(target.classes)), folder / name)
+        return definition(target).load_bundle(folder / name)
+
+    loaders = {"two": TWO, "three": THREE, "flags": FLAGS}
+    models = {name: load(name, target) for name, target in loaders.items()}
+    return create_app(
+        Settings(),
+        {name: lambda model=model: model for name, model in models.items()},  # type: ignore[misc]
+    ).test_client()
+
+
+def predict(client: FlaskClient, name: str, records: Any, query: str = "") -> tuple[int, Any]:
+    response = client.post(f"/v1/predict/{name}?{query}", json=records)
+    return response.status_code, json.loads(response.data)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [("two", TWO.classes), ("three", THREE.classes), ("flags", (False, True))]
+)
+def test_classes_are_as_the_data_spells_them(client: FlaskClient, name: str, classes: tuple[Any, ...]) -> None:
+    status, document = predict(client, name, make_rows(60))
+    assert status == 200
+    assert set(document) == {"predictions", "errors", "version"}
+    assert {(type(value), value) for value in document["predictions"]} == {(type(value), value) for value in classes}
+
+
+def test_probabilities_are_aligned_with_the_records(client: FlaskClient) -> None:
+    rows: list[Any] = [*make_rows(3), 7, *make_rows(2, seed=8)]
+    for name, keys in (("two", ["stays", "leaves"]), ("three", ["1", "2", "3"]), ("flags", ["false", "true"])):
+        status, document = predict(client, name, rows, "probabilities=true")
+        assert status == 200
+        assert [one is None for one in document["probabilities"]] == [False, False, False, True, False, False]
+        for found in filter(None, document["probabilities"]):
+            assert list(found) == keys
+            assert sum(found.values()) == pytest.approx(1, abs=1e-9)
+        assert set(document["errors"]) == {"3"}
+
+
+def test_threshold_of_the_definition_decides(client: FlaskClient) -> None:
+    _, document = predict(client, "flags", make_rows(200), "probabilities=true")
+    probable = [found["true"] for found in document["probabilities"]]
+    assert document["predictions"] == [one >= 0.3 for one in probable]
+    assert any(0.3 <= one < 0.5 for one in probable)
+
+
+def test_interval_is_a_set_of_classes(client: FlaskClient) -> None:
+    _, narrow = predict(client, "three", make_rows(100), "interval=0.5")
+    _, wide = predict(client, "three", make_rows(100), "interval=0.95")
+    for one, other, predicted in zip(narrow["intervals"], wide["intervals"], narrow["predictions"], strict=True):
+        assert predicted in one
+        assert set(one) <= set(other) <= {1, 2, 3}
+    assert sum(map(len, wide["intervals"])) > sum(map(len, narrow["intervals"]))
+
+
+def test_explanation_is_of_the_class_that_is_asked_for(client: FlaskClient) -> None:
+    row = make_rows(1)
+    _, of_leaving = predict(client, "two", row, "explain=3&class=leaves")
+    _, of_staying = predict(client, "two", row, "explain=3&class=stays")
+    (one,), (other,) = of_leaving["explanations"], of_staying["explanations"]
+    assert one["baseline"]["prediction"] == pytest.approx(1 - other["baseline"]["prediction"])
+    for mine, opposite in zip(one["contributions"], other["contributions"], strict=True):
+        assert mine["field"] == opposite["field"]
+        assert mine["effect"] == pytest.approx(-opposite["effect"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("explain=2&class=gone", "The query parameter class must be one of stays, leaves."),
+        ("class=stays", "The query parameter class says whose probability is explained; it needs explain."),
+        ("probabilities=1", "The query parameter probabilities must be true or false."),
+        ("why=1", "There is no query parameter 'why'; it takes interval, explain, warnings, probabilities, class."),
+    ],
+)
+def test_wrong_parameter_is_named(client: FlaskClient, query: str, detail: str) -> None:
+    status, document = predict(client, "two", make_rows(1), query)
+    assert (status, document["detail"]) == (400, detail)
+
+
+def test_models_and_their_document_name_the_classes(client: FlaskClient) -> None:
+    listed = client.get("/v1/models").get_json()["models"]
+    assert {model["name"]: model["target"]["classes"] for model in listed} == {
+        "two": ["stays", "leaves"],
+        "three": [1, 2, 3],
+        "flags": [False, True],
+    }
+    assert client.get("/v1/models/two").get_json()["golden"]["prediction"] in TWO.classes
+    schemas = client.get("/openapi.json").get_json()["components"]["schemas"]
+    predictions = schemas["ClassPrediction_two"]["properties"]["predictions"]["items"]
+    assert set(predictions["enum"]) >= {"stays", "leaves"}
+    assert client.get("/health/ready").status_code == 200
