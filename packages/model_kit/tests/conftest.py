@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from model_kit.batch.csv_files import CsvWriter, csv_table
 from model_kit.batch.details import NO_DETAILS, DetailOptions
@@ -19,7 +20,7 @@ from model_kit.scoring.bundle import GOLDEN, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import ModelDefinition, find_definition
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
-from model_kit.spec import Field, InputSpec, Learned
+from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import (
     FIELDS,
     GOLDEN_PREDICTION,
@@ -257,3 +258,56 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> ModelDefinition:
     """The definition of the model ``rides``, which the command finds."""
     monkeypatch.syspath_prepend(site)
     return find_definition("rides")
+
+
+@pytest.fixture(scope="session")
+def flats_frame() -> pd.DataFrame:
+    """200 flats as a notebook has them: numbers, texts and booleans, a few cells missing; rent last."""
+    random = np.random.default_rng(5)
+    frame = pd.DataFrame(
+        {
+            "area": random.normal(80, 20, 200).round(1),
+            "rooms": random.integers(1, 6, 200).astype(float),
+            "town": random.choice(["Bonn", "Köln", "Ulm"], 200),
+            "heating": random.choice(["gas", "oil"], 200),
+            "garden": random.random(200) < 0.4,
+        }
+    )
+    frame["rent"] = 500 + 10 * frame["area"] + 50 * frame["rooms"] + 100.0 * (frame["town"] == "Köln")
+    frame.loc[::20, "area"] = np.nan
+    frame.loc[7::20, "heating"] = np.nan
+    return frame
+
+
+FLAT_FIELDS = (
+    Field("area", "number", "", unit="m²"),
+    Field("rooms", "integer", ""),
+    Field("town", "category", ""),
+    Field("heating", "category", ""),
+    Field("garden", "boolean", ""),
+)
+
+
+@pytest.fixture(scope="session")
+def flats(flats_frame: pd.DataFrame) -> Dataset:
+    """The same as training reads them."""
+    kinds = {field.name: field.kind for field in FLAT_FIELDS}
+    made: dict[str, Callable[[Any], Any]] = {"number": float, "integer": int, "category": str, "boolean": bool}
+    rows = tuple(
+        {str(name): None if pd.isna(value) else made[kinds[str(name)]](value) for name, value in row.items()}
+        for row in flats_frame.drop(columns="rent").to_dict("records")
+    )
+    ids = tuple(map(str, range(len(rows))))
+    return Dataset("flats.csv", "0" * 64, False, ids, rows, flats_frame["rent"].to_numpy())
+
+
+@pytest.fixture(scope="session")
+def flat_definition() -> Callable[..., ModelDefinition]:
+    """Makes the definition of flats with an estimator and, if wanted, more."""
+
+    def make(estimator: Any, **changes: Any) -> ModelDefinition:
+        return ModelDefinition(
+            "flats", Target("rent", "EUR"), FLAT_FIELDS, estimator, package="model_kit.testing", **changes
+        )
+
+    return make

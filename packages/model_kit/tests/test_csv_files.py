@@ -409,7 +409,7 @@ def test_score_that_is_no_number_is_this_rows_error(tmp_path: Path, price_csv: P
     write_ride_bundle(tmp_path / "rides")
     model = load_rides(tmp_path / "rides")
     # Row by row, as the row at fault is asked about once more.
-    model._runtime._features._derive = lambda encoded: np.where(encoded[:, :1] == 9, np.nan, encoded)
+    vars(model._runtime)["_features"]._derive = lambda encoded: np.where(encoded[:, :1] == 9, np.nan, encoded)
     output, *counts = price_csv(Predictor(model), f"{HEADER}9,1,A,2\n8,1,A,2\n8,1,A,2\n".encode())
     lines = output.decode().splitlines()[1:]
     assert lines[0] == "9,1,A,2,,_schema: The model gives no finite prediction for this row."

@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import pytest
 from model_kit.errors import BundleError, ExportError
-from model_kit.records.encoding import FeatureMaker, Features
+from model_kit.records.encoding import Encoded, Encoder, FeatureMaker
 from model_kit.records.generation import NEVER_SEEN
 from model_kit.scoring.runtimes import Graph
-from model_kit.spec import Row
-from model_kit.testing import ride_definition
+from model_kit.spec import InputSpec, Row
+from model_kit.testing import derive, ride_definition
 from model_kit.training import export as module
 from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import Fitted, fit
@@ -92,7 +92,7 @@ def test_folded_graph_that_disagrees_gives_way_to_the_plain_one(
     # A rule that forgets the intercept, as one of a model package may.
     wrong = Terms()
     wrong.add_linear([Number(source) for source in range(4)], fitted.estimator[-1].coef_, 0.0)  # type: ignore[index]
-    monkeypatch.setattr(module, "fold", lambda estimator, n_features: Folded((wrong,), "value"))
+    monkeypatch.setattr(module, "fold", lambda *_: Folded((wrong,), "value"))
     export = to_onnx(fitted, rides.rows)
     assert export.graph["folded"] is False
     assert "the graph predicts" in export.graph["reason"]
@@ -100,8 +100,10 @@ def test_folded_graph_that_disagrees_gives_way_to_the_plain_one(
 
 
 def test_graph_is_compared_on_five_thousand_odd_rows_too_the_same_each_time(fitted: Fitted, rides: Dataset) -> None:
-    first, second = _Listening(fitted.features), _Listening(fitted.features)
-    for features in (first, second):
+    first, second = _Listening(fitted.spec), _Listening(fitted.spec)
+    for encoder in (first, second):
+        features = FeatureMaker(fitted.spec, derive)
+        features.encode = encoder
         to_onnx(Fitted(fitted.spec, features, fitted.estimator), rides.rows)
     assert first.rows[-5000:] == second.rows[-5000:]
     shares = {
@@ -155,16 +157,16 @@ def test_bytes_that_are_no_graph_are_refused() -> None:
         Graph(b"no graph")
 
 
-class _Listening(FeatureMaker):
-    """Makes features, and keeps the rows in the order in which they came."""
+class _Listening(Encoder):
+    """Encodes rows, and keeps them in the order in which they came."""
 
-    def __init__(self, features: FeatureMaker) -> None:
-        self._features = features
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__(spec)
         self.rows: list[Row] = []
 
-    def __call__(self, rows: Sequence[Row]) -> Features:
+    def __call__(self, rows: Sequence[Row]) -> Encoded:
         self.rows += rows
-        return self._features(rows)
+        return super().__call__(rows)
 
 
 class _Nudged:

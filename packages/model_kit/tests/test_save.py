@@ -13,11 +13,13 @@ from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold.estimator_source import estimator_source
 from model_kit.scaffold.new import written_definition
 from model_kit.scoring.predictor import Predictor
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Lasso, LinearRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler, TargetEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler, TargetEncoder
 
 pytestmark = pytest.mark.usefixtures("forgotten_packages")
 
@@ -87,6 +89,61 @@ def test_texts_get_the_preprocessing_of_the_kit(frame: pd.DataFrame, target: pd.
     )
     assert answer.predictions[0] == pytest.approx(3 * 5 - 4 + 1 - 10, abs=0.3)
     assert answer.predictions[1] is not None
+
+
+def by_dtype(final: object) -> object:
+    columns = ColumnTransformer(
+        [
+            ("numbers", StandardScaler(), make_column_selector(dtype_include=np.number)),
+            ("texts", OneHotEncoder(), make_column_selector(dtype_include=object)),
+        ],
+        remainder="passthrough",
+    )
+    return make_pipeline(columns, final)
+
+
+@pytest.mark.filterwarnings("ignore:For backward compatibility")
+@pytest.mark.parametrize("fitted", [True, False])
+def test_pipeline_that_chooses_columns_of_a_frame_is_saved_as_it_is(
+    frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path, fitted: bool
+) -> None:
+    frame = frame.assign(town=np.where(np.arange(200) % 3, "Bonn", "Ulm"))
+    estimator = by_dtype(Ridge())
+    expected = clone(estimator).fit(frame, target).predict(frame)
+    if fitted:
+        estimator.fit(frame, target)  # type: ignore[attr-defined]
+    folder = model_kit.save(estimator, frame, target, name="flat", into=tmp_path, cv=False, report=ignored)
+    definition = written_definition(folder, "flat_model")
+    model = definition.load()
+    assert (model.card["runtime"]["input"], model.card["preprocessing"]) == ("frame", "package")
+    answer = Predictor(model)([*frame.to_dict("records"), {"size": 5.0, "rooms": 2, "lift": True, "town": "Rom"}])
+    assert np.array(answer.predictions[:200], float) == pytest.approx(expected, abs=1e-4)
+    assert answer.predictions[200] is not None
+    assert "make_column_selector(dtype_include=object)" in (folder / "src/flat_model/estimator.py").read_text()
+
+
+def test_runtime_that_is_asked_for_is_declared_in_the_package(
+    frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path
+) -> None:
+    estimator = make_pipeline(SplineTransformer(extrapolation="linear"), Ridge())
+    folder = model_kit.save(
+        estimator, frame, target, name="flat", into=tmp_path, runtime="scikit-learn", cv=False, report=ignored
+    )
+    assert 'runtime="scikit-learn"' in (folder / "src/flat_model/__init__.py").read_text()
+    assert (folder / "src/flat_model/bundle/model.skops").exists()
+    written_definition(folder, "flat_model").load().check()
+
+
+def test_fitted_estimator_that_takes_other_columns_than_requests_have_is_refused(
+    frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path
+) -> None:
+    town = pd.Categorical(np.arange(200) % 3)
+    frame = frame.assign(town=town)
+    y = target + 10.0 * town.codes
+    estimator = make_pipeline(ColumnTransformer([("towns", OneHotEncoder(), ["town"])]), Ridge()).fit(frame, y)
+    with pytest.raises(DataError, match=r"predicts .* of row \d+ of X, and .* of its fields as requests have them"):
+        model_kit.save(estimator, frame, y, name="flat", into=tmp_path, report=ignored)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wheel_comes_out_where_it_is_asked_for(frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path) -> None:

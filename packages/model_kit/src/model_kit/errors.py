@@ -8,7 +8,8 @@ ModelKitError
 ├── MissingLibraryError something needs an optional library that is not installed
 ├── NotReadyError       a loaded model does not score its golden row
 ├── TrainingError       an estimator cannot be fitted
-├── ExportError         the exported graph disagrees with the estimator
+├── ExportError         an estimator cannot be exported
+│   └── DisagreementError   what was exported predicts something else
 ├── CannotFoldError     an estimator has a part that folding has no rule for
 ├── CannotExplainError  a model has no typical prediction that others could be compared with
 ├── IntervalError       a model has no calibrated intervals, or none of that level
@@ -64,7 +65,11 @@ class TrainingError(ModelKitError):
 
 
 class ExportError(ModelKitError):
-    """The exported graph disagrees with the fitted estimator, so nothing was exported."""
+    """A fitted estimator cannot be written, or what was written cannot be used, so nothing was exported."""
+
+
+class DisagreementError(ExportError):
+    """What was written of a fitted estimator predicts something else, so nothing was exported."""
 
 
 class CannotFoldError(ModelKitError):

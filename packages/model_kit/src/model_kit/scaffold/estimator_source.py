@@ -35,6 +35,11 @@ class _Writer:
         if isinstance(value, np.ndarray):
             self.imports.add(("numpy", "array"))
             return f"array({self.expression(value.tolist(), where)})"
+        if isinstance(value, type) and value.__module__ == "builtins":
+            return value.__name__
+        if type(value).__module__.startswith("pandas.") and hasattr(value, "tolist"):
+            # Columns of a DataFrame.
+            return self.expression(value.tolist(), where)
         if isinstance(value, list | tuple):
             parts = [self.expression(one, where) for one in value]
             if isinstance(value, list):

@@ -208,7 +208,7 @@ def write(found: Draft, folder: Path, estimator: str, attribute: str = "make_est
     """
     definition = found.definition
     files = source.package_files(
-        definition.name, definition.target, found.guesses, found.left_out, estimator, attribute
+        definition.name, definition.target, found.guesses, found.left_out, estimator, attribute, definition.runtime
     )
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / definition.package

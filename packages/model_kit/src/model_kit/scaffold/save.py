@@ -6,8 +6,9 @@ import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,11 +17,14 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from model_kit.errors import DataError, ModelKitError
+from model_kit.errors import DataError, ModelKitError, first_line
 from model_kit.scaffold import new
 from model_kit.scaffold.estimator_source import estimator_source
-from model_kit.spec import Field
+from model_kit.scoring.definition import Runtime
+from model_kit.spec import Field, Row
 from model_kit.spec.inference import describe
+from model_kit.training.estimators.parts import takes_frame
+from model_kit.training.evaluation import Fitted, adopt
 from model_kit.training.train import train
 
 if TYPE_CHECKING:
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Kinds whose values an estimator takes as they are.
 NUMERIC: Final = frozenset({"integer", "number", "boolean"})
+#: Share of the rows in which a fitted estimator may predict something else of the fields than of the frame.
+MOST_DIFFERENT: Final = 0.05
 
 
 def save(
@@ -40,6 +46,7 @@ def save(
     subject: str = "record",
     scale: Literal["log", "identity"] = "identity",
     into: str | Path = "packages",
+    runtime: Runtime = "onnx",
     wheel: str | Path | None = None,
     cv: bool = True,
     report: Callable[[str], None] = print,
@@ -49,8 +56,9 @@ def save(
     A fitted estimator is exported as it is; an unfitted one is fitted. Either is cross-validated by clones of it.
 
     Args:
-        estimator: a scikit-learn regressor that takes the columns of ``X`` as numbers. An unfitted one may also be
-            given columns of texts, booleans and dates: the kit's preprocessing is put in front of it.
+        estimator: a scikit-learn regressor that takes the columns of ``X`` as numbers, or chooses them by name. An
+            unfitted one that does neither may also be given columns of texts, booleans and dates: the kit's
+            preprocessing is put in front of it.
         X: shape (n_rows, n_fields); columns are the fields, their dtypes the kinds.
         y: target, shape (n_rows,); its name is the target's name, else "target".
         name: of the model, the last part of its URL.
@@ -58,6 +66,7 @@ def save(
         subject: what one row is, a noun in the singular.
         scale: ``"log"``: an unfitted estimator is fitted on the log of the target.
         into: folder of packages; the package becomes ``<into>/<name>_model``.
+        runtime: what serves the model, see :class:`~model_kit.scoring.definition.ModelDefinition`.
         wheel: folder for a wheel instead; the package is not kept.
         cv: cross-validate; without it the model is marked unevaluated.
         report: called with what is being done.
@@ -81,17 +90,48 @@ def save(
             name, content, f"{name}.csv", target, unit=unit, subject=subject, scale=scale, kinds=fields, report=report
         )
         texts = [field.name for field in found.definition.fields if field.kind not in NUMERIC]
-        if fitted and texts:
+        # Fitted on a DataFrame with texts in it, an estimator takes one whatever it begins with.
+        is_frame = takes_frame(estimator) or bool(set(texts) & set(getattr(estimator, "feature_names_in_", ())))
+        if fitted and texts and not is_frame:
             columns = ", ".join(map(repr, texts))
             raise DataError(f"a fitted estimator must take numbers; {columns} are no numbers. Give it unfitted")
-        code = estimator_source(estimator, plain=bool(texts))
-        package = new.write(found, folder, code, "ESTIMATOR" if texts else "make_estimator")
+        definition = replace(found.definition, runtime=runtime)
+        exported = None
+        if fitted:
+            exported = deepcopy(estimator) if is_frame else _without_names(estimator)
+            kept = adopt(definition, found.dataset.rows, found.dataset.target, exported)
+            _require_same(estimator, X, kept, found.dataset.rows)
+        is_plain = bool(texts) or is_frame
+        code = estimator_source(estimator, plain=is_plain)
+        attribute = "ESTIMATOR" if is_plain else "make_estimator"
+        package = new.write(replace(found, definition=definition), folder, code, attribute)
         with new.whole_or_not_at_all(package):
             definition = new.written_definition(package, found.definition.package)
-            exported = _without_names(estimator) if fitted else None
             train(definition, found.dataset, definition.bundle, cv=cv, estimator=exported, report=report)
         report(f"Wrote {package}")
         return package if wheel is None else _wheel(package, Path(wheel))
+
+
+def _require_same(estimator: Any, frame: pd.DataFrame, kept: Fitted, rows: Sequence[Row]) -> None:
+    """Make sure that a fitted estimator predicts of the fields what it predicts of the frame.
+
+    A few rows may differ: numbers are float32, so that one beside a threshold may fall on its other side.
+
+    Raises:
+        DataError: it does not; the text has the first row. Or it fails.
+    """
+    try:
+        expected, found = np.asarray(estimator.predict(frame), float), kept.predict(rows)
+    except Exception as error:  # an estimator may do anything wrong
+        raise DataError(f"the fitted estimator fails on X: {first_line(error)}") from error
+    differs = ~np.isclose(found, expected, rtol=1e-3, atol=1e-3 * float(np.std(expected)))
+    if np.mean(differs) > MOST_DIFFERENT:
+        row = int(np.argmax(differs))
+        raise DataError(
+            f"the estimator predicts {expected[row]:.6g} of row {row} of X, and {found[row]:.6g} of its fields as "
+            "requests have them: numbers as floats, categories as texts, dates as days. Give it unfitted: it learns "
+            "from those"
+        )
 
 
 def _without_names(estimator: Any) -> Any:

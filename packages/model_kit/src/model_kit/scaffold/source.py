@@ -8,6 +8,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from model_kit import __version__
+from model_kit.scoring.definition import Runtime
 from model_kit.spec import Field, Target
 from model_kit.spec.inference import Guess
 
@@ -40,6 +41,7 @@ def package_files(
     left_out: Sequence[tuple[str, str]],
     estimator: str,
     attribute: str = "make_estimator",
+    runtime: Runtime = "onnx",
 ) -> dict[str, str]:
     """Path in the package -> text of each of its files.
 
@@ -50,6 +52,7 @@ def package_files(
         left_out: column and reason.
         estimator: content of ``estimator.py``.
         attribute: of that module, what the definition names.
+        runtime: what serves the model.
     """
     package = package_name(name)
     shown = literal(target.name)[1:-1].replace('"', "'")
@@ -63,6 +66,7 @@ def package_files(
         "sentence": sentence,
         "description": f"{sentence[:-1]} from {len(fields)} fields".replace("\\", "/"),
         "attribute": attribute,
+        "runtime": runtime,
         "target": [literal(target.name), *_changed(target, Target(""), ("unit", "scale", "subject"))],
         "fields": fields,
         "left_out": [_comment(f"{literal(column)}: {reason}") for column, reason in left_out],

@@ -19,14 +19,17 @@ from model_kit.errors import BundleError
 FORMAT = 1
 
 MODEL = "model.onnx"
+#: The estimator itself, of a model whose runtime is scikit-learn.
+ESTIMATOR = "model.skops"
 SPEC = "spec.json"
 CARD = "card.json"
 GOLDEN = "golden.json"
 REFERENCE = "reference.json"
 MANIFEST = "manifest.json"
 
-#: Files of a bundle besides its manifest.
-CONTENT = (CARD, GOLDEN, MODEL, REFERENCE, SPEC)
+#: Files of a bundle besides its manifest and its model, which is one of two.
+CONTENT = (CARD, GOLDEN, REFERENCE, SPEC)
+MODELS = (MODEL, ESTIMATOR)
 #: Size up to which a file is read: a model of 700 trees has 0.3 MB, and a worker must hold all files in memory.
 MAX_FILE_BYTES = 256 * 1024 * 1024
 #: Environment variable that names a folder of bundles by model name, mounted into a container for instance.
@@ -50,6 +53,11 @@ class Bundle:
     files: Mapping[str, bytes]
     hashes: Mapping[str, str]
     artifact_sha256: str
+
+    @property
+    def model(self) -> bytes:
+        """Content of the model's file."""
+        return self.files[next(name for name in MODELS if name in self.files)]
 
     def json(self, name: str) -> Any:
         """Parse a JSON file.
@@ -88,8 +96,7 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> str:
     Raises:
         BundleError: a file is missing or unexpected.
     """
-    for name in sorted(set(CONTENT) ^ set(files)):
-        raise BundleError(name, "missing from the bundle" if name in CONTENT else "no part of a bundle")
+    _check_names(files, "the bundle")
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "artifact_sha256": digest(files),
@@ -185,9 +192,16 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise damaged
     if manifest["format"] != FORMAT:
         raise BundleError(MANIFEST, f"format {manifest['format']}; this version reads {FORMAT}")
-    for name in sorted(set(CONTENT) ^ set(manifest["files"])):
-        raise BundleError(name, "missing from manifest.json" if name in CONTENT else "no part of a bundle")
+    _check_names(manifest["files"], MANIFEST)
     return dict(manifest)
+
+
+def _check_names(names: Iterable[str], where: str) -> None:
+    """Make sure that a bundle has all files, one of them a model, and no other."""
+    found = set(names)
+    expected = {*CONTENT, ESTIMATOR if ESTIMATOR in found and MODEL not in found else MODEL}
+    for name in sorted(expected ^ found):
+        raise BundleError(name, f"missing from {where}" if name in expected else "no part of a bundle")
 
 
 def _read(path: Path) -> bytes:

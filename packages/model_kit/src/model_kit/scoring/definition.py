@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class Estimator(Protocol):
         """Scores on the estimator's scale, or classes, shape (n_rows,)."""
 
 
+#: What serves a model.
+Runtime: TypeAlias = Literal["onnx", "scikit-learn"]
 #: Fitted spec -> unfitted estimator; whatever it learns, it learns in ``fit``.
 EstimatorFactory: TypeAlias = Callable[[InputSpec], Estimator]
 #: Rows and target -> mask of the rows to fit on, shape (n_rows,).
@@ -113,6 +115,8 @@ class ModelDefinition:
             it need not be declared.
         contradictions: what cannot be true of one record at once; the row of typical values must have none.
         sample: a :class:`Sample`, or where to import one from.
+        runtime: what serves the model: ``"onnx"``, a graph; ``"scikit-learn"``, the estimator itself, for what no graph
+            computes. It costs the service a scikit-learn, see ``docs/own-model.md``.
         openml_id: data set on OpenML that the model is trained on.
         package: import name of the package (default: ``<name>_model``).
     """
@@ -134,6 +138,7 @@ class ModelDefinition:
     imputes: bool = False
     contradictions: tuple[Contradiction, ...] = ()
     sample: str | Sample | None = None
+    runtime: Runtime = "onnx"
     openml_id: int | None = None
     package: str = ""
 

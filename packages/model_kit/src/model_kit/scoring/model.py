@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.errors import BundleError, NotReadyError, SpecError
-from model_kit.records.encoding import Derive, Encoded, Encoder, FeatureMaker
+from model_kit.records.encoding import Derive, Encoded, Encoder
 from model_kit.records.row_warnings import Contradiction
-from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, RUN, SPEC, Bundle, read_bundle
+from model_kit.scoring.bundle import CARD, GOLDEN, RUN, SPEC, Bundle, read_bundle
 from model_kit.scoring.calibration import UNCALIBRATED, Calibration
 from model_kit.scoring.classes import Output, to_probabilities
-from model_kit.scoring.runtimes import OnnxMatrix
+from model_kit.scoring.runtimes import load_runtime
 from model_kit.spec import InputSpec, Row, Target
 
 #: Rows scored at a time: bounds memory without a loss of speed.
@@ -95,7 +95,7 @@ class BundleModel:
         if not {"row", "prediction"} <= set(self.golden):
             raise BundleError(GOLDEN, "it must hold row and prediction")
         self._encode = Encoder(self.spec)
-        self._runtime = OnnxMatrix(bundle.files[MODEL], FeatureMaker(self.spec, derive))
+        self._runtime = load_runtime(self.card, bundle.model, self.spec, derive)
         self._finish = Finish(self.spec.target, self.card.get("runtime", {}), Calibration.from_card(self.card))
 
     @classmethod

@@ -1,7 +1,9 @@
-"""What computes a model's scores: ONNX Runtime today, with the matrix of features."""
+"""What computes a model's scores: ONNX Runtime, or scikit-learn where a model package asks for it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,8 +11,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from model_kit.errors import BundleError
-from model_kit.records.encoding import Encoded, FeatureMaker, Features
+from model_kit.records.encoding import Derive, Encoded, FeatureMaker, Features
 from model_kit.scoring.bundle import MODEL
+from model_kit.scoring.decoding import MISSING_TEXT, FrameMaker
+from model_kit.spec import InputSpec
 
 
 class Runtime(Protocol):
@@ -20,8 +24,54 @@ class Runtime(Protocol):
         """Scores as the estimator gives them, shape (n_rows, n_outputs)."""
 
 
+def load_runtime(card: Mapping[str, Any], content: bytes, spec: InputSpec, derive: Derive | None) -> Runtime:
+    """The runtime that a card asks for; older cards ask for none, and have a graph of the matrix.
+
+    Args:
+        card: of the bundle, its ``runtime`` above all.
+        content: the model's file, whose hash has been checked.
+        spec: the fitted table of fields.
+        derive: the model package's step from the encoded matrix to features.
+
+    Raises:
+        BundleError: the file cannot be loaded, or its runtime is not the one that is installed.
+        MissingLibraryError: the runtime is not installed.
+    """
+    served = card.get("runtime") or {}
+    features: FeatureMaker | FrameMaker
+    if served.get("input") == "frame":
+        single = served.get("kind") != "scikit-learn"
+        features = FrameMaker(spec, impute=card.get("imputation") == "kit", single=single)
+    else:
+        features = FeatureMaker(spec, derive)
+    if served.get("kind") == "scikit-learn":
+        # Imported for such models alone: it takes seconds, and the environment of others has no scikit-learn.
+        import_module("model_kit.scoring.scikit_learn").require_version(card)
+    return make_runtime(served, content, features)
+
+
+def make_runtime(served: Mapping[str, Any], content: bytes, features: FeatureMaker | FrameMaker) -> Runtime:
+    """The runtime of a model's file.
+
+    Args:
+        served: the card's ``runtime``.
+        content: the file.
+        features: the way from rows to the estimator's input.
+
+    Raises:
+        BundleError: the file cannot be loaded.
+        MissingLibraryError: what it needs is not installed.
+    """
+    if served.get("kind") == "scikit-learn":
+        found: Runtime = import_module("model_kit.scoring.scikit_learn").ScikitLearn(content, features)
+        return found
+    if isinstance(features, FrameMaker) and not served.get("folded"):
+        return OnnxFrame(content, features)
+    return OnnxMatrix(content, features)
+
+
 class Graph:
-    """An ONNX graph with one float32 input (n_rows, n_features) and one output (n_rows, n_outputs), float32 or float64.
+    """An ONNX graph whose last output is (n_rows, n_outputs), float32 or float64.
 
     It uses one thread, because parallelism comes from worker processes.
 
@@ -40,14 +90,19 @@ class Graph:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no narrower public base
             raise BundleError(MODEL, f"ONNX Runtime cannot load it: {error}") from error
-        self._input = self._session.get_inputs()[0].name
+        #: Names of the inputs.
+        self.inputs = [one.name for one in self._session.get_inputs()]
         # Of a classifier that skl2onnx wrote, the last output is the probabilities.
         self._outputs = [self._session.get_outputs()[-1].name]
 
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.floating[Any]]:
+        """Return the output for a tensor of each input, shape (n_rows, n_outputs)."""
+        scores: NDArray[np.floating[Any]] = self._session.run(self._outputs, inputs)[0]
+        return scores if scores.ndim == 2 else scores.reshape(len(scores), -1)
+
     def raw(self, features: Features) -> NDArray[np.floating[Any]]:
-        """Return the output, shape (n_rows, n_outputs)."""
-        scores: NDArray[np.floating[Any]] = self._session.run(self._outputs, {self._input: features})[0]
-        return scores if scores.ndim == 2 else scores.reshape(len(features), -1)
+        """Return the output of a graph with one input (n_rows, n_features), float32; shape (n_rows, n_outputs)."""
+        return self.run({self.inputs[0]: features})
 
     def score(self, features: Features) -> NDArray[np.floating[Any]]:
         """Return the first output column, shape (n_rows,)."""
@@ -55,11 +110,29 @@ class Graph:
 
 
 class OnnxMatrix:
-    """A graph of the matrix of features."""
+    """A graph of the matrix of features, or of the encoded matrix."""
 
-    def __init__(self, content: bytes, features: FeatureMaker) -> None:
+    def __init__(self, content: bytes, features: FeatureMaker | FrameMaker) -> None:
         self._graph, self._features = Graph(content), features
 
     def raw(self, encoded: Encoded) -> NDArray[np.floating[Any]]:
         """Scores as the estimator gives them, shape (n_rows, n_outputs)."""
         return self._graph.raw(self._features.derive(encoded))
+
+
+class OnnxFrame:
+    """A graph with an input (n_rows, 1) for each field that it uses: float32, or strings."""
+
+    def __init__(self, content: bytes, frames: FrameMaker) -> None:
+        self._graph, self._frames = Graph(content), frames
+        self._inputs = dict(zip(frames.spec.names, frames.texts.tolist(), strict=True))
+
+    def raw(self, encoded: Encoded) -> NDArray[np.floating[Any]]:
+        """Scores as the estimator gives them, shape (n_rows, n_outputs)."""
+        columns = self._frames.columns(encoded, MISSING_TEXT)
+        return self._graph.run(
+            {
+                name: columns[name].astype(object if self._inputs[name] else np.float32).reshape(-1, 1)
+                for name in self._graph.inputs
+            }
+        )

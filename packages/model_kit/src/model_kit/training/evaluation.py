@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, RepeatedKFold, RepeatedStratifiedKFold, TimeSeriesSplit
+from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -21,12 +22,15 @@ from model_kit.errors import DataError, DefinitionError, FloorError, TrainingErr
 from model_kit.records.encoding import FeatureMaker
 from model_kit.scoring import assessment, calibration, class_assessment
 from model_kit.scoring.classes import Output, to_probabilities
+from model_kit.scoring.decoding import FrameMaker, estimator_input
 from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
 from model_kit.scoring.intervals import MIN_RESIDUALS, REPORTED_LEVELS, Intervals, calibrate, coverage
 from model_kit.scoring.model import to_target_unit
 from model_kit.spec import InputSpec, Row, Target, Value, class_key, fit_spec
 from model_kit.training.dataset import Dataset
-from model_kit.training.estimators.preparation import Source, prepare
+from model_kit.training.estimators.parts import accept_unseen, name_columns
+from model_kit.training.estimators.preparation import Source, accepts_nan, prepare, told
+from model_kit.training.estimators.preprocessing import MedianImputer
 
 N_SPLITS = 10
 N_REPEATS = 2
@@ -55,27 +59,29 @@ class Fitted:
 
     Attributes:
         spec: what was learned of the fields, with the target's offset.
-        features: the way from rows to the estimator's features.
+        features: the way from rows to the estimator's features, or to its DataFrame.
         estimator: fitted on log(target) - offset (or target - offset).
         preprocessing, imputation: who encodes categories and fills missing values, see
             :class:`~model_kit.training.estimators.preparation.Prepared`.
         spread: standard deviation of an identity-scale target, in its unit: differences of predictions that are
             smaller are relative to it. 0 on the log scale, where they are relative to the prediction.
+        changes: what the kit changed in the estimator, a line each.
     """
 
     spec: InputSpec
-    features: FeatureMaker
+    features: FeatureMaker | FrameMaker
     estimator: Estimator
     preprocessing: Source = "package"
     imputation: Source = "package"
     spread: float = 0.0
+    changes: tuple[str, ...] = ()
 
     def inputs(self, rows: Sequence[Row]) -> Any:
-        """What the estimator takes.
+        """What the estimator takes: a DataFrame, or the features.
 
         Features are float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with.
         """
-        return self.features(rows).astype(np.float64)
+        return estimator_input(self.features, self.features.encode(rows))
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predictions by scikit-learn, shape (n_rows,), in the target's unit; of classes :meth:`probabilities`."""
@@ -167,31 +173,45 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[Any]) 
     is_class = definition.target.is_class
     scaled = target if is_class else to_estimator_scale(target, definition.target)
     offset = 0.0 if is_class else math.fsum(scaled) / len(scaled)
-    spec = fit_spec(
-        definition.fields,
-        definition.target,
-        rows,
-        together=definition.together,
-        rare_below=definition.rare_below,
-    ).with_offset(offset)
+    spec = _fit_spec(definition, rows, definition.rare_below).with_offset(offset)
     prepared = prepare(definition, spec)
+    if prepared.takes_frame:
+        spec = _fit_spec(definition, rows, 1).with_offset(offset)
+    if not prepared.is_centred:
+        offset, spec = 0.0, spec.with_offset(0.0)
     spread = 0.0 if is_class or spec.target.scale == "log" else float(np.std(target))
-    features = FeatureMaker(spec, definition.derive)
-    fitted = Fitted(spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread)
+    features = _features(definition, spec, takes_frame=prepared.takes_frame, imputation=prepared.imputation)
+    fitted = Fitted(
+        spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread, prepared.changes
+    )
     if is_class:
         _fit_classifier(definition, fitted, rows, target)
         return fitted
     try:
         with threadpool_limits(1):
             fitted.estimator.fit(fitted.inputs(rows), scaled - offset)
-    except ValueError as error:
-        learned = f"the logarithm of {spec.target.name}" if spec.target.scale == "log" else spec.target.name
-        raise TrainingError(
-            f"{definition.name}: the estimator cannot be fitted: {first_line(error)}. Note that it learns {learned} "
-            "less its mean, half of which is negative: use a loss that allows it, and the target's scale 'log' "
-            "instead of transforming it"
-        ) from error
+    except Exception as error:  # an estimator may do anything wrong
+        text = f"{definition.name}: the estimator cannot be fitted: {first_line(error)}"
+        if prepared.is_centred:
+            learned = f"the logarithm of {spec.target.name}" if spec.target.scale == "log" else spec.target.name
+            text += (
+                f". Note that it learns {learned} less its mean, half of which is negative: use a loss that allows it, "
+                "and the target's scale 'log' instead of transforming it"
+            )
+        raise TrainingError(text) from error
     return fitted
+
+
+def _fit_spec(definition: ModelDefinition, rows: Sequence[Row], rare_below: int) -> InputSpec:
+    return fit_spec(definition.fields, definition.target, rows, together=definition.together, rare_below=rare_below)
+
+
+def _features(
+    definition: ModelDefinition, spec: InputSpec, *, takes_frame: bool, imputation: Source
+) -> FeatureMaker | FrameMaker:
+    if takes_frame:
+        return FrameMaker(spec, impute=imputation == "kit", single=definition.runtime == "onnx")
+    return FeatureMaker(spec, definition.derive)
 
 
 def _fit_classifier(
@@ -202,10 +222,10 @@ def _fit_classifier(
     with threadpool_limits(1):
         try:
             fitted.estimator.fit(inputs, np.array(definition.target.classes)[target])
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - an estimator may do anything wrong
             try:
                 fitted.estimator.fit(inputs, target)
-            except ValueError:
+            except Exception:  # noqa: BLE001 - the first one is told
                 raise TrainingError(
                     f"{definition.name}: the estimator cannot be fitted: {first_line(error)}"
                 ) from error
@@ -215,11 +235,17 @@ def adopt(
     definition: ModelDefinition, rows: Sequence[Row], target: NDArray[np.float64], estimator: Estimator
 ) -> Fitted:
     """As :func:`fit`, for an estimator that is fitted already and predicts the target in its unit."""
-    spec = fit_spec(
-        definition.fields, definition.target, rows, together=definition.together, rare_below=definition.rare_below
-    )
-    features = FeatureMaker(spec, definition.derive)
-    return Fitted(spec, features, estimator, spread=0.0 if definition.target.is_class else float(np.std(target)))
+    is_frame = hasattr(estimator, "feature_names_in_")
+    spec = _fit_spec(definition, rows, 1 if is_frame else definition.rare_below)
+    imputation: Source = "package" if accepts_nan(estimator) else "kit"
+    features = _features(definition, spec, takes_frame=is_frame, imputation=imputation)
+    name_columns(estimator)
+    spread = 0.0 if definition.target.is_class else float(np.std(target))
+    changes = told(accept_unseen(estimator))
+    if imputation == "kit" and isinstance(features, FeatureMaker):
+        imputer = MedianImputer(dtype="float64").fit(features(rows).astype(np.float64))
+        estimator = Pipeline([("imputer", imputer), ("estimator", estimator)])
+    return Fitted(spec, features, estimator, imputation=imputation, spread=spread, changes=changes)
 
 
 def sizes(n_rows: int) -> tuple[int, int]:

@@ -1,31 +1,39 @@
-"""From a fitted estimator to an ONNX graph that is proven to give the same predictions."""
+"""From a fitted estimator to what serves it, which is proven to give the same predictions."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import FloatTensorType
-from sklearn.base import BaseEstimator, is_classifier
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from model_kit.errors import CannotFoldError, ExportError, first_line
+from model_kit.errors import CannotFoldError, DisagreementError, ExportError, first_line
+from model_kit.records.encoding import FeatureMaker
 from model_kit.records.generation import generate_rows
+from model_kit.scoring.bundle import ESTIMATOR, MODEL
 from model_kit.scoring.classes import Output
+from model_kit.scoring.decoding import MISSING_CODE, MISSING_TEXT, UNSEEN_TEXT, FrameMaker
 from model_kit.scoring.model import CHUNK, Finish
-from model_kit.scoring.runtimes import Graph
+from model_kit.scoring.runtimes import make_runtime
 from model_kit.spec import Row
 from model_kit.training.estimators.converters import register_converters, register_folding
+from model_kit.training.estimators.parts import parts
 from model_kit.training.evaluation import Fitted
 from model_kit.training.folding.fold import fold
 from model_kit.training.folding.graph import to_graph
+from model_kit.training.folding.terms import Texts
+from model_kit.training.skops_file import dump_estimator
 
 #: Largest difference between scikit-learn's and the graph's prediction, both finished in float64, relative to
 #: the prediction or, on the identity scale, to the spread of the target where that is more.
@@ -35,30 +43,79 @@ N_GENERATED = 5000
 GENERATED_SEED = 20240
 #: Attributes in which fitted estimators keep training rows: of support vector machines, neighbours (an imputer's too),
 #: Gaussian processes, kernel ridge regression and kernel PCA, and Nystroem's approximation of a kernel.
-ROWS_KEPT_IN = ("support_vectors_", "_fit_X", "X_train_", "X_fit_", "component_indices_")
+ROWS_KEPT_IN = ("support_vectors_", "_fit_X", "X_train_", "X_fit_", "component_indices_", "X_")
 #: What to do about an estimator that cannot be exported.
-ADVICE = "Use an estimator that docs/own-model.md lists as exported, or add a rule with register_converters"
+ADVICE = (
+    'Declare runtime="scikit-learn", which serves the estimator itself, or use one that docs/own-model.md lists as '
+    "folded or ONNX"
+)
 #: Newest operator set that skl2onnx 1.20 has converters for.
 TARGET_OPSET = 21
 
 
 @dataclass(frozen=True)
 class Export:
-    """A graph that agrees with its estimator.
+    """A model's file that agrees with its estimator.
 
     Attributes:
-        content: the bytes of ``model.onnx``.
+        content: the bytes of the file.
         agreement: largest relative difference, see :func:`agreement`, on the training rows (``train``) and on rows
             generated from the spec with nulls, unseen levels and extremes (``generated``).
-        runtime: the card's: ``kind``, ``input``, ``output`` and, of classes, ``classes``, the positions of those that
-            the outputs are about; see :class:`~model_kit.scoring.model.Finish`.
-        graph: ``folded``; ``nodes``, their number; ``reason``, why it is not folded, else ``None``.
+        runtime: the card's: ``kind``, ``input``, ``output``, ``folded`` and, of classes, ``classes``, the positions of
+            those that the outputs are about; see :class:`~model_kit.scoring.model.Finish`.
+        graph: ``folded``; ``nodes``, their number; ``reason``, why it is not folded, else ``None``. Empty
+            where the estimator itself is served.
     """
 
     content: bytes
     runtime: dict[str, Any]
     agreement: dict[str, float]
     graph: dict[str, Any]
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return MODEL if self.runtime["kind"] == "onnx" else ESTIMATOR
+
+
+def export(fitted: Fitted, rows: Sequence[Row], runtime: str = "onnx") -> Export:
+    """What serves a fitted model by the runtime that its package declares; see :func:`to_onnx`.
+
+    Raises:
+        ExportError: there is nothing that could be served; the message says why not, and what to do.
+    """
+    return to_scikit_learn(fitted, rows) if runtime == "scikit-learn" else to_onnx(fitted, rows)
+
+
+def to_scikit_learn(fitted: Fitted, rows: Sequence[Row]) -> Export:
+    """Write the estimator itself, in skops' format, and check what is read from it against it.
+
+    Raises:
+        ExportError: it keeps training rows, has a part of a type that is not trusted, or differs when it is read.
+    """
+    if kept := _keeps_rows(fitted.estimator):
+        raise ExportError(f"nothing was exported: {kept} keeps training rows, and no bundle may hold any")
+    output: Output = "value"
+    if fitted.spec.target.is_class:
+        output = "probability" if hasattr(fitted.estimator, "predict_proba") else "log_odds"
+    return _checked(fitted, rows, dump_estimator(fitted.estimator), {}, {"kind": "scikit-learn", "output": output})
+
+
+def _checked(
+    fitted: Fitted, rows: Sequence[Row], content: bytes, graph: dict[str, Any], runtime: dict[str, Any]
+) -> Export:
+    """The export, if what is loaded from it predicts what the estimator does.
+
+    Raises:
+        ExportError: it does not, or cannot be loaded.
+    """
+    runtime |= {"input": "frame" if isinstance(fitted.features, FrameMaker) else "matrix"}
+    runtime |= {"folded": bool(graph.get("folded"))}
+    if fitted.learned_classes:
+        runtime["classes"] = fitted.learned_classes
+    generated = generate_rows(fitted.spec, N_GENERATED, seed=GENERATED_SEED, nulls=0.1, unseen=0.1, extremes=0.1)
+    compared = (("train", rows), ("generated", generated))
+    return Export(content, runtime, {name: agreement(fitted, content, some, runtime) for name, some in compared}, graph)
 
 
 def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
@@ -73,34 +130,42 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
     """
     register_folding()
     register_converters()
-    generated = generate_rows(fitted.spec, N_GENERATED, seed=GENERATED_SEED, nulls=0.1, unseen=0.1, extremes=0.1)
     n_features = fitted.features(rows[:1]).shape[1]
 
     def check(model: onnx.ModelProto, reason: str | None, output: Output) -> Export:
         content = model.SerializeToString(deterministic=True)
-        runtime: dict[str, Any] = {"kind": "onnx", "input": "matrix", "output": output}
-        if fitted.learned_classes:
-            runtime["classes"] = fitted.learned_classes
-        compared = (("train", rows), ("generated", generated))
-        found = {name: agreement(fitted, content, some, runtime) for name, some in compared}
-        return Export(
-            content, runtime, found, {"folded": reason is None, "nodes": len(model.graph.node), "reason": reason}
-        )
+        graph = {"folded": reason is None, "nodes": len(model.graph.node), "reason": reason}
+        return _checked(fitted, rows, content, graph, {"kind": "onnx", "output": output})
 
     try:
         # One thread in the linear algebra, so that the bytes do not depend on how many there are.
         with threadpool_limits(1):
-            folded = fold(fitted.estimator, n_features)
+            folded = fold(fitted.estimator, n_features, _texts(fitted))
             graph = to_graph(folded.outputs, n_features, folded.link)
         return check(graph, None, folded.output)
-    except (CannotFoldError, ExportError) as error:
-        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - a rule may meet a form of an estimator that it does not know
+        known = isinstance(error, CannotFoldError | ExportError)
+        reason = str(error) if known else f"a rule failed: {first_line(error)}"
     try:
         return check(_plain(fitted, n_features), reason, "probability" if fitted.spec.target.is_class else "value")
     except ExportError as error:
-        raise ExportError(
+        # The same kind of error, whose text has both reasons.
+        raise type(error)(
             f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{ADVICE}"
         ) from error
+
+
+def _texts(fitted: Fitted) -> dict[int, Texts]:
+    """The columns that an estimator of a DataFrame sees as texts, by position."""
+    if isinstance(fitted.features, FeatureMaker):
+        return {}
+    levels = [fitted.spec.learned[name].codes or {} for name in fitted.spec.names]
+    return {
+        position: Texts(
+            position, {code: level for level, code in levels[position].items()} | {MISSING_CODE: None}, UNSEEN_TEXT
+        )
+        for position in np.flatnonzero(fitted.features.texts).tolist()
+    }
 
 
 def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
@@ -117,7 +182,7 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
         model: onnx.ModelProto = convert_sklearn(
             writable,
             name="m",
-            initial_types=[("X", FloatTensorType([None, n_features]))],
+            initial_types=_graph_inputs(fitted.features, n_features),
             target_opset=TARGET_OPSET,
             options={id(writable): {"zipmap": False}} if fitted.spec.target.is_class else None,
         )
@@ -128,21 +193,35 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
     return model
 
 
-def _keeps_rows(value: Any) -> str | None:
+def _graph_inputs(features: FeatureMaker | FrameMaker, n_features: int) -> list[tuple[str, Any]]:
+    """The inputs of a graph of skl2onnx: the matrix, or one for each column of a DataFrame."""
+    if isinstance(features, FeatureMaker):
+        return [("X", FloatTensorType([None, n_features]))]
+    return [
+        (name, StringTensorType([None, 1]) if is_text else FloatTensorType([None, 1]))
+        for name, is_text in zip(features.spec.names, features.texts.tolist(), strict=True)
+    ]
+
+
+def _keeps_rows(estimator: Any) -> str | None:
     """The class that keeps training rows, of an estimator or any that is fitted inside it."""
-    if isinstance(value, BaseEstimator):
-        if any(hasattr(value, name) for name in ROWS_KEPT_IN):
-            return type(value).__name__
-        value = vars(value)
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
-        return next(filter(None, map(_keeps_rows, value)), None)
+    for part in parts(estimator):
+        if any(hasattr(part, name) for name in ROWS_KEPT_IN):
+            return type(part).__name__
     return None
 
 
 def _writable(estimator: Any) -> Any:
-    """A fitted estimator that skl2onnx can write: it cannot take a ColumnTransformer behind another transformer."""
+    """A fitted estimator that skl2onnx can write.
+
+    It cannot take a ColumnTransformer behind another transformer, and a missing level is a text of its own in a graph.
+    """
+    estimator = deepcopy(estimator)
+    for part in parts(estimator):
+        categories = getattr(part, "categories_", None)
+        for known in categories if isinstance(categories, list) else ():
+            if known.dtype == object:
+                known[[not isinstance(value, str) for value in known]] = MISSING_TEXT
     if not isinstance(estimator, Pipeline):
         return estimator
     for number, (_, step) in enumerate(estimator.steps):
@@ -160,16 +239,23 @@ def _writable(estimator: Any) -> Any:
 
 
 def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row], runtime: Mapping[str, Any]) -> float:
-    """Largest difference between the estimator's and the graph's predictions, relative to the prediction.
+    """Largest difference between the estimator's and the runtime's predictions, relative to the prediction.
 
     Where the prediction is smaller than the spread of the target (on the identity scale), it is relative to that. Of
     probabilities it is the absolute difference.
 
     Raises:
-        ExportError: it is above 5e-6, a prediction is not finite, or ONNX Runtime cannot run the graph; the message
-            names the row.
+        DisagreementError: it is above 5e-6; the message names the row.
+        ExportError: the estimator fails, a prediction is not finite, or the file cannot be loaded or run.
     """
-    expected = fitted.predict(rows)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of levels that are not known: some rows have them on purpose
+            expected = fitted.predict(rows)
+    except Exception as error:  # an estimator may do anything wrong
+        raise ExportError(
+            f"the estimator itself fails on rows as requests may have them: {first_line(error)}"
+        ) from error
     if not np.isfinite(expected).all():
         worst = int(np.argmin(np.isfinite(expected.reshape(len(rows), -1)).all(axis=1)))
         raise ExportError(
@@ -177,8 +263,8 @@ def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row], runtime: Mapp
             "limit how far it extrapolates, with MinMaxScaler(clip=True) in front for instance"
         )
     try:
-        graph = Graph(content)
-        scores = [graph.raw(fitted.features(rows[start : start + CHUNK])) for start in range(0, len(rows), CHUNK)]
+        served, encoded = make_runtime(runtime, content, fitted.features), fitted.features.encode(rows)
+        scores = [served.raw(encoded[start : start + CHUNK]) for start in range(0, len(rows), CHUNK)]
     except Exception as error:  # ONNX Runtime's own exceptions share no narrower public base
         raise ExportError(first_line(error)) from error
     found = Finish(fitted.spec.target, runtime)(np.concatenate(scores))
@@ -193,7 +279,7 @@ def agreement(fitted: Fitted, content: bytes, rows: Sequence[Row], runtime: Mapp
     worst = int(np.argmax(difference))
     # Written so that NaN is refused too.
     if not difference[worst] <= TOLERANCE:
-        raise ExportError(
+        raise DisagreementError(
             f"row {worst}: the graph predicts {found[worst]}, scikit-learn {expected[worst]}, "
             f"and they may differ by {TOLERANCE * scale[worst]:.3g}"
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model_kit.records.encoding import Encoded
 from model_kit.scoring.explanation import Explainer
 from model_kit.scoring.model import Finish
-from model_kit.scoring.runtimes import OnnxMatrix, Runtime
+from model_kit.scoring.runtimes import Runtime, make_runtime
 from model_kit.spec import InputSpec, Row
 from model_kit.training.evaluation import Fitted
 from model_kit.training.export import Export
@@ -50,7 +50,7 @@ def importance(fitted: Fitted, export: Export, golden: Row, rows: Sequence[Row])
         is the mean over them, each on its log-odds; of two, both have the same.
     """
     target = fitted.spec.target
-    runtime, finish = OnnxMatrix(export.content, fitted.features), Finish(target, export.runtime)
+    runtime, finish = make_runtime(export.runtime, export.content, fitted.features), Finish(target, export.runtime)
     exported = _Exported(fitted.spec, {"row": golden}, runtime, finish)
     some = [rows[position] for position in np.linspace(0, len(rows) - 1, min(N_ROWS, len(rows))).round().astype(int)]
     encoded = fitted.features.encode(some)

@@ -19,7 +19,7 @@ from model_kit.records.generation import golden_row
 from model_kit.records.row_warnings import check_contradictions
 from model_kit.scoring import calibration, class_assessment, prediction_sets
 from model_kit.scoring.assessment import by_level
-from model_kit.scoring.bundle import CARD, GOLDEN, MODEL, REFERENCE, RUN, SPEC, dump_json, write_bundle
+from model_kit.scoring.bundle import CARD, GOLDEN, REFERENCE, RUN, SPEC, dump_json, write_bundle
 from model_kit.scoring.calibration import Calibration
 from model_kit.scoring.classes import decide
 from model_kit.scoring.definition import Estimator, ModelDefinition
@@ -36,10 +36,11 @@ from model_kit.training.evaluation import (
     reliability_of,
     require_floors,
 )
-from model_kit.training.export import Export, to_onnx
+from model_kit.training.export import Export, export
 from model_kit.training.importance import importance
 from model_kit.training.provenance import git_commit, source_digest
 from model_kit.training.reference import distribution, reference
+from model_kit.training.verdict import N_ROWS, try_estimator
 
 #: Libraries that decide what a training gives.
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "scipy", "skl2onnx")
@@ -90,8 +91,12 @@ def train(
             f"{dataset.name}: no row has a value of {', '.join(empty)}, so there is nothing to learn from it; take it "
             "out of the fields"
         )
+    register: Callable[[], None] | None = definition.resolve("register_converters")
+    if register is not None:
+        register()
     evaluation: Evaluation | None = None
     if cv:
+        report(f"On {N_ROWS} rows: {try_estimator(definition, dataset, estimator)}")
         evaluation = cross_validate(definition, dataset)
         require_floors(definition, evaluation.metrics)
         if warning := _no_better_than_a_constant(evaluation, dataset, definition.target):
@@ -103,18 +108,17 @@ def train(
     else:
         fitted = adopt(definition, dataset.rows, dataset.target, estimator)
     fit_seconds = time.perf_counter() - start
+    for change in fitted.changes:
+        report(change)
     golden = definition.repair(golden_row(fitted.spec))
     for contradiction in definition.contradictions:
         if message := contradiction.find(golden):
             raise SpecError(f"the row of typical values contradicts itself: {message}; repair has to mend it")
     report("Exporting, and comparing the graph with scikit-learn")
-    register: Callable[[], None] | None = definition.resolve("register_converters")
-    if register is not None:
-        register()
-    export = to_onnx(fitted, dataset.rows)
-    report(_about_graph(export))
+    exported = export(fitted, dataset.rows, definition.runtime)
+    report(_about_export(exported))
     uncertainty = _class_calibration if definition.target.is_class else _ranges
-    shares = importance(fitted, export, golden, dataset.rows)
+    shares = importance(fitted, exported, golden, dataset.rows)
     card = {
         "format": CARD_FORMAT,
         "model": definition.name,
@@ -139,9 +143,9 @@ def train(
         },
         "preprocessing": fitted.preprocessing,
         "imputation": fitted.imputation,
-        "runtime": export.runtime,
-        "agreement": export.agreement,
-        "graph": export.graph,
+        "runtime": exported.runtime,
+        "agreement": exported.agreement,
+        "graph": exported.graph,
         "code_sha256": source_digest(definition.folder),
         "kit_sha256": source_digest(Path(model_kit.__file__).parent),
         "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
@@ -153,7 +157,7 @@ def train(
         },
     }
     files = {
-        MODEL: export.content,
+        exported.file: exported.content,
         SPEC: fitted.spec.to_json().encode(),
         CARD: dump_json(card),
         GOLDEN: dump_json({"row": golden, **_golden_prediction(fitted, golden, card)}),
@@ -277,6 +281,8 @@ def _no_better_than_a_constant(evaluation: Evaluation, dataset: Dataset, target:
     )
 
 
-def _about_graph(export: Export) -> str:
-    nodes, reason = export.graph["nodes"], export.graph["reason"]
+def _about_export(exported: Export) -> str:
+    if not exported.graph:
+        return f"scikit-learn serves it, from {len(exported.content):,} bytes"
+    nodes, reason = exported.graph["nodes"], exported.graph["reason"]
     return f"The graph has {nodes} nodes" + (f"; it could not be folded: {reason}" if reason else "")

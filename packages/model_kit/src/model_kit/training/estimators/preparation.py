@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.compose import ColumnTransformer
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.impute import KNNImputer, SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 from sklearn.utils import get_tags
 
@@ -19,6 +21,13 @@ from model_kit.records.features import default_layout
 from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.spec import InputSpec
 from model_kit.training.estimators.encoding import encode_categories
+from model_kit.training.estimators.parts import (
+    accept_unseen,
+    first_step,
+    name_columns,
+    needs_the_target_itself,
+    takes_frame,
+)
 from model_kit.training.estimators.preprocessing import MedianImputer
 
 Source = Literal["kit", "package"]
@@ -34,11 +43,19 @@ class Prepared:
         estimator: with what the kit puts in front of it.
         preprocessing: who encodes categories.
         imputation: who decides what missing values become.
+        takes_frame: its input is a DataFrame, see :class:`~model_kit.scoring.decoding.FrameMaker`, which imputes where
+            the kit does.
+        is_centred: it learns the target less its mean; that of a notebook, or one that needs a positive target, does
+            not.
+        changes: what the kit changed in it, a line each.
     """
 
     estimator: Estimator
     preprocessing: Source
     imputation: Source
+    takes_frame: bool = False
+    is_centred: bool = True
+    changes: tuple[str, ...] = ()
 
 
 def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
@@ -64,7 +81,9 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
             f"{name}: estimator is a {type(declared).__name__}; declare a scikit-learn regressor, or a function of the "
             "fitted spec that returns one"
         )
-    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
+    # Stacking has no predict before it is fitted, where its final estimator is the default.
+    predicts = hasattr(estimator, "predict") or is_regressor(estimator) or is_classifier(estimator)
+    if not (hasattr(estimator, "fit") and predicts):
         raise DefinitionError(f"{name}: the estimator, a {type(estimator).__name__}, has no fit and predict")
     if isinstance(estimator, BaseEstimator) and is_classifier(estimator) != spec.target.is_class:
         found, wanted = ("a number", "classifier") if spec.target.is_class else ("classes", "regressor")
@@ -73,16 +92,36 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
             f"{'a class' if spec.target.is_class else 'a number'}; declare a {wanted}"
         )
     imputes = not accepts_nan(estimator)
+    if takes_frame(estimator):
+        return _of_frame(estimator, definition, imputes=imputes)
+    is_centred = spec.target.scale == "log" or not needs_the_target_itself(estimator)
     imputation: Source = "kit" if imputes or _begins_with_medians(estimator) else "package"
     if is_own or definition.derive is not None:
         if imputes:
             estimator = make_pipeline(MedianImputer(dtype="float64"), estimator)
-        return Prepared(estimator, "package", imputation)
+        return Prepared(estimator, "package", imputation, is_centred=is_centred)
     nominal = default_layout(spec).nominal
     steps: list[Any] = [MedianImputer(nominal, numbers=imputes, dtype="float64")] if imputes or nominal else []
     if nominal:
         steps.append(encode_categories(spec))
-    return Prepared(make_pipeline(*steps, estimator), "kit", imputation)
+    return Prepared(make_pipeline(*steps, estimator), "kit", imputation, is_centred=is_centred)
+
+
+def _of_frame(estimator: Any, definition: ModelDefinition, *, imputes: bool) -> Prepared:
+    if definition.derive is not None:
+        raise DefinitionError(
+            f"{definition.name}: the estimator chooses columns by name, and derive makes features that have none; "
+            "declare one of the two"
+        )
+    name_columns(estimator)
+    imputation: Source = "kit" if imputes else "package"
+    is_centred = definition.target.scale == "log"
+    return Prepared(estimator, "package", imputation, True, is_centred, told(accept_unseen(estimator)))
+
+
+def told(encoders: Iterable[str]) -> tuple[str, ...]:
+    """What the kit changed in encoders of these classes, a line each class."""
+    return tuple(f"{name} scores levels that it never saw, instead of failing" for name in dict.fromkeys(encoders))
 
 
 def accepts_nan(estimator: Any) -> bool:
@@ -101,8 +140,14 @@ def _after(part: Any) -> Literal["refused", "kept", "filled"]:
             if (found := _after(step)) != "kept":
                 return found
         return "kept"
+    if isinstance(part, TransformedTargetRegressor):
+        return "refused" if part.regressor is None else _after(part.regressor)
+    if isinstance(part, BaseSearchCV):
+        return _after(part.estimator)
     parts: list[Any] | None = None
-    if isinstance(part, ColumnTransformer):
+    if isinstance(part, FeatureUnion):
+        parts = [step for _, step in part.transformer_list]
+    elif isinstance(part, ColumnTransformer):
         parts = [*(step for _, step, _ in part.transformers), part.remainder]
     elif isinstance(part, VotingRegressor | StackingRegressor | VotingClassifier | StackingClassifier):
         parts = [step for _, step in part.estimators]
@@ -111,22 +156,19 @@ def _after(part: Any) -> Literal["refused", "kept", "filled"]:
         return "refused" if "refused" in fates else "kept" if "kept" in fates else "filled"
     if not isinstance(part, BaseEstimator):
         return "kept"
-    return "kept" if get_tags(part).input_tags.allow_nan else "refused"
+    try:
+        return "kept" if get_tags(part).input_tags.allow_nan else "refused"
+    except (AttributeError, TypeError):  # one that wraps another that it does not have
+        return "refused"
 
 
 def _begins_with_columns(estimator: Any) -> bool:
-    return isinstance(_first_step(estimator), ColumnTransformer)
+    return isinstance(first_step(estimator), ColumnTransformer)
 
 
 def _begins_with_medians(estimator: Any) -> bool:
-    first = _first_step(estimator)
+    first = first_step(estimator)
     return isinstance(first, MedianImputer) and first.numbers
-
-
-def _first_step(estimator: Any) -> Any:
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[0][1]
-    return estimator
 
 
 def _call(factory: Any, spec: InputSpec, name: str) -> Any:

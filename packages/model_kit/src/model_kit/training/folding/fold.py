@@ -23,7 +23,7 @@ from model_kit.training.folding.rules import (
     fold_regressor,
     fold_transformer,
 )
-from model_kit.training.folding.terms import Number, Terms
+from model_kit.training.folding.terms import Number, Terms, Texts
 
 #: Inverse functions of a TransformedTargetRegressor, by the link that the graph applies at its end.
 INVERSES: Final[Mapping[str, Callable[[Any], Any]]] = {"exp": np.exp, "expm1": np.expm1, "square": np.square}
@@ -49,14 +49,19 @@ class Raw:
     estimator: Any
 
 
-def fold(estimator: Any, n_features: int) -> Folded:
-    """Decompose a fitted regressor or classifier of ``n_features`` columns.
+def fold(estimator: Any, n_features: int, texts: Mapping[int, Texts] | None = None) -> Folded:
+    """Decompose a fitted regressor or classifier.
+
+    Args:
+        estimator: the fitted one.
+        n_features: number of its columns.
+        texts: position -> column, for those that the estimator sees as texts.
 
     Raises:
         CannotFoldError: a part of it has no rule; the message says which.
     """
     boosters.register()
-    columns: Columns = [Number(source) for source in range(n_features)]
+    columns: Columns = [(texts or {}).get(source) or Number(source) for source in range(n_features)]
     if is_classifier(estimator):
         return fold_classifier(estimator, columns)
     estimator, columns, link = _unlinked(estimator, columns)

@@ -39,7 +39,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from model_kit.errors import CannotFoldError
 from model_kit.scoring.classes import Output
-from model_kit.training.folding.terms import Column, Mixture, Terms, Tree
+from model_kit.training.folding.terms import Column, Mixture, Terms, Texts, Tree
 
 Columns = Sequence[Column]
 
@@ -140,13 +140,29 @@ def _column_transformer(transformer: ColumnTransformer, columns: Columns) -> lis
     for _, part, chosen in transformer.transformers_:
         if isinstance(part, str) and part == "drop":
             continue
-        positions = np.arange(len(columns))[chosen]
-        found += fold_transformer(part, [columns[position] for position in np.atleast_1d(positions)])
+        found += fold_transformer(part, [columns[position] for position in _positions(transformer, columns, chosen)])
     return found
+
+
+def _positions(transformer: ColumnTransformer, columns: Columns, chosen: Any) -> list[int]:
+    """Positions of the columns that one part of a ColumnTransformer takes, by name or however it chooses them."""
+    every: list[Any] = list(range(len(columns)))
+    named = chosen if isinstance(chosen, str | slice) else next(iter(chosen), None)
+    if isinstance(named, str) or (isinstance(named, slice) and isinstance(named.start or named.stop, str)):
+        names = transformer.feature_names_in_.tolist()
+        if isinstance(chosen, slice):
+            first = 0 if chosen.start is None else names.index(chosen.start)
+            return every[first : None if chosen.stop is None else names.index(chosen.stop) + 1]
+        return [names.index(name) for name in ([chosen] if isinstance(chosen, str) else chosen)]
+    return [int(position) for position in np.atleast_1d(np.array(every)[chosen])]
 
 
 @fold_transformer.register
 def _simple_imputer(imputer: SimpleImputer, columns: Columns) -> list[Column]:
+    if any(isinstance(column, Texts) for column in columns):
+        require(not imputer.add_indicator, "indicators of missing values")
+        require(all(isinstance(fill, str) for fill in imputer.statistics_), "texts imputed with something else")
+        return [column.impute(fill) for column, fill in zip(columns, imputer.statistics_, strict=True)]
     fills = np.asarray(imputer.statistics_, np.float64)
     require(not imputer.add_indicator, "indicators of missing values")
     require(bool(np.isnan(imputer.missing_values)), f"missing values written as {imputer.missing_values}")
@@ -176,11 +192,12 @@ def _max_abs_scaler(scaler: preprocessing.MaxAbsScaler, columns: Columns) -> lis
 def _one_hot_encoder(encoder: preprocessing.OneHotEncoder, columns: Columns) -> list[Column]:
     require(encoder.handle_unknown == "ignore", f"OneHotEncoder(handle_unknown={encoder.handle_unknown!r})")
     require(encoder.min_frequency is None and encoder.max_categories is None, "infrequent categories")
-    require(encoder.drop is None, "dropped categories")
+    dropped = [None] * len(columns) if encoder.drop_idx_ is None else encoder.drop_idx_
     return [
         column.lookup({value: 1.0}, 0.0)
-        for column, values in zip(columns, encoder.categories_, strict=True)
-        for value in _numbers(values)
+        for column, values, left_out in zip(columns, encoder.categories_, dropped, strict=True)
+        for place, value in enumerate(_categories(column, values))
+        if place != left_out
     ]
 
 
@@ -188,7 +205,7 @@ def _one_hot_encoder(encoder: preprocessing.OneHotEncoder, columns: Columns) -> 
 def _target_encoder(encoder: preprocessing.TargetEncoder, columns: Columns) -> list[Column]:
     require(encoder.target_type_ == "continuous", "a TargetEncoder of classes")
     return [
-        column.lookup(dict(zip(_numbers(values), means.tolist(), strict=True)), float(encoder.target_mean_))
+        column.lookup(dict(zip(_categories(column, values), means.tolist(), strict=True)), float(encoder.target_mean_))
         for column, values, means in zip(columns, encoder.categories_, encoder.encodings_, strict=True)
     ]
 
@@ -211,8 +228,12 @@ def is_among(column: Column, codes: Sequence[int], known: Sequence[int], *, miss
     return column.lookup(values, 0.0 if missing else 1.0)
 
 
-def _numbers(categories: Any) -> list[float]:
-    require(np.issubdtype(np.asarray(categories).dtype, np.number), "categories that are no numbers")
+def _categories(column: Column, categories: Any) -> list[Any]:
+    """Categories that an encoder learned of a column: texts, and ``None`` for a missing one, or numbers."""
+    if isinstance(column, Texts):
+        return [value if isinstance(value, str) else None for value in categories]
+    kind = np.asarray(categories).dtype
+    require(np.issubdtype(kind, np.number) or np.issubdtype(kind, np.bool_), "categories that are no numbers")
     return [float(value) for value in categories]
 
 
@@ -226,13 +247,14 @@ def _robust_scaler(scaler: preprocessing.RobustScaler, columns: Columns) -> list
 def _ordinal_encoder(encoder: preprocessing.OrdinalEncoder, columns: Columns) -> list[Column]:
     require(encoder.handle_unknown == "use_encoded_value", f"OrdinalEncoder(handle_unknown={encoder.handle_unknown!r})")
     require(encoder.min_frequency is None and encoder.max_categories is None, "infrequent categories")
-    return [
-        column.lookup(
-            {value: float(place) for place, value in enumerate(_numbers(values)) if not np.isnan(value)},
-            float(encoder.unknown_value),
-        )
-        for column, values in zip(columns, encoder.categories_, strict=True)
-    ]
+    found: list[Column] = []
+    for column, values in zip(columns, encoder.categories_, strict=True):
+        places: dict[Any, float] = {value: float(place) for place, value in enumerate(_categories(column, values))}
+        if None in places:
+            places[None] = float(encoder.encoded_missing_value)
+        known = {value: place for value, place in places.items() if value == value}  # noqa: PLR0124 - NaN is not
+        found.append(column.lookup(known, float(encoder.unknown_value)))
+    return found
 
 
 @fold_transformer.register

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -173,8 +173,14 @@ class Table(_Discrete):
         values = {code: function(value) for code, value in self.values.items()}
         return replace(self, values=values, other=function(self.other))
 
+    def has_missing(self) -> bool:
+        """Whether one of the values is missing."""
+        return any(math.isnan(value) for value in (*self.values.values(), self.other))
+
     def combination(self) -> Combination:
         """The column as a sum of bases."""
+        if self.has_missing():
+            raise CannotFoldError("a level that becomes a missing number")
         return {Level(self.source, code): value - self.other for code, value in self.values.items()}, self.other
 
 
@@ -208,7 +214,38 @@ class Mixture:
         return total, constant
 
 
-Column: TypeAlias = Number | Steps | Table | Mixture
+@dataclass(frozen=True)
+class Texts:
+    """A raw column of codes that an estimator sees as texts: ``values`` of the codes, ``other`` of one that has none.
+
+    A missing text is ``None``.
+    """
+
+    source: int
+    values: Mapping[int, str | None]
+    other: str
+    fill: float = math.nan
+
+    def impute(self, fill: object) -> Texts:
+        """The column with the text ``fill`` for missing ones."""
+        return replace(self, values={code: str(fill) if text is None else text for code, text in self.values.items()})
+
+    def lookup(self, values: Mapping[Any, float], other: float) -> Table:
+        """``values`` of the column's text, ``other`` where it has none."""
+        found = {code: values.get(text, other) for code, text in self.values.items()}
+        return Table(self.source, self.fill, found, values.get(self.other, other))
+
+    def _refuse(self, *_: object) -> Column:
+        raise CannotFoldError("texts where numbers are computed with")
+
+    affine = clip = cut = _refuse
+
+    def combination(self) -> Combination:
+        """Refused: a text is no number."""
+        raise CannotFoldError("texts where numbers are computed with")
+
+
+Column: TypeAlias = Number | Steps | Table | Mixture | Texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,6 +341,11 @@ class Terms:
                 continue
             if isinstance(column, Steps | Mixture):
                 raise CannotFoldError("trees behind bins or a projection")
+            if isinstance(column, Texts):
+                raise CannotFoldError("trees of texts")
+            if isinstance(column, Table) and column.has_missing():
+                columns[node] = column.map(_goes_right(thresholds[node], missing_left=tree.missing_left[node]))
+                thresholds[node] = 0.5
             if isinstance(column, Number) and not column.raw:
                 scaled.setdefault(id(column), (column, []))[1].append(node)
                 columns[node] = Number(column.source, column.fill)
@@ -348,6 +390,11 @@ class Terms:
         known = self.fills.setdefault(column.source, column.fill)
         if known != column.fill and not (math.isnan(known) and math.isnan(column.fill)):
             raise CannotFoldError(f"column {column.source} is imputed in two ways")
+
+
+def _goes_right(threshold: float, *, missing_left: bool) -> Callable[[float], float]:
+    """1 for a value that goes right at a node, else 0."""
+    return lambda value: float(not missing_left if math.isnan(value) else value > threshold)
 
 
 def _raw_thresholds(column: Number, thresholds: NDArray[np.float64], *, single: bool) -> NDArray[np.float64]:

@@ -1,0 +1,220 @@
+"""Models that scikit-learn itself serves, and files that it must not make anything of."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from model_kit.errors import BundleError, ExportError
+from model_kit.scoring.bundle import CARD, ESTIMATOR, MODEL, dump_json, read_bundle, write_bundle
+from model_kit.scoring.definition import ModelDefinition
+from model_kit.scoring.scikit_learn import require_trusted
+from model_kit.scoring.trusted_types import TRUSTED
+from model_kit.training.dataset import Dataset
+from model_kit.training.evaluation import fit
+from model_kit.training.export import to_scikit_learn
+from model_kit.training.skops_file import dump_estimator
+from model_kit.training.train import train
+from sklearn import __version__ as installed
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer
+
+MakeDefinition = Callable[..., ModelDefinition]
+
+
+def flat_estimator(final: Any = None) -> Any:
+    """What neither folds nor has a converter."""
+    columns = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(SimpleImputer(), SplineTransformer(extrapolation="linear")), ["area", "rooms"]),
+            ("texts", OneHotEncoder(handle_unknown="ignore"), ["town", "heating"]),
+        ]
+    )
+    return TransformedTargetRegressor(make_pipeline(columns, final or Ridge()), func=np.log1p, inverse_func=np.expm1)
+
+
+@pytest.fixture
+def trained(flats: Dataset, flat_definition: MakeDefinition, tmp_path: Path) -> tuple[ModelDefinition, Path]:
+    definition = flat_definition(flat_estimator(), runtime="scikit-learn")
+    train(definition, flats, tmp_path / "bundle", cv=False)
+    return definition, tmp_path / "bundle"
+
+
+def test_estimator_itself_is_in_the_bundle_and_predicts_as_in_the_notebook(
+    trained: tuple[ModelDefinition, Path], flats: Dataset
+) -> None:
+    definition, folder = trained
+    bundle = read_bundle(folder)
+    assert ESTIMATOR in bundle.files
+    assert MODEL not in bundle.files
+    runtime = {"kind": "scikit-learn", "input": "frame", "output": "value", "folded": False}
+    assert bundle.json(CARD)["runtime"] == runtime
+    model = definition.load_bundle(folder)
+    model.check()
+    expected = fit(definition, flats.rows, flats.target).predict(flats.rows)
+    assert model.predict(flats.rows).tolist() == expected.tolist()
+    assert np.isfinite(model.predict([{"area": 70, "town": "Rom"}, {}])).all()
+
+
+def test_matrix_of_features_is_served_too(flats: Dataset, flat_definition: MakeDefinition) -> None:
+    definition = flat_definition(make_pipeline(SplineTransformer(extrapolation="linear"), Ridge()))
+    fitted = fit(definition, flats.rows, flats.target)
+    assert to_scikit_learn(fitted, flats.rows).runtime["input"] == "matrix"
+
+
+def test_same_estimator_gives_the_same_bytes(flats: Dataset, flat_definition: MakeDefinition) -> None:
+    first, second = (fit(flat_definition(flat_estimator()), flats.rows, flats.target) for _ in range(2))
+    assert dump_estimator(first.estimator) == dump_estimator(second.estimator)
+
+
+def test_another_scikit_learn_is_refused_with_both_versions(trained: tuple[ModelDefinition, Path]) -> None:
+    definition, folder = trained
+    bundle = read_bundle(folder)
+    card = bundle.json(CARD)
+    card["libraries"]["scikit-learn"] = "1.2.3"
+    write_bundle(folder, {**bundle.files, CARD: dump_json(card)})
+    with pytest.raises(BundleError, match=f"saved with scikit-learn 1.2.3, and {installed} is installed"):
+        definition.load_bundle(folder)
+
+
+class Doubled(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A transformer of somebody's own."""
+
+    def fit(self, X: Any, y: Any = None) -> Doubled:  # noqa: N803 - scikit-learn's names
+        self.fitted_ = True
+        return self
+
+    def transform(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
+        return 2 * X
+
+
+@pytest.mark.parametrize(
+    ("final", "said"),
+    [
+        (make_pipeline(Doubled(), Ridge()), r"not trusted: .*test_scikit_learn\.Doubled"),
+        (make_pipeline(FunctionTransformer(np.save), Ridge()), r"not trusted: numpy\.save"),
+        (KNeighborsRegressor(), "KNeighborsRegressor keeps training rows"),
+    ],
+)
+def test_what_is_not_trusted_is_refused_by_name_before_a_bundle_is_written(
+    final: Any, said: str, flats: Dataset, flat_definition: MakeDefinition, tmp_path: Path
+) -> None:
+    fitted = fit(flat_definition(flat_estimator()), flats.rows, flats.target)
+    regressor: Any = fitted.estimator.regressor_  # type: ignore[attr-defined]
+    regressor.steps[-1] = ("final", final)
+    if isinstance(final, KNeighborsRegressor):
+        final.fit([[1.0]] * 9, [2.0] * 9)
+    with pytest.raises(ExportError, match=said):
+        to_scikit_learn(fitted, flats.rows)
+    definition = flat_definition(flat_estimator(KNeighborsRegressor()), runtime="scikit-learn")
+    with pytest.raises(ExportError, match="KNeighborsRegressor keeps training rows"):
+        train(definition, flats, tmp_path / "bundle", cv=False)
+    assert not (tmp_path / "bundle").exists()
+
+
+class Payload:
+    """Creates a file when it is made of a stored state."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        Path(state["path"]).touch()
+
+
+def test_file_of_a_foreign_type_runs_nothing_however_well_hashed(
+    trained: tuple[ModelDefinition, Path], tmp_path: Path
+) -> None:
+    definition, folder = trained
+    created = tmp_path / "created"
+    content = skops.io.dumps(Payload(str(created)))
+    skops.io.loads(content, trusted=skops.io.get_untrusted_types(data=content))
+    assert created.exists(), "the payload works where it is trusted"
+    created.unlink()
+    write_bundle(folder, {**read_bundle(folder).files, ESTIMATOR: content})
+    with pytest.raises(BundleError, match=r"model\.skops: it has parts that are not trusted: .*Payload"):
+        definition.load_bundle(folder)
+    assert not created.exists()
+
+
+def _node(loader: str, name: str, **more: Any) -> dict[str, Any]:
+    module, _, kind = name.rpartition(".")
+    return {"__loader__": loader, "__module__": module, "__class__": kind, "__id__": 1, **more}
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        # Trusted, but not to be called with arguments of the file.
+        _node("ConstructorFromReduceNode", "lightgbm.basic.Booster", content=_node("ListNode", "builtins.list")),
+        _node("ListNode", "lightgbm.basic.Booster", content=[]),
+        _node("DictNode", "sklearn.linear_model._ridge.Ridge", content={}),
+        _node("FunctionNode", "os.system"),
+        _node("FunctionNode", "builtins.eval"),
+        _node("TypeNode", "subprocess.Popen"),
+        _node("OperatorFuncNode", "operator.methodcaller", attrs={}),
+        _node("MethodNode", "sklearn.linear_model._ridge.Ridge", content={}),
+        _node("Unheard", "builtins.str"),
+        {"__module__": "builtins", "__class__": "eval", "__loader__": "JsonNode"},
+    ],
+)
+def test_name_is_trusted_for_one_kind_of_node_only(node: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        inner = _node("DictNode", "builtins.dict", content={"a": node})
+        file.writestr(
+            "schema.json", json.dumps(_node("ObjectNode", "sklearn.linear_model._ridge.Ridge", content=inner))
+        )
+    with pytest.raises(BundleError, match=f"not trusted: {node['__module__']}.{node['__class__']}"):
+        require_trusted(buffer.getvalue())
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"\x80\x04."])
+def test_what_is_no_skops_file_is_refused(content: bytes) -> None:
+    with pytest.raises(BundleError, match="it is no skops file"):
+        require_trusted(content)
+
+
+def test_no_function_that_is_trusted_opens_runs_or_imports_anything() -> None:
+    dangerous = {
+        "load",
+        "save",
+        "eval",
+        "exec",
+        "open",
+        "system",
+        "loads",
+        "fromfile",
+        "memmap",
+        "genfromtxt",
+        "import",
+    }
+    assert not {name.rpartition(".")[2] for names in TRUSTED.values() for name in names} & dangerous
+
+
+def test_model_of_onnx_loads_without_what_scikit_learn_needs(
+    flats: Dataset, flat_definition: MakeDefinition, tmp_path: Path
+) -> None:
+    columns = ColumnTransformer([("texts", OneHotEncoder(handle_unknown="ignore"), ["town"])], remainder="drop")
+    train(flat_definition(make_pipeline(columns, Ridge())), flats, tmp_path / "bundle", cv=False)
+    code = (
+        "import sys; from pathlib import Path; from model_kit.scoring.model import BundleModel;"
+        f"model = BundleModel.load(Path({str(tmp_path / 'bundle')!r}), None, '1'); model.check();"
+        "print(sorted({'sklearn', 'skops', 'pandas', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
