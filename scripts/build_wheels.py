@@ -16,7 +16,16 @@ from typing import Any
 
 import model_kit
 from model_kit.errors import ModelKitError
-from model_kit.scoring.bundle import CARD, CONTENT, MANIFEST, Bundle, read_bundle
+from model_kit.scoring.bundle import (
+    CARD,
+    CONTENT,
+    MANIFEST,
+    MODEL,
+    MODELS,
+    VOCABULARY,
+    Bundle,
+    read_bundle,
+)
 from model_kit.training.provenance import source_digest
 from packaging.version import Version
 
@@ -151,13 +160,13 @@ def check_content(wheel: Path, package: Package) -> None:
     own = [name.relative_to(package.source.name) for name in names if name.parts[0] == package.source.name]
     bundle = {name.name for name in own if name.parent == PurePosixPath("bundle")}
     code = {name for name in own if name.suffix in {".py", ".jinja", ".toml"} or name.name == "py.typed"}
-    expected = _BUNDLE_FILES if package.model else set()
+    required = _BUNDLE_FILES | ({MODEL} if not bundle & set(MODELS) else set()) if package.model else set()
     strange = [str(name) for name in own if name not in code and not (name.parts[0] == "bundle" and package.model)]
-    strange += [f"bundle/{name}" for name in sorted(bundle - expected) if package.model]
+    strange += [f"bundle/{name}" for name in sorted(bundle - required - {*MODELS, VOCABULARY}) if package.model]
     if strange:
         raise ScriptError(f"{package.source}: a wheel carries code and a bundle only, not {', '.join(strange)}")
-    if bundle != expected:
-        raise ScriptError(f"{wheel.name}: the bundle lacks {', '.join(sorted(expected - bundle))}")
+    if required - bundle:
+        raise ScriptError(f"{wheel.name}: the bundle lacks {', '.join(sorted(required - bundle))}")
 
 
 def identity(wheel: Path) -> dict[str, str]:

@@ -22,6 +22,8 @@ MODEL = "model.onnx"
 #: The estimator itself, of a model whose runtime is scikit-learn.
 ESTIMATOR = "model.skops"
 SPEC = "spec.json"
+#: What makes numbers of texts; only of a model that has texts.
+VOCABULARY = "vocabulary.json"
 CARD = "card.json"
 GOLDEN = "golden.json"
 REFERENCE = "reference.json"
@@ -199,7 +201,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _check_names(names: Iterable[str], where: str) -> None:
     """Make sure that a bundle has all files, one of them a model, and no other."""
     found = set(names)
-    expected = {*CONTENT, ESTIMATOR if ESTIMATOR in found and MODEL not in found else MODEL}
+    expected = {*CONTENT, ESTIMATOR if ESTIMATOR in found and MODEL not in found else MODEL} | found & {VOCABULARY}
     for name in sorted(expected ^ found):
         raise BundleError(name, f"missing from {where}" if name in expected else "no part of a bundle")
 
