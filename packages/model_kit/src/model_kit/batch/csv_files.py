@@ -488,7 +488,9 @@ class CsvWriter:
 
 def _text(value: Any) -> str:
     # NaN is the only value unlike itself.
-    return "" if value is None or value != value else str(value)  # noqa: PLR0124
+    if value is None or value != value:  # noqa: PLR0124
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def fitted(cells: Sequence[str], width: int, dialect: Dialect) -> tuple[list[str], str]:

@@ -10,9 +10,9 @@ from model_kit.records.row_warnings import RowWarning, number
 from model_kit.records.validation import in_words
 from model_kit.scoring.explanation import Contribution, Explanation
 from model_kit.scoring.predictor import Predictor
-from model_kit.spec import Target
+from model_kit.spec import Target, class_key
 
-#: What stands between two warnings; neither codes nor words have it.
+#: What stands between two warnings, or the classes of a set; neither codes nor words have it.
 BETWEEN: Final = " | "
 
 
@@ -23,11 +23,15 @@ class DetailOptions(NamedTuple):
         interval: level of the range; ``None`` for none.
         explain: how many contributions; ``None`` for none.
         warnings: whether there are to be warnings.
+        probabilities: whether there is to be the probability of each class.
+        of_class: the class, as text, whose probability is explained; ``None`` for the predicted one.
     """
 
     interval: float | None = None
     explain: int | None = None
     warnings: bool = False
+    probabilities: bool = False
+    of_class: str | None = None
 
     def columns(self, prediction: str, target: Target) -> Added:
         """The columns, in order; nothing if nothing is asked for.
@@ -37,7 +41,11 @@ class DetailOptions(NamedTuple):
             target: a contribution in per cent makes sense only where its scale is the log.
         """
         columns: Added = {}
-        if self.interval is not None:
+        if self.probabilities:
+            columns |= {f"probability_{key}": "number" for key in target.keys}
+        if self.interval is not None and target.is_class:
+            columns[f"{prediction}_set"] = "text"
+        elif self.interval is not None:
             columns |= {f"{prediction}_low": "number", f"{prediction}_high": "number"}
         if self.explain is not None:
             sizes = _sizes(target)
@@ -59,15 +67,20 @@ def iter_details(
 ) -> Iterator[tuple[Cell, ...]]:
     """Of each entry the prediction, the reason in words where there is none, and the cells of ``options.columns``."""
     answer = ask.detailed([entry.record for entry in entries], **options._asdict())
-    sizes = _sizes(ask.model.spec.target)
-    n_cells = len(options.columns("", ask.model.spec.target))
+    target = ask.model.spec.target
+    sizes = _sizes(target)
+    n_cells = len(options.columns("", target))
     for position, (entry, prediction) in enumerate(zip(entries, answer.predictions, strict=True)):
         error = entry.fault or in_words(answer.errors.get(position, {}))
         if error:
             yield None, error, *(None,) * n_cells
             continue
         cells: list[Cell] = [prediction, None]
-        if answer.intervals is not None:
+        if answer.probabilities is not None:
+            cells += (answer.probabilities[position] or {}).values()
+        if answer.intervals is not None and target.is_class:
+            cells.append(BETWEEN.join(map(_key, answer.intervals[position] or ())))
+        elif answer.intervals is not None:
             cells += answer.intervals[position] or ()
         if options.explain is not None and answer.explanations is not None:
             cells += _explained(answer.explanations[position], options.explain, sizes)
@@ -76,7 +89,13 @@ def iter_details(
         yield tuple(cells)
 
 
+def _key(value: Any) -> str:
+    return class_key(value)
+
+
 def _sizes(target: Target) -> tuple[str, ...]:
+    if target.is_class:
+        return ("effect", "amount")
     return ("percent", "amount") if target.scale == "log" else ("amount",)
 
 

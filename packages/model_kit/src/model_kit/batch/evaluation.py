@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 
+from model_kit.batch import class_evaluation
 from model_kit.batch.numbers import is_local
 from model_kit.batch.progress import Progress
 from model_kit.batch.rows import Batch, Table
@@ -19,6 +20,7 @@ from model_kit.errors import DataError, IntervalError
 from model_kit.records.column_summary import ColumnSummary
 from model_kit.records.text import is_null, parse_number
 from model_kit.scoring.assessment import Assessment, Group, Scores, assess
+from model_kit.scoring.class_assessment import ClassAssessment
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.intervals import Intervals, coverage
 from model_kit.scoring.model import BundleModel
@@ -62,7 +64,7 @@ class Scored:
 
     Attributes:
         summary: what is unusual about the columns.
-        truth, predicted: targets of the rows that were scored, in order.
+        truth, predicted: targets of the rows that were scored, in order; of classes positions, and probabilities.
         core: which of them count for the core.
         labels: field -> the group of each of them.
         failures: the other rows.
@@ -70,14 +72,16 @@ class Scored:
 
     summary: ColumnSummary
     truth: list[float] = field(default_factory=list)
-    predicted: list[float] = field(default_factory=list)
+    predicted: list[Any] = field(default_factory=list)
     core: list[bool] = field(default_factory=list)
     labels: dict[str, list[Any]] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
-    def assess(self, spec: InputSpec) -> Assessment:
-        """The errors; at least one row must have been scored."""
+    def assess(self, spec: InputSpec, card: Mapping[str, Any] | None = None) -> Assessment | ClassAssessment:
+        """The errors; at least one row must have been scored. The card has the sets of classes."""
         by = {name: _named(name, values, spec) for name, values in self.labels.items()}
+        if spec.target.is_class:
+            return class_evaluation.assess(np.array(self.truth), np.array(self.predicted), spec.target, card or {}, by)
         truth, predicted = np.array(self.truth), np.array(self.predicted)
         return assess(truth, predicted, spec.target, core=np.array(self.core), by=by)
 
@@ -122,18 +126,25 @@ def _score(table: Table, batch: Batch, definition: ModelDefinition, predictor: P
     answers = predict_batch(predictor, batch)
     scored.summary.add(answers.encoded, answers.value_of(batch))
     target = table.spec.target
+    read: Callable[[object], float | str] = (
+        class_evaluation.truth_reader(target) if target.is_class else lambda value: _truth(value, target)
+    )
+    probabilities = {}
+    if target.is_class:
+        found = predictor.model.score(answers.encoded) if answers.positions else ()
+        probabilities = dict(zip(answers.positions, found, strict=True))
     for row, (prediction, error, *_) in enumerate(answers.rows()):
         entry = batch.entry(row)
         identifier = _identifier(entry.original.get(definition.identifier or ""))
         value = entry.original.get(target.name)
-        truth = _truth(table.number(value) if isinstance(value, str) else value, target)
+        truth = read(table.number(value) if isinstance(value, str) and not target.is_class else value)
         if isinstance(truth, str) or prediction is None:
             table.local_numbers += isinstance(value, str) and isinstance(truth, str) and is_local(value)
             faults = [str(error or ""), f"{target.name}: {truth}" if isinstance(truth, str) and not entry.fault else ""]
             scored.failures.append(Failure(entry.number, identifier, "; ".join(filter(None, faults))))
             continue
         scored.truth.append(truth)
-        scored.predicted.append(float(prediction))
+        scored.predicted.append(probabilities[row] if target.is_class else float(prediction))
         scored.core.append(identifier not in definition.not_core)
         for name, labels in scored.labels.items():
             record = entry.record if isinstance(entry.record, Mapping) else {}
@@ -218,6 +229,9 @@ def covered(scored: Scored, model: BundleModel, nested: Mapping[str, Any] | None
         ``None`` for what there is not.
     """
     predicted = np.array(scored.predicted)
+    if model.spec.target.is_class:
+        of_sets = class_evaluation.covered(np.array(scored.truth), predicted, model)
+        return {"file": of_sets, "cross_validated": model.card.get("coverage"), "nested": nested}
     try:
         ranges = Intervals.from_card(model.card, model.spec.target).at_reported_levels(predicted)
         of_file = coverage(np.array(scored.truth), predicted, ranges)
@@ -228,7 +242,7 @@ def covered(scored: Scored, model: BundleModel, nested: Mapping[str, Any] | None
 
 def document(
     scored: Scored,
-    assessment: Assessment,
+    assessment: Assessment | ClassAssessment,
     definition: ModelDefinition,
     model: BundleModel,
     name: str,
@@ -253,7 +267,9 @@ def document(
             "failed": len(scored.failures),
             "trained_on_this": sha256 is not None and sha256 == model.card["data"]["sha256"],
         },
-        "target": {"name": target.name, "unit": target.unit, "scale": target.scale},
+        "target": {"name": target.name, "classes": list(target.classes), "threshold": target.threshold}
+        if target.is_class
+        else {"name": target.name, "unit": target.unit, "scale": target.scale},
         "left_out_of_core": sorted(definition.not_core),
         **assessment.to_dict(),
         "coverage": ranges,
@@ -268,14 +284,20 @@ def document(
 def coverage_table(ranges: Mapping[str, Any]) -> str:
     """How often ranges hold the truth, as people read it; empty if there are none."""
     lines: list[tuple[str, ...]] = []
+    of_classes = any("size" in level for part in ranges.values() for level in (part or {}).get("levels", ()))
     for part, title in COVERAGES.items():
         if ranges[part]:
-            lines += [(), (title,)]
-            lines += [_coverage_cells(level) for level in ranges[part]["levels"]]
+            lines += [(), (title.partition(", thirds")[0] if of_classes else title,)]
+            lines += [
+                class_evaluation.coverage_cells(level) if of_classes else _coverage_cells(level)
+                for level in ranges[part]["levels"]
+            ]
     if not lines:
         return ""
-    heading = ("range", "within", "low third", "middle", "high", "mean width")
-    return "\n" + "\n".join(_laid_out([heading, *lines[1:]])) + "\n"
+    heading: tuple[str, ...] = ("range", "within", "low third", "middle", "high", "mean width")
+    if of_classes:
+        heading = ("set", "within", "lowest class", "highest class", "mean size")
+    return "\n" + "\n".join(laid_out([heading, *lines[1:]])) + "\n"
 
 
 def _coverage_cells(told: Mapping[str, Any]) -> tuple[str, ...]:
@@ -284,9 +306,11 @@ def _coverage_cells(told: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"  {told['level']:.0%}", *shares, "" if width is None else f"{width:.1%}")
 
 
-def table(scored: Scored, assessment: Assessment, definition: ModelDefinition) -> str:
+def table(scored: Scored, assessment: Assessment | ClassAssessment, definition: ModelDefinition) -> str:
     """The scores as people read them."""
     target = definition.target
+    if isinstance(assessment, ClassAssessment):
+        return _with_failures(class_evaluation.table(assessment, target), scored, definition)
     log = target.scale == "log"
     lines: list[tuple[str, ...]] = [
         (
@@ -312,9 +336,13 @@ def table(scored: Scored, assessment: Assessment, definition: ModelDefinition) -
         lines += _section(f"by {name}, the largest error first", groups[:SHOWN], log)
         if len(groups) > SHOWN:
             lines.append((f"  and {len(groups) - SHOWN:,} more: --json",))
-    text = "\n".join(_laid_out(lines))
+    text = "\n".join(laid_out(lines))
     if any(group.few for groups in (assessment.thirds, *assessment.by.values()) for group in groups):
         text += "\n* few rows: says little"
+    return _with_failures(text, scored, definition)
+
+
+def _with_failures(text: str, scored: Scored, definition: ModelDefinition) -> str:
     for failure in scored.failures[:NAMED]:
         text += f"\nnot scored, {_place(failure, definition)}"
     if len(scored.failures) > NAMED:
@@ -345,7 +373,7 @@ def format_amount(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _laid_out(lines: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def laid_out(lines: Sequence[tuple[str, ...]]) -> Iterator[str]:
     """The first column to the left, numbers to the right; a line of one cell is a title."""
     full = [line for line in lines if len(line) > 1]
     widths = [max(len(line[column]) for line in full) for column in range(len(full[0]))]

@@ -154,7 +154,7 @@ class ParquetWriter:
     """
 
     def __init__(self, file: BinaryIO, table: Table, added: Added) -> None:
-        kinds = {"number": pa.float64(), "text": pa.string()}
+        kinds = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "text": pa.string()}
         own = table.schema if isinstance(table, ParquetTable) else [(name, pa.string()) for name in table.columns]
         self._kinds = [kinds[kind] for kind in added.values()]
         extra = [pa.field(name, kind) for name, kind in zip(added, self._kinds, strict=True)]

@@ -15,7 +15,7 @@ from model_kit.spec import InputSpec
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
 #: Name of a column that is added to a table -> what it holds, in order.
-Added: TypeAlias = "dict[str, Literal['number', 'text']]"
+Added: TypeAlias = "dict[str, Literal['number', 'integer', 'boolean', 'text']]"
 #: What an added column has for a row.
 Cell: TypeAlias = "float | str | None"
 

@@ -14,6 +14,7 @@ import numpy as np
 from model_kit.batch.details import NO_DETAILS, DetailOptions, iter_details
 from model_kit.batch.rows import Answers, Batch, Cell, Table
 from model_kit.batch.tables import Writer
+from model_kit.scoring.classes import decide
 from model_kit.scoring.model import CHUNK
 from model_kit.scoring.predictor import Predictor
 
@@ -48,16 +49,23 @@ def n_processors() -> int:
 
 def predict_batch(predictor: Predictor, batch: Batch, options: DetailOptions = NO_DETAILS) -> Answers:
     """The answers to the rows of a batch."""
+    spec = predictor.model.spec
     scores = np.full(batch.n_rows, np.nan)
-    encoded = np.empty((0, len(predictor.model.spec.fields)))
+    encoded = np.empty((0, spec.n_columns))
+    cells: dict[int, tuple[Cell, ...]] = {}
     found = batch.encode()
     if found is not None:
         encoded, certain = found[0], np.flatnonzero(found[1])
         if options == NO_DETAILS and certain.size:
-            scores[certain] = predictor.model.score(encoded[certain])
+            found_scores = predictor.model.score(encoded[certain])
+            if spec.target.is_class:
+                scores[certain] = found_scores[:, 0]
+                chosen = zip(certain.tolist(), decide(found_scores, spec.target).tolist(), strict=True)
+                cells = {row: (spec.target.classes[one], None) for row, one in chosen if np.isfinite(scores[row])}
+            else:
+                scores[certain] = found_scores
     positions = np.flatnonzero(np.isfinite(scores)).tolist()
     encoded = encoded[positions]
-    cells: dict[int, tuple[Cell, ...]] = {}
     rest = iter(np.flatnonzero(~np.isfinite(scores)).tolist())
     while rows := list(islice(rest, CHUNK)):
         entries = [batch.entry(row) for row in rows]

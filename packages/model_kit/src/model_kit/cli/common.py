@@ -168,6 +168,8 @@ def score_facts(card: Mapping[str, Any], target: Target) -> list[tuple[str, str]
     """A model's cross-validated scores."""
     if not card["metrics"]:
         return [("scores", "not evaluated")]
+    if target.is_class:
+        return [(name.replace("_", " "), f"{value:.4f}") for name, value in card["metrics"].items()]
     of = f"{'log ' if target.scale == 'log' else ''}{target.name}"
     labels = {
         "rmse": f"RMSE of {of}",

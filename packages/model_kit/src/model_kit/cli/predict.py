@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import closing
-from typing import Final
+from typing import Final, Literal
 
 from model_kit.batch.details import NO_DETAILS, DetailOptions
 from model_kit.batch.progress import Progress
@@ -24,9 +24,11 @@ from model_kit.cli.common import (
     synthetic_notice,
     whole_number,
 )
+from model_kit.errors import DataError
 from model_kit.records.column_summary import ColumnSummary
 from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
 from model_kit.scoring.predictor import Predictor
+from model_kit.spec import Target
 
 PREDICTION: Final = "prediction"
 ERROR: Final = "error"
@@ -44,9 +46,9 @@ examples:
   {program} predict test.csv -o predicted.csv --interval 0.9 --explain 5 --warnings
   produce | {program} predict - -o - --format jsonl | consume
 
-The output is the input with two columns more: "prediction" (in the target's unit) and "error" (empty, or why the row
-has no prediction). All rows are kept, in order. Columns that the model does not use are kept and ignored; only the
-required fields ({program} show) are needed, the rest is imputed.
+The output is the input with two columns more: "prediction" (in the target's unit, or the class) and "error" (empty, or
+why the row has no prediction). All rows are kept, in order. Columns that the model does not use are kept and ignored;
+only the required fields ({program} show) are needed, the rest is imputed.
 
 More columns, where asked for, after these two:
 --interval L  prediction_low, prediction_high: the true value lies between them in the share L of the cases
@@ -54,6 +56,9 @@ More columns, where asked for, after these two:
               what moves the prediction away from that most; explain_rest_percent, _amount: all the rest. Baseline and
               amounts sum to the prediction; percent only where the target's scale is the log. What only makes sense
               together (a sum and its parts) counts as one field. Takes some ten milliseconds a row.
+              Of a class, baseline and amounts are probabilities, and effect is on the log-odds.
+--probabilities  probability_<class> for each class; with it or without, --interval L of a class adds prediction_set:
+              the classes that are plausible, the true one among them in the share L of the cases
 --warnings    warnings: what was not given, never seen in training, outside its range, or contradictory
 
 CSV      with a header; commas, semicolons or tabs; empty cells and NA are missing values; numbers with a point.
@@ -94,6 +99,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--warnings", action="store_true", help="add warnings: fields not given, unseen, out of range, contradictory"
     )
+    command.add_argument("--probabilities", action="store_true", help="of a class: add the probability of each")
+    command.add_argument(
+        "--class",
+        dest="of_class",
+        metavar="CLASS",
+        help="with --explain: of which class (default: the predicted)",
+    )
     add_number_arguments(command)
     add_strict_arguments(command)
     command.add_argument(
@@ -109,11 +121,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Write every row with its prediction."""
     predictor = Predictor(model_of(arguments))
     spec = predictor.model.spec
-    options = DetailOptions(arguments.interval, arguments.explain, arguments.warnings)
+    options = DetailOptions(
+        arguments.interval, arguments.explain, arguments.warnings, arguments.probabilities, arguments.of_class
+    )
+    _check_class(options, spec.target)
     if options != NO_DETAILS:
         # What the model cannot give is said before a file is touched.
         predictor.detailed([], **options._asdict())
-    added: Added = {PREDICTION: "number", ERROR: "text", **options.columns(PREDICTION, spec.target)}
+    kind: Final = kind_of(spec.target)
+    added: Added = {PREDICTION: kind, ERROR: "text", **options.columns(PREDICTION, spec.target)}
     summary = ColumnSummary(spec)
     failed = 0
     with ending_cleanly(), reading(arguments.input, spec, arguments.format, numbers_of(arguments)) as table:
@@ -136,6 +152,26 @@ def run(arguments: argparse.Namespace) -> int:
         report(synthetic_notice(arguments.definition))
     report(f"{summary.n_rows} rows scored, {failed} failed")
     return status_of(arguments, failed, summary)
+
+
+def kind_of(target: Target) -> Literal["number", "integer", "boolean", "text"]:
+    """The type of the column of predictions."""
+    if not target.is_class:
+        return "number"
+    first = target.classes[0]
+    return "boolean" if isinstance(first, bool) else "integer" if isinstance(first, int) else "text"
+
+
+def _check_class(options: DetailOptions, target: Target) -> None:
+    """Refuse what makes sense for a class only, or of another class.
+
+    Raises:
+        DataError: it is asked for.
+    """
+    if not target.is_class and (options.probabilities or options.of_class is not None):
+        raise DataError(f"{target.name} is a number: --probabilities and --class are for classes")
+    if options.of_class is not None and options.of_class not in target.keys:
+        raise DataError(f"--class {options.of_class}: {target.name} has the classes {', '.join(target.keys)}")
 
 
 def _level(text: str) -> float:

@@ -40,7 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
             "files": lineage["files"],
             "fields": list(spec.names),
             "required": list(spec.required),
-            "target": {"name": spec.target.name, "unit": spec.target.unit},
+            "target": {"name": spec.target.name, "classes": list(spec.target.classes)}
+            if spec.target.is_class
+            else {"name": spec.target.name, "unit": spec.target.unit},
         }
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return OK
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         *score_facts(card, spec.target),
         ("fields", f"{len(spec.fields)}, required: {', '.join(spec.required) or 'none'}"),
         ("target", ", ".join(filter(None, (spec.target.name, spec.target.unit)))),
+        *([("classes", ", ".join(spec.target.keys))] if spec.target.is_class else []),
         ("libraries", ", ".join(f"{name} {version}" for name, version in card["libraries"].items())),
         ("trained", f"{lineage['trained_at']}, commit {lineage['git_commit'] or 'unknown'}"),
         ("artefact sha256", artifact),

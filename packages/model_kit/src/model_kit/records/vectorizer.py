@@ -10,9 +10,10 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -25,6 +26,9 @@ Analyzer = Literal["word", "char", "char_wb"]
 FORMAT: Final = 1
 #: Significant digits of weights in a file: what they change is a thousandth of what an export may differ by.
 DIGITS: Final = 10
+#: Words whose n-grams are remembered, and characters of the longest of them: at most a few megabytes.
+MOST_WORDS: Final = 10_000
+LONGEST_WORD: Final = 30
 _BLANKS: Final = re.compile(r"\s\s+")
 
 
@@ -48,18 +52,31 @@ class Vectorizer:
     token_pattern: str = r"(?u)\b\w\w+\b"  # noqa: S105 - of words
     stop_words: tuple[str, ...] = ()
 
-    def __call__(self, text: str) -> Iterator[tuple[str, str]]:
-        """Yield each n-gram with the word that it is of: itself, but of characters within words."""
+    def __call__(self, text: str) -> list[str]:
+        """The n-grams of a text, in order, as often as they occur."""
+        text = self._prepared(text)
+        if self.analyzer == "word":
+            return self._of_words(text)
+        if self.analyzer == "char":
+            return self._of_characters(_BLANKS.sub(" ", text))
+        return [gram for word in text.split() for gram in self.of_word(word)]
+
+    def with_words(self, text: str) -> list[tuple[str, str]]:
+        """Each n-gram of a text with the word that it is of: itself, but of characters within words."""
+        if self.analyzer == "char_wb":
+            return [(gram, word) for word in self.split(text) for gram in self.of_word(word)]
+        return [(gram, gram) for gram in self(text)]
+
+    def split(self, text: str) -> list[str]:
+        """The words that characters are taken of: what blanks part."""
+        return self._prepared(text).split()
+
+    def _prepared(self, text: str) -> str:
         if self.lowercase:
             text = text.lower()
         if self.strip_accents and not text.isascii():
             text = _without_accents(text, self.strip_accents)
-        if self.analyzer == "word":
-            yield from ((gram, gram) for gram in self._of_words(text))
-        elif self.analyzer == "char":
-            yield from ((gram, gram) for gram in self._of_characters(_BLANKS.sub(" ", text)))
-        else:
-            yield from self._within_words(text)
+        return text
 
     @cached_property
     def _find_words(self) -> Callable[[str], list[str]]:
@@ -84,17 +101,19 @@ class Vectorizer:
         fewest, most = self.ngram_range
         return [text[start : start + n] for n in range(fewest, most + 1) for start in range(len(text) - n + 1)]
 
-    def _within_words(self, text: str) -> Iterator[tuple[str, str]]:
+    def of_word(self, word: str) -> list[str]:
+        """The n-grams of characters within a word and the blanks around it."""
         fewest, most = self.ngram_range
-        for word in text.split():
-            padded = f" {word} "
-            for n in range(fewest, most + 1):
-                if n >= len(padded):
-                    # Short words count once, whatever the length asked for.
-                    yield padded, word
-                    break
-                for start in range(len(padded) - n + 1):
-                    yield padded[start : start + n], word
+        padded = f" {word} "
+        length = len(padded)
+        grams: list[str] = []
+        for n in range(fewest, most + 1):
+            if n >= length:
+                # Short words count once, whatever the length asked for.
+                grams.append(padded)
+                break
+            grams += [padded[start : start + n] for start in range(length - n + 1)]
+        return grams
 
 
 def _without_accents(text: str, how: str) -> str:
@@ -104,7 +123,7 @@ def _without_accents(text: str, how: str) -> str:
     return "".join(character for character in apart if not unicodedata.combining(character))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Block:
     """A linear function of the TF-IDF vector that one vectorizer makes of a text.
 
@@ -112,7 +131,7 @@ class Block:
         vectorizer: makes the n-grams.
         vocabulary: n-gram -> its place; other n-grams count for nothing.
         weights: shape (n_grams, width).
-        idf: inverse document frequency of each n-gram; empty if it is not used.
+        idf: inverse document frequency of each n-gram, shape (n_grams,); ``None`` if it is not used.
         norm: the vector is divided by its norm.
         sublinear_tf: the count of an n-gram is replaced by 1 + its logarithm.
         binary: by 1.
@@ -121,40 +140,49 @@ class Block:
     vectorizer: Vectorizer
     vocabulary: Mapping[str, int]
     weights: NDArray[np.float64]
-    idf: tuple[float, ...] = ()
+    idf: NDArray[np.float64] | None = None
     norm: Literal["l1", "l2"] | None = "l2"
     sublinear_tf: bool = False
     binary: bool = False
-    _columns: list[list[float]] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_columns", self.weights.T.tolist())
-
-    def values(self, grams: Iterable[str]) -> dict[int, float]:
-        """The text's vector: place of an n-gram -> its value, without zeros."""
-        counts: dict[int, float] = {}
-        find = self.vocabulary.get
-        for gram in grams:
-            place = find(gram)
-            if place is not None:
-                counts[place] = counts.get(place, 0) + 1
-        if self.binary:
-            counts = dict.fromkeys(counts, 1.0)
-        elif self.sublinear_tf:
-            counts = {place: 1 + math.log(count) for place, count in counts.items()}
-        if self.idf:
-            counts = {place: count * self.idf[place] for place, count in counts.items()}
-        if not self.norm or not counts:
-            return counts
-        if self.norm == "l2":
-            length = math.sqrt(math.fsum(value * value for value in counts.values()))
+    def vector(self, text: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """The text's vector without its zeros: places of n-grams, ascending, and their values."""
+        if self.vectorizer.analyzer == "char_wb":
+            found = [place for word in self.vectorizer.split(text) for place in self._places_of(word)]
         else:
-            length = math.fsum(map(abs, counts.values()))
-        return {place: value / length for place, value in counts.items()}
+            find = self.vocabulary.get
+            found = [place for gram in self.vectorizer(text) if (place := find(gram)) is not None]
+        if not found:
+            return np.empty(0, np.intp), np.empty(0)
+        found.sort()
+        every = np.array(found)
+        first = np.flatnonzero(np.append(True, every[1:] != every[:-1]))
+        places = every[first]
+        if self.binary:
+            values = np.ones(len(places))
+        else:
+            values = np.diff(first, append=len(every)).astype(np.float64)
+            if self.sublinear_tf:
+                values = np.log(values) + 1
+        if self.idf is not None:
+            values *= self.idf[places]
+        if self.norm == "l2":
+            values /= math.sqrt(values @ values)
+        elif self.norm == "l1":
+            values /= values.sum()
+        return places, values
 
-    def project(self, values: Mapping[int, float]) -> list[float]:
-        """``values @ weights``, shape (width,)."""
-        return [sum(value * column[place] for place, value in values.items()) for column in self._columns]
+    def _places_of(self, word: str) -> Sequence[int]:
+        """Places of the n-grams within a word; most words of a text occurred before."""
+        return self._cached_places(word) if len(word) <= LONGEST_WORD else self._find_places(word)
+
+    @cached_property
+    def _cached_places(self) -> Callable[[str], Sequence[int]]:
+        return lru_cache(MOST_WORDS)(self._find_places)
+
+    def _find_places(self, word: str) -> Sequence[int]:
+        find = self.vocabulary.get
+        return tuple(place for gram in self.vectorizer.of_word(word) if (place := find(gram)) is not None)
 
 
 class TextProjection:
@@ -171,27 +199,25 @@ class TextProjection:
 
     def __call__(self, text: str) -> tuple[int, list[float]]:
         """The number of a text's words, 0 if none of its n-grams is known, and what the function gives."""
-        total = [0.0] * self.width
+        total = np.zeros(self.width)
         is_known = False
         for block in self.blocks:
-            if values := block.values(gram for gram, _ in block.vectorizer(text)):
+            places, values = block.vector(text)
+            if len(places):
                 is_known = True
-                total = [one + more for one, more in zip(total, block.project(values), strict=True)]
-        return len(find_words(text)) if is_known else 0, total
+                total += values @ block.weights[places]
+        return len(find_words(text)) if is_known else 0, total.tolist()
 
     def words(self, text: str, column: int) -> dict[str, float]:
         """Word or n-gram of a text -> what it adds to a number that the function gives; they add up to it."""
         found: dict[str, float] = {}
         for block in self.blocks:
-            grams = list(block.vectorizer(text))
-            values = block.values(gram for gram, _ in grams)
-            counts: dict[int, int] = {}
-            for gram, _ in grams:
-                if (place := block.vocabulary.get(gram)) is not None:
-                    counts[place] = counts.get(place, 0) + 1
+            grams = block.vectorizer.with_words(text)
+            values = dict(zip(*(part.tolist() for part in block.vector(text)), strict=True))
+            counts = Counter(gram for gram, _ in grams)
             for gram, word in grams:
                 if (place := block.vocabulary.get(gram)) is not None:
-                    share = values[place] * float(block.weights[place, column]) / counts[place]
+                    share = values[place] * float(block.weights[place, column]) / counts[gram]
                     found[word] = found.get(word, 0.0) + share
         return found
 
@@ -207,7 +233,7 @@ class TextProjection:
             | {"norm": block.norm, "sublinear_tf": block.sublinear_tf, "binary": block.binary}
             | {
                 "grams": sorted(block.vocabulary, key=block.vocabulary.__getitem__),
-                "idf": _rounded(block.idf),
+                "idf": None if block.idf is None else _rounded(block.idf.tolist()),
                 "weights": [_rounded(column) for column in block.weights.T.tolist()],
             }
             for block in self.blocks
@@ -229,8 +255,9 @@ class TextProjection:
 def _block(facts: dict[str, Any]) -> Block:
     grams, weights = facts.pop("grams"), np.array(facts.pop("weights"), np.float64).T
     function = {name: facts.pop(name) for name in ("norm", "sublinear_tf", "binary")}
-    idf = tuple(facts.pop("idf"))
-    if weights.shape[0] != len(grams) or len(idf) not in (0, len(grams)):
+    listed = facts.pop("idf")
+    idf = None if listed is None else np.array(listed, np.float64)
+    if weights.shape[0] != len(grams) or (idf is not None and len(idf) != len(grams)):
         raise ValueError("weights, idf and n-grams differ in number")
     for name in ("ngram_range", "stop_words"):
         facts[name] = tuple(facts[name])

@@ -33,6 +33,8 @@ EVALUATIONS = 400
 MIN_PAIRS = 8
 #: Maximum number of players for which all coalitions are scored.
 MAX_EXACT = EVALUATIONS.bit_length() - 1
+#: Words of a text that are told, at most.
+MOST_WORDS = 20
 #: Log-odds that differ by no more are taken for equal: their difference has too few digits to be divided by.
 CLOSE = 1e-9
 #: Fixed, so that the same row always has the same explanation.
@@ -71,6 +73,30 @@ class Contribution:
     effect: float
     percent: float | None
     amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a word of a text, or an n-gram, adds to the score.
+
+    Attributes:
+        text: the word, as the model has it: lowercase, for instance.
+        effect: on the estimator's scale; of a class on its log-odds, before calibration.
+    """
+
+    text: str
+    effect: float
+
+
+@dataclass(frozen=True, slots=True)
+class TextContribution(Contribution):
+    """The effect of a text.
+
+    Attributes:
+        words: those with the strongest effects, strongest first.
+    """
+
+    words: tuple[Word, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +213,8 @@ class Explainer:
         spec = model.spec
         self._model, self._position, self._is_class = model, position, spec.target.is_class
         self._is_log = spec.target.scale == "log"
+        self._texts = spec.texts
+        self._output = _output(model, position)
         groups = {group[0]: group for group in spec.together}
         followers = {name for group in spec.together for name in group[1:]}
         self.players = tuple(groups.get(name, (name,)) for name in spec.names if name not in followers)
@@ -196,7 +224,9 @@ class Explainer:
             *(name for name, behind in spec.text_columns.items() for _ in range(behind.stop - behind.start)),
         ]
         self._player_of = np.array([number[name] for name in columns])
-        self._typical = Encoder(spec)([model.golden["row"]])[0]
+        # The commonest words say something too, and a text is compared with none.
+        wordless = {field.name: None for field in spec.fields if field.kind == "text"}
+        self._typical = Encoder(spec)([model.golden["row"] | wordless])[0]
         self.baseline = Baseline(f"typical {spec.target.subject}", float(self.score(self._typical[np.newaxis])[0]))
         self._start = self._on_scale(self.baseline.prediction)
         if not math.isfinite(self._start):
@@ -274,13 +304,23 @@ class Explainer:
             (first, *others), effect = self.players[player], float(effects[player])
             together = {name: sent.get(name) for name in others} or None
             percent = self._percent(effect)
-            contributions.append(Contribution(first, sent.get(first), together, effect, percent, effect * slope))
+            found = Contribution(first, sent.get(first), together, effect, percent, effect * slope)
+            contributions.append(self._with_words(found) if first in self._texts else found)
         effect = self._on_scale(prediction) - self._start - math.fsum(one.effect for one in contributions)
         amount = difference - math.fsum(one.amount for one in contributions)
         rest = Rest(len(strongest) - len(contributions), effect, self._percent(effect), amount)
         if not all(map(math.isfinite, (amount, *(one.amount for one in contributions)))):
             return None
         return Explanation(self.baseline, tuple(contributions), rest)
+
+    def _with_words(self, found: Contribution) -> TextContribution:
+        """A text's contribution with its words, which speak for or against the class that is explained."""
+        column, sign = self._output
+        words = self._texts[found.field].words(str(found.value or ""), column)
+        strongest = sorted(words, key=lambda word: (-abs(words[word]), word))[:MOST_WORDS]
+        listed = tuple(Word(word, sign * words[word]) for word in strongest if words[word])
+        facts = (found.field, found.value, found.together, found.effect, found.percent, found.amount)
+        return TextContribution(*facts, listed)
 
     def _worth(self, row: Encoded, present: NDArray[np.intp], end: float) -> ValueFunction:
         columns = np.flatnonzero(np.isin(self._player_of, present))
@@ -333,3 +373,13 @@ class Explainer:
         # If they are close, the difference of their logarithms loses digits.
         distance = math.log1p(growth) if abs(growth) < 0.5 else math.log(prediction) - math.log(start)
         return (prediction - start) / distance
+
+
+def _output(model: Explainable, position: int) -> tuple[int, float]:
+    """The column of a text's function that is about the class at a position, and its sign."""
+    target = model.spec.target
+    runtime = (getattr(model, "card", None) or {}).get("runtime") or {}
+    learned = list(runtime.get("classes") or range(len(target.classes)))
+    if len(learned) <= 2:
+        return 0, 1.0 if not learned or learned[-1] == position else -1.0
+    return learned.index(position) if position in learned else 0, 1.0

@@ -85,6 +85,8 @@ class Predictor:
         self._encode = Encoder(model.spec)
         self._limits = ColumnLimits(model.spec)
         self._explainers: dict[int, Explainer] = {}
+        n_classes = len(model.spec.target.classes)
+        self._no_scores = np.empty((0, n_classes) if n_classes else 0)
 
     def __call__(self, records: Sequence[object]) -> Answer:
         """Validate and score ``records``; none is dropped or changed.
@@ -216,7 +218,7 @@ class Predictor:
             encoded = np.concatenate([encoded, self._encode(validated.rows)])
             positions = [*positions, *(accepted.declined[index] for index in validated.positions)]
         predictions: list[Prediction | None] = [None] * len(records)
-        scores = self.model.score(encoded) if positions else np.empty(0)
+        scores = self.model.score(encoded) if positions else self._no_scores
         finite = []
         for row, (position, prediction) in enumerate(zip(positions, self._predictions(scores), strict=True)):
             if prediction is None:

@@ -14,7 +14,7 @@ class TextVectorizer(TfidfVectorizer):  # type: ignore[misc]
 
     def build_analyzer(self) -> Callable[[str], list[str]]:
         """Return the function from a text to its n-grams."""
-        split = Vectorizer(
+        return Vectorizer(
             analyzer=self.analyzer,
             ngram_range=tuple(self.ngram_range),
             lowercase=self.lowercase,
@@ -22,4 +22,3 @@ class TextVectorizer(TfidfVectorizer):  # type: ignore[misc]
             token_pattern=self.token_pattern,
             stop_words=tuple(sorted(self.get_stop_words() or ())),
         )
-        return lambda text: [gram for gram, _ in split(text)]

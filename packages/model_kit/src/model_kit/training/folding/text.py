@@ -51,7 +51,7 @@ def _block(vectorizer: CountVectorizer) -> Block:
 
 
 def _function(transformer: TfidfTransformer) -> dict[str, Any]:
-    idf = tuple(transformer.idf_.tolist()) if transformer.use_idf else ()
+    idf = np.asarray(transformer.idf_, np.float64) if transformer.use_idf else None
     return {"idf": idf, "norm": transformer.norm, "sublinear_tf": transformer.sublinear_tf}
 
 
@@ -138,5 +138,5 @@ def _used(block: Block, weights: Any) -> Block:
     kept = np.flatnonzero(weights.any(axis=1)).tolist()
     place_of = {place: new for new, place in enumerate(kept)}
     vocabulary = {gram: place_of[place] for gram, place in block.vocabulary.items() if place in place_of}
-    idf = tuple(block.idf[place] for place in kept) if block.idf else ()
+    idf = None if block.idf is None else block.idf[kept]
     return replace(block, vocabulary=vocabulary, weights=weights[kept], idf=idf)
