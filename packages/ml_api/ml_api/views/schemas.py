@@ -181,7 +181,10 @@ class TargetSchema(ClosedSchema):
 
     name = fields.String(required=True, metadata=_describe("Column of the training data"))
     unit = fields.String(metadata=_describe("Unit of predicted numbers; empty if they have none"))
-    classes = fields.List(fields.Raw(), metadata=_describe("The classes, one of which is predicted"))
+    classes = fields.List(
+        fields.Raw(metadata=_describe("A class, as the data spells it")),
+        metadata=_describe("The classes, one of which is predicted"),
+    )
 
 
 class LinksSchema(ClosedSchema):
@@ -218,7 +221,7 @@ class SpecTargetSchema(OpenSchema):
     unit = fields.String()
     scale = fields.String(validate=validate.OneOf(["log", "identity"]))
     offset = fields.Float()
-    classes = fields.List(fields.Raw())
+    classes = fields.List(fields.Raw(metadata=_describe("A class, as the data spells it")))
 
 
 class SpecFieldSchema(OpenSchema):

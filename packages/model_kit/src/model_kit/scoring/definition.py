@@ -66,19 +66,22 @@ class Floors:
 
 @dataclass(frozen=True)
 class Sample:
-    """Synthetic training data that a package generates, so that it works without data of one's own.
+    """Training data that come with a package, so that it works without data of one's own; made up unless it says not.
 
     Attributes:
         csv: returns the bytes of a training file.
-        is_synthetic: identifier of a row -> whether the generator made it.
+        is_synthetic: identifier of a row -> whether the generator made it. Without it, or an identifier, a file is
+            known by its content.
         notice: shown wherever a model trained on it predicts.
         name: what the data is called on the model's card.
+        synthetic: it is made up, so that predictions mean nothing for the real world.
     """
 
     csv: Callable[[], bytes]
-    is_synthetic: Callable[[str], bool]
-    notice: str
+    is_synthetic: Callable[[str], bool] | None = None
+    notice: str = "*** TRAINED ON SYNTHETIC DATA: predictions mean nothing. ***"
     name: str = "synthetic sample"
+    synthetic: bool = True
 
 
 # Compared and hashed by identity: a definition is made once, in its package.

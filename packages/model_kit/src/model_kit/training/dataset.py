@@ -7,7 +7,7 @@ It is read by the very reader and validator that serve predictions, so a cell me
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -85,7 +85,7 @@ def load(
 
 
 def synthetic(definition: ModelDefinition) -> Dataset:
-    """The package's synthetic sample, generated anew.
+    """The data that come with the package, such as a synthetic sample, made anew.
 
     Raises:
         DataError: the package has none.
@@ -149,15 +149,26 @@ def parse(
     if not content.endswith((b"\n", b"\r")):
         report(f"{name}: the last line has no line break; if the file was cut off, its last value may be wrong")
     sample: Sample | None = definition.resolve("sample")
-    made_up = [sample is not None and sample.is_synthetic(identifier) for identifier in identifiers.found]
+    made_up, is_sample = _origin(sample, identifiers.found, content)
     return Dataset(
-        name=sample.name if sample is not None and all(made_up) else name,
+        name=sample.name if sample is not None and is_sample else name,
         sha256=hashlib.sha256(content).hexdigest(),
-        synthetic=any(made_up),
+        synthetic=made_up,
         ids=tuple(identifiers.found),
         rows=tuple(rows),
         target=np.array(target, np.int64 if definition.target.is_class else np.float64),
     )
+
+
+def _origin(sample: Sample | None, identifiers: Iterable[str], content: bytes) -> tuple[bool, bool]:
+    """Whether some of a file's rows are made up, and whether all of it is the package's sample."""
+    if sample is None:
+        return False, False
+    if sample.is_synthetic is None:
+        is_sample = content == sample.csv()
+        return is_sample and sample.synthetic, is_sample
+    made_up = [sample.is_synthetic(identifier) for identifier in identifiers]
+    return any(made_up), all(made_up)
 
 
 def _require_columns(table: CsvTable, definition: ModelDefinition, report: Callable[[str], None]) -> None:
