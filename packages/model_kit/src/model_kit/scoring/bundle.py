@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,10 +196,15 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+def expected_files(names: Container[str]) -> set[str]:
+    """The files that a bundle must have, without its manifest: one of them is the model that is among ``names``."""
+    return {*CONTENT, ESTIMATOR if ESTIMATOR in names and MODEL not in names else MODEL}
+
+
 def _check_names(names: Iterable[str], where: str) -> None:
     """Make sure that a bundle has all files, one of them a model, and no other."""
     found = set(names)
-    expected = {*CONTENT, ESTIMATOR if ESTIMATOR in found and MODEL not in found else MODEL}
+    expected = expected_files(found)
     for name in sorted(expected ^ found):
         raise BundleError(name, f"missing from {where}" if name in expected else "no part of a bundle")
 
