@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model_kit.batch.numbers import PLAIN, NumberFormat
 from model_kit.batch.values import to_values
-from model_kit.records.encoding import LARGEST, Encoded, Encoder
+from model_kit.records.encoding import LARGEST, Encoded, Encoder, text_columns
 from model_kit.records.text import parse_value
 from model_kit.records.validation import Validator
 from model_kit.spec import Field, InputSpec
@@ -46,7 +46,12 @@ class ColumnEncoder:
         self._columns = [
             (position, field.name, _Column(spec, field, numbers))
             for position, field in enumerate(spec.fields)
-            if field.name in columns
+            if field.name in columns and field.kind != "text"
+        ]
+        self._texts = [
+            (text_columns(spec, field.name), field.name, _TextColumn(spec, field, numbers))
+            for field in spec.fields
+            if field.name in columns and field.kind == "text"
         ]
 
     def __call__(self, columns: Mapping[str, pa.Array], n_rows: int) -> tuple[Encoded, Certain]:
@@ -57,7 +62,7 @@ class ColumnEncoder:
             n_rows: the number of rows.
 
         Returns:
-            The encoded matrix, shape (n_rows, n_fields), and which of its rows are what validator and encoder make of
+            The encoded matrix, shape (n_rows, n_columns), and which of its rows are what validator and encoder make of
             the record. The other rows have a value that is not valid.
         """
         encoded = np.repeat(self._nothing, n_rows, axis=0)
@@ -69,6 +74,9 @@ class ColumnEncoder:
                 raise ValueError(f"column {name}: {error}") from error
             encoded[:, position] = values
             certain &= values != _INVALID
+        for positions, name, text in self._texts:
+            encoded[:, positions] = numbers = text.encode(columns[name])
+            certain &= numbers[:, 0] != _INVALID
         return encoded, certain
 
 
@@ -149,6 +157,28 @@ class _Column:
                     self._known = {}
                 self._known[key] = found
         return found
+
+
+class _TextColumn:
+    """Encodes the values of a text, each for itself: hardly one occurs twice."""
+
+    def __init__(self, spec: InputSpec, field: Field, numbers: NumberFormat) -> None:
+        alone = InputSpec((field,), {field.name: spec.learned[field.name]}, spec.target)
+        self._field, self._numbers = field, numbers
+        self._validate = Validator(alone)
+        self._encode = Encoder(spec).texts[field.name]
+
+    def encode(self, column: pa.Array) -> NDArray[np.float64]:
+        """The text's columns, the first ``_INVALID`` for one that is not valid, shape (n_rows, 1 + width)."""
+        return np.array([self._judge(value) for value in to_values(column)], np.float64).reshape(len(column), -1)
+
+    def _judge(self, value: object) -> list[float]:
+        try:
+            rows = self._validate([{self._field.name: to_json(self._field, value, self._numbers)}]).rows
+        except (ValueError, OverflowError):
+            rows = []
+        found = self._encode(rows[0].get(self._field.name) if rows else None)
+        return found if rows else [_INVALID, *found[1:]]
 
 
 def to_json(field: Field, value: Any, numbers: NumberFormat = PLAIN) -> object:

@@ -41,7 +41,11 @@ class ColumnLimits:
 
     def __init__(self, spec: InputSpec) -> None:
         bounds = np.array([_bounds(field, spec.learned[field.name]) for field in spec.fields], np.float64)
+        # What texts have behind the columns of the fields is within any range.
+        bounds = np.pad(bounds.reshape(-1, 2), ((0, spec.n_columns - len(bounds)), (0, 0)))
+        bounds[len(spec.fields) :] = -LARGEST, LARGEST
         self.missing = np.array([spec.learned[name].missing for name in spec.names])
+        self.missing.resize(spec.n_columns)
         self._names = spec.names
         # Rows of a matrix, which numpy compares with one in half the time that it takes for arrays of one dimension.
         rows: Encoded = bounds.reshape(-1, 2).clip(-LARGEST, LARGEST).T[:, np.newaxis].copy()
@@ -127,7 +131,7 @@ class ColumnSummary:
         self.n_rows = 0
         self._spec = spec
         self._limits = limits or ColumnLimits(spec)
-        self._exceeded = np.zeros(len(spec.fields), np.int64)
+        self._exceeded = np.zeros(spec.n_columns, np.int64)
         self._missing = self._exceeded.copy()
         self._looked_at = self._exceeded.copy()
         self._examples: dict[str, tuple[str, str]] = {}
@@ -136,7 +140,7 @@ class ColumnSummary:
         """Count the rows of an encoded matrix.
 
         Args:
-            encoded: shape (n_rows, n_fields).
+            encoded: shape (n_rows, n_columns).
             value_of: called for a few unknown levels, as examples.
         """
         self.n_rows += len(encoded)
@@ -220,6 +224,8 @@ def _bounds(field: Field, learned: Learned) -> tuple[float, float]:
 
 
 def _in_words(field: Field, value: float) -> str:
+    if field.kind == "text":
+        return f"{number(value)} known words" if value else "no known word"
     return days_to_iso(field, value) if field.is_temporal else number(value)
 
 

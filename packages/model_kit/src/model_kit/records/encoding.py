@@ -15,6 +15,8 @@ from model_kit.records.features import Derivation, Derive, Encoded, default_deri
 from model_kit.records.text import parse_json
 from model_kit.spec import UNSEEN, Field, InputSpec, Row
 from model_kit.spec.dates import iso_to_days
+from model_kit.spec.input_spec import TextFunction
+from model_kit.spec.learning import find_words
 
 __all__ = [
     "FEW",
@@ -43,6 +45,8 @@ class Encoder:
     Attributes:
         codes: name of a category or boolean -> code of each level, NaN for ``None``; no entry for other levels.
         dates: name of a date or datetime -> function from its text to days since 1970-01-01, NaN for ``None``.
+        texts: name of a text -> function from it to its columns: its number of words, NaN for ``None``, and what the
+            spec makes of it.
     """
 
     def __init__(self, spec: InputSpec) -> None:
@@ -57,19 +61,47 @@ class Encoder:
             elif field.kind == "boolean":
                 self.codes[field.name] = {None: np.nan, False: 0.0, True: 1.0}
         self.dates = {field.name: partial(_days, field) for field in spec.fields if field.is_temporal}
+        self.texts = {
+            field.name: partial(_text, spec.texts.get(field.name)) for field in spec.fields if field.kind == "text"
+        }
         self._columns = [(name, self.codes.get(name), self.dates.get(name)) for name in spec.names]
+        self._text_columns = {name: text_columns(spec, name) for name in self.texts}
+        self._n_columns = spec.n_columns
 
     def __call__(self, rows: Sequence[Row]) -> Encoded:
-        """Shape (n_rows, n_fields), float64; NaN = missing, category = its code, -1 = a level never seen."""
-        matrix = np.empty((len(rows), len(self._columns)))
+        """Shape (n_rows, n_columns), float64; NaN = missing, category = its code, -1 = a level never seen.
+
+        There is a column for each field: of a text, the number of its words, 0 if none is known. Behind them are those
+        of :attr:`.InputSpec.text_columns`.
+        """
+        matrix = np.empty((len(rows), self._n_columns))
         for position, (name, codes, days) in enumerate(self._columns):
-            if codes is not None:
+            if name in self.texts:
+                columns, function = self._text_columns[name], self.texts[name]
+                for number, row in enumerate(rows):
+                    matrix[number, columns] = function(row.get(name))
+            elif codes is not None:
                 matrix[:, position] = [codes.get(row.get(name), UNSEEN) for row in rows]
             elif days is not None:
                 matrix[:, position] = [days(row.get(name)) for row in rows]
             else:
                 matrix[:, position] = [row.get(name) for row in rows]
         return np.clip(matrix, -LARGEST, LARGEST, out=matrix)
+
+
+def text_columns(spec: InputSpec, name: str) -> list[int]:
+    """Positions of the columns that a text has: its own, and those behind the fields."""
+    behind = spec.text_columns.get(name, slice(0))
+    return [spec.names.index(name), *range(behind.start or 0, behind.stop)]
+
+
+def _text(function: TextFunction | None, text: object) -> list[float]:
+    if text is None:
+        return [math.nan, *([0.0] * function.width if function else ())]
+    if function is None:
+        return [float(len(find_words(str(text))))]
+    n_words, numbers = function(str(text))
+    return [float(n_words), *numbers]
 
 
 def _days(field: Field, text: object) -> float:

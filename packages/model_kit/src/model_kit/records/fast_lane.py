@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from model_kit.records.encoding import Encoded, Encoder
+from model_kit.records.encoding import LARGEST, Encoded, Encoder, text_columns
 from model_kit.records.text import NULLS, parse_json
 from model_kit.records.validation import WHOLE_NUMBER, surely_valid
 from model_kit.spec import UNSEEN, Field, InputSpec
@@ -44,16 +44,21 @@ class FastLane:
     """Records -> encoded rows, bit for bit those of :class:`.encoding.Encoder`; built once per spec."""
 
     def __init__(self, spec: InputSpec) -> None:
-        looked_up = [field for field in spec.fields if not field.is_number]
-        fields = [*looked_up, *(field for field in spec.fields if field.is_number)]
+        texts = [field for field in spec.fields if field.kind == "text"]
+        looked_up = [field for field in spec.fields if not field.is_number and field not in texts]
+        fields = [*looked_up, *(field for field in spec.fields if field.is_number), *texts]
         encoder = Encoder(spec)
         self._codes: list[Mapping[object, float] | _Days] = [
             _Days(encoder.dates[field.name]) if field.is_temporal else _codes(field, encoder.codes[field.name])
             for field in looked_up
         ]
         # What is not a number comes first, so that what is looked up is one stretch and what is taken as it is another.
+        # Texts come last, as each has several columns.
         names = [field.name for field in fields]
-        self._columns = np.array([names.index(name) for name in spec.names], np.intp)
+        self._texts = [(encoder.texts[field.name], text_columns(spec, field.name)) for field in texts]
+        self._n_plain, self._n_columns = len(fields) - len(texts), spec.n_columns
+        self._columns = np.array([names.index(field.name) for field in spec.fields if field not in texts], np.intp)
+        self._plain = [spec.names.index(field.name) for field in spec.fields if field not in texts]
         # Attributes have names of their own, as a field's need not be an identifier.
         attributes = {f"field_{position}": field for position, field in enumerate(fields)}
         renamed = any(_NOT_A_NAME.search(name) for name in names)
@@ -76,6 +81,7 @@ class FastLane:
         """
         n_codes = len(self._codes)
         rows: list[list[Any]] = []
+        texts: list[Sequence[Any]] = []
         positions: list[int] = []
         declined: list[int] = []
         for position, record in enumerate(records):
@@ -87,14 +93,25 @@ class FastLane:
                 else:
                     read = msgspec.convert(record, self._record)
                 values = astuple(read)
-                rows.append([*map(getitem, self._codes, values), *values[n_codes:]])
+                rows.append([*map(getitem, self._codes, values), *values[n_codes : self._n_plain]])
+                if self._texts:
+                    texts.append(values[self._n_plain :])
                 positions.append(position)
             # A date that cannot be read is a ValueError, as is a UnicodeError.
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 declined.append(position)
         # None becomes NaN. Taking columns costs a third of indexing with them.
         encoded = np.array(rows, np.float64).reshape(len(rows), len(self._columns)).take(self._columns, axis=1)
-        return Accepted(encoded, positions, declined)
+        return Accepted(self._with_texts(encoded, texts) if self._texts else encoded, positions, declined)
+
+    def _with_texts(self, plain: Encoded, texts: Sequence[Sequence[Any]]) -> Encoded:
+        """The matrix of all columns, from those of other kinds and the texts of each row."""
+        encoded = np.empty((len(texts), self._n_columns))
+        encoded[:, self._plain] = plain
+        for number, row in enumerate(texts):
+            for (function, columns), text in zip(self._texts, row, strict=True):
+                encoded[number, columns] = function(text)
+        return np.clip(encoded, -LARGEST, LARGEST, out=encoded)
 
     def _with_attributes(self, record: object) -> object:
         """A record by attributes instead of field names."""

@@ -17,6 +17,8 @@ FAR = (0.0, -1.0, 1e6, 1e12, -1e12)
 #: No number lies further beyond the training range than so many times its width: there, no linear model is finite.
 REACH = 10.0
 SECONDS_PER_DAY = 86_400
+#: Words of a text, and known words that they are chosen from.
+MOST_WORDS = 500
 
 
 def generate_rows(
@@ -40,6 +42,8 @@ def generate_rows(
         missing = 0.0 if field.required else 1 - (1 - learned.missing) * (1 - nulls)
         if field.kind == "category":
             values = _levels(field, learned, n_rows, unseen, random)
+        elif field.kind == "text":
+            values = _texts(spec, field, learned, n_rows, random)
         elif field.kind == "boolean":
             values = [bool(value) for value in random.integers(2, size=n_rows)]
         elif field.is_temporal:
@@ -56,6 +60,17 @@ def golden_row(spec: InputSpec) -> dict[str, Any]:
     """Medians and modes, fields without a typical value left out; identities between fields may not hold yet."""
     typical = {name: learned.typical for name, learned in spec.learned.items()}
     return {name: typical[name] for name in spec.names if typical[name] is not None}
+
+
+def _texts(spec: InputSpec, field: Field, learned: Learned, n_rows: int, random: np.random.Generator) -> list[Value]:
+    """Known words and others at random, as many as texts of training have; none of them is a text of training."""
+    function = spec.texts.get(field.name)
+    known = function.some_words(MOST_WORDS) if function else str(learned.typical or "").split()
+    words = np.array([*known, *(NEVER_SEEN.split() * (1 + len(known) // 10))], object)
+    most = int(min(learned.high or 1, MOST_WORDS))
+    lengths = random.integers(1, most + 1, n_rows)
+    texts = [" ".join(random.choice(words, length))[: field.max_length].strip() for length in lengths.tolist()]
+    return [NEVER_SEEN if text in ("", "NA") else text for text in texts]
 
 
 def _levels(field: Field, learned: Learned, n_rows: int, unseen: float, random: np.random.Generator) -> list[Value]:

@@ -15,6 +15,8 @@ from model_kit.records.encoding import LARGEST
 from model_kit.records.text import parse_json
 from model_kit.spec import Field, InputSpec, Learned, Row, Value
 from model_kit.spec.dates import days_to_iso, iso_to_days, parse_iso, to_iso
+from model_kit.spec.input_spec import TextFunction
+from model_kit.spec.learning import find_words
 
 #: An optional field was not given, and that has no meaning of its own.
 IMPUTED: Final = "imputed"
@@ -97,6 +99,7 @@ class RowWarnings:
         self._contradictions = contradictions
         self.codes = (*CODES, *(contradiction.code for contradiction in self._contradictions))
         self._fields = [(field, spec.learned[field.name]) for field in spec.fields]
+        self._texts = spec.texts
 
     def __call__(self, record: Mapping[str, Any]) -> list[RowWarning]:
         """What is to be said of a record, in the order of the fields, contradictions last; mostly nothing.
@@ -112,6 +115,8 @@ class RowWarnings:
                 said = _imputed(field, imputes=self._imputes)
             elif field.is_number:
                 said = _of_number(field, learned, value)
+            elif field.kind == "text":
+                said = _of_text(field, learned, str(value), self._texts.get(field.name))
             elif field.is_temporal:
                 said = _of_date(field, learned, str(value))
             else:
@@ -149,6 +154,17 @@ def _of_number(field: Field, learned: Learned, value: Any) -> tuple[str, str] | 
     return OUT_OF_RANGE, f"{field.name} {number(value)} is {side} what training saw ({seen})"
 
 
+def _of_text(field: Field, learned: Learned, text: str, function: TextFunction | None) -> tuple[str, str] | None:
+    n_words = function(text)[0] if function else len(find_words(text))
+    if not n_words:
+        return UNSEEN_LEVEL, f"{field.name} has no word that occurred in training; it counts for nothing"
+    if learned.low is None or learned.high is None or learned.low <= n_words <= learned.high:
+        return None
+    side = "fewer" if n_words < learned.low else "more"
+    seen = f"{number(learned.low)} to {number(learned.high)}"
+    return OUT_OF_RANGE, f"{field.name} has {n_words} words, {side} than any text of training ({seen})"
+
+
 def _of_date(field: Field, learned: Learned, text: str) -> tuple[str, str] | None:
     if learned.low is None or learned.high is None:
         return OUT_OF_RANGE, f"{field.name} {text} is new: training saw no value of it"
@@ -174,7 +190,7 @@ def _of_level(field: Field, learned: Learned, value: str) -> tuple[str, str] | N
 def _imputed(field: Field, *, imputes: bool) -> tuple[str, str] | None:
     if field.null_means is not None:
         return None
-    nominal = field.kind == "category" and not field.ordered
+    nominal = field.kind == "text" or (field.kind == "category" and not field.ordered)
     return IMPUTED, f"{field.name} was not given" + ("; a typical value was used" if imputes and not nominal else "")
 
 

@@ -4,6 +4,7 @@
 kind     text in JSON (HTTP, JSON Lines)       text in CSV, Parquet or a DataFrame
 ======== ===================================== =========================================
 category a level; blank or "NA" is no value    the same
+text     a text; blank or "NA" is no value     the same
 date     ISO 8601; blank or "NA" is no value   the same, and the file's own format
 number   refused                               a number; blank or "NA" is no value
 boolean  refused                               yes, no, ...; blank or "NA" is no value
@@ -85,7 +86,7 @@ def parse_cell(field: Field, text: str) -> Value:
     """
     if is_null(text):
         return None
-    if field.kind == "category":
+    if field.kind in ("category", "text"):
         return _parse_code(text.strip()) if field.numeric_codes else text.strip()
     if field.is_number:
         return parse_number(text)

@@ -89,6 +89,10 @@ class CategoryLevel(_TextField, fields.String):
     """A level of a category."""
 
 
+class FreeText(_TextField, fields.String):
+    """A text of bounded length."""
+
+
 class LevelCode(_TextField):
     """A level of a category of whole numbers: 20, 20.0, "20" and "20.0" are the same level."""
 
@@ -155,6 +159,8 @@ def _schema_field(field: Field) -> fields.Field[Any]:
     common: dict[str, Any] = {"data_key": field.name, "required": field.required, "allow_none": not field.required}
     if field.kind == "category":
         return (LevelCode if field.numeric_codes else CategoryLevel)(field, **common)
+    if field.kind == "text":
+        return FreeText(field, validate=validate.Length(max=field.max_length), **common)
     if field.kind == "boolean":
         return JSONBoolean(**common)
     if field.is_temporal:
@@ -173,6 +179,8 @@ def surely_valid(field: Field) -> Any:
     if field.is_temporal:
         # No type tells days that exist from others.
         kind = _NO_VALUE
+    elif field.kind == "text":
+        kind = Annotated[_LEVEL, Meta(max_length=field.max_length)]
     elif field.kind == "boolean":
         kind = bool | Annotated[float, Meta(ge=0.0, le=1.0, multiple_of=1.0)]
     elif field.is_number:

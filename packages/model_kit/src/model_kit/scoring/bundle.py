@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ MODEL = "model.onnx"
 #: The estimator itself, of a model whose runtime is scikit-learn.
 ESTIMATOR = "model.skops"
 SPEC = "spec.json"
+#: What makes numbers of texts; only of a model that has texts.
+VOCABULARY = "vocabulary.json"
 CARD = "card.json"
 GOLDEN = "golden.json"
 REFERENCE = "reference.json"
@@ -196,9 +198,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def expected_files(names: Container[str]) -> set[str]:
+def expected_files(names: Iterable[str]) -> set[str]:
     """The files that a bundle must have, without its manifest: one of them is the model that is among ``names``."""
-    return {*CONTENT, ESTIMATOR if ESTIMATOR in names and MODEL not in names else MODEL}
+    found = set(names)
+    model = ESTIMATOR if ESTIMATOR in found and MODEL not in found else MODEL
+    return {*CONTENT, model} | found & {VOCABULARY}
 
 
 def _check_names(names: Iterable[str], where: str) -> None:

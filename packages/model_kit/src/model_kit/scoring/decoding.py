@@ -35,19 +35,25 @@ class FrameMaker:
 
     Attributes:
         encode: rows -> the encoded matrix.
-        texts: whether each column is one of texts, shape (n_fields,).
+        texts: whether each column is one of levels, as texts, shape (n_columns,).
     """
 
     def __init__(self, spec: InputSpec, *, impute: bool, single: bool) -> None:
         self.encode = Encoder(spec)
         self.spec = spec
         self.texts = np.array([field.kind == "category" for field in spec.fields])
+        self.texts.resize(spec.n_columns)
         self._tables = [self._levels(field) for field in spec.fields]
-        self._single = single
+        self._single, self._imputes = single, impute
         typical = {name: learned.typical for name, learned in spec.learned.items()}
         filled = np.nan_to_num(self.encode([typical])[0])
         self._bools = [field.kind == "boolean" and not spec.learned[field.name].missing for field in spec.fields]
+        self._bools += [False] * (spec.n_columns - len(spec.fields))
         self._filled = np.where(~self.texts if impute else self._bools, filled, np.nan)
+
+    def of(self, spec: InputSpec) -> FrameMaker:
+        """The same for another spec of these fields."""
+        return FrameMaker(spec, impute=self._imputes, single=self._single)
 
     def _levels(self, field: Field) -> NDArray[np.object_]:
         """The text of each code from -1 on; empty for other kinds."""
@@ -77,7 +83,8 @@ class FrameMaker:
         if self._single:
             values = np.where(self.texts, values, values.astype(np.float32))
         columns: dict[str, NDArray[Any]] = {}
-        for name, column, is_text, table in zip(self.spec.names, values.T, self.texts, self._tables, strict=True):
+        # Texts cannot be told from their columns, which are left out.
+        for name, column, is_text, table in zip(self.spec.names, values.T, self.texts, self._tables, strict=False):
             if is_text:
                 absent = np.isnan(column)
                 texts = table[np.where(absent, UNSEEN, column).astype(np.intp) + 1]
@@ -94,7 +101,7 @@ class FrameMaker:
         text = pd.Series(["text"]).dtype
         types = [
             text if is_text else "bool" if is_bool else "float64"
-            for is_text, is_bool in zip(self.texts, self._bools, strict=True)
+            for is_text, is_bool, _ in zip(self.texts, self._bools, self.spec.names, strict=False)
         ]
         columns = self.columns(encoded).items()
         return pd.DataFrame(

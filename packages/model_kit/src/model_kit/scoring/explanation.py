@@ -191,7 +191,11 @@ class Explainer:
         followers = {name for group in spec.together for name in group[1:]}
         self.players = tuple(groups.get(name, (name,)) for name in spec.names if name not in followers)
         number = {name: player for player, names in enumerate(self.players) for name in names}
-        self._player_of = np.array([number[name] for name in spec.names])
+        columns = [
+            *spec.names,
+            *(name for name, behind in spec.text_columns.items() for _ in range(behind.stop - behind.start)),
+        ]
+        self._player_of = np.array([number[name] for name in columns])
         self._typical = Encoder(spec)([model.golden["row"]])[0]
         self.baseline = Baseline(f"typical {spec.target.subject}", float(self.score(self._typical[np.newaxis])[0]))
         self._start = self._on_scale(self.baseline.prediction)

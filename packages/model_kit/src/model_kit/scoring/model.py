@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from model_kit.errors import BundleError, NotReadyError, SpecError
 from model_kit.records.encoding import Derive, Encoded, Encoder
 from model_kit.records.row_warnings import Contradiction
-from model_kit.scoring.bundle import CARD, GOLDEN, RUN, SPEC, Bundle, read_bundle
+from model_kit.records.vectorizer import load_texts
+from model_kit.scoring.bundle import CARD, GOLDEN, RUN, SPEC, VOCABULARY, Bundle, read_bundle
 from model_kit.scoring.calibration import UNCALIBRATED, Calibration
 from model_kit.scoring.classes import Output, to_probabilities
 from model_kit.scoring.runtimes import load_runtime
@@ -87,6 +88,11 @@ class BundleModel:
             self.spec = InputSpec.from_json(bundle.files[SPEC])
         except SpecError as error:
             raise BundleError(SPEC, str(error)) from error
+        if VOCABULARY in bundle.files:
+            try:
+                self.spec = self.spec.with_texts(load_texts(bundle.files[VOCABULARY]))
+            except SpecError as error:
+                raise BundleError(VOCABULARY, str(error)) from error
         try:
             #: Provenance of the model, as in ``/version``.
             self.lineage = _lineage(bundle, self.card, version)

@@ -9,13 +9,15 @@ from typing import Final, Literal, TypeAlias, get_args
 from model_kit.errors import SpecError
 from model_kit.spec.dates import check_format
 
-Kind: TypeAlias = Literal["integer", "number", "category", "boolean", "date", "datetime"]
+Kind: TypeAlias = Literal["integer", "number", "category", "boolean", "date", "datetime", "text"]
 KINDS: Final = get_args(Kind)
 #: ``bool`` counts as ``int``; dates and datetimes are canonical ISO 8601 text.
 Value: TypeAlias = "float | int | str | None"
 #: One validated record: field name -> value. A field that is absent counts as ``None``.
 Row: TypeAlias = Mapping[str, Value]
 
+#: Characters that a text may have where its field says nothing else.
+MAX_LENGTH: Final = 10_000
 #: Code of a level that training never saw, whether it is documented or not.
 UNSEEN = -1
 #: Code shared by the levels of a nominal category that training saw only a few times.
@@ -42,7 +44,7 @@ class Field:
     Attributes:
         name: as the data spells it; there is no renaming anywhere.
         kind: ``"integer"`` (any finite number with an integral value), ``"number"``, ``"category"``, ``"boolean"``,
-            ``"date"`` or ``"datetime"``.
+            ``"date"``, ``"datetime"`` or ``"text"``, of which words are features.
         description: what it measures, in one line.
         group: heading under which forms and documents show it.
         required: present and not null, or the row is in error; every other field is imputed.
@@ -54,6 +56,7 @@ class Field:
         null_means: what a missing value says where absence is information ("none on order").
         format: how files write a date or datetime, as strptime has it (``"%d/%m/%Y"``); ``None``: ISO 8601.
         time_zone: every datetime has a time zone and is converted to UTC; otherwise none has one.
+        max_length: characters that a text may have.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Field:
     null_means: str | None = None
     format: str | None = None
     time_zone: bool = False
+    max_length: int = MAX_LENGTH
 
     @property
     def is_number(self) -> bool:
@@ -92,6 +96,8 @@ class Field:
             raise SpecError(f"{self.name}: a {self.kind} has no bounds")
         if not self.is_temporal and self.format is not None:
             raise SpecError(f"{self.name}: only a date or datetime has a format")
+        if self.max_length < 1 or (self.kind != "text" and self.max_length != MAX_LENGTH):
+            raise SpecError(f"{self.name}: only a text has a max_length, of at least 1")
         if self.kind != "datetime" and self.time_zone:
             raise SpecError(f"{self.name}: only a datetime has a time zone")
         check_format(self)
@@ -111,8 +117,10 @@ class Learned:
     Attributes:
         missing: share of training rows without a value, 0 to 1.
         typical: median of a number or date (a value that occurs, so that an integer stays one), mode of a category
-            or boolean; ``None`` where most rows have no value and absence is information, or none has one.
-        low, high: range in training of a number; of a date or datetime in days since 1970-01-01.
+            or boolean, the commonest words of a text; ``None`` where most rows have no value and absence is
+            information, or none has one.
+        low, high: range in training of a number; of a date or datetime in days since 1970-01-01; of the number of
+            words of a text.
         bins: inner edges of the drift bins in the unit of ``low``, ascending; empty for categories and booleans.
         codes: level -> code, for every level seen. Ordered categories: 1 + position among the documented
             levels. Others: 1, 2, ... by name, and ``RARE`` for the levels seen only a few times. Booleans:

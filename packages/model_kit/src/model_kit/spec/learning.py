@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from model_kit.errors import SpecError
 from model_kit.spec.dates import days_to_iso, iso_to_days
@@ -13,6 +15,11 @@ from model_kit.spec.fields import RARE, Field, Learned, Row, Target
 from model_kit.spec.input_spec import InputSpec
 
 _T = TypeVar("_T")
+#: Words of a typical text, at most, and texts that each of them is in.
+COMMON_WORDS: Final = 5
+FEWEST_TEXTS: Final = 10
+_WORD: Final = re.compile(r"\w+")
+_WORDS: Final = Field("words", "integer", "words")
 
 
 def fit_spec(
@@ -48,6 +55,8 @@ def fit_spec(
         missing = 1 - len(present) / len(table)
         if field.kind == "category":
             learned[field.name] = _learn_category(field, [str(value) for value in present], missing, rare_below)
+        elif field.kind == "text":
+            learned[field.name] = _learn_text([str(value) for value in present], missing, n_bins)
         elif field.kind == "boolean":
             learned[field.name] = _learn_boolean(field, [bool(value) for value in present], missing)
         elif field.is_temporal:
@@ -75,6 +84,20 @@ def _learn_category(field: Field, present: list[str], missing: float, rare_below
         codes = dict.fromkeys(sorted(set(counts) - set(common)), RARE)
         codes |= {value: code for code, value in enumerate(common, start=RARE + 1)}
     return Learned(missing=missing, typical=_mode(field, counts, missing), codes=codes)
+
+
+def _learn_text(present: list[str], missing: float, n_bins: int) -> Learned:
+    """Of a text the number of its words; typical are the commonest words of training, which no row has together."""
+    words = [find_words(text) for text in present]
+    counted = Counter(word.casefold() for found in words for word in set(found))
+    common = [word for word, count in counted.most_common(COMMON_WORDS) if count >= FEWEST_TEXTS]
+    numbers = _learn_number(_WORDS, [float(len(found)) for found in words], missing, n_bins)
+    return replace(numbers, typical=" ".join(common) or None)
+
+
+def find_words(text: str) -> list[str]:
+    """The words of a text, in whatever script: runs of letters and digits."""
+    return _WORD.findall(text)
 
 
 def _learn_boolean(field: Field, present: list[bool], missing: float) -> Learned:

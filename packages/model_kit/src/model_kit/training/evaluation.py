@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from model_kit.errors import DataError, DefinitionError, FloorError, TrainingError, first_line
 from model_kit.records.encoding import FeatureMaker
+from model_kit.records.vectorizer import TextProjection
 from model_kit.scoring import assessment, calibration, class_assessment
 from model_kit.scoring.classes import Output, to_probabilities
 from model_kit.scoring.decoding import FrameMaker, estimator_input
@@ -81,7 +82,18 @@ class Fitted:
 
         Features are float64: scikit-learn keeps the type, and sums of float32 are too coarse to be compared with.
         """
-        return estimator_input(self.features, self.features.encode(rows))
+        found = estimator_input(self.features, self.features.encode(rows))
+        for field in self.spec.fields:
+            if field.kind == "text":
+                found[field.name] = [str(row.get(field.name) or "") for row in rows]
+        return found
+
+    def with_texts(self, texts: Mapping[str, TextProjection]) -> Fitted:
+        """The same with what export made of the words."""
+        if not texts or not isinstance(self.features, FrameMaker):
+            return self
+        spec = self.spec.with_texts(texts)
+        return replace(self, spec=spec, features=self.features.of(spec))
 
     def predict(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Predictions by scikit-learn, shape (n_rows,), in the target's unit; of classes :meth:`probabilities`."""

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from model_kit.errors import CannotFoldError, DisagreementError, ExportError, first_line
 from model_kit.records.encoding import FeatureMaker
 from model_kit.records.generation import generate_rows
+from model_kit.records.vectorizer import TextProjection
 from model_kit.scoring.bundle import ESTIMATOR, MODEL
 from model_kit.scoring.classes import Output
 from model_kit.scoring.decoding import MISSING_CODE, MISSING_TEXT, UNSEEN_TEXT, FrameMaker
@@ -32,7 +33,8 @@ from model_kit.training.estimators.parts import parts
 from model_kit.training.evaluation import Fitted
 from model_kit.training.folding.fold import fold
 from model_kit.training.folding.graph import to_graph
-from model_kit.training.folding.terms import Texts
+from model_kit.training.folding.terms import Texts, Words
+from model_kit.training.folding.text import take_texts
 from model_kit.training.skops_file import dump_estimator
 
 #: Largest difference between scikit-learn's and the graph's prediction, both finished in float64, relative to
@@ -49,6 +51,11 @@ ADVICE = (
     'Declare runtime="scikit-learn", which serves the estimator itself, or use one that docs/own-model.md lists as '
     "folded or ONNX"
 )
+#: Why an estimator of texts that does not fold is refused.
+ONLY_FOLDED = (
+    "a text is served by a folded graph alone: between its vectorizer and the prediction all must be linear, such as "
+    "TruncatedSVD, scaling, and a linear or logistic regression"
+)
 #: Newest operator set that skl2onnx 1.20 has converters for.
 TARGET_OPSET = 21
 
@@ -58,6 +65,7 @@ class Export:
     """A model's file that agrees with its estimator.
 
     Attributes:
+        fitted: the model, with what is made of its texts.
         content: the bytes of the file.
         agreement: largest relative difference, see :func:`agreement`, on the training rows (``train``) and on rows
             generated from the spec with nulls, unseen levels and extremes (``generated``).
@@ -67,10 +75,16 @@ class Export:
             where the estimator itself is served.
     """
 
+    fitted: Fitted
     content: bytes
     runtime: dict[str, Any]
     agreement: dict[str, float]
     graph: dict[str, Any]
+
+    @property
+    def texts(self) -> dict[str, TextProjection]:
+        """Field -> what makes numbers of its texts."""
+        return {name: text for name, text in self.fitted.spec.texts.items() if isinstance(text, TextProjection)}
 
     @property
     def file(self) -> str:
@@ -93,6 +107,8 @@ def to_scikit_learn(fitted: Fitted, rows: Sequence[Row]) -> Export:
     Raises:
         ExportError: it keeps training rows, has a part of a type that is not trusted, or differs when it is read.
     """
+    if _words(fitted):
+        raise ExportError(f"nothing was exported: {ONLY_FOLDED}")
     if kept := _keeps_rows(fitted.estimator):
         raise ExportError(f"nothing was exported: {kept} keeps training rows, and no bundle may hold any")
     output: Output = "value"
@@ -115,7 +131,8 @@ def _checked(
         runtime["classes"] = fitted.learned_classes
     generated = generate_rows(fitted.spec, N_GENERATED, seed=GENERATED_SEED, nulls=0.1, unseen=0.1, extremes=0.1)
     compared = (("train", rows), ("generated", generated))
-    return Export(content, runtime, {name: agreement(fitted, content, some, runtime) for name, some in compared}, graph)
+    found = {name: agreement(fitted, content, some, runtime) for name, some in compared}
+    return Export(fitted, content, runtime, found, graph)
 
 
 def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
@@ -132,27 +149,36 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
     register_converters()
     n_features = fitted.features(rows[:1]).shape[1]
 
-    def check(model: onnx.ModelProto, reason: str | None, output: Output) -> Export:
+    def check(served: Fitted, model: onnx.ModelProto, reason: str | None, output: Output) -> Export:
         content = model.SerializeToString(deterministic=True)
         graph = {"folded": reason is None, "nodes": len(model.graph.node), "reason": reason}
-        return _checked(fitted, rows, content, graph, {"kind": "onnx", "output": output})
+        return _checked(served, rows, content, graph, {"kind": "onnx", "output": output})
 
     try:
         # One thread in the linear algebra, so that the bytes do not depend on how many there are.
         with threadpool_limits(1):
-            folded = fold(fitted.estimator, n_features, _texts(fitted))
-            graph = to_graph(folded.outputs, n_features, folded.link)
-        return check(graph, None, folded.output)
+            words = _words(fitted)
+            folded = fold(fitted.estimator, n_features, {**_texts(fitted), **words})
+            folded, found = take_texts(folded, list(words.values()), n_features)
+            served = fitted.with_texts({fitted.spec.names[position]: text for position, text in found.items()})
+            graph = to_graph(folded.outputs, served.features(rows[:1]).shape[1], folded.link)
+        return check(served, graph, None, folded.output)
     except Exception as error:  # noqa: BLE001 - a rule may meet a form of an estimator that it does not know
         known = isinstance(error, CannotFoldError | ExportError)
         reason = str(error) if known else f"a rule failed: {first_line(error)}"
     try:
-        return check(_plain(fitted, n_features), reason, "probability" if fitted.spec.target.is_class else "value")
+        output: Output = "probability" if fitted.spec.target.is_class else "value"
+        return check(fitted, _plain(fitted, n_features), reason, output)
     except ExportError as error:
         # The same kind of error, whose text has both reasons.
         raise type(error)(
             f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{ADVICE}"
         ) from error
+
+
+def _words(fitted: Fitted) -> dict[int, Words]:
+    """The columns of texts of many words, by position."""
+    return {place: Words(place) for place, field in enumerate(fitted.spec.fields) if field.kind == "text"}
 
 
 def _texts(fitted: Fitted) -> dict[int, Texts]:
@@ -174,6 +200,8 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
     Raises:
         ExportError: it cannot, or the graph would hold training rows.
     """
+    if _words(fitted):
+        raise ExportError(ONLY_FOLDED)
     if kept := _keeps_rows(fitted.estimator):
         raise ExportError(f"it would hold training rows, which {kept} keeps, and no bundle may")
     writable = _writable(fitted.estimator)

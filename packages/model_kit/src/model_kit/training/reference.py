@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from model_kit.spec import InputSpec, Row, Target
 from model_kit.spec.dates import iso_to_days
+from model_kit.spec.learning import find_words
 
 #: Cells with fewer rows are merged, so that no cell is about a few rows.
 FEWEST = 10
@@ -36,7 +37,9 @@ def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
         present = [value for value in column if value is not None]
         missing = len(column) - len(present)
         bins = spec.learned[field.name].bins
-        if field.kind in ("category", "boolean"):
+        if field.kind == "text":
+            cells = _count_bins([float(len(find_words(str(value)))) for value in present], bins)
+        elif field.kind in ("category", "boolean"):
             cells = _count_levels([str(value).lower() if field.kind == "boolean" else str(value) for value in present])
         elif field.is_temporal:
             cells = _count_bins([iso_to_days(field, str(value)) for value in present], bins)

@@ -17,9 +17,10 @@ import model_kit
 from model_kit.errors import DataError, SpecError
 from model_kit.records.generation import golden_row
 from model_kit.records.row_warnings import check_contradictions
+from model_kit.records.vectorizer import dump_texts
 from model_kit.scoring import calibration, class_assessment, prediction_sets
 from model_kit.scoring.assessment import by_level
-from model_kit.scoring.bundle import CARD, GOLDEN, REFERENCE, RUN, SPEC, dump_json, write_bundle
+from model_kit.scoring.bundle import CARD, GOLDEN, REFERENCE, RUN, SPEC, VOCABULARY, dump_json, write_bundle
 from model_kit.scoring.calibration import Calibration
 from model_kit.scoring.classes import decide
 from model_kit.scoring.definition import Estimator, ModelDefinition
@@ -116,6 +117,7 @@ def train(
             raise SpecError(f"the row of typical values contradicts itself: {message}; repair has to mend it")
     report("Exporting, and comparing the graph with scikit-learn")
     exported = export(fitted, dataset.rows, definition.runtime)
+    fitted = exported.fitted
     report(_about_export(exported))
     uncertainty = _class_calibration if definition.target.is_class else _ranges
     shares = importance(fitted, exported, golden, dataset.rows)
@@ -158,6 +160,7 @@ def train(
     }
     files = {
         exported.file: exported.content,
+        **({VOCABULARY: dump_texts(exported.texts)} if exported.texts else {}),
         SPEC: fitted.spec.to_json().encode(),
         CARD: dump_json(card),
         GOLDEN: dump_json({"row": golden, **_golden_prediction(fitted, golden, card)}),

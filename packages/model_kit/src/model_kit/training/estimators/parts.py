@@ -48,10 +48,11 @@ def takes_frame(estimator: Any) -> bool:
     """
     if isinstance(first_step(estimator), _ENCODERS):
         return True
-    return any(_chooses_by_name(part) for part in parts(estimator))
+    return any(chooses_by_name(part) for part in parts(estimator))
 
 
-def _chooses_by_name(part: BaseEstimator) -> bool:
+def chooses_by_name(part: BaseEstimator) -> bool:
+    """Whether a part names the columns that it takes."""
     if isinstance(part, ColumnTransformer):
         return any(_is_by_name(columns) for _, _, columns in part.transformers)
     named = getattr(part, "categorical_features", None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
@@ -23,16 +24,26 @@ from model_kit.spec import InputSpec
 from model_kit.training.estimators.encoding import encode_categories
 from model_kit.training.estimators.parts import (
     accept_unseen,
+    chooses_by_name,
     first_step,
     name_columns,
     needs_the_target_itself,
+    parts,
     takes_frame,
 )
 from model_kit.training.estimators.preprocessing import MedianImputer
 
 Source = Literal["kit", "package"]
 #: Transformers whose output has no NaN, whatever their input has.
-_FILLING: Final = (SimpleImputer, KNNImputer, MedianImputer, OneHotEncoder, TargetEncoder)
+_FILLING: Final = (
+    SimpleImputer,
+    KNNImputer,
+    MedianImputer,
+    OneHotEncoder,
+    TargetEncoder,
+    CountVectorizer,
+    HashingVectorizer,
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,8 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
             f"{name}: {type(estimator).__name__} predicts {found}, and the target is "
             f"{'a class' if spec.target.is_class else 'a number'}; declare a {wanted}"
         )
+    if texts := [field.name for field in spec.fields if field.kind == "text"]:
+        estimator = with_text_column(estimator, texts, definition)
     imputes = not accepts_nan(estimator)
     if takes_frame(estimator):
         return _of_frame(estimator, definition, imputes=imputes)
@@ -108,6 +121,31 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
     if nominal:
         steps.append(encode_categories(spec))
     return Prepared(make_pipeline(*steps, estimator), "kit", imputation, is_centred=is_centred)
+
+
+def with_text_column(estimator: Any, texts: Sequence[str], definition: ModelDefinition) -> Any:
+    """An estimator of a DataFrame with texts; one that begins with a vectorizer takes the only text.
+
+    Raises:
+        DefinitionError: it does not say what becomes of texts.
+    """
+    if any(chooses_by_name(part) for part in parts(estimator)):
+        return estimator
+    if len(texts) == 1 and isinstance(estimator, Pipeline) and _is_of_texts(estimator.steps[0][1]):
+        (name, first), *rest = estimator.steps
+        return Pipeline([(name, ColumnTransformer([(name, first, texts[0])])), *rest])
+    raise DefinitionError(
+        f"{definition.name}: the estimator does not say what becomes of the text {texts[0]}; put ColumnTransformer("
+        f'[("words", TfidfVectorizer(), {texts[0]!r}), ...]) in front, with a part for the other fields'
+    )
+
+
+def _is_of_texts(step: Any) -> bool:
+    if isinstance(step, Pipeline):
+        return _is_of_texts(step.steps[0][1])
+    if isinstance(step, FeatureUnion):
+        return all(_is_of_texts(part) for _, part in step.transformer_list)
+    return isinstance(step, CountVectorizer | HashingVectorizer)
 
 
 def _of_frame(estimator: Any, definition: ModelDefinition, *, imputes: bool) -> Prepared:
@@ -147,15 +185,15 @@ def _after(part: Any) -> Literal["refused", "kept", "filled"]:
         return "refused" if part.regressor is None else _after(part.regressor)
     if isinstance(part, BaseSearchCV):
         return _after(part.estimator)
-    parts: list[Any] | None = None
+    inside: list[Any] | None = None
     if isinstance(part, FeatureUnion):
-        parts = [step for _, step in part.transformer_list]
+        inside = [step for _, step in part.transformer_list]
     elif isinstance(part, ColumnTransformer):
-        parts = [*(step for _, step, _ in part.transformers), part.remainder]
+        inside = [*(step for _, step, _ in part.transformers), part.remainder]
     elif isinstance(part, VotingRegressor | StackingRegressor | VotingClassifier | StackingClassifier):
-        parts = [step for _, step in part.estimators]
-    if parts is not None:
-        fates = {_after(one) for one in parts}
+        inside = [step for _, step in part.estimators]
+    if inside is not None:
+        fates = {_after(one) for one in inside}
         return "refused" if "refused" in fates else "kept" if "kept" in fates else "filled"
     if not isinstance(part, BaseEstimator):
         return "kept"

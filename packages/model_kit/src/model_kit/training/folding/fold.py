@@ -23,7 +23,7 @@ from model_kit.training.folding.rules import (
     fold_regressor,
     fold_transformer,
 )
-from model_kit.training.folding.terms import Number, Terms, Texts
+from model_kit.training.folding.terms import Number, Terms, Texts, Words
 
 #: Inverse functions of a TransformedTargetRegressor, by the link that the graph applies at its end.
 INVERSES: Final[Mapping[str, Callable[[Any], Any]]] = {"exp": np.exp, "expm1": np.expm1, "square": np.square}
@@ -49,13 +49,13 @@ class Raw:
     estimator: Any
 
 
-def fold(estimator: Any, n_features: int, texts: Mapping[int, Texts] | None = None) -> Folded:
+def fold(estimator: Any, n_features: int, texts: Mapping[int, Texts | Words] | None = None) -> Folded:
     """Decompose a fitted regressor or classifier.
 
     Args:
         estimator: the fitted one.
         n_features: number of its columns.
-        texts: position -> column, for those that the estimator sees as texts.
+        texts: position -> column, for those that the estimator sees as texts, levels or of many words.
 
     Raises:
         CannotFoldError: a part of it has no rule; the message says which.

@@ -203,11 +203,14 @@ def _one_hot_encoder(encoder: preprocessing.OneHotEncoder, columns: Columns) -> 
 
 @fold_transformer.register
 def _target_encoder(encoder: preprocessing.TargetEncoder, columns: Columns) -> list[Column]:
-    require(encoder.target_type_ == "continuous", "a TargetEncoder of classes")
-    return [
-        column.lookup(dict(zip(_categories(column, values), means.tolist(), strict=True)), float(encoder.target_mean_))
-        for column, values, means in zip(columns, encoder.categories_, encoder.encodings_, strict=True)
-    ]
+    # Of more than two classes there is a column for each, class by class.
+    overall = np.atleast_1d(encoder.target_mean_).astype(np.float64).tolist()
+    found: list[Column] = []
+    for place, means in enumerate(encoder.encodings_):
+        field, one = divmod(place, len(overall))
+        values = _categories(columns[field], encoder.categories_[field])
+        found.append(columns[field].lookup(dict(zip(values, means.tolist(), strict=True)), overall[one]))
+    return found
 
 
 @fold_transformer.register

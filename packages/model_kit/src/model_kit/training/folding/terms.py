@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from model_kit.errors import CannotFoldError
+from model_kit.records.vectorizer import Block
 
 
 # No named tuples: as tuples, a step and a level with the same numbers would be equal.
@@ -47,9 +48,18 @@ class Level:
     code: int
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class Gram:
+    """Base: the value of an n-gram in the vector that one of several vectorizers makes of a text."""
+
+    source: int
+    block: int
+    place: int
+
+
 #: What scikit-learn computes of a column: ``x * a + b`` ("scale"), ``(x - a) / b`` ("standardize"), clip from a to b.
 Operation: TypeAlias = tuple[Literal["scale", "standardize", "clip"], float, float]
-Base: TypeAlias = Clipped | Step | Level
+Base: TypeAlias = Clipped | Step | Level | Gram
 #: Coefficients of bases, and a constant.
 Combination: TypeAlias = tuple[dict[Base, float], float]
 
@@ -245,7 +255,53 @@ class Texts:
         raise CannotFoldError("texts where numbers are computed with")
 
 
-Column: TypeAlias = Number | Steps | Table | Mixture | Texts
+@dataclass(frozen=True, eq=False)
+class Words:
+    """The column of a text; vectorizers add their blocks, without weights yet."""
+
+    source: int
+    blocks: list[Block] = field(default_factory=list)
+
+    def _refuse(self, *_: object) -> Column:
+        raise CannotFoldError("a text where numbers are computed with; a vectorizer has to come first")
+
+    affine = clip = impute = lookup = cut = _refuse
+
+    def combination(self) -> Combination:
+        """Refused: a text is no number."""
+        raise CannotFoldError("a text where numbers are computed with; a vectorizer has to come first")
+
+
+@dataclass(frozen=True)
+class GramColumn:
+    """``scale`` times the value of an n-gram in a vectorizer's vector, plus ``shift``."""
+
+    words: Words
+    block: int
+    place: int
+    scale: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def source(self) -> int:
+        """Position of the text."""
+        return self.words.source
+
+    def affine(self, scale: float, shift: float, operation: object = None) -> GramColumn:
+        """``scale`` times the column, plus ``shift``."""
+        return replace(self, scale=self.scale * scale, shift=self.shift * scale + shift)
+
+    def _refuse(self, *_: object) -> Column:
+        raise CannotFoldError("a transformer of words that is not linear")
+
+    clip = impute = lookup = cut = _refuse
+
+    def combination(self) -> Combination:
+        """The column as a sum of bases."""
+        return {Gram(self.source, self.block, self.place): self.scale}, self.shift
+
+
+Column: TypeAlias = Number | Steps | Table | Mixture | Texts | Words | GramColumn
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,8 +397,10 @@ class Terms:
                 continue
             if isinstance(column, Steps | Mixture):
                 raise CannotFoldError("trees behind bins or a projection")
-            if isinstance(column, Texts):
+            if isinstance(column, Texts | Words):
                 raise CannotFoldError("trees of texts")
+            if isinstance(column, GramColumn):
+                raise CannotFoldError("trees of single words")
             if isinstance(column, Table) and column.has_missing():
                 columns[node] = column.map(_goes_right(thresholds[node], missing_left=tree.missing_left[node]))
                 thresholds[node] = 0.5
@@ -383,6 +441,8 @@ class Terms:
         return bases, total
 
     def _fill(self, column: Column) -> None:
+        if isinstance(column, GramColumn | Words):
+            return
         if isinstance(column, Mixture):
             for part in column.columns:
                 self._fill(part)
