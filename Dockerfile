@@ -15,9 +15,14 @@ RUN python -m venv /opt/tools
 FROM tools AS third-party
 COPY scripts/environment.py scripts/
 COPY requirements.txt ./
+COPY requirements/scikit-learn.txt requirements/
+# Not empty if scikit-learn serves one of the models.
+ARG SCIKIT_LEARN=
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf --mount=type=secret,id=pip_cert \
     if [ -s /run/secrets/pip_cert ]; then export PIP_CERT=/run/secrets/pip_cert; fi; \
-    python scripts/environment.py /opt/serving --lock requirements.txt --pip /opt/tools/bin/python --without-tests
+    for lock in requirements.txt ${SCIKIT_LEARN:+requirements/scikit-learn.txt}; do \
+        python scripts/environment.py /opt/serving --lock "$lock" --pip /opt/tools/bin/python --without-tests || exit; \
+    done
 
 # Our own wheels: exact versions, each by its sha256, from the private index alone. A folder of their own, so that a new
 # model is a new layer of 1 MB and not of 150.

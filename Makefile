@@ -237,7 +237,7 @@ tools-dev:
 
 # Without a pip of its own and without the packages' tests: what serves installs nothing and tests nothing.
 serving: tools
-	@$(set_up) build/serving --lock requirements.txt --pip $(bin)/python --without-tests
+	@$(set_up) build/serving --lock requirements.txt --models packages --pip $(bin)/python --without-tests
 
 tools-bench:
 	@$(set_up) build/benchmarks/venv --lock requirements/bench.txt $(editable)

@@ -16,16 +16,7 @@ from typing import Any
 
 import model_kit
 from model_kit.errors import ModelKitError
-from model_kit.scoring.bundle import (
-    CARD,
-    CONTENT,
-    MANIFEST,
-    MODEL,
-    MODELS,
-    VOCABULARY,
-    Bundle,
-    read_bundle,
-)
+from model_kit.scoring.bundle import CARD, MANIFEST, Bundle, expected_files, read_bundle
 from model_kit.training.provenance import source_digest
 from packaging.version import Version
 
@@ -35,7 +26,6 @@ from project import Package, ScriptError, find_version
 EPOCH = "1580601600"
 #: What a bundle's local version shows of a digest.
 _DIGITS, _CODE_DIGITS = 12, 8
-_BUNDLE_FILES = {*CONTENT, MANIFEST}
 
 
 def read_trained(package: Package) -> Bundle:
@@ -160,13 +150,13 @@ def check_content(wheel: Path, package: Package) -> None:
     own = [name.relative_to(package.source.name) for name in names if name.parts[0] == package.source.name]
     bundle = {name.name for name in own if name.parent == PurePosixPath("bundle")}
     code = {name for name in own if name.suffix in {".py", ".jinja", ".toml"} or name.name == "py.typed"}
-    required = _BUNDLE_FILES | ({MODEL} if not bundle & set(MODELS) else set()) if package.model else set()
+    expected = {*expected_files(bundle), MANIFEST} if package.model else set()
     strange = [str(name) for name in own if name not in code and not (name.parts[0] == "bundle" and package.model)]
-    strange += [f"bundle/{name}" for name in sorted(bundle - required - {*MODELS, VOCABULARY}) if package.model]
+    strange += [f"bundle/{name}" for name in sorted(bundle - expected) if package.model]
     if strange:
         raise ScriptError(f"{package.source}: a wheel carries code and a bundle only, not {', '.join(strange)}")
-    if required - bundle:
-        raise ScriptError(f"{wheel.name}: the bundle lacks {', '.join(sorted(required - bundle))}")
+    if bundle != expected:
+        raise ScriptError(f"{wheel.name}: the bundle lacks {', '.join(sorted(expected - bundle))}")
 
 
 def identity(wheel: Path) -> dict[str, str]:

@@ -14,14 +14,16 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Lowest and highest Python that the locks and tests are for.
@@ -30,6 +32,9 @@ LOWEST, HIGHEST = (3, 11), (3, 13)
 STAMP = ".ready.json"
 #: In the folder of packages: what all models import, and the group in which a package announces its model.
 KIT, ENTRY_POINT_GROUP = "model_kit", "ml_api.models"
+#: A dependency of the kit's extra for models that scikit-learn serves, and the lock of what that needs.
+_SCIKIT_LEARN = re.compile(r"model[-_.]kit\s*\[[^]]*\bscikit-learn\b", re.IGNORECASE)
+SCIKIT_LEARN_LOCK = "requirements/scikit-learn.txt"
 #: Lines of pip that are shown when it fails.
 _LAST_LINES = 30
 #: Settings of pip, in variables or files, that would change what is installed; where packages come from is the user's.
@@ -150,17 +155,31 @@ def find_packages(folder: Path) -> list[Path]:
     Raises:
         SetUpError: a ``pyproject.toml`` cannot be read.
     """
+    return [folder / KIT, *announced(folder)]
+
+
+def announced(folder: Path) -> dict[Path, dict[str, Any]]:
+    """Return every package in ``folder`` that announces a model, with its ``[project]``.
+
+    Raises:
+        SetUpError: a ``pyproject.toml`` cannot be read.
+    """
     import tomllib  # noqa: PLC0415 - a Python that lacks it is told first which ones will do
 
-    found = [folder / KIT]
+    found = {}
     for path in sorted(folder.glob("*/pyproject.toml")):
         try:
             project = tomllib.loads(path.read_text("utf-8")).get("project", {})
         except (OSError, ValueError) as error:
             raise SetUpError(f"{path}: {error}") from error
         if project.get("entry-points", {}).get(ENTRY_POINT_GROUP):
-            found.append(path.parent)
+            found[path.parent] = project
     return found
+
+
+def needs_scikit_learn(project: Mapping[str, Any]) -> bool:
+    """Whether scikit-learn serves the model of a package, by the dependencies of its ``[project]``."""
+    return any(_SCIKIT_LEARN.match(dependency) for dependency in project.get("dependencies", ()))
 
 
 def install_into(folder: Path) -> list[str]:
@@ -288,6 +307,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, nargs="?", help="the virtual environment (default: this Python's own)")
     parser.add_argument("--lock", type=Path, help="requirements file with a sha256 for each package")
     parser.add_argument("--packages", type=Path, help="folder; its kit and models are taken from their sources")
+    parser.add_argument(
+        "--models", type=Path, help="folder; if scikit-learn serves one of its models, that is installed"
+    )
     parser.add_argument("--pip", type=Path, help="Python whose pip installs (default: one in the environment)")
     parser.add_argument("--without-tests", action="store_true", help="delete the packages' own tests")
     parser.add_argument("--allow-incomplete", action="store_true", help="only print what the lock lacks")
@@ -307,6 +329,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("a folder and a --lock belong together; without both, --packages are installed into this Python")
     try:
         packages = find_packages(options.packages) if options.packages else []
+        locks = [options.lock]
+        if options.models and any(map(needs_scikit_learn, announced(options.models).values())):
+            locks.append(options.lock.parent / SCIKIT_LEARN_LOCK)
         if options.folder is None:
             prefix = Path(sys.prefix)
             run_pip(
@@ -314,14 +339,15 @@ def main(arguments: list[str] | None = None) -> int:
             )
         else:
             with locked(options.folder.parent):
-                make_environment(
-                    options.folder,
-                    options.lock,
-                    packages,
-                    options.pip,
-                    tests=not options.without_tests,
-                    allow_incomplete=options.allow_incomplete,
-                )
+                for lock in locks:
+                    make_environment(
+                        options.folder,
+                        lock,
+                        packages,
+                        options.pip,
+                        tests=not options.without_tests,
+                        allow_incomplete=options.allow_incomplete,
+                    )
     except (SetUpError, OSError) as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1

@@ -95,6 +95,8 @@ def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> 
         command += ["--secret", f"id=pip_cert,src={settings['cert']}"]
     if index.local:
         command += ["--network", "host"]
+    if any(model.needs_scikit_learn for model, _, _ in found):
+        command += ["--build-arg", "SCIKIT_LEARN=1"]
     for name, value in vars(identity).items():
         command += ["--build-arg", f"{name.upper()}={value}"]
     command += [*shlex.split(environ.get("DOCKER_OPTIONS", "")), str(project.root)]

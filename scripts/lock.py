@@ -22,6 +22,7 @@ from project import ROOT, ScriptError
 LOCKS = (
     ("requirements/serve.in", "requirements.txt"),
     ("requirements/train.in", "requirements/train.txt"),
+    ("requirements/scikit-learn.in", "requirements/scikit-learn.txt"),
     ("requirements/dev.in", "requirements/dev.txt"),
     ("requirements/bench.in", "requirements/bench.txt"),
 )

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from environment import needs_scikit_learn
+
 #: The folder that has the Makefile.
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,11 +54,13 @@ class Package:
         name: as the index spells it.
         folder: where its ``pyproject.toml`` is.
         model: name of the model inside, the last part of its URL; empty if there is none.
+        needs_scikit_learn: whether that serves the model.
     """
 
     name: str
     folder: Path
     model: str = ""
+    needs_scikit_learn: bool = False
 
     @property
     def source(self) -> Path:
@@ -191,7 +195,7 @@ def _announced(path: Path) -> Package | None:
         models = list(found.get("entry-points", {}).get(ENTRY_POINT_GROUP, {}))
         if len(models) > 1:
             raise ScriptError(f"{path}: announces {len(models)} models, {', '.join(models)}; a package has one")
-        return Package(found["name"], path.parent, models[0]) if models else None
+        return Package(found["name"], path.parent, models[0], needs_scikit_learn(found)) if models else None
     except (OSError, ValueError) as error:
         raise ScriptError(f"{path}: {error}") from error
     except KeyError as error:

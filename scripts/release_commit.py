@@ -1,23 +1,33 @@
 """The commit that is pushed to the platform: the tested one, and what pins our wheels.
 
 Its only parent is the tested commit. Its tree is the tested tree but for two files: requirements.txt, to which the
-exact version and sha256 of each of our wheels are added, and COMMIT, which holds the tested commit for run.sh to hand
-on to /version. Nothing in it depends on who makes it or when, so that the same wheels and commit give the same id.
-Neither the working tree nor a branch is touched.
+exact version and sha256 of each of our wheels are added, and of scikit-learn where that serves one of the models; and
+COMMIT, which holds the tested commit for run.sh to hand on to /version. Nothing in it depends on who makes it or when,
+so that the same wheels and commit give the same id. Neither the working tree nor a branch is touched.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
+from environment import SCIKIT_LEARN_LOCK
 from project import Project, ScriptError
 from repository import git
 from wheels import Manifest
 
 REQUIREMENTS, COMMIT = "requirements.txt", "COMMIT"
+#: A package of a lock, with its hashes and comments.
+_PIN = re.compile(r"^(?P<name>[A-Za-z0-9][^\s=\[]*).*\n(?:[ \t]+.*\n)*", re.MULTILINE)
 #: Whom git names as the author of what a script made.
 _WHO = {"NAME": "release", "EMAIL": "release@localhost"}
+
+
+def missing_pins(lock: str, other: str) -> str:
+    """The packages of another lock that this one lacks: pip refuses to be given one twice."""
+    known = {found["name"] for found in _PIN.finditer(lock)}
+    return "".join(found[0] for found in _PIN.finditer(other) if found["name"] not in known)
 
 
 def release_commit(project: Project, manifest: Manifest) -> str:
@@ -39,6 +49,8 @@ def release_commit(project: Project, manifest: Manifest) -> str:
     lock = git(root, "show", f"{tested}:{REQUIREMENTS}")
     if lock and not lock.endswith(b"\n"):
         lock += b"\n"
+    if any(package.needs_scikit_learn for wheel in manifest.models for package in project.models(wheel.model)):
+        lock += missing_pins(lock.decode(), git(root, "show", f"{tested}:{SCIKIT_LEARN_LOCK}").decode()).encode()
     ours = f"# Our own wheels, as they were tested at {tested}.\n{manifest.pins()}"
     files = {REQUIREMENTS: lock + ours.encode(), COMMIT: f"{tested}\n".encode()}
     with tempfile.TemporaryDirectory(prefix="release-") as temporary:

@@ -366,7 +366,7 @@ def test_locks_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.Monke
         return subprocess.CompletedProcess(command, int(len(commands) == fails["at"]))
 
     monkeypatch.setattr(subprocess, "run", uv)
-    with pytest.raises(ScriptError, match=r"requirements/dev\.in could not be locked"):
+    with pytest.raises(ScriptError, match=r"requirements/scikit-learn\.in could not be locked"):
         lock.lock(tmp_path, upgrade=True)
     assert not (tmp_path / "requirements.txt").exists()
     fails["at"] = 0

@@ -264,6 +264,33 @@ def test_what_serves_is_without_the_packages_own_tests(
     assert (site / "numpy/tests").exists(), "kept unless asked for"
 
 
+@pytest.mark.parametrize(
+    ("dependency", "is_needed"),
+    [
+        ("model-kit[scikit-learn]>=0.1,<0.2", True),
+        ("model_kit [lightgbm, scikit-learn]", True),
+        ("model-kit>=0.1", False),
+        ("model-kit[train]", False),
+        ("scikit-learn", False),
+    ],
+)
+def test_scikit_learn_is_installed_where_it_serves_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dependency: str, is_needed: bool
+) -> None:
+    for name, dependencies in (("a_model", '"model-kit"'), ("b_model", f'"{dependency}"')):
+        (tmp_path / "packages" / name).mkdir(parents=True)
+        (tmp_path / "packages" / name / "pyproject.toml").write_text(
+            f'[project]\nname = "{name}"\ndependencies = [{dependencies}]\n'
+            f'entry-points."ml_api.models".{name[0]} = "{name}:DEFINITION.load"\n'
+        )
+    made: list[str] = []
+    monkeypatch.setattr(command, "make_environment", lambda folder, lock, *_, **__: made.append(str(lock)))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    arguments = [str(tmp_path / "env"), "--lock", "requirements.txt", "--models", str(tmp_path / "packages")]
+    assert command.main(arguments) == 0
+    assert made == ["requirements.txt", *(["requirements/scikit-learn.txt"] if is_needed else [])]
+
+
 def test_a_python_that_cannot_make_environments_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "ensurepip is not available")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)

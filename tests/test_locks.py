@@ -12,8 +12,10 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from environment import SCIKIT_LEARN_LOCK
 from lock import LOCKS
 from project import ROOT
+from release_commit import missing_pins
 
 RUNNING = default_environment()["python_version"]
 #: The one lock of whose packages many are not in the environment of the tests.
@@ -96,6 +98,17 @@ def faults(source: Path, lock: str, python: str, *, may_be_absent: bool) -> list
     return found + [
         f"{requester} requires {requirement}: {reason}" for requester, requirement, reason in reasons if reason
     ]
+
+
+def test_platform_gets_scikit_learn_beside_what_serves_and_no_package_twice() -> None:
+    """Where it serves a model; pip refuses a package that is given twice."""
+    serving, other = ((ROOT / name).read_text("utf-8") for name in ("requirements.txt", SCIKIT_LEARN_LOCK))
+    markers = marker_environment(RUNNING)
+    both = [pin.name for pin in requirements(serving + missing_pins(serving, other), markers)]
+    assert sorted(set(both)) == sorted(both)
+    assert {"skops", "scikit-learn", "pandas", "flask"} <= set(both)
+    assert {pin.name for pin in requirements(other, markers)} <= set(both)
+    assert missing_pins(serving, serving) == ""
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from model_kit.scoring.bundle import CONTENT, MANIFEST
+from model_kit.scoring.bundle import CONTENT, MANIFEST, MODEL
 
 import publish as command
 from build_wheels import build_wheel, development_version, identity
@@ -45,7 +45,7 @@ def test_development_publishes_each_digest_once(project: Project, model: Package
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         assert f'__version__ = "{version}"' in archive.read("regression_model/__init__.py").decode()
-    assert {f"regression_model/bundle/{name}" for name in (*CONTENT, MANIFEST)} <= names
+    assert {f"regression_model/bundle/{name}" for name in (*CONTENT, MODEL, MANIFEST)} <= names
 
     # The same data trained again at another time is the same artefact.
     assert train(model, run={"trained_at": "2027-01-01T00:00:00+00:00", "git_commit": None}) == artifact

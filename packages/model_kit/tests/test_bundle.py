@@ -12,6 +12,7 @@ from model_kit.scoring import bundle as module
 from model_kit.scoring.bundle import (
     CONTENT,
     MANIFEST,
+    MODEL,
     bundle_exists,
     digest,
     dump_json,
@@ -29,7 +30,7 @@ def test_bundle_reads_back_what_was_written(bundle: Path) -> None:
     assert read.json("golden.json")["row"]["zone"] == "A"
 
 
-@pytest.mark.parametrize("name", [*CONTENT, MANIFEST])
+@pytest.mark.parametrize("name", [*CONTENT, MODEL, MANIFEST])
 def test_one_flipped_byte_is_refused_by_name(bundle: Path, name: str) -> None:
     path = bundle / name
     content = path.read_bytes()
@@ -52,7 +53,7 @@ def test_every_byte_of_the_manifest_counts(bundle: Path) -> None:
             read_bundle(bundle)
 
 
-@pytest.mark.parametrize("name", [*CONTENT, MANIFEST])
+@pytest.mark.parametrize("name", [*CONTENT, MODEL, MANIFEST])
 def test_missing_file_is_refused_by_name(bundle: Path, name: str) -> None:
     (bundle / name).unlink()
     with pytest.raises(BundleError, match=f"^{name}: cannot be read"):

@@ -57,7 +57,7 @@ PIPELINES: dict[str, Any] = {
     "most frequent text": make_pipeline(by_name(texts=_FREQUENT), Ridge()),
     "first level dropped": make_pipeline(by_name(texts=OneHotEncoder(drop="first", handle_unknown="ignore")), Ridge()),
     "codes": make_pipeline(by_name("passthrough", _CODES), HistGradientBoostingRegressor(max_iter=9, random_state=0)),
-    "mean targets": make_pipeline(by_name(texts=TargetEncoder(cv=KFold(3))), Ridge()),
+    "mean targets": make_pipeline(by_name(texts=TargetEncoder(target_type="continuous", cv=KFold(3))), Ridge()),
     "logarithm": TransformedTargetRegressor(make_pipeline(by_name(), Ridge()), func=np.log, inverse_func=np.exp),
     "by name": make_pipeline(by_name(), Ridge()),
     "by dtype": make_pipeline(by_dtype(), Lasso()),

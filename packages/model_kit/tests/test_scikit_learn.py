@@ -65,6 +65,12 @@ def test_estimator_itself_is_in_the_bundle_and_predicts_as_in_the_notebook(
     assert bundle.json(CARD)["runtime"] == runtime
     model = definition.load_bundle(folder)
     model.check()
+    assert model.card["libraries"]["skops"]
+    cost = model.lineage["runtime"]
+    assert cost["kind"] == "scikit-learn"
+    assert cost["row_us"] > 100
+    assert cost["import_seconds"] > 0.1
+    assert cost["memory_mb"] > 20
     expected = fit(definition, flats.rows, flats.target).predict(flats.rows)
     assert model.predict(flats.rows).tolist() == expected.tolist()
     assert np.isfinite(model.predict([{"area": 70, "town": "Rom"}, {}])).all()

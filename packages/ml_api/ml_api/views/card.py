@@ -178,6 +178,7 @@ def _facts(model: Model) -> dict[str, dict[str, str]]:
             "Off by at most, training rows": agreement.get("train"),
             "Off by at most, made-up rows": agreement.get("generated"),
             "Nodes of the graph": graph.get("nodes"),
+            "Served by": _scikit_learn(lineage.get("runtime")),
         },
         "Libraries": dict(card.get("libraries") or {}),
     }
@@ -186,6 +187,14 @@ def _facts(model: Model) -> dict[str, dict[str, str]]:
         for heading, values in found.items()
         if (texts := {name: _text(value) for name, value in values.items() if _is_plain(value)})
     }
+
+
+def _scikit_learn(runtime: Mapping[str, Any] | None) -> str | None:
+    """What it costs that scikit-learn serves the model; ``None`` where it does not."""
+    if not runtime:
+        return None
+    row, seconds, memory = (runtime[name] for name in ("row_us", "import_seconds", "memory_mb"))
+    return f"scikit-learn: {row:,} µs for one row; each worker imports it in {seconds} s and has {memory:,} MB more"
 
 
 def _moment(text: Any) -> Any:

@@ -198,10 +198,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+def expected_files(names: Iterable[str]) -> set[str]:
+    """The files that a bundle must have, without its manifest: one of them is the model that is among ``names``."""
+    found = set(names)
+    model = ESTIMATOR if ESTIMATOR in found and MODEL not in found else MODEL
+    return {*CONTENT, model} | found & {VOCABULARY}
+
+
 def _check_names(names: Iterable[str], where: str) -> None:
     """Make sure that a bundle has all files, one of them a model, and no other."""
     found = set(names)
-    expected = {*CONTENT, ESTIMATOR if ESTIMATOR in found and MODEL not in found else MODEL} | found & {VOCABULARY}
+    expected = expected_files(found)
     for name in sorted(expected ^ found):
         raise BundleError(name, f"missing from {where}" if name in expected else "no part of a bundle")
 

@@ -166,4 +166,5 @@ def _lineage(bundle: Bundle, card: dict[str, Any], version: str) -> dict[str, An
         "libraries": card["libraries"],
         "git_commit": card[RUN]["git_commit"],
         "trained_at": card[RUN]["trained_at"],
+        **({"runtime": {"kind": "scikit-learn", **cost}} if (cost := card[RUN].get("serving_cost")) else {}),
     }

@@ -115,6 +115,7 @@ _OBJECTS: Final = {
     "sklearn.preprocessing._polynomial": "PolynomialFeatures SplineTransformer",
     "sklearn.preprocessing._target_encoder": "TargetEncoder",
     "sklearn.random_projection": "GaussianRandomProjection",
+    "sklearn.semi_supervised._self_training": "SelfTrainingClassifier",
     "sklearn.svm._classes": "LinearSVC LinearSVR",
     "sklearn.tree._classes": "DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor",
     "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",

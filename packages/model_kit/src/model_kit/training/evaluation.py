@@ -241,6 +241,11 @@ def _fit_classifier(
                 raise TrainingError(
                     f"{definition.name}: the estimator cannot be fitted: {first_line(error)}"
                 ) from error
+    if not (hasattr(fitted.estimator, "predict_proba") or hasattr(fitted.estimator, "decision_function")):
+        raise TrainingError(
+            f"{definition.name}: the classifier gives neither probabilities nor a decision function; use one that does "
+            '(voting="soft" of a VotingClassifier, for instance)'
+        )
 
 
 def adopt(

@@ -235,7 +235,7 @@ def _keeps_rows(estimator: Any) -> str | None:
     """The class that keeps training rows, of an estimator or any that is fitted inside it."""
     for part in parts(estimator):
         if any(hasattr(part, name) for name in ROWS_KEPT_IN):
-            return type(part).__name__
+            return type(part).__name__.lstrip("_")
     return None
 
 

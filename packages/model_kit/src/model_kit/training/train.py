@@ -25,7 +25,9 @@ from model_kit.scoring.calibration import Calibration
 from model_kit.scoring.classes import decide
 from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.scoring.intervals import MIN_RESIDUALS, calibrate, cross_fitted
+from model_kit.scoring.runtimes import make_runtime
 from model_kit.spec import Field, InputSpec, Row, Target
+from model_kit.training.cost import measure_cost
 from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import (
     Evaluation,
@@ -118,7 +120,12 @@ def train(
     report("Exporting, and comparing the graph with scikit-learn")
     exported = export(fitted, dataset.rows, definition.runtime)
     fitted = exported.fitted
-    report(_about_export(exported))
+    cost: dict[str, float] = {}
+    if exported.runtime["kind"] == "scikit-learn":
+        served = make_runtime(exported.runtime, exported.content, fitted.features)
+        takes_frame = exported.runtime["input"] == "frame"
+        cost = measure_cost(served, fitted.features.encode([golden]), takes_frame=takes_frame)
+    report(_about_export(exported, cost))
     uncertainty = _class_calibration if definition.target.is_class else _ranges
     shares = importance(fitted, exported, golden, dataset.rows)
     card = {
@@ -150,12 +157,14 @@ def train(
         "graph": exported.graph,
         "code_sha256": source_digest(definition.folder),
         "kit_sha256": source_digest(Path(model_kit.__file__).parent),
-        "libraries": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        "libraries": {"python": platform.python_version()}
+        | {name: version(name) for name in (*LIBRARIES, *(["skops"] if cost else []))},
         RUN: {
             "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "git_commit": git_commit(definition.folder, report),
             "fit_seconds": round(fit_seconds, 3),
             "cv_seconds": evaluation and round(evaluation.seconds, 3),
+            **({"serving_cost": cost} if cost else {}),
         },
     }
     files = {
@@ -284,8 +293,11 @@ def _no_better_than_a_constant(evaluation: Evaluation, dataset: Dataset, target:
     )
 
 
-def _about_export(exported: Export) -> str:
+def _about_export(exported: Export, cost: Mapping[str, float]) -> str:
     if not exported.graph:
-        return f"scikit-learn serves it, from {len(exported.content):,} bytes"
+        return (
+            f"scikit-learn serves it: {cost['row_us']:,} µs for one row; each worker imports it in "
+            f"{cost['import_seconds']} s and has {cost['memory_mb']:,} MB more"
+        )
     nodes, reason = exported.graph["nodes"], exported.graph["reason"]
     return f"The graph has {nodes} nodes" + (f"; it could not be folded: {reason}" if reason else "")

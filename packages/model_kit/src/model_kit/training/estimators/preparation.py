@@ -17,7 +17,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 from sklearn.utils import get_tags
 
-from model_kit.errors import DefinitionError
+from model_kit.errors import DefinitionError, first_line
 from model_kit.records.features import default_layout
 from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.spec import InputSpec
@@ -92,8 +92,11 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
             f"{name}: estimator is a {type(declared).__name__}; declare a scikit-learn regressor, or a function of the "
             "fitted spec that returns one"
         )
-    # Stacking has no predict before it is fitted, where its final estimator is the default.
-    predicts = hasattr(estimator, "predict") or is_regressor(estimator) or is_classifier(estimator)
+    try:
+        # Stacking has no predict before it is fitted, where its final estimator is the default.
+        predicts = hasattr(estimator, "predict") or is_regressor(estimator) or is_classifier(estimator)
+    except AttributeError as error:  # one that wraps another that it does not have
+        raise DefinitionError(f"{name}: {type(estimator).__name__} cannot be used: {first_line(error)}") from error
     if not (hasattr(estimator, "fit") and predicts):
         raise DefinitionError(f"{name}: the estimator, a {type(estimator).__name__}, has no fit and predict")
     if isinstance(estimator, BaseEstimator) and is_classifier(estimator) != spec.target.is_class:

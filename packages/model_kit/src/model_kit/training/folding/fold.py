@@ -83,6 +83,8 @@ def _unlinked(estimator: Any, columns: Columns) -> tuple[Any, Columns, str]:
         transformer = estimator.transformer_
         if isinstance(transformer, preprocessing.FunctionTransformer):
             inverse = transformer.inverse_func
+            if inverse is None:
+                return _unlinked(estimator.regressor_, columns)
             link = next((name for name, function in INVERSES.items() if function is inverse), None)
             if link is None:
                 raise CannotFoldError(
