@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -46,7 +46,8 @@ def test_each_row_has_a_price_or_an_error_and_the_others_keep_theirs(predict: Pr
     assert len(answer.predictions) == len(rows) + 1
     for index, price in enumerate(answer.predictions):
         assert (price is None) == (index in answer.errors)
-        assert price is None or (math.isfinite(price) and price > 0)
+    assert np.isfinite(answer.scores).all()
+    assert (answer.scores > 0).all()
     for errors in answer.errors.values():
         assert errors
         assert set(errors) <= {*predict.model.spec.names, "_schema"}

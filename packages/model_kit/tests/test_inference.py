@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from model_kit.spec.inference import Column, Guess, describe, infer_field, judge_target
+from model_kit.spec.inference import Column, Guess, describe, infer_field, infer_target
 
 
 def guessed(values: Sequence[str], name: str = "x", *, missing: int = 0) -> Guess:
@@ -86,7 +86,6 @@ def test_time_zones_are_declared() -> None:
         (["5", "6", "7"], "x", "it is an identifier: a whole number of its own in each row"),
         (["50", "16", "7"], "customer_id", "it is an identifier: a whole number of its own in each row"),
         ([f"v{n}" for n in range(99)], "x", "it has 99 distinct texts in 99 rows: an identifier, a name or text"),
-        ([f"{n} {'words ' * 9}" for n in range(99)], "x", "it is free text, which models of this kind cannot use yet"),
         (
             [*map(str, range(0, 4000, 7)), "?", "?"],
             "x",
@@ -137,7 +136,6 @@ def test_what_looks_strange_is_told(values: list[str], suspicion: str) -> None:
     ("values", "missing", "fault"),
     [
         (["1", "2"], 1, "1 of 3 rows have no value; remove these rows"),
-        (["cat", "dog"], 0, "it is no number: it has 2 distinct texts. Classes cannot be predicted yet"),
         (
             ["1,5", "2"],
             0,
@@ -148,13 +146,45 @@ def test_what_looks_strange_is_told(values: list[str], suspicion: str) -> None:
     ],
 )
 def test_target_that_cannot_be_predicted_is_refused(values: list[str], missing: int, fault: str | None) -> None:
-    assert judge_target(Column("y", Counter(values), len(values) + missing))[0] == fault
+    assert infer_target(Column("y", Counter(values), len(values) + missing)).fault == (fault or "")
 
 
-def test_target_of_few_whole_numbers_looks_like_classes() -> None:
-    fault, suspicions = judge_target(Column("y", {"0": 5, "1": 6, "2": 4}, 15))
-    assert fault is None
-    assert suspicions == ("its 3 whole numbers look like classes; they are predicted as numbers",)
+def test_sentences_are_texts_of_bounded_length() -> None:
+    found = guessed([f"the waiter brought a cold soup for the {n} th time" for n in range(80)], missing=20)
+    assert found.field is not None
+    assert (found.field.kind, found.field.max_length) == ("text", 250)
+    assert found.evidence == "free text of up to 49 characters; 20 of 100 missing"
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (["stays", "leaves", "stays"], ("leaves", "stays")),
+        (["0", "1", "1"], (0, 1)),
+        (["-1", "1", "1"], (-1, 1)),
+        (["0", "1", "2", "2"], (0, 1, 2)),
+        (["True", "False", "true"], (False, True)),
+        (["yes", "no", "no"], ("no", "yes")),
+        (["3", "4", "5", "8"], ()),
+        (["1.5", "2.5", "3"], ()),
+    ],
+)
+def test_kind_of_the_target(values: list[str], classes: tuple[object, ...]) -> None:
+    found = infer_target(Column("y", Counter(values), len(values)))
+    assert not found.fault
+    assert found.classes == classes
+    assert [type(one) for one in found.classes] == [type(one) for one in classes]
+
+
+def test_kind_of_the_target_may_be_told() -> None:
+    column = Column("y", {"3": 50, "4": 60, "5": 4}, 114)
+    assert infer_target(column).suspicions == ("its 3 whole numbers look like classes; they are predicted as numbers",)
+    told = infer_target(column, "class")
+    assert told.classes == (3, 4, 5)
+    assert "'5' has fewer than 10 rows" in told.suspicions[1]
+    assert infer_target(Column("y", {"0": 5, "1": 6}, 11), "number").classes == ()
+    assert "leave out --target-kind number" in infer_target(Column("y", {"a": 5, "b": 6}, 11), "number").fault
+    assert "a class has at most 50" in infer_target(Column("y", {f"text {n}": 1 for n in range(60)}, 60)).fault
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_file_that_is_no_table_is_refused(content: str, target: str, reason: str
 
 @pytest.mark.parametrize(
     ("target", "reason"),
-    [("zone", "the target 'zone' cannot be used: it is no number"), ("currency", "it is no number")],
+    [("currency", "the target 'currency' cannot be used: it is constant: there is nothing to predict")],
 )
 def test_target_that_cannot_be_predicted_writes_nothing(
     rides: Path, target: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -63,8 +63,8 @@ FORMS: list[dict[str, Any]] = [
 
 def projection(vectorizer: TfidfVectorizer) -> tuple[TextProjection, np.ndarray[Any, Any]]:
     """A function with random weights of what a fitted vectorizer makes, and these weights."""
+    from model_kit.training.folding.rules import fold_transformer
     from model_kit.training.folding.terms import Words
-    from model_kit.training.folding.text import fold_transformer
 
     words = Words(0)
     fold_transformer(vectorizer, [words])

@@ -24,6 +24,7 @@ EXAMPLES: Final = """\
 examples:
   {program} new diamonds --data diamonds.csv --target price --unit USD
   {program} new diamonds --data diamonds.csv --target price --no-train     look at the package before it is trained
+  {program} new churn --data staff.csv --target left --subject employee    a class: texts, true or false, 0 or 1
 
 The kinds of the columns are inferred from the file, one line each in fields.py, with the evidence as a comment; every
 row of the file is proven to be accepted before anything is written. A package that exists is never overwritten. The
@@ -43,6 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--unit", default="", metavar="UNIT", help='unit of the target ("USD")')
     command.add_argument("--subject", default="record", metavar="NOUN", help='what one row is ("diamond")')
     command.add_argument("--scale", choices=("log", "identity"), help="of the target (default: by its distribution)")
+    command.add_argument("--target-kind", choices=("number", "class"), help="what the target is (default: inferred)")
     add_number_arguments(command)
     command.add_argument(
         "--into", type=Path, default=Path("packages"), metavar="DIR", help="where packages are (default: %(default)s)"
@@ -69,6 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
         unit=arguments.unit,
         subject=arguments.subject,
         scale=arguments.scale,
+        target_kind=arguments.target_kind,
         numbers=numbers_of(arguments),
         report=report,
     )

@@ -28,13 +28,15 @@ from model_kit.scaffold.table import read_table
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
 from model_kit.spec import Field, Target
-from model_kit.spec.inference import Column, Guess, infer_field, judge_target
+from model_kit.spec.inference import Column, Guess, infer_field, infer_target
 from model_kit.training.dataset import Dataset, parse
 from model_kit.training.estimators import defaults
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 #: Lines of the report on columns that were left out or look suspicious.
 _LISTED: Final = 40
+#: A text of which a linear model of its words gives less of the target is left out.
+WEAK_TEXT: Final = 0.02
 _LEAK: Final = "a LEAK? It alone gives {:.1%} of the target; delete its line if it is not known before the target is"
 
 
@@ -105,6 +107,7 @@ def draft_from_bytes(
     unit: str = "",
     subject: str = "record",
     scale: Literal["log", "identity"] | None = None,
+    target_kind: Literal["number", "class"] | None = None,
     kinds: Mapping[str, Field] | None = None,
     numbers: NumberFormat = PLAIN,
     report: Callable[[str], None] = lambda _: None,
@@ -119,6 +122,7 @@ def draft_from_bytes(
         unit: unit of the target.
         subject: what one row is, a noun in the singular.
         scale: of the target; by default the log where all values are positive and less skewed so.
+        target_kind: what the target is; by default that is inferred.
         numbers: how the file's numbers are written.
         kinds: fields that are known already, by name; nothing is inferred of them, and they are never left out.
         report: called with what is being done.
@@ -128,9 +132,11 @@ def draft_from_bytes(
     """
     report(f"Reading {file_name}")
     table = read_table(content, target, file_name, numbers)
-    fault, target_suspicions = judge_target(table.target)
-    if fault:
-        raise DataError(f"{file_name}: the target {target!r} cannot be used: {fault}")
+    inferred = infer_target(table.target, target_kind)
+    if inferred.fault:
+        raise DataError(f"{file_name}: the target {target!r} cannot be used: {inferred.fault}")
+    if inferred.classes and (unit or scale):
+        raise DataError(f"{file_name}: the target {target!r} is a class, which has neither unit nor scale")
     known = kinds or {}
     judged = [
         (column, Guess(known[column.name], f"{column.n_missing:,} of {column.n_rows:,} missing"))
@@ -143,7 +149,11 @@ def draft_from_bytes(
     if not guesses:
         reasons = "; ".join(f"{column!r}: {reason}" for column, reason in left_out[:5])
         raise DataError(f"{file_name}: no column is left to predict from. {reasons}")
-    goal = Target(target, unit, scale or _scale(table.target), subject=subject)
+    goal = (
+        Target(target, kind="class", classes=inferred.classes, subject=subject)
+        if inferred.classes
+        else Target(target, unit, scale or _scale(table.target), subject=subject)
+    )
     definition = ModelDefinition(
         name, goal, tuple(guess.field for guess in guesses if guess.field is not None), defaults.mean
     )
@@ -151,6 +161,15 @@ def draft_from_bytes(
     dataset = parse(definition, content, file_name, report=lambda _: None, numbers=numbers)
     report(f"All {len(dataset.rows):,} rows are accepted; looking at {len(guesses)} fields")
     found = strengths(definition, dataset)
+    # A text makes the model linear; one that says nothing is not worth that.
+    texts = {one.name for one in definition.fields if one.kind == "text"} - known.keys()
+    weak = [name for name in texts if found[name] < WEAK_TEXT]
+    if len(weak) < len(guesses):
+        guesses = [guess for guess in guesses if guess.field and guess.field.name not in weak]
+        judged = [(column, guess) for column, guess in judged if column.name not in weak]
+        left_out += [
+            (name, f"it is free text, whose words alone give {found[name]:.1%} of the target") for name in weak
+        ]
     complete = {
         column.name
         for column, guess in judged
@@ -159,7 +178,7 @@ def draft_from_bytes(
     required = required_fields(found, complete)
     guesses = [_with_strength(guess, found, required) for guess in guesses]
     suspicions = [
-        *((target, text) for text in target_suspicions),
+        *((target, text) for text in inferred.suspicions),
         *((guess.field.name, text) for guess in guesses if guess.field for text in guess.suspicions),
         *((column, _LEAK.format(share)) for column, share in found.items() if share >= LEAK),
     ]
@@ -266,7 +285,7 @@ def to_document(found: Draft, scores: Mapping[str, Mapping[str, float]], folder:
         "model": definition.name,
         "package": str(folder),
         "data": {"name": found.dataset.name, "sha256": found.dataset.sha256, "rows": len(found.dataset.rows)},
-        "target": {"name": definition.target.name, "unit": definition.target.unit, "scale": definition.target.scale},
+        "target": source.target_facts(definition.target),
         "fields": [
             {
                 "name": guess.field.name,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,7 +21,7 @@ from model_kit.errors import DataError, ModelKitError, first_line
 from model_kit.scaffold import new
 from model_kit.scaffold.estimator_source import estimator_source
 from model_kit.scoring.definition import Runtime
-from model_kit.spec import Field, Row
+from model_kit.spec import Field, Row, class_key
 from model_kit.spec.inference import describe
 from model_kit.training.estimators.parts import takes_frame
 from model_kit.training.evaluation import Fitted, adopt
@@ -56,8 +56,8 @@ def save(
     A fitted estimator is exported as it is; an unfitted one is fitted. Either is cross-validated by clones of it.
 
     Args:
-        estimator: a scikit-learn regressor that takes the columns of ``X`` as numbers, or chooses them by name. An
-            unfitted one that does neither may also be given columns of texts, booleans and dates: the kit's
+        estimator: a scikit-learn regressor or classifier that takes the columns of ``X`` as numbers, or chooses them by
+            name. An unfitted one that does neither may also be given columns of texts, booleans and dates: the kit's
             preprocessing is put in front of it.
         X: shape (n_rows, n_fields); columns are the fields, their dtypes the kinds.
         y: target, shape (n_rows,); its name is the target's name, else "target".
@@ -86,8 +86,18 @@ def save(
         folder = Path(into if wheel is None else temporary)
         new.check_name(name, folder)
         content, target, fields = _table(X, y)
+        kind: Literal["class", "number"] = "class" if is_classifier(estimator) else "number"
         found = new.draft_from_bytes(
-            name, content, f"{name}.csv", target, unit=unit, subject=subject, scale=scale, kinds=fields, report=report
+            name,
+            content,
+            f"{name}.csv",
+            target,
+            unit=unit,
+            subject=subject,
+            scale=None if kind == "class" else scale,
+            target_kind=kind,
+            kinds=fields,
+            report=report,
         )
         texts = [field.name for field in found.definition.fields if field.kind not in NUMERIC]
         # Fitted on a DataFrame with texts in it, an estimator takes one whatever it begins with.
@@ -120,8 +130,14 @@ def _require_same(estimator: Any, frame: pd.DataFrame, kept: Fitted, rows: Seque
     Raises:
         DataError: it does not; the text has the first row. Or it fails.
     """
+    target = kept.spec.target
     try:
-        expected, found = np.asarray(estimator.predict(frame), float), kept.predict(rows)
+        if target.is_class:
+            predicted = [class_key(one) for one in np.asarray(estimator.predict(frame)).tolist()]
+            expected = np.array([target.keys.index(one) for one in predicted], float)
+            found = kept.predict(rows).argmax(axis=1).astype(float)
+        else:
+            expected, found = np.asarray(estimator.predict(frame), float), kept.predict(rows)
     except Exception as error:  # an estimator may do anything wrong
         raise DataError(f"the fitted estimator fails on X: {first_line(error)}") from error
     differs = ~np.isclose(found, expected, rtol=1e-3, atol=1e-3 * float(np.std(expected)))

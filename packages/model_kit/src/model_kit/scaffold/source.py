@@ -67,7 +67,7 @@ def package_files(
         "description": f"{sentence[:-1]} from {len(fields)} fields".replace("\\", "/"),
         "attribute": attribute,
         "runtime": runtime,
-        "target": [literal(target.name), *_changed(target, Target(""), ("unit", "scale", "subject"))],
+        "target": [literal(target.name), *_target_arguments(target)],
         "fields": fields,
         "left_out": [_comment(f"{literal(column)}: {reason}") for column, reason in left_out],
         "kit": kit,
@@ -87,7 +87,7 @@ def field_source(field: Field, evidence: str) -> str:
     """The line that declares a field, with the evidence as a comment."""
     plain = Field(field.name, field.kind, field.description)
     arguments = [literal(field.name), literal(field.kind), literal(field.description)]
-    arguments += _changed(field, plain, ("required", "format", "time_zone", "numeric_codes"))
+    arguments += _changed(field, plain, ("required", "format", "time_zone", "numeric_codes", "max_length"))
     line = f"    Field({', '.join(arguments)}),"
     if len(line) > WIDTH:
         inner = "".join(f"        {argument},\n" for argument in arguments)
@@ -101,6 +101,20 @@ def _changed(value: Field | Target, plain: Field | Target, names: Sequence[str])
     """Arguments for the attributes in which a value differs from a plain one."""
     changed = {name: getattr(value, name) for name in names if getattr(value, name) != getattr(plain, name)}
     return [f"{name}={literal(one) if isinstance(one, str) else one}" for name, one in changed.items()]
+
+
+def _target_arguments(target: Target) -> list[str]:
+    if not target.is_class:
+        return _changed(target, Target(""), ("unit", "scale", "subject"))
+    classes = ", ".join(literal(one) if isinstance(one, str) else repr(one) for one in target.classes)
+    return ['kind="class"', f"classes=({classes})", *_changed(target, Target(""), ("subject",))]
+
+
+def target_facts(target: Target) -> dict[str, Any]:
+    """A target as a report has it."""
+    if target.is_class:
+        return {"name": target.name, "classes": list(target.classes)}
+    return {"name": target.name, "unit": target.unit, "scale": target.scale}
 
 
 def _comment(text: str) -> str:
@@ -117,7 +131,8 @@ def default_estimator_source(scores: Mapping[str, Mapping[str, float]], target: 
         target: what was learned.
     """
     of_log = " of the log" if target.scale == "log" else ""
-    listed = ", ".join(f"{name} {metrics['rmse']:.4g}" for name, metrics in scores.items())
+    what, metric = ("log loss", "log_loss") if target.is_class else (f"RMSE{of_log}", "rmse")
+    listed = ", ".join(f"{name} {metrics[metric]:.4g}" for name, metrics in scores.items())
     return render(
         "estimator.py",
         title="The estimator: the best in cross-validation of those that the kit offers.",
@@ -128,7 +143,7 @@ def default_estimator_source(scores: Mapping[str, Mapping[str, float]], target: 
         ],
         takes_spec=True,
         returns="Pipeline",
-        comment=f"RMSE{of_log} in cross-validation: {listed}",
+        comment=f"{what} in cross-validation: {listed}",
         expression=f"defaults.{next(iter(scores))}(spec)",
     )
 

@@ -7,10 +7,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import TargetEncoder
+from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 from sklearn.tree import DecisionTreeRegressor
 
 from model_kit.records.encoding import FeatureMaker
@@ -27,28 +29,48 @@ MOST_REQUIRED: Final = 2
 #: Rows that are looked at, evenly spaced, and the seed of their folds.
 N_ROWS: Final = 10_000
 SEED: Final = 20240
+#: Words of a text, and levels of a category beside a class, that are looked at.
+MOST_WORDS: Final = 5000
+MOST_LEVELS: Final = 50
 _LEAF: Final = 5
 
 
 def strengths(definition: ModelDefinition, dataset: Dataset) -> dict[str, float]:
-    """Out-of-fold R2 of a decision tree on each field alone, on the estimator's scale; 0 where that is below 0."""
+    """Out-of-fold R2 of a decision tree on each field alone, on the estimator's scale; 0 where that is below 0.
+
+    Of classes it is that of their indicators; of a text, that of a linear model of its words.
+    """
     positions = np.linspace(0, len(dataset.rows) - 1, min(N_ROWS, len(dataset.rows))).astype(int)
     rows: list[Row] = [dataset.rows[position] for position in positions]
-    target = to_estimator_scale(dataset.target[positions], definition.target)
+    target = dataset.target[positions]
+    if definition.target.is_class:
+        target = np.eye(len(definition.target.classes))[target]
+    else:
+        target = to_estimator_scale(target, definition.target)
     return {field.name: _alone(field, rows, target, definition) for field in definition.fields}
 
 
 def _alone(field: Field, rows: list[Row], target: NDArray[np.float64], definition: ModelDefinition) -> float:
     spec = fit_spec((field,), definition.target, rows, rare_below=definition.rare_below)
+    folds = KFold(5, shuffle=True, random_state=SEED)
+    if field.kind == "text":
+        texts = [str(row.get(field.name) or "") for row in rows]
+        words = make_pipeline(TfidfVectorizer(max_features=MOST_WORDS), Ridge())
+        return _skill(target, cross_val_predict(words, texts, target, cv=folds))
     features = FeatureMaker(spec)(rows)
     tree = DecisionTreeRegressor(min_samples_leaf=_LEAF, random_state=SEED)
     model = tree
     if field.kind == "category" and not field.ordered:
-        folds = KFold(5, shuffle=True, random_state=SEED)
-        model = make_pipeline(TargetEncoder(target_type="continuous", cv=folds), tree)
+        # A target of several columns has no mean of each level.
+        levels = OneHotEncoder(handle_unknown="ignore", max_categories=MOST_LEVELS)
+        encoder = levels if target.ndim > 1 else TargetEncoder(target_type="continuous", cv=folds)
+        model = make_pipeline(encoder, tree)
         features = np.nan_to_num(features, nan=-2.0)
-    predicted = cross_val_predict(model, features, target, cv=KFold(5, shuffle=True, random_state=SEED))
-    return max(0.0, float(r2_score(target, predicted)))
+    return _skill(target, cross_val_predict(model, features, target, cv=folds))
+
+
+def _skill(target: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
+    return max(0.0, float(r2_score(target, predicted, multioutput="variance_weighted")))
 
 
 def required_fields(found: Mapping[str, float], complete: set[str]) -> set[str]:

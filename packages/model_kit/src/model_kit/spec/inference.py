@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 
-from model_kit.spec.fields import Field, Kind
+from model_kit.spec.fields import ClassValue, Field, Kind
 
 #: Formats of dates, then of times of the day behind them, as :func:`datetime.strptime` has them.
 DATE_FORMATS: Final = (
@@ -47,6 +47,13 @@ MANY_LEVELS: Final = 100
 LONG_TEXT: Final = 40
 #: A target of at most so many whole numbers looks like classes.
 CLASSES: Final = 10
+#: Most classes that are inferred, and rows below which one has too few.
+MOST_CLASSES: Final = 50
+FEW_ROWS: Final = 10
+#: Blanks in a text that is a sentence.
+SENTENCE: Final = 3
+#: Lengths that a text may be bounded by.
+MAX_LENGTHS: Final = (250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
 #: Cells that are no numbers, at most, of a column that is called numeric but for these.
 STRAY: Final = 0.05
 
@@ -206,11 +213,11 @@ def _text(column: Column, texts: Sequence[str], missing: str, *, codes: bool = F
         )
     average = sum(len(text) * count for text, count in column.counts.items()) / n_present
     if len(texts) > FEW_LEVELS and len(texts) > MOST_DISTINCT * n_present:
-        if average > LONG_TEXT:
-            return Guess(None, "it is free text, which models of this kind cannot use yet")
+        if average > LONG_TEXT or _has_words(texts):
+            return _free_text(column, texts, missing)
         return Guess(None, f"it has {len(texts):,} distinct texts in {n_present:,} rows: an identifier, a name or text")
     if average > LONG_TEXT and len(texts) > FEW_LEVELS:
-        return Guess(None, "it is free text, which models of this kind cannot use yet")
+        return _free_text(column, texts, missing)
     suspicions = []
     if codes:
         suspicions.append("its numbers begin with zeros: they are taken as codes, and sent as text")
@@ -224,21 +231,78 @@ def _text(column: Column, texts: Sequence[str], missing: str, *, codes: bool = F
     return _guess(column, "category", f"{levels}; {missing}", suspicions)
 
 
-def judge_target(column: Column) -> tuple[str | None, tuple[str, ...]]:
-    """Why a column cannot be a target, ``None`` if it can; and what looks suspicious about it."""
+def _has_words(texts: Sequence[str]) -> bool:
+    """Whether most texts are of several words, as sentences are, and names are not."""
+    return sum(text.count(" ") >= SENTENCE for text in texts) > len(texts) / 2
+
+
+def _free_text(column: Column, texts: Sequence[str], missing: str) -> Guess:
+    longest = max(map(len, texts))
+    # Twice what training has, rounded up to a power of ten or two and a half or five times that.
+    bound = next(one for one in MAX_LENGTHS if one >= 2 * longest or one == MAX_LENGTHS[-1])
+    field = Field(column.name, "text", describe(column.name), max_length=max(bound, longest))
+    return Guess(field, f"free text of up to {longest:,} characters; {missing}")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetGuess:
+    """What a target's column is taken for.
+
+    Attributes:
+        fault: why it cannot be a target; empty if it can.
+        classes: what is predicted one of; empty of a number.
+        suspicions: what a person should look at.
+    """
+
+    fault: str = ""
+    classes: tuple[ClassValue, ...] = ()
+    suspicions: tuple[str, ...] = ()
+
+
+def infer_target(column: Column, kind: Literal["number", "class"] | None = None) -> TargetGuess:
+    """Whether a column holds a number or a class.
+
+    Texts and two whole numbers are classes, and a few whole numbers from 0 on, one after the other; others are numbers.
+
+    Args:
+        column: of the training file.
+        kind: what it is, if that is known.
+    """
+    texts = tuple(column.counts)
     if column.n_missing:
-        return f"{column.n_missing:,} of {column.n_rows:,} rows have no value; remove these rows", ()
-    if not all(_NUMBER.fullmatch(text) for text in column.counts):
-        if all(_NUMBER.fullmatch(text) or _SEPARATED.fullmatch(text) for text in column.counts):
-            return (
-                _LOCAL_NUMBERS,
-                (),
-            )
-        what = f"it has {len(column.counts):,} distinct texts"
-        return f"it is no number: {what}. Classes cannot be predicted yet", ()
-    if len(column.counts) == 1:
-        return "it is constant: there is nothing to predict", ()
-    whole = all(float(text).is_integer() for text in column.counts)
-    if whole and len(column.counts) <= CLASSES:
-        return None, (f"its {len(column.counts)} whole numbers look like classes; they are predicted as numbers",)
-    return None, ()
+        return TargetGuess(f"{column.n_missing:,} of {column.n_rows:,} rows have no value; remove these rows")
+    if len(texts) == 1:
+        return TargetGuess("it is constant: there is nothing to predict")
+    are_numbers = all(_NUMBER.fullmatch(text) for text in texts)
+    if (
+        not are_numbers
+        and kind != "class"
+        and all(_NUMBER.fullmatch(one) or _SEPARATED.fullmatch(one) for one in texts)
+    ):
+        return TargetGuess(_LOCAL_NUMBERS)
+    if not are_numbers and kind == "number":
+        return TargetGuess(f"it is no number: it has {len(texts):,} distinct texts; leave out --target-kind number")
+    whole = are_numbers and all(float(text).is_integer() for text in texts)
+    codes = sorted({int(float(text)) for text in texts}) if whole else []
+    like_classes = len(codes) == 2 or (codes and codes == list(range(len(codes))) and len(codes) <= CLASSES)
+    if kind == "number" or (kind is None and are_numbers and not like_classes):
+        remark = f"its {len(codes)} whole numbers look like classes; they are predicted as numbers"
+        return TargetGuess(suspicions=(remark,) if 0 < len(codes) <= CLASSES else ())
+    if len(texts) > MOST_CLASSES or (are_numbers and not whole):
+        return TargetGuess(
+            f"it has {len(texts):,} distinct values; a class has at most {MOST_CLASSES}, and no fractions"
+        )
+    return _classes(column, texts, codes)
+
+
+def _classes(column: Column, texts: Sequence[str], codes: Sequence[int]) -> TargetGuess:
+    classes: tuple[ClassValue, ...] = tuple(codes) or tuple(sorted(texts))
+    if {text.lower() for text in texts} == {"true", "false"}:
+        classes = (False, True)
+    few = sorted(text for text, count in column.counts.items() if count < FEW_ROWS)
+    remarks = [f"{len(classes)} classes" + ("; are they numbers? see --target-kind number" if codes else "")]
+    if few:
+        remarks.append(f"{', '.join(map(repr, few[:5]))} has fewer than {FEW_ROWS} rows: too few to learn and to judge")
+    if len({text.casefold() for text in texts}) < len(texts) and classes != (False, True):
+        remarks.append("some of its classes differ in case only")
+    return TargetGuess(classes=classes, suspicions=tuple(remarks))
