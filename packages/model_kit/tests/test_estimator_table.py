@@ -23,7 +23,7 @@ from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.runtimes import Runtime, make_runtime
 from model_kit.spec import Field, Row, Target
 from model_kit.training.dataset import Dataset
-from model_kit.training.evaluation import Fitted, fit
+from model_kit.training.evaluation import fit
 from model_kit.training.export import Export, export
 from model_kit.training.verdict import judge, sentence
 from sklearn.calibration import CalibratedClassifierCV
@@ -39,6 +39,7 @@ from sklearn.ensemble import (
     StackingRegressor,
     VotingRegressor,
 )
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectFromModel, SelectKBest, f_regression
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
@@ -51,6 +52,7 @@ from sklearn.linear_model import (
     RidgeCV,
 )
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.naive_bayes import MultinomialNB
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -92,8 +94,10 @@ def _table() -> tuple[list[Row], Any]:
     )
     towns, heating = random.choice(["Bonn", "Köln", "Ulm"], N_ROWS), random.choice(["gas", "oil"], N_ROWS)
     rents = 300 + 10 * numbers[:, 0] + 50 * numbers[:, 1] - numbers[:, 2] + 100 * (towns == "Köln")
+    words = {"Bonn": "quiet street near the river", "Köln": "bright rooms near the cathedral", "Ulm": "near the tower"}
     rows: list[Row] = [
         {"area": area, "rooms": rooms, "age": age, "town": str(town), "heating": str(fuel), "garden": bool(garden)}
+        | {"notes": f"{words[str(town)]}, {fuel}"}
         for (area, rooms, age), town, fuel, garden in zip(
             numbers.tolist(), towns, heating, random.random(N_ROWS) < 0.4, strict=True
         )
@@ -109,17 +113,19 @@ CLASSES: Final = np.digitize(RENTS, np.quantile(RENTS, [1 / 3, 2 / 3]))
 def data(kind: str) -> Dataset:
     """The table, with the rent as target, with its class, of three, or with one of two."""
     ids = tuple(map(str, range(N_ROWS)))
-    targets = {"regressor": RENTS, "classifier": CLASSES, "binary": CLASSES.clip(0, 1)}
-    return Dataset("flats", "0" * 64, True, ids, tuple(ROWS), targets[kind])
+    targets = {"regressor": RENTS, "binary": CLASSES.clip(0, 1)}
+    return Dataset("flats", "0" * 64, True, ids, tuple(ROWS), targets.get(kind, CLASSES))
 
 
 def definition(estimator: Any, kind: str, runtime: Any = "onnx") -> ModelDefinition:
     """A model of that table."""
     target = Target("rent")
     if kind != "regressor":
-        classes = ("low", "middle", "high") if kind == "classifier" else ("low", "other")
+        classes = ("low", "other") if kind == "binary" else ("low", "middle", "high")
         target = Target("level", kind="class", classes=classes)
-    return ModelDefinition("flats", target, FIELDS, estimator, package="model_kit.testing", runtime=runtime)
+    notes = Field("notes", "text", "")
+    fields = {"text": (notes,), "text and others": (*FIELDS, notes)}.get(kind, FIELDS)
+    return ModelDefinition("flats", target, fields, estimator, package="model_kit.testing", runtime=runtime)
 
 
 def scikit_learns_own() -> dict[str, tuple[str, Any]]:
@@ -234,6 +240,16 @@ PIPELINES: Final[dict[str, tuple[str, Any]]] = {
             make_pipeline(columns(), LinearSVC(random_state=0)), cv=3
         ),
     }.items()
+} | {
+    "TfidfVectorizer, LogisticRegression": ("text", make_pipeline(TfidfVectorizer(), LogisticRegression())),
+    "CountVectorizer, MultinomialNB": ("text", make_pipeline(CountVectorizer(), MultinomialNB())),
+    "TfidfVectorizer beside columns, LogisticRegression": (
+        "text and others",
+        make_pipeline(
+            ColumnTransformer([*columns().transformers, ("notes", TfidfVectorizer(), "notes")]),
+            LogisticRegression(max_iter=1000),
+        ),
+    ),
 }
 
 
@@ -248,7 +264,6 @@ class Found:
 
     served: str
     remark: str = ""
-    fitted: Fitted | None = None
     exported: Export | None = None
 
 
@@ -272,12 +287,12 @@ def _find(estimator: Any, kind: str) -> Found:
             return Found("not fitted", _shown(str(error).partition("fitted: ")[2]))
         try:
             exported = export(fitted, dataset.rows)
-            return Found(judge(exported).served, "", fitted, exported)
+            return Found(judge(exported).served, "", exported)
         except ExportError as error:
             reason = _reason(sentence(error))
         try:
             fitted = fit(definition(estimator, kind, "scikit-learn"), dataset.rows, dataset.target)
-            return Found("scikit-learn", reason, fitted, export(fitted, dataset.rows, "scikit-learn"))
+            return Found("scikit-learn", reason, export(fitted, dataset.rows, "scikit-learn"))
         except ExportError as error:
             return Found("refused", _shown(str(error).removeprefix("nothing was exported: ")))
 
@@ -335,10 +350,11 @@ def table() -> str:
 
 
 def _cost(found: Found) -> str:
-    if found.fitted is None or found.exported is None:
+    if found.exported is None:
         return "| |"
-    runtime = make_runtime(found.exported.runtime, found.exported.content, found.fitted.features)
-    encoded = np.repeat(found.fitted.features.encode(data("regressor").rows), 10, axis=0)[:1000]
+    features = found.exported.fitted.features
+    runtime = make_runtime(found.exported.runtime, found.exported.content, features)
+    encoded = np.repeat(features.encode(ROWS), 10, axis=0)[:1000]
     one, many = _seconds(runtime, encoded[:1]), _seconds(runtime, encoded)
     per_second = float(f"{len(encoded) / many:.2g}")
     return f"{one * 1e6:,.0f} | {per_second:,.0f} | {len(found.exported.content) / 1e6:.2f}"

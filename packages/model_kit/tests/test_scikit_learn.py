@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from model_kit.errors import BundleError, ExportError
+from model_kit.errors import BundleError, DefinitionError, ExportError, MissingLibraryError
 from model_kit.scoring.bundle import CARD, ESTIMATOR, MODEL, dump_json, read_bundle, write_bundle
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.scikit_learn import require_trusted
@@ -224,3 +224,35 @@ def test_model_of_onnx_loads_without_what_scikit_learn_needs(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("requirement", "is_enough"), [("model-kit[scikit-learn,train]", True), ("model-kit", False)])
+def test_package_must_depend_on_what_serves_it(
+    requirement: str,
+    is_enough: bool,
+    flats: Dataset,
+    flat_definition: MakeDefinition,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts = tmp_path / "model_kit_testing-1.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text(f"Name: model-kit.testing\nVersion: 1\nRequires-Dist: {requirement}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    definition = flat_definition(flat_estimator(), runtime="scikit-learn")
+    if is_enough:
+        train(definition, flats, tmp_path / "bundle", cv=False)
+    else:
+        with pytest.raises(DefinitionError, match=r"pyproject\.toml does not depend on model-kit\[scikit-learn\]"):
+            train(definition, flats, tmp_path / "bundle", cv=False)
+
+
+def test_environment_without_it_says_what_to_install(
+    trained: tuple[ModelDefinition, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition, folder = trained
+    monkeypatch.delitem(sys.modules, "model_kit.scoring.scikit_learn")
+    monkeypatch.setitem(sys.modules, "skops", None)
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    with pytest.raises(MissingLibraryError, match=r'skops.* is not installed: pip install "model-kit\[scikit-learn\]"'):
+        definition.load_bundle(folder)

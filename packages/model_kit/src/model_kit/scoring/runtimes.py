@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from model_kit.errors import BundleError
+from model_kit.errors import BundleError, MissingLibraryError
 from model_kit.records.encoding import Derive, Encoded, FeatureMaker, Features
 from model_kit.scoring.bundle import MODEL
 from model_kit.scoring.decoding import MISSING_TEXT, FrameMaker
@@ -45,8 +45,7 @@ def load_runtime(card: Mapping[str, Any], content: bytes, spec: InputSpec, deriv
     else:
         features = FeatureMaker(spec, derive)
     if served.get("kind") == "scikit-learn":
-        # Imported for such models alone: it takes seconds, and the environment of others has no scikit-learn.
-        import_module("model_kit.scoring.scikit_learn").require_version(card)
+        _scikit_learn().require_version(card)
     return make_runtime(served, content, features)
 
 
@@ -63,11 +62,25 @@ def make_runtime(served: Mapping[str, Any], content: bytes, features: FeatureMak
         MissingLibraryError: what it needs is not installed.
     """
     if served.get("kind") == "scikit-learn":
-        found: Runtime = import_module("model_kit.scoring.scikit_learn").ScikitLearn(content, features)
+        found: Runtime = _scikit_learn().ScikitLearn(content, features)
         return found
     if isinstance(features, FrameMaker) and not served.get("folded"):
         return OnnxFrame(content, features)
     return OnnxMatrix(content, features)
+
+
+def _scikit_learn() -> Any:
+    """The module that serves by scikit-learn; imported for such models alone, as it takes a second, and 140 MB.
+
+    Raises:
+        MissingLibraryError: it needs a library that is not installed.
+    """
+    try:
+        return import_module("model_kit.scoring.scikit_learn")
+    except ModuleNotFoundError as error:
+        raise MissingLibraryError(
+            f'scikit-learn serves this model, and {error.name} is not installed: pip install "model-kit[scikit-learn]"'
+        ) from error
 
 
 class Graph:

@@ -7,14 +7,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from packaging.requirements import Requirement
 
 import model_kit
-from model_kit.errors import DataError, SpecError
+from model_kit.errors import DataError, DefinitionError, SpecError
 from model_kit.records.generation import golden_row
 from model_kit.records.row_warnings import check_contradictions
 from model_kit.records.vectorizer import dump_texts
@@ -77,9 +78,11 @@ def train(
         FloorError: the model scores below the package's floors.
         ExportError: the graph does not agree with the estimator.
         DataError: the target has one value only, a field has none, or there are fewer rows than folds.
+        DefinitionError: scikit-learn is to serve the model, and its package does not depend on it.
         SpecError: a contradiction is about a field that does not exist, or the row of typical values has one.
     """
     check_contradictions(definition.contradictions, definition.fields)
+    _require_extra(definition)
     if np.ptp(dataset.target) == 0:
         raise DataError(
             f"{dataset.name}, column {definition.target.name}: every row has {_first(dataset, definition.target)}, so "
@@ -180,6 +183,24 @@ def train(
     for line in doubtful_levels(definition.fields, dataset.rows):
         report(line)
     return card
+
+
+def _require_extra(definition: ModelDefinition) -> None:
+    """Make sure that a model that scikit-learn serves is installed together with it.
+
+    Raises:
+        DefinitionError: its package, if it is installed here, does not depend on it.
+    """
+    try:
+        lines = requires(definition.distribution) or []
+    except PackageNotFoundError:
+        return
+    found = {extra for line in lines for extra in Requirement(line).extras}
+    if definition.runtime == "scikit-learn" and "scikit-learn" not in found:
+        raise DefinitionError(
+            f'{definition.name}: runtime is "scikit-learn", and pyproject.toml does not depend on '
+            "model-kit[scikit-learn]: what serves the model would have none; add it to dependencies"
+        )
 
 
 def doubtful_levels(fields: Iterable[Field], rows: Sequence[Row]) -> Iterator[str]:
