@@ -19,6 +19,7 @@ from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import SplineTransformer
 
 MakeDefinition = Callable[..., ModelDefinition]
 
@@ -73,6 +74,18 @@ def test_what_cannot_be_served_is_refused_before_training_begins(rides: Dataset,
         train(ride_definition(estimator=Counting(), derive=None), rides, tmp_path / "bundle")
     assert Counting.sizes == [50]
     assert len(str(raised.value).splitlines()) <= 4
+
+
+def test_refusal_is_a_few_sentences_that_say_what_to_do(rides: Dataset) -> None:
+    with pytest.raises(ExportError) as raised:
+        try_estimator(ride_definition(estimator=make_pipeline(SplineTransformer(), Ridge()), derive=None), rides)
+    assert str(raised.value).splitlines() == [
+        "nothing was exported.",
+        "Folded graph: no rule for SplineTransformer",
+        "Graph of skl2onnx: it has no converter for SplineTransformer",
+        'Declare runtime="scikit-learn", which serves the estimator itself, or use one that docs/own-model.md lists as '
+        "folded or ONNX",
+    ]
 
 
 def test_rows_of_every_class_are_among_the_fifty() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import VotingClassifier, VotingRegressor
@@ -51,6 +53,7 @@ ADVICE = (
     'Declare runtime="scikit-learn", which serves the estimator itself, or use one that docs/own-model.md lists as '
     "folded or ONNX"
 )
+ADVICE_ON_ROWS = "Use one that docs/own-model.md does not list as refused"
 #: Why an estimator of texts that does not fold is refused.
 ONLY_FOLDED = (
     "a text is served by a folded graph alone: between its vectorizer and the prediction all must be linear, such as "
@@ -170,9 +173,10 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
         output: Output = "probability" if fitted.spec.target.is_class else "value"
         return check(fitted, _plain(fitted, n_features), reason, output)
     except ExportError as error:
+        advice = ADVICE_ON_ROWS if _keeps_rows(fitted.estimator) else ADVICE
         # The same kind of error, whose text has both reasons.
         raise type(error)(
-            f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{ADVICE}"
+            f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{advice}"
         ) from error
 
 
@@ -214,6 +218,9 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
             target_opset=TARGET_OPSET,
             options={id(writable): {"zipmap": False}} if fitted.spec.target.is_class else None,
         )
+    except (MissingConverter, MissingShapeCalculator) as error:
+        named = re.search(r"(\w+)'>'", str(error))
+        raise ExportError(f"it has no converter for {named[1] if named else 'a part of it'}") from error
     except Exception as error:  # converters raise whatever they like
         raise ExportError(first_line(error)) from error
     # skl2onnx lists the operator sets in the order of a set of strings, which is another in each process.
