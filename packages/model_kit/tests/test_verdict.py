@@ -83,8 +83,10 @@ def test_refusal_is_a_few_sentences_that_say_what_to_do(rides: Dataset) -> None:
         "nothing was exported.",
         "Folded graph: no rule for SplineTransformer",
         "Graph of skl2onnx: it has no converter for SplineTransformer",
-        'Declare runtime="scikit-learn", which serves the estimator itself, or use one that docs/own-model.md lists as '
-        "folded or ONNX",
+        (
+            'Declare runtime="scikit-learn", which serves the estimator itself, or use one that docs/own-model.md '
+            "lists as folded or ONNX"
+        ),
     ]
 
 
