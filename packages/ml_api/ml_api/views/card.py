@@ -31,7 +31,7 @@ def describe(name: str, model: Model) -> dict[str, Any]:
     spec, card = model.spec, model.card
     noun = spec.target.subject
     title, subject = formatting.title(spec.target.name), formatting.article(noun)
-    columns, rows = _coverage(card.get("coverage"), spec.target)
+    columns, rows = (_set_coverage if spec.target.is_class else _coverage)(card.get("coverage"), spec.target)
     return {
         "name": name,
         "version": model.version,
@@ -55,12 +55,91 @@ def describe(name: str, model: Model) -> dict[str, Any]:
         ),
         "errors": tuple(_errors(spec, card)),
         "importance": _bars(spec, card),
-        "distribution": _distribution(card.get("target_distribution"), spec.target),
+        **_of_classes(card, spec.target),
         "facts": _facts(model),
         "spec": spec,
         "links": links(name),
-        "intervals": bool(card.get("intervals")),
+        "intervals": bool(card.get("intervals") or card.get("sets")),
     }
+
+
+def _of_classes(card: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """Return what there is of classes only, ``None`` of a number, and the other way round."""
+    found = card.get("target_distribution")
+    if not target.is_class:
+        return {"distribution": _distribution(found, target)}
+    classes = card.get("classes") or {}
+    shares = (found or {}).get("classes") or {}
+    most = max(shares.values(), default=1) or 1
+    return {
+        "classes": target.keys,
+        "distribution": None,
+        "shares": [
+            {"name": name, "share": formatting.percent(share, 1), "width": round(100 * share / most, 1)}
+            for name, share in shares.items()
+        ],
+        "reliability": _reliability(card.get("reliability"), target),
+        "confusion": classes and _confusion(classes, target),
+        "thresholds": card.get("thresholds") and _thresholds(card["thresholds"], target),
+    }
+
+
+def _reliability(found: Mapping[str, Any] | None, target: Target) -> dict[str, Any] | None:
+    if not found or not found["bins"]:
+        return None
+    most = max(one["n"] for one in found["bins"])
+    dots = [
+        (
+            round(100 * one["predicted"], 1),
+            round(100 - 100 * one["observed"], 1),
+            round(1 + 3 * (one["n"] / most) ** 0.5, 1),
+        )
+        for one in found["bins"]
+    ]
+    what = target.keys[target.positive_position] if len(target.classes) == 2 else "the predicted class"
+    return {"dots": dots, "what": what, "error": formatting.percent(found["error"], 1)}
+
+
+def _confusion(found: Mapping[str, Any], target: Target) -> dict[str, Any]:
+    """Return the confusion matrix with each class's precision and recall; rows are those of one repeat."""
+    n_repeats = found["repeats"]
+    rows = [
+        (
+            one["name"],
+            *(formatting.number(round(n / n_repeats)) for n in counts),
+            *("–" if one[name] is None else formatting.percent(one[name], 1) for name in ("precision", "recall")),
+        )
+        for one, counts in zip(found["classes"], found["confusion"], strict=True)
+    ]
+    return {"columns": (*(f"as {key}" for key in target.keys), "Precision", "Recall"), "rows": rows}
+
+
+def _thresholds(found: Sequence[Mapping[str, float]], target: Target) -> dict[str, Any]:
+    names = ("true_positive", "false_negative", "false_positive", "true_negative")
+    rows = [
+        (formatting.percent(one["threshold"]), *(formatting.percent(one[name], 1) for name in names)) for one in found
+    ]
+    at = min(range(len(found)), key=lambda place: abs(found[place]["threshold"] - target.threshold))
+    positive = target.keys[target.positive_position]
+    return {"rows": rows, "at": at, "positive": positive, "threshold": formatting.percent(target.threshold)}
+
+
+def _set_coverage(
+    table: Mapping[str, Any] | None, target: Target
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Format the coverage of sets: each level, its coverage overall and by class, the mean number of classes."""
+    if not table:
+        return (), ()
+    rows = [
+        (
+            formatting.percent(row["level"]),
+            formatting.percent(row["overall"], 1),
+            *(formatting.percent(share, 1) for share in row["classes"]),
+            f"{row['size']:.2f}",
+        )
+        for row in table["levels"]
+    ]
+    return ("Promised", "Held", *target.keys, "Mean size"), tuple(rows)
 
 
 def _scores(metrics: Mapping[str, Any], target: Target) -> Sequence[dict[str, str]]:
@@ -72,6 +151,13 @@ def _scores(metrics: Mapping[str, Any], target: Target) -> Sequence[dict[str, st
         ),
         "r2": ("R²", f"share of the variance of {scale} that is explained; 1 is perfect"),
         "rmse": ("RMSE", f"of {scale}; 0 is perfect"),
+        "accuracy": ("Accuracy", "share of rows whose class is predicted"),
+        "roc_auc": ("ROC AUC", "how well the classes are told apart; 0.5 is chance, 1 is perfect"),
+        "log_loss": ("Log loss", "of the probabilities; 0 is perfect"),
+        "balanced_accuracy": ("Balanced accuracy", "each class counting the same"),
+        "average_precision": ("Average precision", "area under precision and recall; 1 is perfect"),
+        "brier": ("Brier score", "mean squared error of the probabilities; 0 is perfect"),
+        "calibration_error": ("Calibration error", "how far probabilities are from what came true; 0 is perfect"),
         "rmse_core": ("RMSE, core", f"of {scale}, without the few rows known to be unusual"),
     }
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}

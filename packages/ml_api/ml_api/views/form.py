@@ -157,7 +157,7 @@ def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
 
 def _hint(field: Field, learned: Learned) -> str:
     seen = formatting.training_range(field, learned)
-    said = [f"{seen} in training"] if seen else []
+    said = [f"{seen} {'words ' if field.kind == 'text' else ''}in training"] if seen else []
     if field.time_zone:
         said.append("with Z or an offset such as +01:00")
     return ", ".join(said)

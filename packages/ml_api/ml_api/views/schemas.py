@@ -64,6 +64,13 @@ _PERCENT = _describe("The effect in percent of the prediction; null if the estim
 _AMOUNT = _describe("The effect in the target's unit; baseline and all amounts add up to the prediction")
 
 
+class WordSchema(ClosedSchema):
+    """What a word of a text adds to the score."""
+
+    text = fields.String(required=True, metadata=_describe("The word, or n-gram, as the model has it"))
+    effect = fields.Float(required=True, metadata=_describe("On the estimator's scale, before calibration"))
+
+
 class ContributionSchema(ClosedSchema):
     """The effect of one field, or of a group of fields that only make sense together, on the prediction."""
 
@@ -78,6 +85,9 @@ class ContributionSchema(ClosedSchema):
     effect = fields.Float(required=True, metadata=_describe("Shapley value on the estimator's scale"))
     percent = fields.Float(required=True, allow_none=True, metadata=_PERCENT)
     amount = fields.Float(required=True, metadata=_AMOUNT)
+    words = fields.List(
+        fields.Nested(WordSchema), metadata=_describe("Of a text, the words with the strongest effects")
+    )
 
 
 class RestSchema(ClosedSchema):

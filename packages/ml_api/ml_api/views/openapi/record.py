@@ -33,6 +33,7 @@ _KINDS = {
     "boolean": "Boolean",
     "date": "Date",
     "datetime": "Date and time",
+    "text": "Text",
 }
 #: RFC 3339 has no datetime without a time zone; OpenAPI's registry of formats calls it this.
 _LOCAL_DATETIME = "date-time-local"
@@ -99,7 +100,7 @@ def describe(field: Field, learned: Learned, type_: str | list[str]) -> JSONSche
         }
     if field.is_temporal:
         found["format"] = "date" if field.kind == "date" else "date-time" if field.time_zone else _LOCAL_DATETIME
-    if field.required and field.kind == "category":
+    if field.required and field.kind in ("category", "text"):
         found["pattern"] = _NOT_NULL
     examples = [] if learned.typical is None else [learned.typical]
     examples += [level.value for level in field.levels if level.value != learned.typical]
@@ -137,6 +138,8 @@ def _description(field: Field, learned: Learned) -> str:
         low, high = _training_range(field, learned)
         if not field.is_temporal:
             low, high = _number(low), _number(high)
+        if field.kind == "text":
+            high = f"{high} words"
         sentences.append(f"Range in training: {low} to {high}; values outside are scored too.")
     if learned.typical is not None:
         typical = str(learned.typical).lower() if field.kind == "boolean" else learned.typical

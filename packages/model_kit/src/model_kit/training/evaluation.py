@@ -331,7 +331,10 @@ def make_folds(definition: ModelDefinition, dataset: Dataset, n_splits: int, n_r
     keys = (tuple(map(row.get, names)) for row in dataset.rows)
     copies = np.array([number_of.setdefault(key, len(number_of)) for key in keys])
     first = np.unique(copies, return_index=True)[1]
-    if definition.target.is_class:
+    if len(first) < n_splits:
+        first = copies = np.arange(len(copies))
+    # A class must have a row for each fold, or they cannot be shared out.
+    if definition.target.is_class and np.bincount(dataset.target[first]).max() >= n_splits:
         splitter = RepeatedStratifiedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE)
     else:
         splitter = RepeatedKFold(n_splits=n_splits, n_repeats=n_repeats, random_state=RANDOM_STATE)

@@ -2,6 +2,7 @@
 
 import { RequestError, predict, sample } from "./api.js";
 import { additionalColumns, file as fileOf, predictTable } from "./batch.js";
+import { bars, marked, probability } from "./classes.js";
 import { axis, histogram, mark, waterfall, writeAxis } from "./chart.js";
 import { NotCSV, decode, line as csvLine, read } from "./csv.js";
 import { Fields, distribute, sums } from "./fields.js";
@@ -18,7 +19,7 @@ const LARGEST_FILE = 200e6;
 const $ = (id) => document.getElementById(id);
 const make = (tag, attributes) => Object.assign(document.createElement(tag), attributes);
 const facts = JSON.parse($("data").textContent);
-const amount = writer(facts.unit, facts.edges ? facts.edges.at(-1) - facts.edges[0] : 0);
+const amount = facts.classes ? probability : writer(facts.unit, facts.edges ? facts.edges.at(-1) - facts.edges[0] : 0);
 const fields = new Fields($("form"));
 const position = facts.edges && axis(facts.edges, facts.scale);
 
@@ -28,7 +29,7 @@ function address(options) {
   return url.href;
 }
 
-const extras = () => (facts.intervals ? { interval: $("level").value } : {});
+const extras = () => ({ ...(facts.intervals ? { interval: $("level").value } : {}), ...(facts.classes ? { probabilities: true } : {}) });
 
 // --- one record -------------------------------------------------------------------------------------------------
 
@@ -79,6 +80,10 @@ function show(answer, bad) {
     return;
   }
   $("trouble").hidden = true;
+  if (facts.classes) {
+    showClass(answer, prediction);
+    return;
+  }
   $("prediction").textContent = amount.full(prediction);
   $("prediction").classList.remove("none");
   const interval = answer.intervals?.[0] ?? null;
@@ -90,6 +95,22 @@ function show(answer, bad) {
   if (position) mark($("spread").querySelector("svg"), position, prediction, interval);
   showExplanation(answer.explanations?.[0] ?? null, prediction);
   announce(`${facts.title}: ${amount.full(prediction)}.${interval ? ` ${$("level").selectedOptions[0].text} range ${range}.` : ""}`);
+}
+
+/** Shows a predicted class: its name, a bar for each class, the set of plausible ones, the reasons. */
+function showClass(answer, prediction) {
+  const [found, chosen] = [answer.probabilities[0], String(prediction)];
+  const set = answer.intervals?.[0]?.map(String).join(" or ") ?? "";
+  $("prediction").textContent = chosen;
+  $("prediction").classList.remove("none");
+  $("range").hidden = !set;
+  $("rangetext").textContent = set;
+  $("barprediction").textContent = chosen;
+  $("barrange").textContent = amount.full(found[chosen]);
+  $("classes").hidden = false;
+  bars($("classes"), found, chosen);
+  showExplanation(answer.explanations?.[0] ?? null, found[chosen]);
+  announce(`${facts.title}: ${chosen}, ${amount.full(found[chosen])}.`);
 }
 
 function announce(text) {
@@ -104,7 +125,7 @@ function showFailure(text, name) {
   $("prediction").classList.add("none");
   $("barprediction").textContent = "–";
   $("barrange").textContent = name ? "a field is wrong" : "no answer";
-  for (const id of ["range", "why"]) $(id).hidden = true;
+  for (const id of ["range", "why", "classes"]) if ($(id)) $(id).hidden = true;
   if (position) mark($("spread").querySelector("svg"), position, null, null);
   const trouble = $("trouble");
   trouble.hidden = false;
@@ -130,6 +151,9 @@ function showExplanation(explanation, prediction) {
     at += difference;
   };
   for (const each of contributions) step(fields.shortLabel(each.field), fields.text(each.field, each.value), each);
+  const text = contributions.find((each) => each.words?.length);
+  $("words").hidden = !text;
+  if (text) marked($("words"), String(text.value), text.words);
   if (rest.fields > 0 && rest.amount !== 0) step(`${counted(rest.fields, "other field")}`, "", rest);
   steps.push({ label: `This ${facts.noun}`, from: prediction, to: prediction, amount: amount.brief(prediction), kind: "total" });
   waterfall($("falls"), steps);
@@ -268,7 +292,7 @@ async function predictFile(file) {
     };
     $("run").hidden = false;
     report(0);
-    const options = { ...extras(), warnings: true };
+    const options = { ...(facts.classes ? {} : extras()), warnings: true };
     const { results, commas } = await predictTable(table, fields.specs, address(options), facts.batch, controller.signal, report);
     if (running !== controller) return;
     $("run").hidden = true;
@@ -283,13 +307,14 @@ async function predictFile(file) {
 function showSummary(file, table, results, commas, seconds) {
   const predictions = results.map((row) => row.prediction).filter((value) => value !== null);
   const failed = results.filter((row) => row.error);
-  const sorted = Float64Array.from(predictions).sort();
+  const sorted = facts.classes ? [] : Float64Array.from(predictions).sort();
   const tiles = [
     ["Rows", results.length.toLocaleString(), seconds < 0.1 ? "at once" : `in ${seconds.toFixed(1)} s`],
     ["Predicted", predictions.length.toLocaleString(), ""],
     ["Not predicted", failed.length.toLocaleString(), failed.length ? "given back with the reason" : ""],
     ["With warnings", results.filter((row) => row.warnings).length.toLocaleString(), ""],
   ];
+  for (const name of facts.classes ?? []) tiles.push([name, predictions.filter((value) => String(value) === name).length.toLocaleString(), "predicted"]);
   if (sorted.length) tiles.push(["Median", amount.full(sorted[sorted.length >> 1]), ""]);
   $("tiles").replaceChildren(
     ...tiles.map(([name, value, text]) => {
@@ -299,8 +324,8 @@ function showSummary(file, table, results, commas, seconds) {
     }),
   );
   const figure = $("manychart").closest("figure");
-  figure.hidden = !predictions.length;
-  if (predictions.length) {
+  figure.hidden = !sorted.length;
+  if (sorted.length) {
     const drawn = histogram($("manychart"), predictions, facts.scale);
     writeAxis($("manyaxis"), drawn.edges, drawn.scale, amount.short);
     $("manychart").setAttribute("aria-label", `${counted(predictions.length, "prediction")} from ${amount.full(sorted[0])} to ${amount.full(sorted.at(-1))}`);
@@ -321,8 +346,9 @@ function showSummary(file, table, results, commas, seconds) {
   $("columns").hidden = !remarks.length;
   $("columnlines").replaceChildren(...remarks.map(({ text, loud }) => make("li", { textContent: text, className: loud ? "loud" : "" })));
   URL.revokeObjectURL(download);
-  download = URL.createObjectURL(fileOf(table, results, facts));
-  const names = additionalColumns(table.columns, ["prediction", ...(facts.intervals ? ["low", "high"] : []), "error", "warnings"]);
+  const ranged = facts.intervals && !facts.classes;
+  download = URL.createObjectURL(fileOf(table, results, { intervals: ranged }));
+  const names = additionalColumns(table.columns, ["prediction", ...(ranged ? ["low", "high"] : []), "error", "warnings"]);
   $("download").href = download;
   $("download").download = `${file.name.replace(/\.[^.]*$/, "")}-predicted.csv`;
   $("download").textContent = `Download the file with ${names.join(", ")}`;
