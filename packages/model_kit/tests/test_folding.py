@@ -55,6 +55,7 @@ from sklearn.preprocessing import (
     OrdinalEncoder,
     PolynomialFeatures,
     PowerTransformer,
+    SplineTransformer,
     StandardScaler,
     TargetEncoder,
 )
@@ -369,20 +370,34 @@ def test_a_column_of_no_width_is_its_clipped_constant() -> None:
             VotingRegressor([("h", HistGradientBoostingRegressor(max_iter=2, loss="poisson"))]),
             "HistGradientBoostingRegressor(loss='poisson'",
         ),
-        (make_pipeline(PolynomialFeatures(), LinearRegression()), "no rule for PolynomialFeatures"),
+        (make_pipeline(PolynomialFeatures(3), LinearRegression()), "PolynomialFeatures(degree=3)"),
+        (
+            make_pipeline(PolynomialFeatures(), PolynomialFeatures(), LinearRegression()),
+            "products of more than two columns",
+        ),
+        (make_pipeline(SplineTransformer(extrapolation="periodic"), Ridge()), "extrapolation='periodic'"),
+        (make_pipeline(SplineTransformer(degree=5), Ridge()), "SplineTransformer(degree=5)"),
+        (
+            make_pipeline(SplineTransformer(degree=1, extrapolation="linear"), Ridge()),
+            "degree=1, extrapolation='linear'",
+        ),
+        (make_pipeline(_columns("drop", _one_hot()), SplineTransformer(), Ridge()), "something else than a number"),
         (make_pipeline(PowerTransformer(), Ridge()), "no rule for PowerTransformer"),
         (make_pipeline(_columns("drop", OrdinalEncoder()), Ridge()), "OrdinalEncoder(handle_unknown='error')"),
-        (make_pipeline(FunctionTransformer(np.square), Ridge()), "a function of its own"),
-        (make_pipeline(SimpleImputer(add_indicator=True), Ridge()), "indicators of missing values"),
+        (make_pipeline(FunctionTransformer(np.cos), Ridge()), "FunctionTransformer(cos)"),
+        (make_pipeline(PCA(2), FunctionTransformer(np.square), Ridge()), "a function of a combination of columns"),
         (make_pipeline(SimpleImputer(missing_values=0), Ridge()), "missing values written as 0"),
-        (make_pipeline(StandardScaler(), SimpleImputer(), Ridge()), "imputation behind another transformer"),
-        (make_pipeline(PCA(2), DecisionTreeRegressor()), "trees behind bins or a projection"),
-        (make_pipeline(KBinsDiscretizer(3, encode="ordinal"), DecisionTreeRegressor()), "trees behind bins"),
-        (make_pipeline(StandardScaler(), KBinsDiscretizer(3, encode="ordinal"), Ridge()), "bins of a column that was"),
+        (make_pipeline(PCA(2), SimpleImputer(), Ridge()), "not linear behind a combination of columns"),
+        (make_pipeline(PCA(2), DecisionTreeRegressor()), "trees of a projection"),
+        (make_pipeline(PolynomialFeatures(), DecisionTreeRegressor()), "trees of a combination of columns"),
+        (make_pipeline(KBinsDiscretizer(3, encode="onehot-dense"), DecisionTreeRegressor()), "trees of single bins"),
+        (
+            make_pipeline(StandardScaler(), SimpleImputer(), KBinsDiscretizer(3, encode="ordinal"), Ridge()),
+            "imputation between a scaler and a transformer that is not linear",
+        ),
         (make_pipeline(StandardScaler(), _columns("drop", _one_hot()), Ridge()), "categories of a column that was"),
         (make_pipeline(ColumnTransformer([("c", _one_hot(), [0])]), Ridge()), "categories that are no whole numbers"),
         (make_pipeline(_columns("drop", _one_hot(handle_unknown="error")), Ridge()), "handle_unknown='error'"),
-        (make_pipeline(_columns("drop", _one_hot(min_frequency=5)), Ridge()), "infrequent categories"),
         (
             make_pipeline(ColumnTransformer([("n", "passthrough", NUMBERS)], transformer_weights={"n": 2.0}), Ridge()),
             "weights of a ColumnTransformer",
@@ -408,15 +423,16 @@ def test_several_targets_are_refused() -> None:
             _folded(estimator.fit(matrix, both))
 
 
-def test_a_column_imputed_in_two_ways_is_refused() -> None:
-    matrix, target = _data(gaps=0.1)
+def test_a_column_may_be_imputed_in_several_ways_and_not_at_all() -> None:
+    encoded = _columns(SimpleImputer(), make_pipeline(SimpleImputer(strategy="most_frequent"), _one_hot()))
     parts = [
-        ("one", SimpleImputer(strategy="median"), NUMBERS),
-        ("two", SimpleImputer(strategy="mean"), NUMBERS),
+        ("median", make_pipeline(SimpleImputer(strategy="median"), Ridge())),
+        ("mean", make_pipeline(SimpleImputer(), RandomForestRegressor(5, random_state=0))),
+        ("levels", make_pipeline(encoded, Ridge())),
+        ("missing", HistGradientBoostingRegressor(max_iter=10, categorical_features=[4, 6])),
     ]
-    pipeline = make_pipeline(ColumnTransformer(parts), Ridge()).fit(matrix, target)
-    with pytest.raises(CannotFoldError, match="column 0 is imputed in two ways"):
-        _folded(pipeline)
+    model = _check(VotingRegressor(parts), gaps=0.1)
+    assert Counter(node.op_type for node in model.graph.node)["Imputer"] == 1
 
 
 def test_a_fraction_imputed_for_codes_is_refused() -> None:
@@ -435,11 +451,10 @@ def test_a_column_without_any_value_is_refused() -> None:
         _folded(pipeline)
 
 
-def test_a_column_that_trees_may_find_missing_cannot_be_a_category_too() -> None:
-    matrix, target = _data()
+@pytest.mark.parametrize("gaps", [0.0, 0.2])
+def test_a_column_that_trees_may_find_missing_can_be_a_category_too(gaps: float) -> None:
     parts = ColumnTransformer([("number", "passthrough", [4]), ("levels", _one_hot(), [4])])
-    with pytest.raises(CannotFoldError, match="column 4 may be missing"):
-        _folded(make_pipeline(parts, ExtraTreesRegressor(20, max_features=1, random_state=0)).fit(matrix, target))
+    _check(make_pipeline(parts, ExtraTreesRegressor(20, max_features=1, random_state=0)), gaps=gaps)
 
 
 def test_codes_far_apart_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -19,9 +20,10 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA, TruncatedSVD
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
+    AdaBoostClassifier,
     BaggingClassifier,
     BaggingRegressor,
     ExtraTreesClassifier,
@@ -30,24 +32,41 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
     StackingRegressor,
     VotingClassifier,
+    VotingRegressor,
 )
 from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_regression
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import (
     ElasticNetCV,
     GammaRegressor,
     LinearRegression,
     LogisticRegression,
+    Perceptron,
     PoissonRegressor,
     Ridge,
     RidgeClassifier,
     SGDClassifier,
+    TweedieRegressor,
 )
-from sklearn.model_selection import GridSearchCV
-from sklearn.naive_bayes import MultinomialNB
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, RobustScaler, StandardScaler
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PolynomialFeatures,
+    RobustScaler,
+    SplineTransformer,
+    StandardScaler,
+)
+from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -89,7 +108,21 @@ def codes_alone(estimator: Any) -> Any:
     return make_pipeline(MinMaxScaler(clip=True), estimator)
 
 
-REGRESSORS = [
+def parts(numbers: Any, category: Any) -> ColumnTransformer:
+    return ColumnTransformer([("numbers", numbers, list(range(CATEGORY))), ("category", category, [CATEGORY])])
+
+
+def one_hot(handle_unknown: str = "ignore", **changes: Any) -> OneHotEncoder:
+    return OneHotEncoder(handle_unknown=handle_unknown, sparse_output=False, **changes)
+
+
+def ordinal(**changes: Any) -> OrdinalEncoder:
+    return OrdinalEncoder(handle_unknown="use_encoded_value", **changes)
+
+
+FOREST = RandomForestRegressor(10, random_state=0)
+AVERAGED: dict[str, Any] = {"quantile_method": "averaged_inverted_cdf"}
+REGRESSORS: list[tuple[Any, float]] = [
     *((HistGradientBoostingRegressor(max_iter=20, categorical_features=[CATEGORY]), gaps) for gaps in (0.0, 0.2)),
     (HistGradientBoostingRegressor(max_iter=20), 0.2),
     (lightgbm.LGBMRegressor(n_estimators=30, verbose=-1), 0.2),
@@ -109,22 +142,53 @@ REGRESSORS = [
     (StackingRegressor([("r", Ridge()), ("f", RandomForestRegressor(10, random_state=0))], ElasticNetCV()), 0.0),
     (StackingRegressor([("r", Ridge())], LinearRegression(), passthrough=True), 0.0),
     (TransformedTargetRegressor(Ridge(), transformer=StandardScaler()), 0.0),
-    (GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}), 0.0),
     (
-        make_pipeline(
-            ColumnTransformer(
-                [
-                    ("o", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), [CATEGORY]),
-                    ("n", StandardScaler(), [0, 1]),
-                ]
-            ),
-            RandomForestRegressor(10, random_state=0),
+        StackingRegressor(
+            [("p", make_pipeline(StandardScaler(), PolynomialFeatures(), Ridge())), ("t", DecisionTreeRegressor())],
+            make_pipeline(StandardScaler(), Ridge()),
+            passthrough=True,
         ),
         0.0,
     ),
+    (GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}), 0.0),
+    (make_pipeline(parts(StandardScaler(), ordinal(unknown_value=-1)), FOREST), 0.0),
+    (make_pipeline(parts("passthrough", ordinal(unknown_value=-1, encoded_missing_value=-2)), FOREST), 0.2),
+    (make_pipeline(parts("passthrough", ordinal(unknown_value=99)), FOREST), 0.2),
+    (make_pipeline(parts("passthrough", ordinal(unknown_value=-1, min_frequency=60)), Ridge()), 0.0),
+    (make_pipeline(parts("passthrough", ordinal(unknown_value=np.nan)), HistGradientBoostingRegressor()), 0.2),
+    (make_pipeline(parts(SimpleImputer(), one_hot()), Ridge()), 0.2),
+    (make_pipeline(parts("passthrough", one_hot()), FOREST), 0.2),
+    (make_pipeline(parts("passthrough", one_hot("infrequent_if_exist", min_frequency=60)), Ridge()), 0.0),
+    (make_pipeline(parts("passthrough", one_hot("warn", max_categories=3)), Ridge()), 0.0),
+    (make_pipeline(parts("passthrough", one_hot(max_categories=4, drop="first")), FOREST), 0.0),
+    (make_pipeline(SimpleImputer(add_indicator=True), Ridge()), 0.2),
+    (make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), FOREST), 0.2),
+    (make_pipeline(FeatureUnion([("i", SimpleImputer()), ("m", MissingIndicator(features="all"))]), Ridge()), 0.2),
+    (make_pipeline(StandardScaler(), SimpleImputer(strategy="median"), StandardScaler(), Ridge()), 0.2),
+    (make_pipeline(StandardScaler(), SimpleImputer(strategy="constant", fill_value=0.3), FOREST), 0.2),
+    (make_pipeline(StandardScaler(), SimpleImputer(add_indicator=True), PolynomialFeatures(), Ridge()), 0.2),
+    (make_pipeline(PolynomialFeatures(), Ridge()), 0.0),
+    (make_pipeline(parts(StandardScaler(), one_hot()), PolynomialFeatures(interaction_only=True), Ridge()), 0.0),
+    (make_pipeline(StandardScaler(), PolynomialFeatures(include_bias=False), PCA(5), LinearRegression()), 0.0),
+    (make_pipeline(MinMaxScaler(clip=True), FunctionTransformer(np.log1p), StandardScaler(), Ridge()), 0.0),
+    (make_pipeline(MinMaxScaler(clip=True), FunctionTransformer(np.sqrt), PolynomialFeatures(), Ridge()), 0.0),
+    (make_pipeline(MinMaxScaler(clip=True), FunctionTransformer(np.exp), Ridge()), 0.0),
+    (make_pipeline(MinMaxScaler((1, 2), clip=True), FunctionTransformer(np.log10), Ridge()), 0.0),
+    (make_pipeline(parts(StandardScaler(), one_hot()), FunctionTransformer(np.square), Ridge()), 0.0),
+    (make_pipeline(SimpleImputer(), StandardScaler(), SplineTransformer(), Ridge()), 0.2),
+    (make_pipeline(MinMaxScaler(clip=True), SplineTransformer(degree=1), Ridge()), 0.0),
+    *(
+        (make_pipeline(SplineTransformer(n_knots, degree=degree, extrapolation=outside, include_bias=bias), Ridge()), 0)
+        for outside in ("constant", "linear", "continue")
+        for n_knots, degree, bias in ((5, 3, True), (2, 2, False))
+    ),
+    (make_pipeline(KBinsDiscretizer(5, encode="ordinal", **AVERAGED), FOREST), 0.0),
+    (make_pipeline(StandardScaler(), KBinsDiscretizer(5, encode="onehot-dense", **AVERAGED), Ridge()), 0.0),
+    (TweedieRegressor(), 0.0),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Found unknown categories")
 @pytest.mark.parametrize(("estimator", "gaps"), REGRESSORS, ids=lambda value: str(value).replace("\n", "")[:60])
 def test_regressors(estimator: Any, gaps: float) -> None:
     matrix = make_matrix(500, 1, gaps=gaps, strange=False)
@@ -163,11 +227,30 @@ def _lightgbm(**changes: Any) -> Any:
     return lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, **changes)
 
 
+#: Classifiers that give log-odds, probabilities and decision functions.
+MIXED = [
+    ("linear", codes_alone(LogisticRegression())),
+    ("forest", RandomForestClassifier(5, random_state=0)),
+    ("boosting", HistGradientBoostingClassifier(max_iter=5)),
+    ("bayes", GaussianNB()),
+]
 CLASSIFIERS: list[tuple[Any, float]] = [
     (codes_alone(LogisticRegression()), 0.0),
     (codes_alone(SGDClassifier(loss="log_loss", random_state=0)), 0.0),
     (codes_alone(MultinomialNB()), 0.0),
     (codes_alone(LinearDiscriminantAnalysis()), 0.0),
+    (codes_alone(ComplementNB()), 0.0),
+    (make_pipeline(StandardScaler(), BernoulliNB()), 0.0),
+    (make_pipeline(parts(StandardScaler(), one_hot()), GaussianNB()), 0.0),
+    (make_pipeline(StandardScaler(), QuadraticDiscriminantAnalysis()), 0.0),
+    (codes_alone(make_pipeline(PolynomialFeatures(), LogisticRegression())), 0.0),
+    (make_pipeline(parts(SplineTransformer(), one_hot()), LogisticRegression()), 0.0),
+    (codes_alone(make_pipeline(SimpleImputer(add_indicator=True), LogisticRegression())), 0.2),
+    (OneVsRestClassifier(codes_alone(LogisticRegression())), 0.0),
+    (OneVsRestClassifier(HistGradientBoostingClassifier(max_iter=5)), 0.2),
+    (AdaBoostClassifier(n_estimators=10), 0.0),
+    (AdaBoostClassifier(DecisionTreeClassifier(max_depth=3), n_estimators=10), 0.0),
+    (BaggingClassifier(codes_alone(LogisticRegression()), 4, random_state=0), 0.0),
     (DummyClassifier(), 0.0),
     (DecisionTreeClassifier(max_depth=5), 0.2),
     (RandomForestClassifier(20, random_state=0), 0.2),
@@ -186,6 +269,9 @@ CLASSIFIERS: list[tuple[Any, float]] = [
         ),
         0.0,
     ),
+    (VotingClassifier(MIXED, voting="soft", weights=[1, 2, 3, 1]), 0.0),
+    (StackingClassifier(MIXED, LogisticRegression()), 0.0),
+    (StackingClassifier(MIXED, make_pipeline(StandardScaler(), LogisticRegression()), passthrough=True), 0.0),
     (GridSearchCV(DecisionTreeClassifier(random_state=0), {"max_depth": [2, 4]}), 0.0),
 ]
 
@@ -203,8 +289,38 @@ def test_classifiers(estimator: Any, gaps: float, n_classes: int) -> None:
         np.testing.assert_allclose(run(estimator, rows), expected, rtol=0, atol=5e-6)
 
 
+@pytest.mark.parametrize("make", [FixedThresholdClassifier, TunedThresholdClassifierCV])
+def test_probabilities_do_not_depend_on_a_threshold(make: Any) -> None:
+    matrix = make_matrix(300, 1, gaps=0.0, strange=False)
+    classifier = make(codes_alone(LogisticRegression())).fit(matrix, make_target(matrix) > 1)
+    np.testing.assert_allclose(run(classifier, matrix), classifier.predict_proba(matrix), atol=5e-6)
+
+
+def test_a_classifier_that_labels_rows_itself() -> None:
+    matrix = make_matrix(300, 1, gaps=0.0, strange=False)
+    target = np.digitize(make_target(matrix), [0.5, 2.0])
+    target[::3] = -1  # not labelled
+    classifier = SelfTrainingClassifier(codes_alone(LogisticRegression())).fit(matrix, target)
+    np.testing.assert_allclose(run(classifier, matrix), classifier.predict_proba(matrix), atol=5e-6)
+
+
+def test_outputs_of_a_stack_share_the_nodes_of_their_trees() -> None:
+    matrix = make_matrix(300, 1, gaps=0.0, strange=False)
+    forest = RandomForestClassifier(5, random_state=0)
+    target = np.digitize(make_target(matrix), [0.5, 2.0])
+    stack = StackingClassifier([("forest", forest)], LogisticRegression()).fit(matrix, target)
+    sizes = [
+        len(next(a for a in node.attribute if a.name == "nodes_modes").strings)
+        for one in (stack, stack.estimators_[0])
+        for node in to_graph(fold(one, N_COLUMNS).outputs, N_COLUMNS).graph.node
+        if node.op_type == "TreeEnsembleRegressor"
+    ]
+    assert len(sizes) == 2
+    assert sizes[0] == sizes[1]
+
+
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("classifier", [RidgeClassifier(), LinearSVC()], ids=str)
+@pytest.mark.parametrize("classifier", [RidgeClassifier(), LinearSVC(), Perceptron()], ids=str)
 def test_decision_functions_count_as_log_odds(classifier: Any, n_classes: int) -> None:
     matrix = make_matrix(300, 1, gaps=0.0, strange=False)
     target = np.digitize(make_target(matrix), [0.5, 2.0][: n_classes - 1])
@@ -213,19 +329,31 @@ def test_decision_functions_count_as_log_odds(classifier: Any, n_classes: int) -
     np.testing.assert_allclose(run(pipeline, matrix), to_probabilities(decision, "log_odds", n_classes), atol=5e-6)
 
 
-def test_categories_of_lightgbm() -> None:
-    for gaps in (0.0, 0.2):
-        matrix = make_matrix(800, 1, gaps=gaps, strange=False)
-        target = make_target(matrix)
-        # Its category 0 is what is missing where training had nothing missing.
-        matrix[:, CATEGORY] += 1
-        booster = lightgbm.LGBMRegressor(n_estimators=20, min_child_samples=5, verbose=-1)
-        booster.fit(matrix.astype(np.float64), target, categorical_feature=[CATEGORY])
-        assert "==" in str(booster.booster_.dump_model())
-        for rows in (matrix, make_matrix(500, 2, gaps=gaps, strange=True)):
-            np.testing.assert_allclose(
-                run(booster, rows), booster.predict(rows.astype(np.float64)), rtol=5e-6, atol=5e-6
-            )
+@pytest.mark.parametrize("gaps", [0.0, 0.2])
+def test_categories_of_lightgbm(gaps: float) -> None:
+    matrix = make_matrix(800, 1, gaps=gaps, strange=False)
+    booster = lightgbm.LGBMRegressor(n_estimators=20, min_child_samples=5, verbose=-1)
+    booster.fit(matrix.astype(np.float64), make_target(matrix), categorical_feature=[CATEGORY])
+    assert "==" in str(booster.booster_.dump_model())
+    for rows in (matrix, make_matrix(500, 2, gaps=0.2, strange=True)):
+        np.testing.assert_allclose(run(booster, rows), booster.predict(rows.astype(np.float64)), rtol=5e-6, atol=5e-6)
+
+
+@pytest.mark.parametrize("most_for_one_hot", [2, 20])
+@pytest.mark.parametrize("gaps", [0.0, 0.2])
+def test_categories_of_xgboost(gaps: float, most_for_one_hot: int) -> None:
+    matrix = make_matrix(800, 1, gaps=gaps, strange=False)
+    booster = xgboost.XGBRegressor(
+        n_estimators=20,
+        enable_categorical=True,
+        feature_types=["q"] * CATEGORY + ["c"],
+        max_cat_to_onehot=most_for_one_hot,
+    )
+    booster.fit(matrix, make_target(matrix))
+    trees = json.loads(booster.get_booster().save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
+    assert any(tree["categories_nodes"] for tree in trees)
+    for rows in (matrix, make_matrix(500, 2, gaps=0.2, strange=True)):
+        np.testing.assert_allclose(run(booster, rows), booster.predict(rows), rtol=5e-6, atol=5e-6)
 
 
 def test_early_stopped_boosters_end_where_they_predict_best() -> None:
@@ -243,7 +371,24 @@ def test_early_stopped_boosters_end_where_they_predict_best() -> None:
         (CalibratedClassifierCV(DummyClassifier()), "model_kit calibrates probabilities itself; declare Dummy"),
         (SGDClassifier(loss="log_loss"), "an SGDClassifier of more than two classes"),
         (VotingClassifier([("t", DecisionTreeClassifier())]), "counts votes"),
-        (VotingClassifier([("l", codes_alone(LogisticRegression()))], voting="soft"), "a mean of probabilities"),
+        (
+            VotingClassifier(
+                [("v", StackingClassifier([("l", codes_alone(LogisticRegression()))], LogisticRegression()))],
+                voting="soft",
+            ),
+            "log-odds of a mean of probabilities",
+        ),
+        (StackingClassifier([("r", RidgeClassifier())], stack_method="predict"), "predicted classes"),
+        (AdaBoostClassifier(LogisticRegression(max_iter=5000)), "AdaBoostClassifier(estimator=LogisticRegression)"),
+        (make_pipeline(PCA(2), BernoulliNB()), "not linear behind a combination"),
+        (
+            make_pipeline(
+                ColumnTransformer([("n", StandardScaler(), [0]), ("c", OneHotEncoder(handle_unknown="ignore"), [5])]),
+                PolynomialFeatures(),
+                LogisticRegression(),
+            ),
+            "products of numbers and levels in several outputs",
+        ),
         (make_pipeline(OneHotEncoder(drop="first"), LogisticRegression()), "handle_unknown='error'"),
     ],
 )
@@ -252,7 +397,7 @@ def test_what_is_refused_says_why(estimator: Any, said: str) -> None:
     target = np.digitize(make_target(matrix), [0.5, 2.0])
     estimator.fit(matrix, target)
     with pytest.raises(CannotFoldError, match=re.escape(said)):
-        fold(estimator, N_COLUMNS)
+        to_graph(fold(estimator, N_COLUMNS).outputs, N_COLUMNS)
 
 
 SINH = TransformedTargetRegressor(Ridge(), func=np.arcsinh, inverse_func=np.sinh)
@@ -268,10 +413,11 @@ SINH = TransformedTargetRegressor(Ridge(), func=np.arcsinh, inverse_func=np.sinh
             ),
             "a TransformedTargetRegressor inside another estimator",
         ),
-        (StackingRegressor([("r", Ridge())], RandomForestRegressor(3)), "final_estimator=RandomForestRegressor"),
+        (StackingRegressor([("r", Ridge())], RandomForestRegressor(3)), "trees of a combination of columns"),
+        (VotingRegressor([("t", TweedieRegressor(link="log"))]), "a TweedieRegressor with a logarithmic link"),
         (xgboost.XGBRegressor(n_estimators=3, booster="gblinear"), "XGBoost's gblinear"),
         (lightgbm.LGBMRegressor(n_estimators=3, linear_tree=True, verbose=-1), "linear trees of LightGBM"),
-        (make_pipeline(PCA(2), StandardScaler(), RandomForestRegressor(3)), "trees behind bins or a projection"),
+        (make_pipeline(PCA(2), StandardScaler(), RandomForestRegressor(3)), "trees of a projection"),
     ],
 )
 def test_regressors_that_are_refused_say_why(estimator: Any, said: str) -> None:

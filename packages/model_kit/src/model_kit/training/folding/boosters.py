@@ -6,6 +6,7 @@ Neither library is imported here: whoever has an estimator of one has imported i
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -63,12 +64,12 @@ def _lightgbm_regressor(regressor: Any, columns: Columns, share: float, terms: T
     _add_lightgbm(regressor, columns, share, [terms])
 
 
-def _lightgbm_classifier(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:
+def _lightgbm_classifier(classifier: Any, columns: Columns) -> Folded:
     text = classifier.booster_.dump_model()["objective"].split()
     require(text[0] in ("binary", "multiclass"), f"LGBMClassifier(objective={text[0]!r})")
     require("sigmoid:1" in text or text[0] != "binary", "LGBMClassifier(sigmoid=...)")
     outputs = tuple(Terms() for _ in range(classifier.booster_.num_model_per_iteration()))
-    _add_lightgbm(classifier, columns, share, outputs)
+    _add_lightgbm(classifier, columns, 1.0, outputs)
     return Folded(outputs, "log_odds")
 
 
@@ -115,8 +116,7 @@ class _LightGbmTree:
         require(missing != "Zero", "LightGBM with zero_as_missing")
         if node["decision_type"] == "==":
             to_left = [int(code) for code in node["threshold"].split("||")]
-            # What is missing goes right, or counts as 0 where training had nothing missing.
-            require(missing == "NaN" or 0 not in to_left, "LightGBM's category 0, which what is missing counts as")
+            # What is missing or unknown goes right.
             return is_among(column, to_left, [], missing=False), 0.5, False
         threshold = float(node["threshold"])
         return column, threshold, bool(node["default_left"]) if missing == "NaN" else threshold >= 0
@@ -127,13 +127,13 @@ def _xgboost_regressor(regressor: Any, columns: Columns, share: float, terms: Te
     _add_xgboost(regressor, columns, share, [terms])
 
 
-def _xgboost_classifier(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:
+def _xgboost_classifier(classifier: Any, columns: Columns) -> Folded:
     require(
         classifier.objective in ("binary:logistic", "multi:softprob"),
         f"XGBClassifier(objective={classifier.objective!r})",
     )
     outputs = tuple(Terms() for _ in range(1 if classifier.n_classes_ == 2 else classifier.n_classes_))
-    _add_xgboost(classifier, columns, share, outputs)
+    _add_xgboost(classifier, columns, 1.0, outputs)
     return Folded(outputs, "log_odds")
 
 
@@ -164,7 +164,9 @@ def _where_all_is_missing(tree: Mapping[str, Any]) -> float:
 
 def _xgboost_tree(tree: Mapping[str, Any], columns: Columns, share: float) -> Tree:
     require(int(tree["tree_param"]["size_leaf_vector"]) <= 1, "leaves with several values of XGBoost")
-    require(not tree["categories_nodes"], "categorical splits of XGBoost")
+    segments = zip(tree["categories_segments"], tree["categories_sizes"], strict=True)
+    chosen = [tree["categories"][start : start + size] for start, size in segments]
+    to_right = dict(zip(tree["categories_nodes"], chosen, strict=True))
     nodes = []
     for node, left in enumerate(tree["left_children"]):
         condition, missing_left = tree["split_conditions"][node], bool(tree["default_left"][node])
@@ -172,6 +174,11 @@ def _xgboost_tree(tree: Mapping[str, Any], columns: Columns, share: float) -> Tr
             nodes.append([None, 0.0, -1, -1, False, share * condition])
             continue
         column = columns[tree["split_indices"][node]]
+        if node in to_right:
+            # What is unknown goes left.
+            codes = {float(code): 1.0 for code in to_right[node]} | {math.nan: float(not missing_left)}
+            nodes.append([column.lookup(codes, 0.0), 0.5, left, tree["right_children"][node], missing_left, 0.0])
+            continue
         # Left is what is less, in float32.
         threshold = float(np.nextafter(np.float32(condition), np.float32(-np.inf)))
         nodes.append([column, threshold, left, tree["right_children"][node], missing_left, 0.0])

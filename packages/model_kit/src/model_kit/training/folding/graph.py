@@ -4,10 +4,13 @@ For a single row the overhead of a node is as much as the arithmetic in it, so t
 columns at once::
 
     F = X with what is imputed; its numbers and its codes, clipped: z (float64) and c
-    q = z * (A z + v)                    linear and quadratic in numbers
+    q = z * (A z + v)                    linear and quadratic in numbers; of several outputs, products and z
     h = (B z)[offsets + c]               numbers times levels
     t = tables[offsets + strides c]      everything that depends on codes alone, a few categories to a table
     y = sum(q) + sum(h) + sum(t) + trees(F, t) + constant
+
+A column that is imputed in several ways stands in F several times. Probabilities that classifiers inside the estimator
+make of log-odds are outputs of their own at first: y adds their sigmoid or softmax.
 
 Sums of many terms are computed in float64, because float32 sums differ between processors. Indices are float32, and so
 are the sums of trees, which are added one by one. Codes are clipped first, so that no code points outside a table.
@@ -15,8 +18,11 @@ are the sums of trees, which are added one by one. Codes are clipped first, so t
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +32,24 @@ from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 from model_kit.errors import CannotFoldError
 from model_kit.training.folding.tables import Codes, Group, cover, positions
-from model_kit.training.folding.terms import Base, Clipped, Column, Level, Number, Step, Table, Terms
+from model_kit.training.folding.terms import (
+    NOT_IMPUTED,
+    Base,
+    Clipped,
+    Column,
+    Level,
+    Missing,
+    Number,
+    Pair,
+    Probability,
+    Shape,
+    Shaped,
+    Simple,
+    Step,
+    Table,
+    Terms,
+    Tree,
+)
 
 ML = "ai.onnx.ml"
 OPSET, ML_OPSET, IR_VERSION = 21, 3, 10
@@ -43,6 +66,17 @@ LINKS: Final[Mapping[str, Sequence[tuple[str, float | None]]]] = {
 }
 
 
+#: Functions of single numbers: name -> operators, of the result so far and, where so marked, the number itself.
+SHAPES: Final[Mapping[Shape, Sequence[tuple[str, bool]]]] = {
+    "identity": [],
+    "square": [("Mul", True)],
+    "cube": [("Mul", True), ("Mul", True)],
+    "log": [("Log", False)],
+    "sqrt": [("Sqrt", False)],
+    "exp": [("Exp", False)],
+}
+
+
 def to_graph(outputs: Sequence[Terms], n_features: int, link: str = "identity") -> ModelProto:
     """Write folded terms as a graph of ``X``, float32, shape (n_rows, n_features) -> ``y``, float64.
 
@@ -52,9 +86,78 @@ def to_graph(outputs: Sequence[Terms], n_features: int, link: str = "identity") 
         link: function that is applied to y, one of :data:`LINKS`.
 
     Raises:
-        CannotFoldError: the tables would have too many entries, or several outputs have quadratic functions.
+        CannotFoldError: the tables would have too many entries, or several outputs have products of numbers and levels.
     """
     return _Writer(outputs, n_features).write(link)
+
+
+class _Slots:
+    """Columns of the imputed matrix: the raw ones, and behind them those that are imputed in one more way.
+
+    A code that may be missing becomes an unknown one, so that it has a column of its own where trees take it as a
+    number, too.
+
+    Attributes:
+        fills: imputed value of each column, shape (n_columns,); :data:`NOT_IMPUTED` for none, or NaN for one that is
+            not used.
+        sources: raw column of each.
+    """
+
+    def __init__(self, outputs: Sequence[Terms], n_features: int) -> None:
+        inputs = {
+            id(column): column
+            for terms in outputs
+            for tree in terms.trees
+            for column in tree.columns
+            if isinstance(column, Number | Table)
+        }
+        bases = {base for terms in outputs for base in terms.linear}
+        bases |= {base for terms in outputs for some, _ in terms.quadratics for base in some}
+        simple = {part for base in bases for part in ((base.one, base.other) if isinstance(base, Pair) else (base,))}
+        self._routed = {
+            column.source for column in inputs.values() if isinstance(column, Number) and math.isnan(column.fill)
+        }
+        found: dict[int, set[tuple[float, bool]]] = {}
+        for one in (*inputs.values(), *(base for base in simple if isinstance(base, Clipped | Step | Level | Shaped))):
+            found.setdefault(one.source, set()).add(self._way(one))
+        self.sources = list(range(n_features))
+        self.fills = np.full(n_features, np.nan)
+        self._place: dict[tuple[int, tuple[float, bool]], int] = {}
+        for source in sorted(found):
+            for way in sorted(found[source]):
+                place = source
+                if np.isnan(self.fills[source]):
+                    self.fills[source] = way[0]
+                else:
+                    place = len(self.sources)
+                    self.sources.append(source)
+                    self.fills = np.append(self.fills, way[0])
+                self._place[source, way] = place
+
+    def _way(self, one: Number | Table | Clipped | Step | Level | Shaped) -> tuple[float, bool]:
+        """The imputed value, and whether it is a code that may be missing, of a column that trees take as a number."""
+        fill: float = NOT_IMPUTED if math.isnan(one.fill) else one.fill
+        return fill, isinstance(one, Level | Table) and fill == NOT_IMPUTED and one.source in self._routed
+
+    def place(self, one: Any) -> Any:
+        """A base, or a column of a tree, of the imputed matrix."""
+        if isinstance(one, Pair):
+            return Pair(self.place(one.one), self.place(one.other))
+        if isinstance(one, Number | Table | Clipped | Step | Level | Shaped):
+            place = self._place[one.source, self._way(one)]
+            return one if place == one.source else replace(one, source=place)
+        return one
+
+    def terms(self, terms: Terms) -> Terms:
+        """Terms of the imputed matrix."""
+        if len(self.sources) == len(set(self.sources)):
+            return terms
+        return Terms(
+            terms.constant,
+            {self.place(base): coefficient for base, coefficient in terms.linear.items()},
+            [([self.place(base) for base in bases], matrix) for bases, matrix in terms.quadratics],
+            [replace(tree, columns=tuple(map(self.place, tree.columns))) for tree in terms.trees],
+        )
 
 
 class _Graph:
@@ -111,40 +214,55 @@ class _Writer:
     """Sorts the terms by the part of the graph that computes them, and writes it."""
 
     def __init__(self, outputs: Sequence[Terms], n_features: int) -> None:
-        self._outputs, self._n_features, self._graph = outputs, n_features, _Graph()
-        bases: list[Base] = []
-        matrix = np.zeros((0, 0))
-        if len(outputs) == 1:
-            bases, matrix = outputs[0].quadratic()
-        elif any(terms.quadratics for terms in outputs):
-            raise CannotFoldError("quadratic functions in several outputs")
-        filled = Terms()
-        for terms in outputs:
-            filled.add_fills(terms)
-        self._fills = filled.fills
-        #: Trees with the output that their leaves' values are for; all for values of several outputs.
-        self._trees = [(tree, number) for number, terms in enumerate(outputs) for tree in terms.trees]
-        used = {base for base, row in zip(bases, matrix, strict=True) if row.any()}
-        used |= {base for terms in outputs for base, coefficient in terms.linear.items() if coefficient}
+        self._n_features, self._graph = n_features, _Graph()
+        self._n_outputs = len(outputs)
+        #: The classifiers inside the estimator, by their log-odds: those of two classes first, which have one output.
+        probabilities = [base for terms in outputs for base in terms.linear if isinstance(base, Probability)]
+        inner = {id(base.log_odds): base.log_odds for base in probabilities}
+        self._inner = sorted(inner.values(), key=lambda log_odds: len(log_odds) > 1)
+        every = [*outputs, *itertools.chain(*self._inner)]
+        if any(isinstance(base, Probability) for terms in every[len(outputs) :] for base in terms.linear):
+            raise CannotFoldError("log-odds of a mean of probabilities of log-odds")
+        self._slots = _Slots(every, n_features)
+        self._terms = [self._slots.terms(terms) for terms in every]
+        #: Trees of different nodes, each with the values of its leaves for each output that it adds to.
+        self._trees: dict[int, tuple[Tree, dict[int, _Numbers]]] = {}
+        for first, terms in enumerate(self._terms):
+            for tree in terms.trees:
+                _, values = self._trees.setdefault(id(tree.left), (tree, {}))
+                for output, more in enumerate(tree.values.reshape(len(tree.left), -1).T, start=first):
+                    values[output] = values[output] + more if output in values else more
+        quadratics = [terms.quadratic() for terms in self._terms]
+        used: set[Base] = set()
+        used.update(base for bases, matrix in quadratics for base, row in zip(bases, matrix, strict=True) if row.any())
+        used |= {base for terms in self._terms for base, coefficient in terms.linear.items() if coefficient}
         self._clipped = sorted(base for base in used if isinstance(base, Clipped))
         self._steps = sorted(base for base in used if isinstance(base, Step))
+        self._missing = sorted(base for base in used if isinstance(base, Missing))
+        self._shaped = sorted((base for base in used if isinstance(base, Shaped)), key=lambda base: (base.shape, base))
         self._levels = sorted(base for base in used if isinstance(base, Level))
-        order: list[Base] = [*self._clipped, *self._steps, *self._levels]
-        place = {base: number for number, base in enumerate(bases)}
-        known = np.array([place.get(base, len(bases)) for base in order], np.int64)
-        matrix = np.pad(matrix, (0, 1))[np.ix_(known, known)]
-        linear = np.array([[terms.linear.get(base, 0.0) for terms in outputs] for base in order])
-        linear = linear.reshape(len(order), len(outputs))
-        n_numbers = len(order) - len(self._levels)
-        self._linear, self._among_numbers = linear[:n_numbers], matrix[:n_numbers, :n_numbers]
-        self._crossing = 2 * matrix[:n_numbers, n_numbers:]
+        numbers: list[Simple] = [*self._clipped, *self._steps, *self._missing, *self._shaped]
+        order = [*numbers, *self._levels]
+        linear = np.array([[terms.linear.get(base, 0.0) for terms in self._terms] for base in order])
+        linear = linear.reshape(len(order), len(self._terms))
+        matrices = [_aligned(bases, matrix, order) for bases, matrix in quadratics]
+        n = len(numbers)
+        self._linear, self._among_numbers = linear[:n], [matrix[:n, :n] for matrix in matrices]
+        self._crossing = 2 * matrices[0][:n, n:]
+        if len(self._terms) > 1 and any(matrix[:n, n:].any() for matrix in matrices):
+            raise CannotFoldError("products of numbers and levels in several outputs")
         # A level's square is itself.
-        levels = matrix[n_numbers:, n_numbers:]
-        self._among_levels = [levels + np.diag(column) for column in linear[n_numbers:].T]
-        #: Tables that trees take as inputs.
-        self._encoded = {
-            _key(column): column for tree, _ in self._trees for column in tree.columns if isinstance(column, Table)
+        self._among_levels = [
+            matrix[n:, n:] + np.diag(column) for matrix, column in zip(matrices, linear[n:].T, strict=True)
+        ]
+        tables = {
+            _key(column): column
+            for tree, _ in self._trees.values()
+            for column in tree.columns
+            if isinstance(column, Table)
         }
+        #: Tables that trees take as inputs, those with a value of its own for what is missing last.
+        self._encoded = dict(sorted(tables.items(), key=lambda item: _has_own_missing(item[1])))
         found: dict[int, set[int]] = {}
         for level in self._levels:
             found.setdefault(level.source, set()).add(level.code)
@@ -154,20 +272,30 @@ class _Writer:
 
     def write(self, link: str) -> ModelProto:
         """Return the graph."""
-        graph, n_outputs = self._graph, len(self._outputs)
+        graph, n_outputs = self._graph, len(self._terms)
         features = self._impute()
         numbers, codes = self._clip(features)
         # Matrices whose columns are summed at the end, with the weight of each column in each output.
         doubles: list[tuple[str, _Numbers]] = []
         singles: list[tuple[str, _Numbers]] = []
-        if self._among_numbers.any():
+        if len(self._terms) == 1 and self._among_numbers[0].any():
             matrix, linear = (
-                graph.constant(values, np.float64) for values in (self._among_numbers, self._linear[:, 0])
+                graph.constant(values, np.float64) for values in (self._among_numbers[0], self._linear[:, 0])
             )
             product = graph.node("Mul", graph.node("Gemm", numbers, matrix, linear), numbers)
             doubles.append((product, np.ones((len(self._linear), 1))))
-        elif self._linear.any():
-            doubles.append((numbers, self._linear))
+        else:
+            if self._linear.any():
+                doubles.append((numbers, self._linear))
+            # The matrices are symmetric.
+            pairs = np.argwhere(np.any([np.triu(matrix) for matrix in self._among_numbers], axis=0))
+            if pairs.size:
+                one, other = pairs.T
+                doubled = np.where(one == other, 1, 2)[:, np.newaxis]
+                weights = np.stack([matrix[one, other] for matrix in self._among_numbers], axis=1) * doubled
+                doubles.append(
+                    (graph.node("Mul", *(graph.pick(numbers, some.tolist()) for some in (one, other))), weights)
+                )
         if self._codes:
             sources = sorted(
                 {level.source for level, column in zip(self._levels, self._crossing.T, strict=True) if column.any()}
@@ -185,7 +313,7 @@ class _Writer:
                 weights[np.arange(len(self._encoded), len(tables)), [number for _, number in summed]] = 1
                 singles.append((entries, weights))
             if self._encoded:
-                features = graph.join([features, entries])
+                features = graph.join([features, *self._for_trees(entries, len(tables))])
         if self._trees:
             singles.append((self._write_trees(features), np.eye(n_outputs)))
         if singles:
@@ -197,29 +325,46 @@ class _Writer:
             doubles.append((graph.double(column), np.zeros((1, n_outputs))))
         weights = np.concatenate([weights for _, weights in doubles])
         summands = graph.join([name for name, _ in doubles])
-        shifts = [terms.constant for terms in self._outputs]
+        shifts = [terms.constant for terms in self._terms]
         constants = graph.constant(weights, np.float64), graph.constant(shifts, np.float64)
-        found = graph.node("Gemm", summands, *constants, name="" if LINKS[link] else "y")
+        last = "" if LINKS[link] else "y"
+        found = graph.node("Gemm", summands, *constants, name="" if self._inner else last)
+        if self._inner:
+            found = self._add_probabilities(found, last)
         for position, (kind, beside) in enumerate(LINKS[link], start=1):
             inputs = [found] if beside is None else [found, graph.constant(beside, np.float64)]
             found = graph.node(kind, *inputs, name="y" if position == len(LINKS[link]) else "")
-        return graph.model(self._n_features, n_outputs)
+        return graph.model(self._n_features, self._n_outputs)
+
+    def _add_probabilities(self, found: str, name: str) -> str:
+        """Add the probabilities of the classifiers inside the estimator to its own outputs."""
+        graph = self._graph
+        binary = sum(len(log_odds) == 1 for log_odds in self._inner)
+        own, one, *several = graph.split(
+            found, self._n_outputs, binary, *(len(log_odds) for log_odds in self._inner[binary:])
+        )
+        parts = [graph.node("Sigmoid", one)] if binary else []
+        parts += [graph.node("Softmax", part, axis=1) for part in several]
+        start = {id(log_odds): sum(map(len, self._inner[:number])) for number, log_odds in enumerate(self._inner)}
+        weights = np.zeros((len(self._terms) - self._n_outputs, self._n_outputs))
+        for number, terms in enumerate(self._terms[: self._n_outputs]):
+            for base, coefficient in terms.linear.items():
+                if isinstance(base, Probability):
+                    weights[start[id(base.log_odds)] + base.place, number] += coefficient
+        return graph.node("Gemm", graph.join(parts), graph.constant(weights, np.float64), own, name=name)
 
     def _impute(self) -> str:
         """Impute the raw columns; a missing code that has no imputed value becomes an unknown code."""
-        fills = np.full(self._n_features, np.nan)
-        for source, fill in self._fills.items():
-            fills[source] = fill
-        routed = {column.source for tree, _ in self._trees for column in tree.columns if isinstance(column, Number)}
+        sources = self._slots.sources
+        matrix = "X" if len(sources) == self._n_features else self._graph.pick("X", sources)
+        fills = np.where(np.isneginf(self._slots.fills), np.nan, self._slots.fills)
         for source, codes in self._codes.items():
             if np.isnan(fills[source]):
-                if source in routed:
-                    raise CannotFoldError(f"column {source} may be missing, and is a category and a number to trees")
                 fills[source] = codes.low
         if np.isnan(fills).all():
-            return "X"
+            return matrix
         return self._graph.node(
-            "Imputer", "X", domain=ML, imputed_value_floats=fills.tolist(), replaced_value_float=math.nan
+            "Imputer", matrix, domain=ML, imputed_value_floats=fills.tolist(), replaced_value_float=math.nan
         )
 
     def _clip(self, features: str) -> tuple[str, str]:
@@ -227,19 +372,40 @@ class _Writer:
         graph, clipped, numbers = self._graph, "", []
         ends = [(base.low, base.high) for base in self._clipped]
         ends += [(codes.low, codes.high) for codes in self._codes.values()]
+        ends += [(base.low, base.high) for base in self._shaped]
         if ends:
-            clipped = graph.pick(features, [*(base.source for base in self._clipped), *self._codes])
+            sources = (base.source for base in self._clipped), self._codes, (base.source for base in self._shaped)
+            clipped = graph.pick(features, [*itertools.chain(*sources)])
             for kind, limits in zip(("Max", "Min"), np.array(ends).T, strict=True):
                 if np.isfinite(limits).any():
                     clipped = graph.node(kind, clipped, graph.constant(limits, np.float32))
-        clipped, codes = graph.split(clipped, len(self._clipped), len(self._codes))
+        clipped, codes, shaped = graph.split(clipped, len(self._clipped), len(self._codes), len(self._shaped))
         if self._clipped:
             numbers.append(graph.double(clipped))
         if self._steps:
             edges = graph.constant(_rounded([step.edge for step in self._steps], up=True), np.float32)
             picked = graph.pick(features, [step.source for step in self._steps])
             numbers.append(graph.double(graph.node("GreaterOrEqual", picked, edges)))
+        if self._missing:
+            numbers.append(graph.double(graph.node("IsNaN", graph.pick("X", [base.source for base in self._missing]))))
+        if self._shaped:
+            numbers += self._shapes(graph.double(shaped))
         return graph.join(numbers) if numbers else "", codes
+
+    def _shapes(self, matrix: str) -> list[str]:
+        """Functions of single numbers, shape by shape."""
+        graph = self._graph
+        scales = graph.constant([base.scale for base in self._shaped], np.float64)
+        shifts = graph.constant([base.shift for base in self._shaped], np.float64)
+        matrix = graph.node("Add", graph.node("Mul", matrix, scales), shifts)
+        sizes = Counter(base.shape for base in self._shaped)
+        found = []
+        for (shape, _), part in zip(sizes.items(), graph.split(matrix, *sizes.values()), strict=True):
+            result = part
+            for kind, twice in SHAPES[shape]:
+                result = graph.node(kind, result, part) if twice else graph.node(kind, result)
+            found.append(result)
+        return found
 
     def _look_up(
         self, codes: str, crossing: tuple[_Numbers, _Numbers, int], tables: Sequence[tuple[Group, _Numbers]]
@@ -255,6 +421,18 @@ class _Writer:
             values = graph.constant(np.concatenate([table.ravel() for _, table in tables]), np.float32)
             entries = graph.node("Gather", values, entries)
         return columns, entries
+
+    def _for_trees(self, entries: str, n_tables: int) -> list[str]:
+        """Entries that trees take as inputs, the last ones with values of their own for what is missing."""
+        graph = self._graph
+        apart = [column for column in self._encoded.values() if _has_own_missing(column)]
+        if not apart:
+            return [entries]
+        n_shared = len(self._encoded) - len(apart)
+        shared, found, _ = graph.split(entries, n_shared, len(apart), n_tables - len(self._encoded))
+        missing = graph.node("IsNaN", graph.pick("X", [self._slots.sources[column.source] for column in apart]))
+        values = graph.constant([column.missing for column in apart], np.float32)
+        return [*([shared] if n_shared else []), graph.node("Where", missing, values, found)]
 
     def _encoded_tables(self) -> Iterator[tuple[Group, _Numbers]]:
         """Yield the tables that trees take as inputs."""
@@ -303,16 +481,17 @@ class _Writer:
 
     def _write_trees(self, features: str) -> str:
         """Write the sums of the trees, float32, shape (n_rows, n_outputs)."""
-        trees = [tree for tree, _ in self._trees]
-        place = {key: self._n_features + number for number, key in enumerate(self._encoded)}
+        trees = [tree for tree, _ in self._trees.values()]
+        place = {key: len(self._slots.sources) + number for number, key in enumerate(self._encoded)}
         nodes = [
             (number, node, column) for number, tree in enumerate(trees) for node, column in enumerate(tree.columns)
         ]
         leaves = [
-            (number, node, output, value)
-            for number, node, column in nodes
+            (number, node, output, float(more[node]))
+            for number, (tree, values) in enumerate(self._trees.values())
+            for node, column in enumerate(tree.columns)
             if column is None
-            for output, value in self._leaf(number, node)
+            for output, more in values.items()
         ]
         attributes: dict[str, Any] = {
             "nodes_treeids": [number for number, _, _ in nodes],
@@ -330,19 +509,18 @@ class _Writer:
             "target_ids": [output for _, _, output, _ in leaves],
             "target_weights": [value for _, _, _, value in leaves],
         }
-        if np.isnan(list(self._fills.values())).any():
+        if np.isneginf(self._slots.fills).any():
             missing = np.concatenate([tree.missing_left for tree in trees])
             attributes["nodes_missing_value_tracks_true"] = missing.astype(int).tolist()
-        return self._graph.node(
-            "TreeEnsembleRegressor", features, domain=ML, n_targets=len(self._outputs), **attributes
-        )
+        return self._graph.node("TreeEnsembleRegressor", features, domain=ML, n_targets=len(self._terms), **attributes)
 
-    def _leaf(self, number: int, node: int) -> list[tuple[int, float]]:
-        """The outputs that a leaf of a tree adds to, and what it adds."""
-        tree, output = self._trees[number]
-        if tree.values.ndim == 1:
-            return [(output, float(tree.values[node]))]
-        return list(enumerate(tree.values[node].tolist()))
+
+def _aligned(bases: Sequence[Simple], matrix: _Numbers, order: Sequence[Simple]) -> _Numbers:
+    """A matrix of ``bases`` as one of those in ``order``, 0 for others."""
+    place = {base: number for number, base in enumerate(bases)}
+    known = np.array([place.get(base, len(bases)) for base in order], np.int64)
+    aligned: _Numbers = np.pad(matrix, (0, 1))[np.ix_(known, known)]
+    return aligned
 
 
 def _where(table: _Numbers, group: Group, codes: Mapping[int, Codes], *levels: Level) -> _Numbers:
@@ -352,8 +530,16 @@ def _where(table: _Numbers, group: Group, codes: Mapping[int, Codes], *levels: L
     return part
 
 
-def _key(column: Column) -> Any:
-    return (column.source, tuple(sorted(column.values.items())), column.other) if isinstance(column, Table) else None
+def _has_own_missing(column: Table) -> bool:
+    return column.missing not in (None, column.other)
+
+
+def _key(column: Column | None) -> Any:
+    """What makes tables equal; ``None`` for no table."""
+    if not isinstance(column, Table):
+        return None
+    missing = column.missing if _has_own_missing(column) else None
+    return column.source, tuple(sorted(column.values.items())), column.other, missing
 
 
 def _rounded(values: Sequence[float] | _Numbers, *, up: bool) -> NDArray[np.float32]:

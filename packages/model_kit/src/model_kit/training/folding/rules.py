@@ -11,8 +11,9 @@ A model package adds rules for its own classes with ``fold_transformer.register`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any, Final
 
@@ -23,29 +24,55 @@ from sklearn import (
     ensemble,
     linear_model,
     model_selection,
+    multiclass,
     naive_bayes,
     preprocessing,
+    semi_supervised,
 )
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.feature_selection import SelectorMixin
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from model_kit.errors import CannotFoldError
 from model_kit.scoring.classes import Output
-from model_kit.training.folding.terms import Column, Mixture, Terms, Texts, Tree
+from model_kit.training.folding.terms import (
+    LARGEST,
+    Column,
+    Composite,
+    Discrete,
+    Mixture,
+    Number,
+    Probability,
+    Shape,
+    Sum,
+    Terms,
+    Texts,
+    Tree,
+    product,
+)
 
 Columns = Sequence[Column]
 
 #: Losses whose raw predictions are the predictions.
 _IDENTITY_LOSSES = ("squared_error", "absolute_error", "quantile")
-_LARGEST_THRESHOLD = float(np.finfo(np.float32).max)
+
+#: Functions of a FunctionTransformer: the shape of the column plus a number, times another.
+FUNCTIONS: Final[Mapping[Any, tuple[Shape, float, float]]] = {
+    np.log: ("log", 0.0, 1.0),
+    np.log1p: ("log", 1.0, 1.0),
+    np.log2: ("log", 0.0, 1 / math.log(2)),
+    np.log10: ("log", 0.0, 1 / math.log(10)),
+    np.sqrt: ("sqrt", 0.0, 1.0),
+    np.square: ("square", 0.0, 1.0),
+    np.exp: ("exp", 0.0, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -85,8 +112,8 @@ def fold_regressor(regressor: Any, columns: Columns, share: float, terms: Terms)
 
 
 @singledispatch
-def fold_classifier(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:  # noqa: ARG001 - a rule's
-    """Decompose a fitted classifier of ``columns``, with its outputs multiplied by ``share``.
+def fold_classifier(classifier: Any, columns: Columns) -> Folded:  # noqa: ARG001 - what a rule takes
+    """Decompose a fitted classifier of ``columns``.
 
     Raises:
         CannotFoldError: its class, or one of its parameters, is not supported.
@@ -122,8 +149,23 @@ def _passthrough(transformer: str | None, columns: Columns) -> list[Column]:
 
 @fold_transformer.register
 def _function(transformer: preprocessing.FunctionTransformer, columns: Columns) -> list[Column]:
-    require(transformer.func is None, "a function of its own")
-    return list(columns)
+    function = transformer.func
+    if function is None:
+        return list(columns)
+    named = getattr(function, "__name__", function)
+    require(function in FUNCTIONS and not transformer.kw_args, f"FunctionTransformer({named})")
+    shape, shift, scale = FUNCTIONS[function]
+    return [
+        column.shaped(shape, shift).affine(scale, 0.0) if isinstance(column, Number) else _applied(column, function)
+        for column in columns
+    ]
+
+
+def _applied(column: Column, function: Callable[[float], float]) -> Column:
+    if not isinstance(column, Discrete):
+        raise CannotFoldError("a function of a combination of columns")
+    with np.errstate(all="ignore"):
+        return column.map(lambda value: float(function(value)))
 
 
 @fold_transformer.register
@@ -134,11 +176,24 @@ def _pipeline_of_transformers(pipeline: Pipeline, columns: Columns) -> list[Colu
 
 
 @fold_transformer.register
+def _union(union: FeatureUnion, columns: Columns) -> list[Column]:
+    weights = union.transformer_weights or {}
+    found: list[Column] = []
+    for name, part in union.transformer_list:
+        if part != "drop":
+            weight = weights.get(name, 1.0)
+            found += [
+                column.affine(weight, 0.0) if weight != 1 else column for column in fold_transformer(part, columns)
+            ]
+    return found
+
+
+@fold_transformer.register
 def _column_transformer(transformer: ColumnTransformer, columns: Columns) -> list[Column]:
     require(not transformer.transformer_weights, "weights of a ColumnTransformer")
     found: list[Column] = []
     for _, part, chosen in transformer.transformers_:
-        if isinstance(part, str) and part == "drop":
+        if (isinstance(part, str) and part == "drop") or np.size(chosen) == 0:
             continue
         found += fold_transformer(part, [columns[position] for position in _positions(transformer, columns, chosen)])
     return found
@@ -159,15 +214,20 @@ def _positions(transformer: ColumnTransformer, columns: Columns, chosen: Any) ->
 
 @fold_transformer.register
 def _simple_imputer(imputer: SimpleImputer, columns: Columns) -> list[Column]:
+    indicators = fold_transformer(imputer.indicator_, columns) if imputer.add_indicator else []
+    fills: list[Any] = list(imputer.statistics_)
     if any(isinstance(column, Texts) for column in columns):
-        require(not imputer.add_indicator, "indicators of missing values")
-        require(all(isinstance(fill, str) for fill in imputer.statistics_), "texts imputed with something else")
-        return [column.impute(fill) for column, fill in zip(columns, imputer.statistics_, strict=True)]
-    fills = np.asarray(imputer.statistics_, np.float64)
-    require(not imputer.add_indicator, "indicators of missing values")
-    require(bool(np.isnan(imputer.missing_values)), f"missing values written as {imputer.missing_values}")
-    require(not np.isnan(fills).any(), "a column without any value")
-    return [column.impute(fill) for column, fill in zip(columns, fills.tolist(), strict=True)]
+        require(all(isinstance(fill, str) for fill in fills), "texts imputed with something else")
+    else:
+        fills = np.asarray(fills, np.float64).tolist()
+        require(bool(np.isnan(imputer.missing_values)), f"missing values written as {imputer.missing_values}")
+        require(not np.isnan(fills).any(), "a column without any value")
+    return [*(column.impute(fill) for column, fill in zip(columns, fills, strict=True)), *indicators]
+
+
+@fold_transformer.register
+def _indicator(indicator: MissingIndicator, columns: Columns) -> list[Column]:
+    return [columns[place].is_missing() for place in indicator.features_.tolist()]
 
 
 @fold_transformer.register
@@ -190,15 +250,31 @@ def _max_abs_scaler(scaler: preprocessing.MaxAbsScaler, columns: Columns) -> lis
 
 @fold_transformer.register
 def _one_hot_encoder(encoder: preprocessing.OneHotEncoder, columns: Columns) -> list[Column]:
-    require(encoder.handle_unknown == "ignore", f"OneHotEncoder(handle_unknown={encoder.handle_unknown!r})")
-    require(encoder.min_frequency is None and encoder.max_categories is None, "infrequent categories")
-    dropped = [None] * len(columns) if encoder.drop_idx_ is None else encoder.drop_idx_
-    return [
-        column.lookup({value: 1.0}, 0.0)
-        for column, values, left_out in zip(columns, encoder.categories_, dropped, strict=True)
-        for place, value in enumerate(_categories(column, values))
-        if place != left_out
-    ]
+    require(encoder.handle_unknown != "error", "OneHotEncoder(handle_unknown='error')")
+    found: list[Column] = []
+    for position, (column, values) in enumerate(zip(columns, encoder.categories_, strict=True)):
+        groups, infrequent = _groups(encoder, position)
+        dropped = encoder._drop_idx_after_grouping  # noqa: SLF001 - as its transform
+        left_out = None if dropped is None else dropped[position]
+        categories = _categories(column, values)
+        for group in range(max(groups) + 1):
+            if group != left_out:
+                is_unknown = group == infrequent and encoder.handle_unknown != "ignore"
+                members = {
+                    value: float(one == group)
+                    for value, one in zip(categories, groups, strict=True)
+                    if one == group or is_unknown
+                }
+                found.append(column.lookup(members, float(is_unknown)))
+    return found
+
+
+def _groups(encoder: Any, position: int) -> tuple[list[int], int | None]:
+    """The place of each category of a column in what the encoder makes of it, and that of the infrequent ones."""
+    groups = encoder._default_to_infrequent_mappings[position] if encoder._infrequent_enabled else None  # noqa: SLF001
+    if groups is None:
+        return list(range(len(encoder.categories_[position]))), None
+    return groups.tolist(), int(groups.max())
 
 
 @fold_transformer.register
@@ -249,15 +325,63 @@ def _robust_scaler(scaler: preprocessing.RobustScaler, columns: Columns) -> list
 @fold_transformer.register
 def _ordinal_encoder(encoder: preprocessing.OrdinalEncoder, columns: Columns) -> list[Column]:
     require(encoder.handle_unknown == "use_encoded_value", f"OrdinalEncoder(handle_unknown={encoder.handle_unknown!r})")
-    require(encoder.min_frequency is None and encoder.max_categories is None, "infrequent categories")
     found: list[Column] = []
-    for column, values in zip(columns, encoder.categories_, strict=True):
-        places: dict[Any, float] = {value: float(place) for place, value in enumerate(_categories(column, values))}
-        if None in places:
-            places[None] = float(encoder.encoded_missing_value)
-        known = {value: place for value, place in places.items() if value == value}  # noqa: PLR0124 - NaN is not
-        found.append(column.lookup(known, float(encoder.unknown_value)))
+    for position, (column, values) in enumerate(zip(columns, encoder.categories_, strict=True)):
+        groups, _ = _groups(encoder, position)
+        places: dict[Any, float] = {
+            value: float(encoder.encoded_missing_value if _is_absent(value) else group)
+            for value, group in zip(_categories(column, values), groups, strict=True)
+        }
+        found.append(column.lookup(places, float(encoder.unknown_value)))
     return found
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or bool(value != value)  # noqa: PLR0124 - NaN is not
+
+
+@fold_transformer.register
+def _polynomials(transformer: preprocessing.PolynomialFeatures, columns: Columns) -> list[Column]:
+    powers = transformer.powers_
+    require(int(powers.sum(axis=1).max()) <= 2, f"PolynomialFeatures(degree={transformer.degree!r})")
+    found: list[Column] = []
+    for row in powers:
+        factors = [columns[place] for place in np.repeat(np.arange(len(columns)), row).tolist()]
+        if len(factors) == 2:
+            found.append(product(*factors))
+        else:
+            found.append(factors[0] if factors else Composite({}, 1.0))
+    return found
+
+
+@fold_transformer.register
+def _splines(transformer: preprocessing.SplineTransformer, columns: Columns) -> list[Column]:
+    outside = transformer.extrapolation
+    require(outside in ("constant", "linear", "continue"), f"SplineTransformer(extrapolation={outside!r})")
+    require(1 <= transformer.degree <= 3, f"SplineTransformer(degree={transformer.degree})")
+    # From the second column on scikit-learn takes inner knots for the ends there.
+    require(transformer.degree > 1 or outside != "linear", "SplineTransformer(degree=1, extrapolation='linear')")
+    require(getattr(transformer, "handle_missing", "error") == "error", "SplineTransformer(handle_missing=...)")
+    found: list[Column] = []
+    for column, spline in zip(columns, transformer.bsplines_, strict=True):
+        if not isinstance(column, Number):
+            raise CannotFoldError("a SplineTransformer of something else than a number")
+        knots, pieces = _pieces(spline, outside)
+        functions = column.piecewise(knots, pieces)
+        found += functions if transformer.include_bias else functions[:-1]
+    return found
+
+
+def _pieces(spline: Any, outside: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Knots and polynomials of splines, as :meth:`Number.piecewise` takes them."""
+    knots = spline.t[spline.k : -spline.k]
+    # The derivatives at a knot are those of the piece that begins there, or of the last piece at its end.
+    taylor = [spline(knots, nu=power) / math.factorial(power) for power in range(4)]
+    pieces = np.stack(taylor, axis=-1).swapaxes(0, 1)
+    if outside == "constant":
+        return knots, pieces[:, :-1]
+    beyond = pieces * [1, 1, 0, 0] if outside == "linear" else pieces
+    return np.array([-np.inf, *knots, np.inf]), np.concatenate([beyond[:, :1], pieces[:, :-1], beyond[:, -1:]], axis=1)
 
 
 @fold_transformer.register
@@ -300,15 +424,12 @@ def _transformed_target(regressor: TransformedTargetRegressor, columns: Columns,
 
 @fold_regressor.register
 def _stack(stack: ensemble.StackingRegressor, columns: Columns, share: float, terms: Terms) -> None:
-    final = stack.final_estimator_
-    require(isinstance(final, LINEAR_REGRESSORS), f"StackingRegressor(final_estimator={type(final).__name__})")
-    coefficients = np.ravel(final.coef_).astype(np.float64)
-    for regressor, coefficient in zip(stack.estimators_, coefficients.tolist(), strict=False):
-        fold_regressor(regressor, columns, share * coefficient, terms)
-    passed = columns if stack.passthrough else []
-    terms.add_linear(
-        passed, share * coefficients[len(stack.estimators_) :], share * float(np.ravel(final.intercept_)[0])
-    )
+    found: list[Column] = []
+    for regressor in stack.estimators_:
+        part = Terms()
+        fold_regressor(regressor, columns, 1.0, part)
+        found.append(Composite({Sum(part): 1.0}))
+    fold_regressor(stack.final_estimator_, [*found, *(columns if stack.passthrough else ())], share, terms)
 
 
 @fold_regressor.register
@@ -355,6 +476,7 @@ LINEAR_REGRESSORS: Final = (
     linear_model.HuberRegressor,
     linear_model.QuantileRegressor,
     linear_model.SGDRegressor,
+    linear_model.PassiveAggressiveRegressor,
     linear_model.TheilSenRegressor,
     linear_model.Lars,
     linear_model.LarsCV,
@@ -379,6 +501,15 @@ def add_linear(regressor: Any, columns: Columns, share: float, terms: Terms) -> 
 
 for _class in LINEAR_REGRESSORS:
     fold_regressor.register(_class, add_linear)
+
+
+@fold_regressor.register
+def _tweedie(regressor: linear_model.TweedieRegressor, columns: Columns, share: float, terms: Terms) -> None:
+    require(
+        regressor.link == "identity" or (regressor.link == "auto" and regressor.power <= 0),
+        "a TweedieRegressor with a logarithmic link inside another estimator",
+    )
+    add_linear(regressor, columns, share, terms)
 
 
 @fold_regressor.register
@@ -454,7 +585,7 @@ def _histogram_tree(predictor: Any, columns: Columns, share: float) -> Tree:
     nodes = predictor.nodes
     is_leaf = nodes["is_leaf"].astype(bool)
     # An infinite threshold parts what is missing from all numbers.
-    thresholds = np.where(is_leaf, 0.0, np.minimum(nodes["num_threshold"], _LARGEST_THRESHOLD))
+    thresholds = np.where(is_leaf, 0.0, np.minimum(nodes["num_threshold"], LARGEST))
     chosen: list[Column | None] = []
     for node in range(len(nodes)):
         column = None if is_leaf[node] else columns[nodes["feature_idx"][node]]
@@ -476,24 +607,39 @@ def _histogram_tree(predictor: Any, columns: Columns, share: float) -> Tree:
 
 
 @fold_classifier.register
-def _pipeline_of_classifier(pipeline: Pipeline, columns: Columns, share: float = 1.0) -> Folded:
+def _pipeline_of_classifier(pipeline: Pipeline, columns: Columns) -> Folded:
     *transformers, (_, classifier) = pipeline.steps
     for _, transformer in transformers:
         columns = fold_transformer(transformer, columns)
-    return fold_classifier(classifier, columns, share)
+    return fold_classifier(classifier, columns)
 
 
 @fold_classifier.register(model_selection.GridSearchCV)
 @fold_classifier.register(model_selection.RandomizedSearchCV)
-def _classifier_search(search: Any, columns: Columns, share: float = 1.0) -> Folded:
-    return fold_classifier(search.best_estimator_, columns, share)
+def _classifier_search(search: Any, columns: Columns) -> Folded:
+    return fold_classifier(search.best_estimator_, columns)
+
+
+@fold_classifier.register(model_selection.FixedThresholdClassifier)
+@fold_classifier.register(model_selection.TunedThresholdClassifierCV)
+@fold_classifier.register(semi_supervised.SelfTrainingClassifier)
+def _wrapped(classifier: Any, columns: Columns) -> Folded:
+    return fold_classifier(classifier.estimator_, columns)
+
+
+@fold_classifier.register
+def _one_against_the_rest(classifier: multiclass.OneVsRestClassifier, columns: Columns) -> Folded:
+    require(not classifier.multilabel_, "several targets")
+    parts = [fold_classifier(one, columns) for one in classifier.estimators_]
+    # Of more than two classes the probabilities need not sum to 1 before they are used.
+    return Folded(tuple(terms for part in parts for terms in as_probabilities(part)), "probability")
 
 
 @fold_classifier.register
 def _calibrated(classifier: CalibratedClassifierCV, *_: Any) -> Folded:
     raise CannotFoldError(
         "CalibratedClassifierCV: model_kit calibrates probabilities itself; declare "
-        f"{type(classifier.estimator).__name__} alone"
+        f"{type(classifier.calibrated_classifiers_[0].estimator).__name__} alone"
     )
 
 
@@ -502,39 +648,79 @@ def _calibrated(classifier: CalibratedClassifierCV, *_: Any) -> Folded:
 @fold_classifier.register(linear_model.RidgeClassifier)
 @fold_classifier.register(linear_model.RidgeClassifierCV)
 @fold_classifier.register(linear_model.Perceptron)
+@fold_classifier.register(linear_model.PassiveAggressiveClassifier)
 @fold_classifier.register(LinearSVC)
 @fold_classifier.register(LinearDiscriminantAnalysis)
-def _linear_classifier(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:
+def _linear_classifier(classifier: Any, columns: Columns) -> Folded:
     coefficients = np.atleast_2d(np.asarray(classifier.coef_, np.float64))
     shifts = np.broadcast_to(classifier.intercept_, len(coefficients)).astype(np.float64).tolist()
     if isinstance(classifier, linear_model.SGDClassifier) and hasattr(classifier, "predict_proba"):
         require(classifier.loss == "log_loss", f"SGDClassifier(loss={classifier.loss!r})")
         require(len(coefficients) == 1, "an SGDClassifier of more than two classes")
-    outputs = []
-    for row, shift in zip(coefficients, shifts, strict=True):
-        terms = Terms()
-        terms.add_linear(columns, share * row, share * shift)
-        outputs.append(terms)
-    return Folded(tuple(outputs), "log_odds")
+    return _linear_log_odds(columns, coefficients, shifts)
+
+
+def _linear_log_odds(columns: Columns, coefficients: NDArray[np.float64], shifts: Sequence[float]) -> Folded:
+    outputs = tuple(Terms() for _ in coefficients)
+    for terms, row, shift in zip(outputs, coefficients, shifts, strict=True):
+        terms.add_linear(columns, row, shift)
+    return Folded(outputs, "log_odds")
 
 
 @fold_classifier.register(naive_bayes.MultinomialNB)
-def _naive_bayes(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:
+@fold_classifier.register(naive_bayes.ComplementNB)
+@fold_classifier.register(naive_bayes.BernoulliNB)
+def _naive_bayes(classifier: Any, columns: Columns) -> Folded:
     coefficients, shifts = classifier.feature_log_prob_, classifier.class_log_prior_
+    if isinstance(classifier, naive_bayes.ComplementNB):
+        shifts = np.zeros(len(coefficients))
+    elif isinstance(classifier, naive_bayes.BernoulliNB):
+        absent = np.log(1 - np.exp(coefficients))
+        coefficients, shifts = coefficients - absent, shifts + absent.sum(axis=1)
+        if classifier.binarize is not None:
+            # 1 above the threshold, not at it.
+            edge = math.nextafter(classifier.binarize, math.inf)
+            columns = [column.cut([edge]) for column in columns]
     if len(coefficients) == 2:
         coefficients, shifts = np.diff(coefficients, axis=0), np.diff(shifts)
-    outputs = []
-    for row, shift in zip(coefficients, shifts.tolist(), strict=True):
-        terms = Terms()
-        terms.add_linear(columns, share * row, share * shift)
-        outputs.append(terms)
-    return Folded(tuple(outputs), "log_odds")
+    return _linear_log_odds(columns, coefficients, shifts.tolist())
 
 
 @fold_classifier.register
-def _constant_classifier(classifier: DummyClassifier, _: Columns, share: float = 1.0) -> Folded:
+def _gaussian_naive_bayes(classifier: naive_bayes.GaussianNB, columns: Columns) -> Folded:
+    # log p(x | class) is -sum((x - mean)^2 / (2 variance)), less what does not depend on x.
+    precision = 1 / np.asarray(classifier.var_, np.float64)
+    matrices = np.stack([np.diag(row) for row in -precision / 2])
+    shifts = np.log(classifier.class_prior_) + np.log(precision).sum(axis=1) / 2
+    return _quadratic_log_odds(columns, matrices, classifier.theta_, shifts)
+
+
+@fold_classifier.register
+def _quadratic_discriminant(classifier: QuadraticDiscriminantAnalysis, columns: Columns) -> Folded:
+    parts = list(zip(classifier.rotations_, classifier.scalings_, strict=True))
+    matrices = np.stack([-(rotation / scaling) @ rotation.T / 2 for rotation, scaling in parts])
+    shifts = np.log(classifier.priors_) - np.array([np.log(scaling).sum() for _, scaling in parts]) / 2
+    return _quadratic_log_odds(columns, matrices, np.asarray(classifier.means_), shifts)
+
+
+def _quadratic_log_odds(
+    columns: Columns, matrices: NDArray[np.float64], means: NDArray[np.float64], shifts: NDArray[np.float64]
+) -> Folded:
+    """Outputs ``(x - mean)' A (x - mean) + shift`` of each class, shapes (n_classes, ...), or the second's lead."""
+    products = np.einsum("kij,kj->ki", matrices, means)
+    linear, shifts = -2 * products, shifts + (products * means).sum(axis=1)
+    if len(matrices) == 2:
+        matrices, linear, shifts = (np.diff(values, axis=0) for values in (matrices, linear, shifts))
+    folded = _linear_log_odds(columns, linear, shifts.tolist())
+    for terms, matrix in zip(folded.outputs, matrices, strict=True):
+        terms.add_quadratic(columns, matrix)
+    return folded
+
+
+@fold_classifier.register
+def _constant_classifier(classifier: DummyClassifier, _: Columns) -> Folded:
     require(classifier.strategy in ("prior", "most_frequent"), f"DummyClassifier(strategy={classifier.strategy!r})")
-    return _probabilities([share * float(one) for one in classifier.predict_proba([[0.0]])[0]])
+    return _probabilities(classifier.predict_proba([[0.0]])[0].tolist())
 
 
 def _probabilities(constants: Sequence[float]) -> Folded:
@@ -544,69 +730,100 @@ def _probabilities(constants: Sequence[float]) -> Folded:
 
 
 @fold_classifier.register
-def _tree_classifier(classifier: DecisionTreeClassifier, columns: Columns, share: float = 1.0) -> Folded:
+def _tree_classifier(classifier: DecisionTreeClassifier, columns: Columns) -> Folded:
     require(classifier.n_outputs_ == 1, "several targets")
     folded = _probabilities([0.0] * len(classifier.classes_))
-    values = share * classifier.tree_.value[:, 0, :]
+    values = classifier.tree_.value[:, 0, :]
     folded.outputs[0].add_tree(_tree(classifier, columns, values[:, 1] if len(folded.outputs) == 1 else values))
     return folded
 
 
 @fold_classifier.register(ensemble.RandomForestClassifier)
 @fold_classifier.register(ensemble.ExtraTreesClassifier)
-def _forest_classifier(classifier: Any, columns: Columns, share: float = 1.0) -> Folded:
-    part = share / len(classifier.estimators_)
-    return _sum([fold_classifier(tree, columns, part) for tree in classifier.estimators_], len(classifier.classes_))
+def _forest_classifier(classifier: Any, columns: Columns) -> Folded:
+    return _mean([fold_classifier(tree, columns) for tree in classifier.estimators_])
 
 
 @fold_classifier.register
-def _bagging_classifier(bag: ensemble.BaggingClassifier, columns: Columns, share: float = 1.0) -> Folded:
-    part = share / len(bag.estimators_)
+def _bagging_classifier(bag: ensemble.BaggingClassifier, columns: Columns) -> Folded:
     parts = []
     for classifier, chosen in zip(bag.estimators_, bag.estimators_features_, strict=True):
         require(len(classifier.classes_) == len(bag.classes_), "a bagged classifier that does not know all classes")
-        parts.append(fold_classifier(classifier, [columns[place] for place in chosen], part))
-    return _sum(parts, len(bag.classes_))
+        parts.append(fold_classifier(classifier, [columns[place] for place in chosen]))
+    return _mean(parts)
 
 
 @fold_classifier.register
-def _vote(blend: ensemble.VotingClassifier, columns: Columns, share: float = 1.0) -> Folded:
+def _vote(blend: ensemble.VotingClassifier, columns: Columns) -> Folded:
     require(blend.voting == "soft", "a VotingClassifier that counts votes")
     kept = [classifier != "drop" for _, classifier in blend.estimators]
-    weights = np.ones(len(kept)) if blend.weights is None else np.asarray(blend.weights, np.float64)
-    shares = (share * weights[kept] / weights[kept].sum()).tolist()
-    parts = [fold_classifier(one, columns, part) for one, part in zip(blend.estimators_, shares, strict=True)]
-    return _sum(parts, len(blend.classes_))
+    weights = None if blend.weights is None else np.asarray(blend.weights, np.float64)[kept]
+    return _mean([fold_classifier(one, columns) for one in blend.estimators_], weights)
 
 
-def _sum(parts: Sequence[Folded], n_classes: int) -> Folded:
-    """The sum of probabilities."""
-    require(all(part.output == "probability" for part in parts), "a mean of probabilities that are made of log-odds")
-    total = _probabilities([0.0] * n_classes)
-    for part in parts:
-        for terms, more in zip(total.outputs, part.outputs, strict=True):
-            terms.add(more)
-    return total
+def _mean(parts: Sequence[Folded], weights: NDArray[np.float64] | None = None) -> Folded:
+    """The mean of probabilities, by default with equal weights."""
+    outputs = tuple(Terms() for _ in parts[0].outputs)
+    shares = np.full(len(parts), 1 / len(parts)) if weights is None else weights / weights.sum()
+    for part, share in zip(parts, shares.tolist(), strict=True):
+        for terms, more in zip(outputs, as_probabilities(part), strict=True):
+            terms.add(more, share)
+    return Folded(outputs, "probability")
+
+
+def as_probabilities(folded: Folded) -> tuple[Terms, ...]:
+    """The outputs of a classifier as probabilities: of the second of two classes, else of each."""
+    if folded.output == "probability":
+        return folded.outputs
+    return tuple(Terms(linear={Probability(folded.outputs, place): 1.0}) for place in range(len(folded.outputs)))
 
 
 @fold_classifier.register
-def _boosting_classifier(
-    classifier: ensemble.GradientBoostingClassifier, columns: Columns, share: float = 1.0
-) -> Folded:
+def _stack_of_classifiers(stack: ensemble.StackingClassifier, columns: Columns) -> Folded:
+    found: list[Column] = []
+    for classifier, method in zip(stack.estimators_, stack.stack_method_, strict=True):
+        require(method != "predict", "a StackingClassifier of predicted classes")
+        folded = fold_classifier(classifier, columns)
+        require(method != "decision_function" or folded.output == "log_odds", "decision functions of probabilities")
+        outputs = as_probabilities(folded) if method == "predict_proba" else folded.outputs
+        # Each output with its part of the trees that give all of them.
+        shared = [tree for tree in outputs[0].trees if tree.values.ndim > 1]
+        for place, terms in enumerate(outputs):
+            own = [tree for tree in terms.trees if tree.values.ndim == 1]
+            own += [replace(tree, values=tree.values[:, place]) for tree in shared]
+            found.append(Composite({Sum(replace(terms, trees=own)): 1.0}))
+    return fold_classifier(stack.final_estimator_, [*found, *(columns if stack.passthrough else ())])
+
+
+@fold_classifier.register
+def _adaptive_boosting(classifier: ensemble.AdaBoostClassifier, columns: Columns) -> Folded:
+    n_classes = len(classifier.classes_)
+    weights = classifier.estimator_weights_[: len(classifier.estimators_)]
+    outputs = tuple(Terms() for _ in range(1 if n_classes == 2 else n_classes))
+    for tree, weight in zip(classifier.estimators_, (weights / weights.sum()).tolist(), strict=True):
+        require(isinstance(tree, DecisionTreeClassifier), f"AdaBoostClassifier(estimator={type(tree).__name__})")
+        require(len(tree.classes_) == n_classes, "a boosted tree that does not know all classes")
+        # A tree votes for the class of a leaf and against the others.
+        votes = np.eye(n_classes)[tree.tree_.value[:, 0, :].argmax(axis=1)]
+        votes = 2 * (2 * votes[:, 1] - 1) if n_classes == 2 else (votes * n_classes - 1) / (n_classes - 1) ** 2
+        outputs[0].add_tree(_tree(tree, columns, weight * votes))
+    return Folded(outputs, "log_odds")
+
+
+@fold_classifier.register
+def _boosting_classifier(classifier: ensemble.GradientBoostingClassifier, columns: Columns) -> Folded:
     require(classifier.loss == "log_loss", f"GradientBoostingClassifier(loss={classifier.loss!r})")
     require(classifier.init is None or classifier.init == "zero", "GradientBoostingClassifier(init=...)")
     start = classifier._raw_predict_init(np.zeros((1, len(columns)), np.float32))  # noqa: SLF001 - there is no other way
-    outputs = [Terms(constant=share * constant) for constant in np.ravel(start).tolist()]
+    outputs = [Terms(constant=constant) for constant in np.ravel(start).tolist()]
     for iteration in classifier.estimators_:
         for terms, tree in zip(outputs, iteration, strict=True):
-            fold_regressor(tree, columns, share * classifier.learning_rate, terms)
+            fold_regressor(tree, columns, classifier.learning_rate, terms)
     return Folded(tuple(outputs), "log_odds")
 
 
 @fold_classifier.register
-def _histogram_classifier(
-    classifier: ensemble.HistGradientBoostingClassifier, columns: Columns, share: float = 1.0
-) -> Folded:
+def _histogram_classifier(classifier: ensemble.HistGradientBoostingClassifier, columns: Columns) -> Folded:
     outputs = tuple(Terms() for _ in range(classifier.n_trees_per_iteration_))
-    add_histogram_trees(classifier, columns, share, outputs)
+    add_histogram_trees(classifier, columns, 1.0, outputs)
     return Folded(outputs, "log_odds")

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
-from sklearn.pipeline import FeatureUnion
 
 from model_kit.errors import CannotFoldError
 from model_kit.records.vectorizer import Block, TextProjection, Vectorizer
 from model_kit.training.folding.rules import Columns, Folded, fold_transformer, require
-from model_kit.training.folding.terms import Base, Clipped, Column, Gram, GramColumn, Terms, Words
+from model_kit.training.folding.terms import Base, Clipped, Column, Gram, GramColumn, Probability, Terms, Words
 
 
 @fold_transformer.register
@@ -74,19 +73,6 @@ def _hashing(_: HashingVectorizer, columns: Columns) -> list[Column]:  # noqa: A
     )
 
 
-@fold_transformer.register
-def _union(union: FeatureUnion, columns: Columns) -> list[Column]:
-    weights = union.transformer_weights or {}
-    found: list[Column] = []
-    for name, part in union.transformer_list:
-        if part != "drop":
-            weight = weights.get(name, 1.0)
-            found += [
-                column.affine(weight, 0.0) if weight != 1 else column for column in fold_transformer(part, columns)
-            ]
-    return found
-
-
 def take_texts(folded: Folded, columns: Sequence[Words], n_features: int) -> tuple[Folded, dict[int, TextProjection]]:
     """Replace n-grams by columns behind the features, one for each output.
 
@@ -123,12 +109,13 @@ def take_texts(folded: Folded, columns: Sequence[Words], n_features: int) -> tup
 def _without_grams(terms: Terms) -> Terms:
     if any(isinstance(base, Gram) for bases, _ in terms.quadratics for base in bases):
         raise CannotFoldError("products of words")
+    inner = [part for base in terms.linear if isinstance(base, Probability) for part in base.log_odds]
+    if any(isinstance(base, Gram) for part in inner for base in part.linear):
+        raise CannotFoldError("probabilities of words inside another estimator")
     linear: dict[Base, float] = {
         base: coefficient for base, coefficient in terms.linear.items() if not isinstance(base, Gram)
     }
-    sources = {base.source for base in terms.linear if isinstance(base, Gram)}
-    fills = {source: fill for source, fill in terms.fills.items() if source not in sources}
-    return replace(terms, linear=linear, fills=fills)
+    return replace(terms, linear=linear)
 
 
 def _used(block: Block, weights: Any) -> Block:
