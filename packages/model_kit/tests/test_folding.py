@@ -381,7 +381,6 @@ def test_a_column_of_no_width_is_its_clipped_constant() -> None:
             make_pipeline(SplineTransformer(degree=1, extrapolation="linear"), Ridge()),
             "degree=1, extrapolation='linear'",
         ),
-        (make_pipeline(_columns("drop", _one_hot()), SplineTransformer(), Ridge()), "something else than a number"),
         (make_pipeline(PowerTransformer(), Ridge()), "no rule for PowerTransformer"),
         (make_pipeline(_columns("drop", OrdinalEncoder()), Ridge()), "OrdinalEncoder(handle_unknown='error')"),
         (make_pipeline(FunctionTransformer(np.cos), Ridge()), "FunctionTransformer(cos)"),

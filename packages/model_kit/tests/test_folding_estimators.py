@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 import xgboost
 from model_kit.errors import CannotFoldError
 from model_kit.scoring.classes import to_probabilities
+from model_kit.scoring.decoding import MISSING_CODE, UNSEEN_TEXT
 from model_kit.scoring.runtimes import Graph
 from model_kit.training.folding.fold import fold
 from model_kit.training.folding.graph import to_graph
+from model_kit.training.folding.terms import Number, Texts
 from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
@@ -51,9 +55,10 @@ from sklearn.linear_model import (
     SGDClassifier,
     TweedieRegressor,
 )
-from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, KFold, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
+from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -65,6 +70,7 @@ from sklearn.preprocessing import (
     RobustScaler,
     SplineTransformer,
     StandardScaler,
+    TargetEncoder,
 )
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.svm import LinearSVC
@@ -72,6 +78,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 N_COLUMNS = 6
 CATEGORY = 5
+LARGEST = np.finfo(np.float32).max
 Matrix = NDArray[np.float32]
 
 
@@ -178,6 +185,10 @@ REGRESSORS: list[tuple[Any, float]] = [
     (make_pipeline(SimpleImputer(), StandardScaler(), SplineTransformer(), Ridge()), 0.2),
     (make_pipeline(MinMaxScaler(clip=True), SplineTransformer(degree=1), Ridge()), 0.0),
     *(
+        (make_pipeline(parts(StandardScaler(), one_hot()), SplineTransformer(extrapolation=outside), Ridge()), 0.0)
+        for outside in ("constant", "linear", "continue")
+    ),
+    *(
         (make_pipeline(SplineTransformer(n_knots, degree=degree, extrapolation=outside, include_bias=bias), Ridge()), 0)
         for outside in ("constant", "linear", "continue")
         for n_knots, degree, bias in ((5, 3, True), (2, 2, False))
@@ -197,6 +208,82 @@ def test_regressors(estimator: Any, gaps: float) -> None:
     for rows in (matrix, make_matrix(500, 2, gaps=gaps, strange=True)):
         expected = np.ravel(estimator.predict(rows.astype(np.float64)))
         np.testing.assert_allclose(run(estimator, rows), expected, rtol=5e-6, atol=5e-6 * float(np.std(target)))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        StandardScaler(),
+        MinMaxScaler(clip=True),
+        RobustScaler(),
+        make_pipeline(MinMaxScaler((-3, 5)), StandardScaler()),
+        make_pipeline(StandardScaler(), SimpleImputer(strategy="median")),
+        KBinsDiscretizer(6, encode="ordinal", **AVERAGED),
+        make_pipeline(StandardScaler(), KBinsDiscretizer(6, encode="ordinal", **AVERAGED)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("trees", [DecisionTreeRegressor(), HistGradientBoostingRegressor(max_iter=5)], ids=str)
+def test_trees_behind_transformers_part_neighbours_of_float32_as_scikit_learn_does(before: Any, trees: Any) -> None:
+    matrix = make_matrix(400, 1, gaps=0.0, strange=False)
+    pipeline = make_pipeline(before, trees).fit(matrix.astype(np.float64), make_target(matrix))
+    rows: list[Matrix] = []
+    for tree in fold(pipeline, N_COLUMNS).outputs[0].trees:
+        for column, threshold in zip(tree.columns, tree.thresholds.astype(np.float32), strict=True):
+            for value in (np.nextafter(threshold, np.float32(-np.inf)), threshold, np.nextafter(threshold, LARGEST)):
+                if isinstance(column, Number) and np.isfinite(value):
+                    rows.append(matrix[len(rows) % len(matrix)].copy())
+                    rows[-1][column.source] = value
+    extremes = [1e-45, -1e-45, -0.0, 1e30, -1e30]
+    for place, value in itertools.product(range(N_COLUMNS), extremes):
+        rows.append(matrix[len(rows) % len(matrix)].copy())
+        rows[-1][place] = value
+    expected = pipeline.predict(np.array(rows, np.float64))
+    np.testing.assert_allclose(run(pipeline, np.array(rows)), expected, rtol=5e-6, atol=5e-6)
+
+
+#: Codes of texts, a missing one among them; all others are unknown.
+LEVELS: dict[int, str | None] = {MISSING_CODE: None} | {code: f"level {code}" for code in range(9)}
+
+
+def as_frame(rows: Matrix) -> pd.DataFrame:
+    frame = pd.DataFrame(rows.astype(np.float64), columns=[*"abcde", "level"])
+    texts = [LEVELS.get(int(code), UNSEEN_TEXT) for code in np.nan_to_num(rows[:, CATEGORY], nan=MISSING_CODE)]
+    return frame.assign(level=pd.Series(texts, dtype="str"))
+
+
+@pytest.mark.filterwarnings("ignore:Found unknown categories")
+@pytest.mark.parametrize("gaps", [0.0, 0.2])
+@pytest.mark.parametrize("regressor", [Ridge(), FOREST], ids=str)
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        one_hot(),
+        one_hot("infrequent_if_exist", min_frequency=50),
+        one_hot(drop="if_binary", max_categories=5),
+        ordinal(unknown_value=-1, encoded_missing_value=-2),
+        ordinal(unknown_value=-1, encoded_missing_value=-2, max_categories=4),
+        TargetEncoder(cv=KFold(3)),
+        make_pipeline(SimpleImputer(strategy="most_frequent"), one_hot()),
+        make_pipeline(SimpleImputer(strategy="constant", fill_value="none"), ordinal(unknown_value=99)),
+        FeatureUnion([("there", MissingIndicator(missing_values=np.nan, features="all")), ("level", one_hot())]),
+    ],
+    ids=lambda value: str(value).replace("\n", "")[:80],
+)
+def test_texts_of_a_frame(encoder: Any, regressor: Any, gaps: float) -> None:
+    numbers = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
+    columns = ColumnTransformer(
+        [("numbers", numbers, make_column_selector(dtype_include=np.number)), ("levels", encoder, ["level"])]
+    )
+    matrix = make_matrix(500, 1, gaps=gaps, strange=False)
+    target = make_target(matrix)
+    pipeline = make_pipeline(columns, regressor).fit(as_frame(matrix), target)
+    folded = fold(pipeline, N_COLUMNS, {CATEGORY: Texts(CATEGORY, LEVELS, UNSEEN_TEXT)})
+    graph = Graph(to_graph(folded.outputs, N_COLUMNS).SerializeToString())
+    for rows in (matrix, make_matrix(500, 2, gaps=gaps, strange=True)):
+        coded = np.where(np.isnan(rows) & (np.arange(N_COLUMNS) == CATEGORY), np.float32(MISSING_CODE), rows)
+        expected = pipeline.predict(as_frame(rows))
+        np.testing.assert_allclose(graph.raw(coded)[:, 0], expected, rtol=5e-6, atol=5e-6 * float(np.std(target)))
 
 
 LINKED = [
@@ -240,6 +327,7 @@ CLASSIFIERS: list[tuple[Any, float]] = [
     (codes_alone(MultinomialNB()), 0.0),
     (codes_alone(LinearDiscriminantAnalysis()), 0.0),
     (codes_alone(ComplementNB()), 0.0),
+    (NearestCentroid(), 0.0),
     (make_pipeline(StandardScaler(), BernoulliNB()), 0.0),
     (make_pipeline(parts(StandardScaler(), one_hot()), GaussianNB()), 0.0),
     (make_pipeline(StandardScaler(), QuadraticDiscriminantAnalysis()), 0.0),

@@ -40,7 +40,7 @@ def flat_estimator(final: Any = None) -> Any:
     """What neither folds nor has a converter."""
     columns = ColumnTransformer(
         [
-            ("numbers", make_pipeline(SimpleImputer(), SplineTransformer(extrapolation="linear")), ["area", "rooms"]),
+            ("numbers", make_pipeline(SimpleImputer(), SplineTransformer(extrapolation="periodic")), ["area", "rooms"]),
             ("texts", OneHotEncoder(handle_unknown="ignore"), ["town", "heating"]),
         ]
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any, Final
 
 import numpy as np
@@ -36,6 +36,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticD
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.feature_selection import SelectorMixin
 from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.neighbors import NearestCentroid
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -328,9 +329,10 @@ def _ordinal_encoder(encoder: preprocessing.OrdinalEncoder, columns: Columns) ->
     found: list[Column] = []
     for position, (column, values) in enumerate(zip(columns, encoder.categories_, strict=True)):
         groups, _ = _groups(encoder, position)
+        # A missing one is the last, and may have no group.
         places: dict[Any, float] = {
-            value: float(encoder.encoded_missing_value if _is_absent(value) else group)
-            for value, group in zip(_categories(column, values), groups, strict=True)
+            value: float(encoder.encoded_missing_value if _is_absent(value) else groups[place])
+            for place, value in enumerate(_categories(column, values))
         }
         found.append(column.lookup(places, float(encoder.unknown_value)))
     return found
@@ -364,12 +366,23 @@ def _splines(transformer: preprocessing.SplineTransformer, columns: Columns) -> 
     require(getattr(transformer, "handle_missing", "error") == "error", "SplineTransformer(handle_missing=...)")
     found: list[Column] = []
     for column, spline in zip(columns, transformer.bsplines_, strict=True):
-        if not isinstance(column, Number):
-            raise CannotFoldError("a SplineTransformer of something else than a number")
         knots, pieces = _pieces(spline, outside)
-        functions = column.piecewise(knots, pieces)
-        found += functions if transformer.include_bias else functions[:-1]
+        if not transformer.include_bias:
+            pieces = pieces[:-1]
+        if isinstance(column, Number):
+            found += column.piecewise(knots, pieces)
+        else:
+            found += [_applied(column, partial(_value, knots, coefficients)) for coefficients in pieces]
     return found
+
+
+def _value(knots: NDArray[np.float64], coefficients: NDArray[np.float64], at: float) -> float:
+    """The value of one function of :func:`_pieces`."""
+    number = min(max(int(np.searchsorted(knots, at, "right")) - 1, 0), len(coefficients) - 1)
+    origin = knots[number] if np.isfinite(knots[number]) else knots[number + 1]
+    constant, *rest = coefficients[number]
+    beyond = min(max(at, knots[0]), knots[-1]) - origin
+    return float(constant + sum(factor * beyond**power for power, factor in enumerate(rest, start=1)))
 
 
 def _pieces(spline: Any, outside: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -715,6 +728,18 @@ def _quadratic_log_odds(
     for terms, matrix in zip(folded.outputs, matrices, strict=True):
         terms.add_quadratic(columns, matrix)
     return folded
+
+
+@fold_classifier.register
+def _nearest_centroid(classifier: NearestCentroid, columns: Columns) -> Folded:
+    require(classifier.metric == "euclidean", f"NearestCentroid(metric={classifier.metric!r})")
+    spread = np.where(classifier.within_class_std_dev_ == 0, 1, classifier.within_class_std_dev_)
+    # Minus the squared distance, without the square of x, which all classes have in common.
+    linear = 2 * classifier.centroids_ / spread**2
+    shifts = 2 * np.log(classifier.class_prior_) - (linear * classifier.centroids_).sum(axis=1) / 2
+    if len(linear) == 2:
+        linear, shifts = np.diff(linear, axis=0), np.diff(shifts)
+    return _linear_log_odds(columns, linear, shifts.tolist())
 
 
 @fold_classifier.register
