@@ -9,7 +9,6 @@ import inspect
 import re
 import time
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
