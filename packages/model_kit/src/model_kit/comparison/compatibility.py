@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from model_kit.spec import Field, InputSpec, Learned
+from model_kit.spec import Field, InputSpec, Learned, Target
 
 Verdict: TypeAlias = Literal["identical", "compatible", "breaking"]
 #: Stands where a field's name stands, for changes of the prediction and of the spec as a whole.
@@ -46,11 +46,12 @@ def compare_specs(old: InputSpec, new: InputSpec) -> tuple[Change, ...]:
         if field.name not in old.learned:
             state, word = ("required", "required") if field.required else ("added", "optional")
             found.append(Change(f"{field.name}:{state}", f"{field.name} is new and {word}", breaking=field.required))
-    for what in ("name", "unit", "scale"):
+    for what in ("name", "kind", "unit", "scale"):
         before, after = getattr(old.target, what), getattr(new.target, what)
         if before != after:
             text = f"the prediction's {what} was {before or 'none'}, is {after or 'none'}"
             found.append(Change(f"{TARGET}:{what}:{after}", text, breaking=True))
+    found += _target_changes(old.target, new.target)
     found += _other_changes(old, new)
     return tuple(sorted(found, key=lambda change: not change.breaking))
 
@@ -85,10 +86,31 @@ def _field_changes(old: Field, new: Field, before: Learned, after: Learned) -> I
     if old.kind == new.kind and old.time_zone != new.time_zone:
         text = f"{name} {'needs a' if new.time_zone else 'takes no'} time zone"
         yield Change(f"{name}:time_zone", text, breaking=True)
+    if old.max_length != new.max_length:
+        shorter = new.max_length < old.max_length
+        text = f"{name} may have {new.max_length:,} characters, was {old.max_length:,}"
+        yield Change(f"{name}:max_length:{new.max_length}", text, breaking=shorter)
     if old.is_number and new.is_number:
         yield from _bound_changes(old, new)
     if old.kind == new.kind == "category":
         yield from _level_changes(old, new, before, after)
+
+
+def _target_changes(old: Target, new: Target) -> Iterator[Change]:
+    """A class that is new is one that no client knows; one that is gone is never predicted."""
+    for key in new.keys:
+        if old.is_class and key not in old.keys:
+            yield Change(f"{TARGET}:class:{key}", f"the class {key} is new: clients may not know it", breaking=True)
+    for key in old.keys:
+        if new.is_class and key not in new.keys:
+            yield Change(f"{TARGET}:class:{key}", f"the class {key} is predicted no longer", breaking=False)
+    if old.is_class and new.is_class and _decision(old) != _decision(new):
+        text = "the positive class is predicted from another threshold on"
+        yield Change(f"{TARGET}:threshold:{new.threshold:g}", text, breaking=False)
+
+
+def _decision(target: Target) -> tuple[str, float] | None:
+    return (target.keys[target.positive_position], target.threshold) if len(target.classes) == 2 else None
 
 
 def _bound_changes(old: Field, new: Field) -> Iterator[Change]:

@@ -119,6 +119,13 @@ DEFAULT_METRICS: Final[Mapping[str, MetricRule]] = {
     "rmse_core": MetricRule("lower", 0.02),
     "mae": MetricRule("lower", 0.02),
     "r2": MetricRule("higher", 0.005, absolute=True),
+    "log_loss": MetricRule("lower", 0.03),
+    "brier": MetricRule("lower", 0.03),
+    "roc_auc": MetricRule("higher", 0.005, absolute=True),
+    "average_precision": MetricRule("higher", 0.01, absolute=True),
+    "accuracy": MetricRule("higher", 0.005, absolute=True),
+    "balanced_accuracy": MetricRule("higher", 0.01, absolute=True),
+    "calibration_error": MetricRule("lower", 0.01, absolute=True),
 }
 
 

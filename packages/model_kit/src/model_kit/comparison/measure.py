@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.batch.rows import InputRow
-from model_kit.comparison.scorer import Scorer
+from model_kit.comparison.scorer import Prediction, Scorer
 from model_kit.records.generation import NEVER_SEEN
 from model_kit.records.text import is_null
 from model_kit.spec import RARE, Field, InputSpec, Learned, Target
@@ -62,7 +62,7 @@ class _Compared:
     difference: float
 
 
-def target_spread(target: Target, metrics: Mapping[str, Any] | None, typical: float) -> float:
+def target_spread(target: Target, metrics: Mapping[str, Any] | None, typical: Any) -> float:
     """What a difference is at least a share of: on the identity scale, a prediction near 0 says nothing of its size.
 
     Args:
@@ -71,8 +71,11 @@ def target_spread(target: Target, metrics: Mapping[str, Any] | None, typical: fl
         typical: a prediction that stands in where they are not known.
 
     Returns:
-        The spread in the target's unit; 0 on the log scale, where a relative difference is meaningful everywhere.
+        The spread in the target's unit; 0 on the log scale, where a relative difference is meaningful everywhere; 1 of
+        a class, whose probabilities differ by at most that.
     """
+    if target.is_class:
+        return 1.0
     if target.scale == "log":
         return 0.0
     rmse, r2 = (metrics or {}).get("rmse"), (metrics or {}).get("r2")
@@ -97,13 +100,19 @@ class Measure:
         #: Field -> label -> number of rows, sum of sizes, sum of signed differences.
         self._groups: dict[str, dict[str, list[float]]] = {name: {} for name in spec.names}
         self._worst: list[_Compared] = []
+        #: Rows for which the two predict different classes.
+        self.n_reclassified = 0
         #: Number of rows by who scored them.
         self.rows = {"total": 0} | dict.fromkeys(_SCORED_BY.values(), 0)
         #: Rows that both score, for timing; each pair has the record as the old and as the new one reads it.
         self.sample: list[tuple[object, object]] = []
 
-    def add(self, pairs: Sequence[Pair], old: Sequence[float | None], new: Sequence[float | None]) -> None:
-        """Add rows with both predictions of each; ``None`` where a model gives none."""
+    def add(self, pairs: Sequence[Pair], old: Sequence[Prediction | None], new: Sequence[Prediction | None]) -> None:
+        """Add rows with both predictions of each; ``None`` where a model gives none.
+
+        Of classes the difference is the total variation of the two distributions, with the sign of the change of the
+        class that the old model predicts, or of the positive one of two; shown are the probabilities of that class.
+        """
         compared = []
         for pair, before, after in zip(pairs, old, new, strict=True):
             scored = before is not None and not pair.old.fault, after is not None and not pair.new.fault
@@ -111,8 +120,7 @@ class Measure:
             self.rows[_SCORED_BY[scored]] += 1
             # Only records are scored.
             if before is not None and after is not None and all(scored) and isinstance(pair.new.record, Mapping):
-                difference = self._relative(before, after)
-                compared.append(_Compared(pair.new.number, pair.new.record, before, after, difference))
+                compared.append(_Compared(pair.new.number, pair.new.record, *self._differ(before, after)))
                 if len(self.sample) < BATCH:
                     self.sample.append((pair.old.record, pair.new.record))
         self._predictions += [(row.old, row.new, row.difference) for row in compared]
@@ -124,6 +132,27 @@ class Measure:
                 group[0] += 1
                 group[1] += abs(row.difference)
                 group[2] += row.difference
+
+    def _differ(self, before: Prediction, after: Prediction) -> tuple[float, float, float]:
+        """The old and the new number, and their difference."""
+        if not isinstance(before, dict) or not isinstance(after, dict):
+            numbers = float(before), float(after)  # type: ignore[arg-type]
+            return (*numbers, self._relative(*numbers))
+        target = self._spec.target
+        first, second = max(before, key=before.__getitem__), max(after, key=after.__getitem__)
+        if len(target.classes) == 2:
+            positive = target.keys[target.positive_position]
+            others = [key for key in target.keys if key != positive]
+            first, second = (
+                positive if chances.get(positive, 0.0) >= target.threshold else others[0] for chances in (before, after)
+            )
+            shown = positive
+        else:
+            shown = first
+        self.n_reclassified += first != second
+        moved = sum(abs(before.get(key, 0.0) - after.get(key, 0.0)) for key in {*before, *after}) / 2
+        change = after.get(shown, 0.0) - before.get(shown, 0.0)
+        return before.get(shown, 0.0), after.get(shown, 0.0), float(np.copysign(moved, change))
 
     def _relative(self, before: float, after: float) -> float:
         if before == after:
@@ -158,6 +187,7 @@ class Measure:
             **{f"share_beyond_{percent}_percent": float(np.mean(sizes > percent / 100)) for percent in (1, 5, 20)},
             "beyond": beyond,
             "spread": self._spread,
+            **({"reclassified": self.n_reclassified / len(sizes)} if self._spec.target.is_class else {}),
         }
 
     def by_field(self) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from model_kit.comparison.measure import Measure, Pair, latency, target_spread
 from model_kit.comparison.scorer import Scorer
 from model_kit.errors import DataError
 from model_kit.records.generation import generate_rows
+from model_kit.scoring.class_assessment import higher_is_better
 from model_kit.scoring.definition import Floors
 from model_kit.scoring.model import CHUNK
 
@@ -132,7 +133,9 @@ def compare(
         "format": FORMAT,
         "passed": passed,
         "thresholds": gate.source,
-        "target": {"name": target.name, "unit": target.unit, "scale": target.scale},
+        "target": {"name": target.name, "classes": list(target.classes), "scale": "identity"}
+        if target.is_class
+        else {"name": target.name, "unit": target.unit, "scale": target.scale},
         **sides,
         **found,
         "checks": [_check(check) for check in checks],
@@ -172,8 +175,9 @@ def _floor_checks(new: Scorer, floors: Floors | None) -> list[Check]:
     # Missing metrics of a development version are reported in a note, but not judged.
     if floors and (metrics or is_candidate):
         checks += [
-            Check(f"{gates.FLOOR}r2", metrics.get("r2"), floors.r2, "at least"),
-            Check(f"{gates.FLOOR}rmse", metrics.get("rmse"), floors.rmse, "at most"),
+            Check(f"{gates.FLOOR}{name}", metrics.get(name), floor, "at least" if higher_is_better(name) else "at most")
+            for name, floor in asdict(floors).items()
+            if floor is not None
         ]
     if is_candidate:
         evaluated, real = new.card["evaluated"] is True, new.card["data"]["synthetic"] is False

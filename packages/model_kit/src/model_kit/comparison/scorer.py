@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from model_kit.comparison.sources import Source
 from model_kit.errors import DataError, SpecError
 from model_kit.spec import InputSpec
+
+#: A number; of a class, the probability of each.
+Prediction: TypeAlias = float | dict[str, float]
 
 _WORKER: Final = Path(__file__).with_name("worker.py")
 #: Seconds that the process has to exit after its input is closed.
@@ -61,7 +64,7 @@ class Scorer:
         self.version: str = facts["version"]
         self.card: dict[str, Any] = facts["card"]
         self.lineage: dict[str, Any] = facts["lineage"]
-        self.golden_prediction: float = facts["golden_prediction"]
+        self.golden_prediction: Any = facts["golden_prediction"]
         #: Why the golden row does not score as recorded; ``None`` if it does.
         self.golden_fault: str | None = facts["golden_fault"]
         #: Version of the model kit that it runs with.
@@ -85,9 +88,9 @@ class Scorer:
         """Send records without waiting, so that two models can work at the same time; see :meth:`predictions`."""
         self._send({"records": records})
 
-    def predictions(self) -> list[float | None]:
+    def predictions(self) -> list[Prediction | None]:
         """Wait for the predictions of the records sent last, in order; ``None`` where the model gives none."""
-        found: list[float | None] = self._receive()["predictions"]
+        found: list[Prediction | None] = self._receive()["predictions"]
         return found
 
     def seconds(self, times: int) -> list[float]:

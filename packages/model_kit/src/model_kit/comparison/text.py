@@ -33,6 +33,7 @@ WORDS: Final[Mapping[str, str]] = {
     "latency.one_row": "shortest time for one row, new / old",
     "latency.thousand_rows": "shortest time for 1,000 rows, new / old",
     "floor.golden_row": "the golden row scores as recorded",
+    "floor": "{name}, cross-validated",
     "floor.r2": "R2, cross-validated",
     "floor.rmse": "RMSE, cross-validated",
     "floor.evaluated": "evaluated",

@@ -33,6 +33,7 @@ def main() -> None:
         return
     predictor = _predictor_class()(model)
     print(json.dumps(_described(model)), file=answers, flush=True)
+    is_class = getattr(model.spec.target, "kind", "number") == "class"
     kept: list[Any] = []
     for line in sys.stdin:
         asked = json.loads(line)
@@ -40,7 +41,7 @@ def main() -> None:
             answer: dict[str, Any] = {"seconds": repeat(partial(predictor, kept), number=1, repeat=asked["times"])}
         else:
             kept = asked["records"]
-            answer = {"predictions": predictor(kept).predictions}
+            answer = {"predictions": _predictions(predictor, kept, is_class=is_class)}
         print(json.dumps(answer), file=answers, flush=True)
 
 
@@ -51,6 +52,13 @@ def _load(job: dict[str, Any]) -> Any:
     if own and not any(Path(module.__file__ or "").resolve().is_relative_to(path) for path in own):
         raise ImportError(f"{module_name} is not the wheel's own but {module.__file__}")
     return attrgetter(function)(module)(*(Path(argument) for argument in job["arguments"]))
+
+
+def _predictions(predictor: Any, records: list[Any], *, is_class: bool) -> Any:
+    """A number for each record; of a class its probabilities."""
+    if is_class:
+        return predictor.detailed(records, probabilities=True).probabilities
+    return predictor(records).predictions
 
 
 def _predictor_class() -> Any:

@@ -21,7 +21,12 @@ Positions = NDArray[np.int64]
 #: A probability of 0 counts as this in the log loss.
 SMALLEST: Final = 1e-15
 #: Metrics of which more is better; of the others less is.
-HIGHER_IS_BETTER: Final = frozenset({"roc_auc", "average_precision", "accuracy", "balanced_accuracy"})
+_HIGHER_IS_BETTER: Final = frozenset({"r2", "roc_auc", "average_precision", "accuracy", "balanced_accuracy"})
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of a metric, of a number or a class, is better."""
+    return metric in _HIGHER_IS_BETTER
 
 
 @dataclass(frozen=True, slots=True)

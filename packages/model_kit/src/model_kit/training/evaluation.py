@@ -485,7 +485,7 @@ def require_floors(definition: ModelDefinition, metrics: dict[str, float]) -> No
         label = METRIC_NAMES.get(name, name)
         if name not in metrics:
             raise DefinitionError(f"{definition.name}: there is a floor of {label}, and only {', '.join(metrics)}")
-        higher_is_better = name in class_assessment.HIGHER_IS_BETTER or name == "r2"
+        higher_is_better = class_assessment.higher_is_better(name)
         # Written so that NaN is refused too.
         if not (metrics[name] >= floor if higher_is_better else metrics[name] <= floor):
             limit = "below the floor" if higher_is_better else "above the limit"
