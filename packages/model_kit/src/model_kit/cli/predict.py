@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
+import os
+from contextlib import closing, suppress
 from typing import Final, Literal
 
 from model_kit.batch.details import NO_DETAILS, DetailOptions
+from model_kit.batch.output import STANDARD
 from model_kit.batch.progress import Progress
 from model_kit.batch.rows import Added
 from model_kit.batch.scoring import MOST_THREADS, n_processors, predict_table
 from model_kit.batch.tables import FORMATS, output_format, reading, require_library, writing
 from model_kit.cli.common import (
+    FAILED,
     add_bundle_argument,
     add_number_arguments,
     add_strict_arguments,
@@ -71,8 +74,8 @@ CSV and PARQUET need the extra: pip install "model-kit[batch]". Output whose nam
 Files are read in blocks, which threads share: one for each processor, at most 4, or --workers N.
 The formats follow from the names (.csv .tsv .jsonl .ndjson .parquet .pq); the output's is else the input's.
 
-exit status: 0 done; 1 with --strict, a row could not be scored, or with --strict-columns, a column is unusual in nearly
-every row; 2 the input is unusable; 130 interrupted
+exit status: 0 done; 1 not one row could be scored, or with --strict, one could not, or with --strict-columns, a column
+is unusual in nearly every row; 2 the input is unusable; 130 interrupted
 """
 
 
@@ -119,6 +122,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write every row with its prediction."""
+    _refuse_own_input(arguments.input, arguments.output)
     predictor = Predictor(model_of(arguments))
     spec = predictor.model.spec
     options = DetailOptions(
@@ -151,7 +155,21 @@ def run(arguments: argparse.Namespace) -> int:
     if predictor.model.card["data"]["synthetic"]:
         report(synthetic_notice(arguments.definition))
     report(f"{summary.n_rows} rows scored, {failed} failed")
+    if failed and not summary.n_rows:
+        report("*** No row could be scored; the column error has the reasons ***")
+        return FAILED
     return status_of(arguments, failed, summary)
+
+
+def _refuse_own_input(source: str, output: str) -> None:
+    """Refuse to write the predictions over the file that they are of.
+
+    Raises:
+        DataError: both are one file.
+    """
+    with suppress(OSError):
+        if STANDARD not in (source, output) and os.path.samefile(source, output):
+            raise DataError(f"{output}: it is the input too, which would be lost; name another file for the output")
 
 
 def kind_of(target: Target) -> Literal["number", "integer", "boolean", "text"]:
