@@ -124,20 +124,6 @@ def test_show_names_the_scores(
     assert "stays, leaves" in text
 
 
-def test_output_over_the_input_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundles: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source, link = tmp_path / "staff.csv", tmp_path / "link.csv"
-    write(source, make_rows(5))
-    link.symlink_to(source)
-    before = source.read_bytes()
-    for output in (source, link):
-        arguments = ("predict", str(source), "-o", str(output), "--bundle", str(bundles / "two"))
-        assert run(monkeypatch, definition(TWO), *arguments) == 2
-        assert "it is the input too, which would be lost" in capsys.readouterr().err
-    assert source.read_bytes() == before
-
-
 def test_no_row_scored_is_no_success(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundles: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Final, Literal
 
 from model_kit.batch.details import NO_DETAILS, DetailOptions
-from model_kit.batch.output import STANDARD
 from model_kit.batch.progress import Progress
 from model_kit.batch.rows import Added
 from model_kit.batch.scoring import MOST_THREADS, n_processors, predict_table
@@ -122,7 +120,6 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write every row with its prediction."""
-    _refuse_own_input(arguments.input, arguments.output)
     predictor = Predictor(model_of(arguments))
     spec = predictor.model.spec
     options = DetailOptions(
@@ -159,17 +156,6 @@ def run(arguments: argparse.Namespace) -> int:
         report("*** No row could be scored; the column error has the reasons ***")
         return FAILED
     return status_of(arguments, failed, summary)
-
-
-def _refuse_own_input(source: str, output: str) -> None:
-    """Refuse to write the predictions over the file that they are of.
-
-    Raises:
-        DataError: both are one file.
-    """
-    with suppress(OSError):
-        if STANDARD not in (source, output) and os.path.samefile(source, output):
-            raise DataError(f"{output}: it is the input too, which would be lost; name another file for the output")
 
 
 def kind_of(target: Target) -> Literal["number", "integer", "boolean", "text"]:
