@@ -29,6 +29,18 @@ from run import wait_until_ready
 from train_models import has_sample, quiet_environment, train
 
 FOLDER = ROOT / PICTURES
+#: Serves this model alone: the environment has packages of others, which have no bundle.
+_SERVE = """
+import sys
+from ml_api.app import create_app
+from model_kit.scoring.definition import find_definition
+from werkzeug.serving import run_simple
+name, port = sys.argv[1:]
+app = create_app(models={name: find_definition(name).load})
+run_simple("127.0.0.1", int(port), app, threaded=True)
+"""
+#: The model of README's pictures.
+EXAMPLE = "regression"
 #: The record that is shown, by the name of its button.
 START = "High end"
 
@@ -121,10 +133,10 @@ def run(project: Project, package: Package, bundle: Path, folder: Path) -> list[
     """
     require_synthetic(bundle)
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn"]
+    command = [sys.executable, "-c", _SERVE, package.model, str(port)]
     with tempfile.TemporaryDirectory() as bundles:
         Path(bundles, package.model).symlink_to(bundle.resolve())
-        serving = {"MODEL_DIR": bundles, "HOST": "127.0.0.1", "PORT": str(port), "LOG_LEVEL": "warning"}
+        serving = {"MODEL_DIR": bundles, "LOG_LEVEL": "warning"}
         with child(command, cwd=project.root / "packages/ml_api", env=quiet_environment() | serving) as service:
             wait_until_ready(service, f"127.0.0.1:{port}")
             return take(f"http://127.0.0.1:{port}/", folder)
@@ -137,7 +149,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         "screenshot.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=FOLDER, help="where the pictures go (default: docs/images)")
-    parser.add_argument("--model", help="name of the model (default: the first that has a sample)")
+    parser.add_argument("--model", help="name of the model (default: the bundle's, or README's example)")
     parser.add_argument("--bundle", type=Path, help="of a model of the sample, to train none")
     options = parser.parse_args(arguments)
     project = project or Project()
@@ -147,9 +159,11 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         if not models:
             raise ScriptError("no package under packages/ has a synthetic sample; pictures are of one only")
         bundle = options.bundle or Path(temporary, "bundle")
+        wanted = options.model or (read_bundle(bundle).json(CARD)["model"] if options.bundle else EXAMPLE)
+        package = next((one for one in models if one.model == wanted), models[0])
         if options.bundle is None:
-            train(models[0], None, "--bundle", bundle)
-        for path in run(project, models[0], bundle, options.output):
+            train(package, None, "--bundle", bundle)
+        for path in run(project, package, bundle, options.output):
             print(f"{path} ({path.stat().st_size:,} bytes)")
     return 0
 

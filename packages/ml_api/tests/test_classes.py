@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from model_kit.errors import DefinitionError
 from model_kit.scoring.model import BundleModel
 from model_kit.spec import Target
 from model_kit.training.train import train
@@ -114,3 +116,27 @@ def test_models_and_their_document_name_the_classes(client: FlaskClient) -> None
     predictions = schemas["ClassPrediction_two"]["properties"]["predictions"]["items"]
     assert set(predictions["enum"]) >= {"stays", "leaves"}
     assert client.get("/health/ready").status_code == 200
+
+
+def test_alias_is_the_same_address(tmp_path: Path) -> None:
+    train(definition(TWO), make_dataset(300), tmp_path / "two", cv=False)
+    aliased = definition(TWO, aliases=("/api/v1/staff",))
+    model = aliased.load_bundle(tmp_path / "two")
+    loaders: Any = {"two": lambda: model, "twin": lambda: aliased.load_bundle(tmp_path / "two")}
+    both = create_app(Settings(), loaders).test_client()
+    # The second by name finds the address taken.
+    assert both.get("/health/ready").status_code == 503
+    alone = create_app(Settings(), {"two": loaders["two"]}).test_client()
+    rows = make_rows(3)
+    response = alone.post("/api/v1/staff?probabilities=true", json=rows)
+    assert response.get_json() == predict(alone, "two", rows, "probabilities=true")[1]
+    assert alone.get("/api/v1/staff").status_code == 405
+    assert (
+        alone.get("/openapi.json").get_json()["paths"]["/api/v1/staff"]["post"]["operationId"] == "predict_two_alias_1"
+    )
+
+
+@pytest.mark.parametrize("alias", ["api", "/v1/predict/other", "/health", "/a b", "/"])
+def test_alias_that_is_no_address_of_its_own_is_refused(alias: str) -> None:
+    with pytest.raises(DefinitionError, match="is no address of its own"):
+        definition(TWO, aliases=(alias,))

@@ -122,3 +122,14 @@ def test_show_names_the_scores(
     text = capsys.readouterr().out
     assert "log loss" in text
     assert "stays, leaves" in text
+
+
+def test_no_row_scored_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "staff.csv"
+    write(source, [{"hours": "much", "site": "north", "day": "2024-01-01"}] * 3)
+    arguments = ("predict", str(source), "-o", str(tmp_path / "out.csv"), "--bundle", str(bundles / "two"))
+    assert run(monkeypatch, definition(TWO), *arguments) == 1
+    assert "No row could be scored" in capsys.readouterr().err
+    assert len(read(tmp_path / "out.csv")) == 3

@@ -317,8 +317,27 @@ def documented() -> Mapping[str, tuple[str, str]]:
     """Name -> how it is served and the remark, as the docs have it."""
     block = BLOCK.search(DOCS.read_text("utf-8"))
     assert block, "docs/own-model.md has no table of estimators"
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in block[0].splitlines()[3:-1]]
+    return _rows(block[0])
+
+
+def _rows(text: str) -> dict[str, tuple[str, str]]:
+    lines = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     return {name: (served, remark) for name, served, _, _, _, remark in rows}
+
+
+def summary(rows: Mapping[str, tuple[str, str]]) -> str:
+    """The sentence above the table."""
+    fitted = [one for one in rows.values() if one[0] != "not fitted"]
+    counts = {
+        kind: sum(served == kind for served, _ in fitted) for kind in ("folded", "ONNX", "scikit-learn", "refused")
+    }
+    keep = sum("keeps training rows" in remark for _, remark in fitted)
+    return (
+        f"Of {len(fitted)} that can be fitted on it {counts['folded']} are folded, {counts['ONNX']} are ONNX, "
+        f"{counts['scikit-learn']} need scikit-learn and {counts['refused']} are refused, {keep} of them because they "
+        "keep training rows.\n\n"
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -329,6 +348,10 @@ def test_documented_verdict_is_what_training_gives(name: str, documented: Mappin
 
 def test_table_has_every_estimator_and_nothing_else(documented: Mapping[str, tuple[str, str]]) -> None:
     assert list(documented) == list(ALL)
+
+
+def test_sentence_above_the_table_counts_it(documented: Mapping[str, tuple[str, str]]) -> None:
+    assert summary(documented) in DOCS.read_text("utf-8")
 
 
 def test_nearly_all_that_keep_no_row_are_served_and_most_by_onnx(documented: Mapping[str, tuple[str, str]]) -> None:
@@ -373,5 +396,6 @@ def _seconds(runtime: Runtime, encoded: Encoded, n_tries: int = 5) -> float:
 
 
 if __name__ == "__main__":
-    written: Any = table()
+    lines = table()
+    written: Any = summary(_rows(lines)) + lines
     DOCS.write_text(BLOCK.sub(lambda block: block[1] + written + block[2], DOCS.read_text("utf-8")), "utf-8")

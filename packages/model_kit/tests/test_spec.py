@@ -193,7 +193,7 @@ def test_field_declared_twice_is_refused_in_these_words() -> None:
 def test_kind_that_does_not_exist_is_named() -> None:
     with pytest.raises(SpecError) as caught:
         Field("x", "colour", "")  # type: ignore[arg-type]
-    assert str(caught.value) == "x: kind is 'colour', not integer, number, category, boolean, date or datetime"
+    assert str(caught.value) == "x: kind is 'colour', not integer, number, category, boolean, date, datetime or text"
 
 
 def grouped(*together: tuple[str, ...]) -> InputSpec:

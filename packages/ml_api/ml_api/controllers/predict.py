@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 
 from flask import Blueprint, Response, request
 from model_kit.errors import CannotExplainError, IntervalError
@@ -56,6 +57,8 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         if answer.unusual:
             access.add_log_fields(unusual=answer.unusual)
 
+    for alias, model in registry.aliases.items():
+        views.add_url_rule(alias, f"predict at {alias.replace('.', ' ')}", partial(predict, model), methods=["POST"])
     return views
 
 

@@ -7,7 +7,7 @@ does not affect the others: it is kept with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeAlias
@@ -74,9 +74,13 @@ class Registry:
         self._loaded: dict[str, _Loaded] = {}
         self._broken: dict[str, str] = {}
         self.names = tuple(sorted(models))
+        #: Further address of predictions -> name of its model.
+        self.aliases: dict[str, str] = {}
         for name in self.names:
             try:
-                self._loaded[name] = _load(name, models[name])
+                loaded = _load(name, models[name])
+                self._add_aliases(name, loaded.predictor.model)
+                self._loaded[name] = loaded
             except Exception as error:  # noqa: BLE001  a broken model package must not affect the others
                 self._broken[name] = _reason(error)
                 LOGGER.error(
@@ -86,6 +90,21 @@ class Registry:
                 )
         if not self.names:
             LOGGER.error("no model is installed", extra={"fields": {"entry_point_group": ENTRY_POINT_GROUP}})
+
+    def _add_aliases(self, name: str, model: Model) -> None:
+        """Take up the further addresses of a model.
+
+        Raises:
+            BrokenModelError: another model has one of them.
+        """
+        # An optional attribute of the protocol.
+        aliases: Sequence[str] = getattr(model, "aliases", ())
+        for alias in aliases:
+            if (other := self.aliases.get(alias)) is not None:
+                raise BrokenModelError(
+                    f"the address {alias} is that of the model {other} too; take it from one of them"
+                )
+        self.aliases |= dict.fromkeys(aliases, name)
 
     def predictor(self, name: str) -> Predictor:
         """Return the predictor of the model ``name``.

@@ -46,9 +46,11 @@ class ModelPaths:
         self._name = name
         self._names = names
         self._links = responses.links(name)
+        self._aliases: Sequence[str] = ()
 
     def add(self, model: Model, record: JSONSchema, settings: Settings) -> None:
         """Add the paths of a model that was loaded; ``record`` is the schema of its records."""
+        self._aliases = getattr(model, "aliases", ())
         broken = self._broken(NOT_LOADED)
         self._add_predictions(model, record, settings)
         whole = example(
@@ -83,10 +85,12 @@ class ModelPaths:
         unknown = problem(
             "No model of that name is installed.", examples.unknown_model(self._names, method.upper(), path)
         )
-        documented = operation(
-            self._name, f"{verb}_{identifier(self._name)}", summary, answers | {"404": unknown}, **more
-        )
+        name = f"{verb}_{identifier(self._name)}"
+        documented = operation(self._name, name, summary, answers | {"404": unknown}, **more)
         self._document.path(self._links[link], operations={method: documented})
+        for number, alias in enumerate(self._aliases if link == "predict" else (), start=1):
+            same = operation(self._name, f"{name}_alias_{number}", f"{summary}, at another address", answers, **more)
+            self._document.path(alias, operations={method: same})
 
     def _add_predictions(self, model: Model, record: JSONSchema, settings: Settings) -> None:
         shown = examples.Predictions(self._name, model, settings)

@@ -12,6 +12,7 @@ from model_kit.batch.rows import Added
 from model_kit.batch.scoring import MOST_THREADS, n_processors, predict_table
 from model_kit.batch.tables import FORMATS, output_format, reading, require_library, writing
 from model_kit.cli.common import (
+    FAILED,
     add_bundle_argument,
     add_number_arguments,
     add_strict_arguments,
@@ -71,8 +72,8 @@ CSV and PARQUET need the extra: pip install "model-kit[batch]". Output whose nam
 Files are read in blocks, which threads share: one for each processor, at most 4, or --workers N.
 The formats follow from the names (.csv .tsv .jsonl .ndjson .parquet .pq); the output's is else the input's.
 
-exit status: 0 done; 1 with --strict, a row could not be scored, or with --strict-columns, a column is unusual in nearly
-every row; 2 the input is unusable; 130 interrupted
+exit status: 0 done; 1 not one row could be scored, or with --strict, one could not, or with --strict-columns, a column
+is unusual in nearly every row; 2 the input is unusable; 130 interrupted
 """
 
 
@@ -151,6 +152,9 @@ def run(arguments: argparse.Namespace) -> int:
     if predictor.model.card["data"]["synthetic"]:
         report(synthetic_notice(arguments.definition))
     report(f"{summary.n_rows} rows scored, {failed} failed")
+    if failed and not summary.n_rows:
+        report("*** No row could be scored; the column error has the reasons ***")
+        return FAILED
     return status_of(arguments, failed, summary)
 
 

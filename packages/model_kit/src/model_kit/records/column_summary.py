@@ -44,8 +44,8 @@ class ColumnLimits:
         # What texts have behind the columns of the fields is within any range.
         bounds = np.pad(bounds.reshape(-1, 2), ((0, spec.n_columns - len(bounds)), (0, 0)))
         bounds[len(spec.fields) :] = -LARGEST, LARGEST
-        self.missing = np.array([spec.learned[name].missing for name in spec.names])
-        self.missing.resize(spec.n_columns)
+        behind = [0.0] * (spec.n_columns - len(spec.fields))
+        self.missing = np.array([*(spec.learned[name].missing for name in spec.names), *behind])
         self._names = spec.names
         # Rows of a matrix, which numpy compares with one in half the time that it takes for arrays of one dimension.
         rows: Encoded = bounds.reshape(-1, 2).clip(-LARGEST, LARGEST).T[:, np.newaxis].copy()

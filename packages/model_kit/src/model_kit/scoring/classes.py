@@ -37,16 +37,22 @@ def to_probabilities(
     scores = raw.astype(np.float64)
     if scores.shape[1] == 1:
         if output == "log_odds":
-            scores = 1 / (1 + np.exp(-np.clip(scores, -MOST_LOG_ODDS, MOST_LOG_ODDS)))
-        scores = np.concatenate([1 - scores, scores], axis=1)
-    elif output == "log_odds":
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-    if learned is not None:
-        known, scores = scores, np.zeros((len(scores), n_classes))
-        scores[:, learned] = known
-    scores = np.maximum(scores, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+            second = 1 / (1 + np.exp(-np.clip(scores, -MOST_LOG_ODDS, MOST_LOG_ODDS)))
+        else:
+            # A sum of float32 may be beyond by its last digit.
+            second = np.clip(scores, 0, 1)
+        known = np.concatenate([1 - second, second], axis=1)
+    else:
+        if output == "log_odds":
+            scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        known = np.maximum(scores, 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            known = known / known.sum(axis=1, keepdims=True)
+    if learned is None:
+        return known
+    found = np.zeros((len(known), n_classes))
+    found[:, learned] = known
+    return found
 
 
 def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -41,14 +41,14 @@ class FrameMaker:
     def __init__(self, spec: InputSpec, *, impute: bool, single: bool) -> None:
         self.encode = Encoder(spec)
         self.spec = spec
-        self.texts = np.array([field.kind == "category" for field in spec.fields])
-        self.texts.resize(spec.n_columns)
+        behind = [False] * (spec.n_columns - len(spec.fields))
+        self.texts = np.array([*(field.kind == "category" for field in spec.fields), *behind])
         self._tables = [self._levels(field) for field in spec.fields]
         self._single, self._imputes = single, impute
         typical = {name: learned.typical for name, learned in spec.learned.items()}
         filled = np.nan_to_num(self.encode([typical])[0])
         self._bools = [field.kind == "boolean" and not spec.learned[field.name].missing for field in spec.fields]
-        self._bools += [False] * (spec.n_columns - len(spec.fields))
+        self._bools += behind
         self._filled = np.where(~self.texts if impute else self._bools, filled, np.nan)
 
     def of(self, spec: InputSpec) -> FrameMaker:

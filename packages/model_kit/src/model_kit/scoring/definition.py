@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,11 @@ Runtime: TypeAlias = Literal["onnx", "scikit-learn"]
 EstimatorFactory: TypeAlias = Callable[[InputSpec], Estimator]
 #: Rows and target -> mask of the rows to fit on, shape (n_rows,).
 RowFilter: TypeAlias = Callable[[Sequence[Row], NDArray[np.float64]], NDArray[np.bool_]]
+
+
+#: Addresses that a model may have beside its own, and the first parts of those that the service has.
+_ALIAS: Final = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._-]*)+")
+_TAKEN: Final = frozenset({"health", "version", "v1", "docs", "redoc", "openapi.json", "try", "card", "assets"})
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,8 @@ class ModelDefinition:
         sample: a :class:`Sample`, or where to import one from.
         runtime: what serves the model: ``"onnx"``, a graph; ``"scikit-learn"``, the estimator itself, for what no graph
             computes. It costs the service a scikit-learn, see ``docs/own-model.md``.
+        aliases: further addresses of the model's predictions, such as those of a service that it replaces
+            (``"/api/v1/sentiment"``).
         openml_id: data set on OpenML that the model is trained on.
         package: import name of the package (default: ``<name>_model``).
     """
@@ -139,12 +147,19 @@ class ModelDefinition:
     contradictions: tuple[Contradiction, ...] = ()
     sample: str | Sample | None = None
     runtime: Runtime = "onnx"
+    aliases: tuple[str, ...] = ()
     openml_id: int | None = None
     package: str = ""
 
     def __post_init__(self) -> None:
         if not self.package:
             object.__setattr__(self, "package", f"{self.name.replace('-', '_')}_model")
+        for alias in self.aliases:
+            if not _ALIAS.fullmatch(alias) or alias.split("/")[1] in _TAKEN:
+                raise DefinitionError(
+                    f"{self.name}: alias {alias!r} is no address of its own: it begins with a slash, has letters, "
+                    f"digits, - . _ and slashes, and does not begin with one of {', '.join(sorted(_TAKEN))}"
+                )
         if self.time_order and not any(one.name == self.time_order and one.is_temporal for one in self.fields):
             raise DefinitionError(f"{self.name}: time_order is {self.time_order!r}, which is no date or datetime field")
 
@@ -251,6 +266,7 @@ class ModelDefinition:
         if named != self.name:
             raise BundleError(CARD, f"it is a bundle of the model {named}, not of {self.name}")
         model = BundleModel(bundle, self.derive, version, self.contradictions, imputes=self.imputes)
+        model.aliases = self.aliases
         # A package's derive finds its columns by position.
         if model.spec.names != tuple(field.name for field in self.fields):
             raise BundleError(SPEC, "its fields are not those of this version of the package; train again")

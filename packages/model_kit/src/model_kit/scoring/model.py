@@ -80,6 +80,8 @@ class BundleModel:
         imputes: bool = False,
     ) -> None:
         self.version = version
+        #: Further addresses of its predictions.
+        self.aliases: tuple[str, ...] = ()
         self.contradictions = tuple(contradictions)
         self.card: dict[str, Any] = bundle.json(CARD)
         self.imputes = imputes or self.card.get("imputation") == "kit"
