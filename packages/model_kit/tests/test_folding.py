@@ -397,10 +397,6 @@ def test_a_column_of_no_width_is_its_clipped_constant() -> None:
         (make_pipeline(StandardScaler(), _columns("drop", _one_hot()), Ridge()), "categories of a column that was"),
         (make_pipeline(ColumnTransformer([("c", _one_hot(), [0])]), Ridge()), "categories that are no whole numbers"),
         (make_pipeline(_columns("drop", _one_hot(handle_unknown="error")), Ridge()), "handle_unknown='error'"),
-        (
-            make_pipeline(ColumnTransformer([("n", "passthrough", NUMBERS)], transformer_weights={"n": 2.0}), Ridge()),
-            "weights of a ColumnTransformer",
-        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -59,8 +59,9 @@ def add_raw(estimator: Any, columns: Columns, share: float, outputs: Sequence[Te
 
 
 def _lightgbm_regressor(regressor: Any, columns: Columns, share: float, terms: Terms) -> None:
-    objective = _objective(regressor.booster_.dump_model())
-    require(objective in _LIGHTGBM_IDENTITY, f"LGBMRegressor(objective={objective!r})")
+    document = regressor.booster_.dump_model()
+    require(_objective(document) in _LIGHTGBM_IDENTITY, f"LGBMRegressor(objective={_objective(document)!r})")
+    require("sqrt" not in document["objective"].split(), "LGBMRegressor(reg_sqrt=True)")
     _add_lightgbm(regressor, columns, share, [terms])
 
 

@@ -178,25 +178,27 @@ def _pipeline_of_transformers(pipeline: Pipeline, columns: Columns) -> list[Colu
 
 @fold_transformer.register
 def _union(union: FeatureUnion, columns: Columns) -> list[Column]:
-    weights = union.transformer_weights or {}
     found: list[Column] = []
     for name, part in union.transformer_list:
         if part != "drop":
-            weight = weights.get(name, 1.0)
-            found += [
-                column.affine(weight, 0.0) if weight != 1 else column for column in fold_transformer(part, columns)
-            ]
+            found += _weighted(union, name, fold_transformer(part, columns))
     return found
+
+
+def _weighted(union: Any, name: str, columns: list[Column]) -> list[Column]:
+    """The columns of one part, multiplied by its weight."""
+    weight = float((union.transformer_weights or {}).get(name, 1.0))
+    return columns if weight == 1 else [column.affine(weight, 0.0) for column in columns]
 
 
 @fold_transformer.register
 def _column_transformer(transformer: ColumnTransformer, columns: Columns) -> list[Column]:
-    require(not transformer.transformer_weights, "weights of a ColumnTransformer")
     found: list[Column] = []
-    for _, part, chosen in transformer.transformers_:
+    for name, part, chosen in transformer.transformers_:
         if (isinstance(part, str) and part == "drop") or np.size(chosen) == 0:
             continue
-        found += fold_transformer(part, [columns[position] for position in _positions(transformer, columns, chosen)])
+        taken = [columns[position] for position in _positions(transformer, columns, chosen)]
+        found += _weighted(transformer, name, fold_transformer(part, taken))
     return found
 
 
