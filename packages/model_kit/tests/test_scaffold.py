@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +18,7 @@ from model_kit.cli.main import main
 from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold import new, source
 from model_kit.scaffold.table import read_table
+from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Target
 
@@ -145,7 +147,7 @@ def test_every_row_of_a_strange_file_is_accepted(tmp_path: Path) -> None:
     assert suspicions["leak"].startswith("a LEAK? It alone gives 100.0% of the target")
     assert "leak" not in {field.name for field in found.definition.fields if field.required}
     # Whatever the names, the code that is written declares the same fields.
-    files = source.package_files("strange", found.definition.target, found.guesses, found.left_out, "")
+    files = source.package_files(replace(found.definition, name="strange"), found.guesses, found.left_out, "")
     code = files["src/strange_model/fields.py"]
     names: dict[str, object] = {}
     exec(compile(ast.parse(code), "fields.py", "exec"), names)
@@ -183,7 +185,9 @@ def test_name_that_clashes_is_refused_before_anything_is_read(
 
 def test_command_of_a_package_is_named_after_its_model() -> None:
     # The command finds its model by its own name, so an underscore stays one.
-    project = tomllib.loads(source.package_files("house_price", Target("y"), (), (), "")["pyproject.toml"])["project"]
+    project = tomllib.loads(
+        source.package_files(ModelDefinition("house_price", Target("y"), (), ""), (), (), "")["pyproject.toml"]
+    )["project"]
     assert project["name"] == "house-price-model"
     assert project["scripts"] == {"house_price-model": "model_kit.cli.main:main"}
     assert project["entry-points"]["ml_api.models"] == {"house_price": "house_price_model:DEFINITION.load"}

@@ -27,11 +27,13 @@ from model_kit.training.train import train
 from sklearn import __version__ as installed
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer
+from sklearn.svm import SVR
 
 MakeDefinition = Callable[..., ModelDefinition]
 
@@ -130,6 +132,23 @@ def test_what_is_not_trusted_is_refused_by_name_before_a_bundle_is_written(
     with pytest.raises(ExportError, match="KNeighborsRegressor keeps training rows"):
         train(definition, flats, tmp_path / "bundle", cv=False)
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("final", [KNeighborsRegressor(), SVR(), GaussianProcessRegressor(optimizer=None)])
+def test_training_rows_are_in_a_bundle_only_where_the_definition_says_so(
+    final: Any, flats: Dataset, flat_definition: MakeDefinition, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    definition = flat_definition(flat_estimator(final), runtime="scikit-learn", keeps_rows=True)
+    card = train(definition, flats, tmp_path, cv=False, report=said.append)
+    name = type(final).__name__
+    assert card["runtime"]["keeps_rows"] == name
+    assert f"The bundle holds training rows, which {name} keeps: whoever has it can read them" in said
+    fitted = fit(definition, flats.rows, flats.target)
+    predicted = definition.load_bundle(tmp_path).predict(flats.rows)
+    np.testing.assert_allclose(predicted, fitted.predict(flats.rows), rtol=1e-9)
+    with pytest.raises(DefinitionError, match='keeps_rows=True needs runtime="scikit-learn"'):
+        flat_definition(flat_estimator(final), keeps_rows=True)
 
 
 class Payload:

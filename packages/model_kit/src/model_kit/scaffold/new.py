@@ -226,9 +226,7 @@ def write(found: Draft, folder: Path, estimator: str, attribute: str = "make_est
         DefinitionError: the folder exists.
     """
     definition = found.definition
-    files = source.package_files(
-        definition.name, definition.target, found.guesses, found.left_out, estimator, attribute, definition.runtime
-    )
+    files = source.package_files(definition, found.guesses, found.left_out, estimator, attribute)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / definition.package
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{definition.package}-") as temporary:

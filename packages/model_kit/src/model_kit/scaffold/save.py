@@ -47,6 +47,7 @@ def save(
     scale: Literal["log", "identity"] = "identity",
     into: str | Path = "packages",
     runtime: Runtime = "onnx",
+    keeps_rows: bool = False,
     wheel: str | Path | None = None,
     cv: bool = True,
     report: Callable[[str], None] = print,
@@ -67,6 +68,7 @@ def save(
         scale: ``"log"``: an unfitted estimator is fitted on the log of the target.
         into: folder of packages; the package becomes ``<into>/<name>_model``.
         runtime: what serves the model, see :class:`~model_kit.scoring.definition.ModelDefinition`.
+        keeps_rows: the bundle may hold training rows, which an estimator such as nearest neighbours predicts from.
         wheel: folder for a wheel instead; the package is not kept.
         cv: cross-validate; without it the model is marked unevaluated.
         report: called with what is being done.
@@ -105,7 +107,7 @@ def save(
         if fitted and texts and not is_frame:
             columns = ", ".join(map(repr, texts))
             raise DataError(f"a fitted estimator must take numbers; {columns} are no numbers. Give it unfitted")
-        definition = replace(found.definition, runtime=runtime)
+        definition = replace(found.definition, runtime=runtime, keeps_rows=keeps_rows)
         exported = None
         if fitted:
             exported = deepcopy(estimator) if is_frame else _without_names(estimator)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from model_kit import __version__
-from model_kit.scoring.definition import Runtime
+from model_kit.scoring.definition import ModelDefinition
 from model_kit.spec import Field, Target
 from model_kit.spec.inference import Guess
 
@@ -35,38 +35,35 @@ def render(template: str, **facts: Any) -> str:
 
 
 def package_files(
-    name: str,
-    target: Target,
+    definition: ModelDefinition,
     guesses: Sequence[Guess],
     left_out: Sequence[tuple[str, str]],
     estimator: str,
     attribute: str = "make_estimator",
-    runtime: Runtime = "onnx",
 ) -> dict[str, str]:
     """Path in the package -> text of each of its files.
 
     Args:
-        name: of the model.
-        target: what it predicts.
+        definition: the model: its name, target and what serves it.
         guesses: the fields.
         left_out: column and reason.
         estimator: content of ``estimator.py``.
         attribute: of that module, what the definition names.
-        runtime: what serves the model.
     """
-    package = package_name(name)
+    target, package = definition.target, package_name(definition.name)
     shown = literal(target.name)[1:-1].replace('"', "'")
     sentence = f"Predicts {shown}{f' ({target.unit})' if target.unit else ''}."
     fields = [field_source(guess.field, guess.evidence) for guess in guesses if guess.field is not None]
     kit = __version__.split("+")[0].rpartition(".")[0]
     major, minor = kit.split(".")
     facts = {
-        "name": name,
+        "name": definition.name,
         "package": package,
         "sentence": sentence,
         "description": f"{sentence[:-1]} from {len(fields)} fields".replace("\\", "/"),
         "attribute": attribute,
-        "runtime": runtime,
+        "runtime": definition.runtime,
+        "keeps_rows": definition.keeps_rows,
         "target": [literal(target.name), *_target_arguments(target)],
         "fields": fields,
         "left_out": [_comment(f"{literal(column)}: {reason}") for column, reason in left_out],

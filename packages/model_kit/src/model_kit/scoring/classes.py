@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -17,6 +17,24 @@ Probabilities: TypeAlias = NDArray[np.float64]
 
 #: Log-odds stay within this: a probability is then never 0 or 1, and its logarithm finite.
 MOST_LOG_ODDS: Final = 34.0
+
+
+def scores_of(classifier: Any) -> tuple[Callable[[Any], Any], Output]:
+    """The function that gives a fitted classifier's scores, and what they are.
+
+    One that gives nothing but classes, such as a majority of votes, has the probability 1 for its choice; calibration
+    then makes of that how often it is right.
+    """
+    if hasattr(classifier, "predict_proba"):
+        return classifier.predict_proba, "probability"
+    if hasattr(classifier, "decision_function"):
+        return classifier.decision_function, "log_odds"
+
+    def chosen(inputs: Any) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = (np.asarray(classifier.predict(inputs))[:, None] == classifier.classes_) * 1.0
+        return found
+
+    return chosen, "probability"
 
 
 def to_probabilities(

@@ -123,6 +123,8 @@ class ModelDefinition:
         sample: a :class:`Sample`, or where to import one from.
         runtime: what serves the model: ``"onnx"``, a graph; ``"scikit-learn"``, the estimator itself, for what no graph
             computes. It costs the service a scikit-learn, see ``docs/own-model.md``.
+        keeps_rows: the bundle may hold training rows, for an estimator that predicts from them (neighbours, kernels,
+            Gaussian processes); only with ``runtime="scikit-learn"``. Whoever has the bundle can read them.
         aliases: further addresses of the model's predictions, such as those of a service that it replaces
             (``"/api/v1/sentiment"``).
         openml_id: data set on OpenML that the model is trained on.
@@ -147,6 +149,7 @@ class ModelDefinition:
     contradictions: tuple[Contradiction, ...] = ()
     sample: str | Sample | None = None
     runtime: Runtime = "onnx"
+    keeps_rows: bool = False
     aliases: tuple[str, ...] = ()
     openml_id: int | None = None
     package: str = ""
@@ -160,6 +163,8 @@ class ModelDefinition:
                     f"{self.name}: alias {alias!r} is no address of its own: it begins with a slash, has letters, "
                     f"digits, - . _ and slashes, and does not begin with one of {', '.join(sorted(_TAKEN))}"
                 )
+        if self.keeps_rows and self.runtime != "scikit-learn":
+            raise DefinitionError(f'{self.name}: keeps_rows=True needs runtime="scikit-learn"; a graph keeps no rows')
         if self.time_order and not any(one.name == self.time_order and one.is_temporal for one in self.fields):
             raise DefinitionError(f"{self.name}: time_order is {self.time_order!r}, which is no date or datetime field")
 

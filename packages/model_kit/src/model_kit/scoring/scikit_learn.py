@@ -21,6 +21,7 @@ from sklearn.base import is_classifier
 from model_kit.errors import BundleError, first_line
 from model_kit.records.encoding import Encoded, FeatureMaker
 from model_kit.scoring.bundle import CARD, ESTIMATOR
+from model_kit.scoring.classes import scores_of
 from model_kit.scoring.decoding import FrameMaker, estimator_input
 from model_kit.scoring.trusted_types import TRUSTED
 
@@ -42,8 +43,7 @@ class ScikitLearn:
         except Exception as error:  # whatever the parts of a damaged estimator raise
             raise BundleError(ESTIMATOR, f"skops cannot read it: {first_line(error)}") from error
         self._features = features
-        method = ("predict_proba", "decision_function") if is_classifier(estimator) else ("predict",)
-        self._scores = getattr(estimator, next(name for name in method if hasattr(estimator, name)))
+        self._scores = scores_of(estimator)[0] if is_classifier(estimator) else estimator.predict
 
     def raw(self, encoded: Encoded) -> NDArray[np.floating[Any]]:
         """Scores as the estimator gives them, shape (n_rows, n_outputs)."""

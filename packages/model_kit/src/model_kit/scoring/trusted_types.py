@@ -2,7 +2,6 @@
 
 skops calls what a file names, each kind of node in its own way: a list's class is called with its items, an object's is
 made without a call. So a name is trusted for one kind only, and kinds that call a class with any arguments are not.
-Estimators that keep training rows are left out, because no bundle may hold any.
 """
 
 from __future__ import annotations
@@ -67,11 +66,18 @@ _OBJECTS: Final = {
         "GenericUnivariateSelect SelectFdr SelectFpr SelectFwe SelectKBest SelectPercentile"
     ),
     "sklearn.feature_selection._variance_threshold": "VarianceThreshold",
+    "sklearn.gaussian_process._gpc": "GaussianProcessClassifier _BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process._gpr": "GaussianProcessRegressor",
+    "sklearn.gaussian_process.kernels": (
+        "CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation Matern PairwiseKernel Product RBF "
+        "RationalQuadratic Sum WhiteKernel"
+    ),
     "sklearn.impute._base": "MissingIndicator SimpleImputer",
     "sklearn.impute._iterative": "IterativeImputer",
     "sklearn.impute._knn": "KNNImputer",
     "sklearn.isotonic": "IsotonicRegression",
     "sklearn.kernel_approximation": "AdditiveChi2Sampler PolynomialCountSketch RBFSampler SkewedChi2Sampler",
+    "sklearn.kernel_ridge": "KernelRidge",
     "sklearn.linear_model._base": "LinearRegression",
     "sklearn.linear_model._bayes": "ARDRegression BayesianRidge",
     "sklearn.linear_model._coordinate_descent": (
@@ -98,8 +104,12 @@ _OBJECTS: Final = {
     "sklearn.multiclass": "OneVsOneClassifier OneVsRestClassifier OutputCodeClassifier _ConstantPredictor",
     "sklearn.multioutput": "ClassifierChain MultiOutputClassifier MultiOutputRegressor RegressorChain",
     "sklearn.naive_bayes": "BernoulliNB CategoricalNB ComplementNB GaussianNB MultinomialNB",
+    "sklearn.neighbors._ball_tree": "BallTree",
+    "sklearn.neighbors._classification": "KNeighborsClassifier RadiusNeighborsClassifier",
+    "sklearn.neighbors._kd_tree": "KDTree",
     "sklearn.neighbors._nca": "NeighborhoodComponentsAnalysis",
     "sklearn.neighbors._nearest_centroid": "NearestCentroid",
+    "sklearn.neighbors._regression": "KNeighborsRegressor RadiusNeighborsRegressor",
     "sklearn.neural_network._multilayer_perceptron": "MLPClassifier MLPRegressor",
     "sklearn.neural_network._rbm": "BernoulliRBM",
     "sklearn.neural_network._stochastic_optimizers": "AdamOptimizer",
@@ -115,8 +125,9 @@ _OBJECTS: Final = {
     "sklearn.preprocessing._polynomial": "PolynomialFeatures SplineTransformer",
     "sklearn.preprocessing._target_encoder": "TargetEncoder",
     "sklearn.random_projection": "GaussianRandomProjection",
+    "sklearn.semi_supervised._label_propagation": "LabelPropagation LabelSpreading",
     "sklearn.semi_supervised._self_training": "SelfTrainingClassifier",
-    "sklearn.svm._classes": "LinearSVC LinearSVR",
+    "sklearn.svm._classes": "LinearSVC LinearSVR NuSVC NuSVR SVC SVR",
     "sklearn.tree._classes": "DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor",
     "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
     "xgboost.core": "Booster",

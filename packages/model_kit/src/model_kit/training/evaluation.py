@@ -22,7 +22,7 @@ from model_kit.errors import DataError, DefinitionError, FloorError, TrainingErr
 from model_kit.records.encoding import FeatureMaker
 from model_kit.records.vectorizer import TextProjection
 from model_kit.scoring import assessment, calibration, class_assessment
-from model_kit.scoring.classes import Output, to_probabilities
+from model_kit.scoring.classes import scores_of, to_probabilities
 from model_kit.scoring.decoding import FrameMaker, estimator_input
 from model_kit.scoring.definition import Estimator, ModelDefinition, RowFilter
 from model_kit.scoring.intervals import MIN_RESIDUALS, REPORTED_LEVELS, Intervals, calibrate, coverage
@@ -104,18 +104,12 @@ class Fitted:
     def probabilities(self, rows: Sequence[Row]) -> NDArray[np.float64]:
         """Probabilities of the target's classes, shape (n_rows, n_classes), before calibration.
 
-        Those of an estimator that has none are made of its decision function, as if that were log-odds; calibration
-        corrects them.
+        Those of an estimator that has none are made of its decision function, as if that were log-odds, or of its
+        choices; calibration corrects them.
         """
-        estimator: Any = self.estimator
-        n_classes = len(self.spec.target.classes)
-        output: Output
-        if hasattr(estimator, "predict_proba"):
-            raw, output = np.asarray(estimator.predict_proba(self.inputs(rows))), "probability"
-        else:
-            raw, output = np.asarray(estimator.decision_function(self.inputs(rows))), "log_odds"
-            raw = raw.reshape(len(rows), -1)
-        return to_probabilities(raw, output, n_classes, self.learned_classes)
+        scores, output = scores_of(self.estimator)
+        raw = np.asarray(scores(self.inputs(rows))).reshape(len(rows), -1)
+        return to_probabilities(raw, output, len(self.spec.target.classes), self.learned_classes)
 
     @property
     def learned_classes(self) -> list[int] | None:
@@ -241,11 +235,6 @@ def _fit_classifier(
                 raise TrainingError(
                     f"{definition.name}: the estimator cannot be fitted: {first_line(error)}"
                 ) from error
-    if not (hasattr(fitted.estimator, "predict_proba") or hasattr(fitted.estimator, "decision_function")):
-        raise TrainingError(
-            f"{definition.name}: the classifier gives neither probabilities nor a decision function; use one that does "
-            '(voting="soft" of a VotingClassifier, for instance)'
-        )
 
 
 def adopt(

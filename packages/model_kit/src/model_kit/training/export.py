@@ -25,7 +25,7 @@ from model_kit.records.encoding import FeatureMaker
 from model_kit.records.generation import generate_rows
 from model_kit.records.vectorizer import TextProjection
 from model_kit.scoring.bundle import ESTIMATOR, MODEL
-from model_kit.scoring.classes import Output
+from model_kit.scoring.classes import Output, scores_of
 from model_kit.scoring.decoding import MISSING_CODE, MISSING_TEXT, UNSEEN_TEXT, FrameMaker
 from model_kit.scoring.model import CHUNK, Finish
 from model_kit.scoring.runtimes import make_runtime
@@ -53,7 +53,10 @@ ADVICE = (
     'Declare runtime="scikit-learn", which serves the estimator itself, or use one that docs/own-model.md lists as '
     "folded or ONNX"
 )
-ADVICE_ON_ROWS = "Use one that docs/own-model.md does not list as refused"
+ADVICE_ON_ROWS = (
+    'If whoever has the bundle may read training rows, declare runtime="scikit-learn" and keeps_rows=True; else use '
+    "an estimator that docs/own-model.md lists as folded or ONNX"
+)
 #: Why an estimator of texts that does not fold is refused.
 ONLY_FOLDED = (
     "a text is served by a folded graph alone: between its vectorizer and the prediction all must be linear, such as "
@@ -73,7 +76,8 @@ class Export:
         agreement: largest relative difference, see :func:`agreement`, on the training rows (``train``) and on rows
             generated from the spec with nulls, unseen levels and extremes (``generated``).
         runtime: the card's: ``kind``, ``input``, ``output``, ``folded`` and, of classes, ``classes``, the positions of
-            those that the outputs are about; see :class:`~model_kit.scoring.model.Finish`.
+            those that the outputs are about; see :class:`~model_kit.scoring.model.Finish`. ``keeps_rows``, the class
+            that keeps training rows, where one does.
         graph: ``folded``; ``nodes``, their number; ``reason``, why it is not folded, else ``None``. Empty
             where the estimator itself is served.
     """
@@ -95,29 +99,38 @@ class Export:
         return MODEL if self.runtime["kind"] == "onnx" else ESTIMATOR
 
 
-def export(fitted: Fitted, rows: Sequence[Row], runtime: str = "onnx") -> Export:
+def export(fitted: Fitted, rows: Sequence[Row], runtime: str = "onnx", *, keeps_rows: bool = False) -> Export:
     """What serves a fitted model by the runtime that its package declares; see :func:`to_onnx`.
+
+    Args:
+        fitted: the model.
+        rows: every training row.
+        runtime: what serves it, as the package declares.
+        keeps_rows: the bundle may hold training rows.
 
     Raises:
         ExportError: there is nothing that could be served; the message says why not, and what to do.
     """
-    return to_scikit_learn(fitted, rows) if runtime == "scikit-learn" else to_onnx(fitted, rows)
+    return to_scikit_learn(fitted, rows, keeps_rows=keeps_rows) if runtime == "scikit-learn" else to_onnx(fitted, rows)
 
 
-def to_scikit_learn(fitted: Fitted, rows: Sequence[Row]) -> Export:
+def to_scikit_learn(fitted: Fitted, rows: Sequence[Row], *, keeps_rows: bool = False) -> Export:
     """Write the estimator itself, in skops' format, and check what is read from it against it.
 
     Raises:
-        ExportError: it keeps training rows, has a part of a type that is not trusted, or differs when it is read.
+        ExportError: it keeps training rows where it may not, has a part of a type that is not trusted, or differs when
+            it is read.
     """
     if _words(fitted):
         raise ExportError(f"nothing was exported: {ONLY_FOLDED}")
-    if kept := _keeps_rows(fitted.estimator):
-        raise ExportError(f"nothing was exported: {kept} keeps training rows, and no bundle may hold any")
+    kept = _keeps_rows(fitted.estimator)
+    if kept and not keeps_rows:
+        raise ExportError(f"nothing was exported: {kept} keeps training rows. {ADVICE_ON_ROWS}")
     output: Output = "value"
     if fitted.spec.target.is_class:
-        output = "probability" if hasattr(fitted.estimator, "predict_proba") else "log_odds"
-    return _checked(fitted, rows, dump_estimator(fitted.estimator), {}, {"kind": "scikit-learn", "output": output})
+        _, output = scores_of(fitted.estimator)
+    runtime = {"kind": "scikit-learn", "output": output, **({"keeps_rows": kept} if kept else {})}
+    return _checked(fitted, rows, dump_estimator(fitted.estimator), {}, runtime)
 
 
 def _checked(
@@ -207,7 +220,7 @@ def _plain(fitted: Fitted, n_features: int) -> onnx.ModelProto:
     if _words(fitted):
         raise ExportError(ONLY_FOLDED)
     if kept := _keeps_rows(fitted.estimator):
-        raise ExportError(f"it would hold training rows, which {kept} keeps, and no bundle may")
+        raise ExportError(f"it would hold training rows, which {kept} keeps")
     writable = _writable(fitted.estimator)
     try:
         # Without a name the graph gets a random one, and each export another sha256.

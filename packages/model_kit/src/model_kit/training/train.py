@@ -121,7 +121,7 @@ def train(
         if message := contradiction.find(golden):
             raise SpecError(f"the row of typical values contradicts itself: {message}; repair has to mend it")
     report("Exporting, and comparing the graph with scikit-learn")
-    exported = export(fitted, dataset.rows, definition.runtime)
+    exported = export(fitted, dataset.rows, definition.runtime, keeps_rows=definition.keeps_rows)
     fitted = exported.fitted
     cost: dict[str, float] = {}
     if exported.runtime["kind"] == "scikit-learn":
@@ -129,6 +129,8 @@ def train(
         takes_frame = exported.runtime["input"] == "frame"
         cost = measure_cost(served, fitted.features.encode([golden]), takes_frame=takes_frame)
     report(_about_export(exported, cost))
+    if kept := exported.runtime.get("keeps_rows"):
+        report(f"The bundle holds training rows, which {kept} keeps: whoever has it can read them")
     uncertainty = _class_calibration if definition.target.is_class else _ranges
     shares = importance(fitted, exported, golden, dataset.rows)
     card = {

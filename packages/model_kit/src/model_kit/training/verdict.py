@@ -61,7 +61,7 @@ def try_estimator(definition: ModelDefinition, dataset: Dataset, estimator: Esti
                 fitted = fit(definition, rows, dataset.target[chosen])
             else:
                 fitted = adopt(definition, dataset.rows, dataset.target, estimator)
-            return judge(export(fitted, rows, definition.runtime))
+            return judge(export(fitted, rows, definition.runtime, keeps_rows=definition.keeps_rows))
         except (DataError, TrainingError) as error:
             return Verdict("unknown", f"it takes more rows: {first_line(error)}")
         except DisagreementError as error:
