@@ -16,7 +16,7 @@ from model_kit.scoring.predictor import Predictor
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.linear_model import Lasso, LinearRegression, Ridge
+from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler, TargetEncoder
@@ -189,3 +189,20 @@ def test_source_makes_the_estimator_again() -> None:
     names: dict[str, object] = {}
     exec(text, names)
     assert repr(names["ESTIMATOR"]) == repr(estimator)
+
+
+def test_texts_that_are_numbers_stay_the_codes_that_an_encoder_has_learned(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    frame = pd.DataFrame({"deck": random.choice(["1", "2", "3"], 300), "zone": random.choice(["01", "1"], 300)})
+    classes = np.where(random.random(300) < np.where(frame["deck"] == "1", 0.8, 0.2), "stays", "leaves")
+    columns = ColumnTransformer([("codes", OneHotEncoder(handle_unknown="ignore"), ["deck", "zone"])])
+    estimator = make_pipeline(columns, LogisticRegression()).fit(frame, classes)
+    folder = model_kit.save(estimator, frame, classes, name="decks", into=tmp_path, cv=False, report=ignored)
+    definition = written_definition(folder, "decks_model")
+    assert [(field.kind, field.numeric_codes) for field in definition.fields] == [
+        ("category", True),
+        ("category", False),
+    ]
+    rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    probabilities = definition.load().predict(rows)
+    np.testing.assert_allclose(probabilities, estimator.predict_proba(frame), atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from model_kit.scaffold import new
 from model_kit.scaffold.estimator_source import estimator_source
 from model_kit.scoring.definition import Runtime
 from model_kit.spec import Field, Row, class_key
-from model_kit.spec.inference import describe
+from model_kit.spec.inference import FEW_LEVELS, describe
 from model_kit.training.estimators.parts import takes_frame
 from model_kit.training.evaluation import Fitted, adopt
 from model_kit.training.train import train
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Kinds whose values an estimator takes as they are.
 NUMERIC: Final = frozenset({"integer", "number", "boolean"})
+#: A text that is a whole number or a decimal one.
+_NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
 #: Share of the rows in which a fitted estimator may predict something else of the fields than of the frame.
 MOST_DIFFERENT: Final = 0.05
 
@@ -199,7 +202,7 @@ def _table(frame: pd.DataFrame, y: Any) -> tuple[bytes, str, dict[str, Field]]:
 
 
 def _field(name: str, column: pd.Series[Any]) -> Field | None:
-    """The field that a dtype says; ``None`` where the texts have to say it."""
+    """The field that a dtype, or texts that are numbers, say; ``None`` where what the texts are is to be inferred."""
     import pandas as pd  # noqa: PLC0415 - of the caller's
 
     kinds = pd.api.types
@@ -213,6 +216,10 @@ def _field(name: str, column: pd.Series[Any]) -> Field | None:
     if isinstance(column.dtype, pd.CategoricalDtype):
         whole = kinds.is_integer_dtype(column.cat.categories.dtype)
         return Field(name, "category", description, numeric_codes=bool(whole))
+    levels = column.dropna().unique().tolist()
+    if 0 < len(levels) <= FEW_LEVELS and all(isinstance(one, str) and _NUMBER.fullmatch(one) for one in levels):
+        # Numbers that are texts are codes: an encoder of texts has learned them so.
+        return Field(name, "category", description, numeric_codes=all(one == str(int(float(one))) for one in levels))
     return None
 
 
