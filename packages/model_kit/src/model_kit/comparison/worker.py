@@ -33,7 +33,7 @@ def main() -> None:
         return
     predictor = _predictor_class()(model)
     print(json.dumps(_described(model)), file=answers, flush=True)
-    is_class = getattr(model.spec.target, "kind", "number") == "class"
+    is_class = getattr(getattr(model.spec, "target", None), "kind", "number") == "class"
     kept: list[Any] = []
     for line in sys.stdin:
         asked = json.loads(line)
