@@ -6,18 +6,44 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from model_kit.errors import DefinitionError
+from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.model import BundleModel
-from model_kit.spec import Target
+from model_kit.spec import Field, Target
+from model_kit.training.dataset import Dataset
 from model_kit.training.train import train
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
+from generated_client import generate, import_client
 from ml_api.app import create_app
 from ml_api.settings import Settings
+from openapi_examples import send_all
 from staff import THREE, TWO, definition, make_dataset, make_rows
 
 FLAGS = Target("left", kind="class", classes=(False, True), threshold=0.3)
+#: A model of one text and nothing else: every text is valid.
+REMARKS = ModelDefinition(
+    "remarks",
+    TWO,
+    (Field("remark", "text", "what they say"),),
+    make_pipeline(ColumnTransformer([("words", TfidfVectorizer(), "remark")]), LogisticRegression()),
+    package="model_kit.testing",
+)
+
+
+def make_remarks(n: int) -> Dataset:
+    words = np.random.default_rng(4).choice(["good", "bad", "pay", "boss", "kind", "late"], size=(n, 4))
+    target = np.array([int("bad" in one or "late" in one) for one in words])
+    rows = tuple({"remark": " ".join(one)} for one in words)
+    return Dataset("made up", "0" * 64, True, tuple(map(str, range(n))), rows, target)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +56,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
 
     loaders = {"two": TWO, "three": THREE, "flags": FLAGS}
     models = {name: load(name, target) for name, target in loaders.items()}
+    train(REMARKS, make_remarks(300), folder / "remarks")
+    models["remarks"] = REMARKS.load_bundle(folder / "remarks")
     return create_app(
         Settings(),
         {name: lambda model=model: model for name, model in models.items()},  # type: ignore[misc]
@@ -110,12 +138,43 @@ def test_models_and_their_document_name_the_classes(client: FlaskClient) -> None
         "two": ["stays", "leaves"],
         "three": [1, 2, 3],
         "flags": [False, True],
+        "remarks": ["stays", "leaves"],
     }
     assert client.get("/v1/models/two").get_json()["golden"]["prediction"] in TWO.classes
     schemas = client.get("/openapi.json").get_json()["components"]["schemas"]
     predictions = schemas["ClassPrediction_two"]["properties"]["predictions"]["items"]
     assert set(predictions["enum"]) >= {"stays", "leaves"}
     assert client.get("/health/ready").status_code == 200
+
+
+def test_examples_of_classes_and_texts_are_what_is_answered(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+    assert send_all(client, document) >= 60
+    wrong = document["paths"]["/v1/predict/remarks"]["post"]["responses"]["422"]["content"]["application/json"]
+    assert wrong["examples"]["wrong"]["value"]["errors"] == {"0": {"remark": ["Not a valid string."]}}
+
+
+@pytest.mark.parametrize("name", ["two", "three", "flags", "remarks"])
+def test_generated_client_predicts_classes(
+    client: FlaskClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what the API answers the client's types keep everything: classes, probabilities, sets, explanations."""
+    package = f"{name}_client"
+    generate(client.get("/openapi.json").get_json(), tmp_path, package)
+    module = import_client(monkeypatch, tmp_path, f"{package}.api.{name}.predict_{name}")
+    records: list[Any] = client.get(f"/v1/models/{name}/sample?n=3").get_json()
+    record = getattr(import_client(monkeypatch, tmp_path, f"{package}.models"), f"RecordOf{name.title()}")
+    query = "probabilities=true&interval=0.8&explain=2&warnings=true"
+    status, document = predict(client, name, records, query)
+    assert status == 200
+
+    generated = import_client(monkeypatch, tmp_path, package).Client(base_url="http://api")
+    with httpx.Client(transport=httpx.WSGITransport(app=client.application), base_url="http://api") as transport:
+        generated.set_httpx_client(transport)
+        body = [record.from_dict(one) for one in records]
+        found = module.sync(client=generated, body=body, probabilities=True, interval=0.8, explain=2, warnings=True)
+    assert found.to_dict() == document
 
 
 def test_alias_is_the_same_address(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 from model_kit.errors import IntervalError
@@ -29,6 +29,9 @@ Examples: TypeAlias = dict[str, dict[str, Any]]
 
 #: The request id in the examples.
 REQUEST_ID = "3f2b8c1e9d6a4f70b5c8e2a19d04f6b3"
+
+#: Kinds of field for which a text may be a valid value.
+WORDS: Final = ("category", "text")
 
 NO_JSON = "no JSON"
 
@@ -123,9 +126,9 @@ class Predictions:
         self._settings = settings
         self._row: dict[str, Any] = dict(model.golden["row"])
         self._prediction: Any = model.golden["prediction"]
-        field = next((field for field in model.spec.fields if field.kind != "category"), model.spec.fields[0])
-        # Neither a number nor a level.
-        self._invalid = self._row | {field.name: ["not", "a", "value"] if field.kind == "category" else "large"}
+        field = next((field for field in model.spec.fields if field.kind not in WORDS), model.spec.fields[0])
+        # Neither a number nor a word.
+        self._invalid = self._row | {field.name: ["not", "a", "value"] if field.kind in WORDS else "large"}
         (self._errors,) = Validator(model.spec)([self._invalid]).errors.values()
 
     def bodies(self) -> Examples:
