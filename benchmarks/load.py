@@ -1,12 +1,15 @@
 """Rate and latency of servers, started here one after the other, the repeats interleaved (A B A B).
 
+Several models are asked in turn of the same servers; "of first" is the median time against the first model's.
+
 A tool for choosing settings:
 
   python benchmarks/load.py ours bare --connections 1 16 64
   python benchmarks/load.py ours ours:THREADS=8 ours:WEB_CONCURRENCY=3 --rows 100 --connections 8
+  python benchmarks/load.py ours --model regression sentiment turnover
   nice -n -10 python benchmarks/load.py bare:GUNICORN_CMD_ARGS=--worker-class=sync bare --seconds 5 --repeats 5
 
-`bench.py` does the whole benchmark. The model is that of --model, else the only one that is trained.
+`bench.py` does the whole benchmark.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
+from typing import TypeAlias
 
 import _scripts  # noqa: F401
 from bodies import batches, chosen_model, path_of, read_spec, records, write
@@ -24,6 +29,9 @@ from generator import Load, drive, install
 from processes import stop_on_signals
 from project import ScriptError
 from servers import Server, bare, constant, ours, running
+
+#: By number of connections, server and path.
+Loads: TypeAlias = dict[tuple[int, str, str], list[Load]]
 
 
 def parse_server(text: str) -> Server:
@@ -47,30 +55,37 @@ def parse_server(text: str) -> Server:
 
 
 def measure(
-    named: Sequence[tuple[str, Server]], path: str, bodies: Path, options: argparse.Namespace, folder: Path
-) -> dict[tuple[str, int], list[Load]]:
-    """Loads by name and number of connections."""
-    found: dict[tuple[str, int], list[Load]] = {}
+    named: Sequence[tuple[str, Server]], bodies: Mapping[str, Path], options: argparse.Namespace, folder: Path
+) -> Loads:
+    """Loads of servers, asked for predictions at the paths of ``bodies``."""
+    found: Loads = {}
     for repeat in range(options.repeats):
         for name, server in named:
             print(f"repeat {repeat + 1} of {options.repeats}: {name}", file=sys.stderr)
             with running(server, folder) as up:
-                drive(up.url(path), bodies, connections=8, seconds=1)
-                for connections in options.connections:
-                    load = drive(up.url(path), bodies, connections=connections, seconds=options.seconds)
-                    found.setdefault((name, connections), []).append(load)
+                for path, file in bodies.items():
+                    drive(up.url(path), file, connections=8, seconds=1)
+                for connections, (path, file) in product(options.connections, bodies.items()):
+                    load = drive(up.url(path), file, connections=connections, seconds=options.seconds)
+                    found.setdefault((connections, name, path), []).append(load)
     return found
 
 
-def table(found: dict[tuple[str, int], list[Load]], rows: int) -> str:
+def table(found: Loads, rows: int) -> str:
     """Medians over the repeats, and the range of the rates."""
-    lines = [f"{'server':40} {'conns':>5} {'req/s':>8} {'range':>15} {'rows/s':>9} {'median ms':>9} {'p99 ms':>8}"]
-    for (name, connections), loads in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
+    figures = f"{'conns':>5} {'req/s':>8} {'range':>15} {'rows/s':>9} {'median ms':>9} {'p99 ms':>8} {'of first':>8}"
+    lines = [f"{'server and path':50} {figures}"]
+    first: dict[tuple[int, str], list[Load]] = {}
+    for (connections, name, path), loads in found.items():
+        beside = first.setdefault((connections, name), loads)
+        pairs = zip(loads, beside, strict=True)
+        share = statistics.median(load.quantile(0.5) / one.quantile(0.5) for load, one in pairs)
         rates = [load.rate for load in loads]
         rate = statistics.median(rates)
         median, tail = (statistics.median(load.quantile(share) for load in loads) for share in (0.5, 0.99))
         spread = f"{min(rates):.0f}-{max(rates):.0f}"
-        lines.append(f"{name:40} {connections:5} {rate:8.0f} {spread:>15} {rate * rows:9.0f} {median:9.3f} {tail:8.3f}")
+        figures = f"{connections:5} {rate:8.0f} {spread:>15} {rate * rows:9.0f} {median:9.3f} {tail:8.3f} {share:8.2f}"
+        lines.append(f"{name + ' ' + path:50} {figures}")
     return "\n".join(lines)
 
 
@@ -84,17 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=1, help="records of a request (default: 1)")
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: 3)")
     parser.add_argument("--repeats", type=int, default=3, help="default: 3")
-    parser.add_argument("--model", help="name of the model (default: the only one that is trained)")
+    parser.add_argument("--model", nargs="+", default=[None], help="models (default: the only one that is trained)")
     options = parser.parse_args(arguments)
     try:
         named = [(text, parse_server(text)) for text in options.servers]
         install()
         with stop_on_signals(), tempfile.TemporaryDirectory(prefix="load-") as temporary:
-            package = chosen_model(options.model)
-            spec = read_spec(package.bundle)
-            pool = records(spec, max(5_000, options.rows))
-            bodies = write(Path(temporary, "bodies"), batches(pool, options.rows))
-            print(table(measure(named, path_of(package), bodies, options, Path(temporary)), options.rows))
+            bodies = {}
+            for package in map(chosen_model, options.model):
+                pool = records(read_spec(package.bundle), max(5_000, options.rows))
+                bodies[path_of(package)] = write(Path(temporary, package.model), batches(pool, options.rows))
+            print(table(measure(named, bodies, options, Path(temporary)), options.rows))
     except ScriptError as error:
         print(f"load: {error}", file=sys.stderr)
         return error.status

@@ -55,10 +55,11 @@ class FastLane:
         # What is not a number comes first, so that what is looked up is one stretch and what is taken as it is another.
         # Texts come last, as each has several columns.
         names = [field.name for field in fields]
-        self._texts = [(encoder.texts[field.name], text_columns(spec, field.name)) for field in texts]
-        self._n_plain, self._n_columns = len(fields) - len(texts), spec.n_columns
-        self._columns = np.array([names.index(field.name) for field in spec.fields if field not in texts], np.intp)
-        self._plain = [spec.names.index(field.name) for field in spec.fields if field not in texts]
+        self._texts = [encoder.texts[field.name] for field in texts]
+        self._n_plain = len(fields) - len(texts)
+        columns = [spec.names.index(name) for name in names[: self._n_plain]]
+        columns += [column for field in texts for column in text_columns(spec, field.name)]
+        self._columns = np.argsort(columns)
         # Attributes have names of their own, as a field's need not be an identifier.
         attributes = {f"field_{position}": field for position, field in enumerate(fields)}
         renamed = any(_NOT_A_NAME.search(name) for name in names)
@@ -81,7 +82,6 @@ class FastLane:
         """
         n_codes = len(self._codes)
         rows: list[list[Any]] = []
-        texts: list[Sequence[Any]] = []
         positions: list[int] = []
         declined: list[int] = []
         for position, record in enumerate(records):
@@ -93,25 +93,19 @@ class FastLane:
                 else:
                     read = msgspec.convert(record, self._record)
                 values = astuple(read)
-                rows.append([*map(getitem, self._codes, values), *values[n_codes : self._n_plain]])
-                if self._texts:
-                    texts.append(values[self._n_plain :])
+                row = [*map(getitem, self._codes, values), *values[n_codes : self._n_plain]]
+                for encode, text in zip(self._texts, values[self._n_plain :], strict=True):
+                    row += encode(text)
+                rows.append(row)
                 positions.append(position)
             # A date that cannot be read is a ValueError, as is a UnicodeError.
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 declined.append(position)
         # None becomes NaN. Taking columns costs a third of indexing with them.
         encoded = np.array(rows, np.float64).reshape(len(rows), len(self._columns)).take(self._columns, axis=1)
-        return Accepted(self._with_texts(encoded, texts) if self._texts else encoded, positions, declined)
-
-    def _with_texts(self, plain: Encoded, texts: Sequence[Sequence[Any]]) -> Encoded:
-        """The matrix of all columns, from those of other kinds and the texts of each row."""
-        encoded = np.empty((len(texts), self._n_columns))
-        encoded[:, self._plain] = plain
-        for number, row in enumerate(texts):
-            for (function, columns), text in zip(self._texts, row, strict=True):
-                encoded[number, columns] = function(text)
-        return np.clip(encoded, -LARGEST, LARGEST, out=encoded)
+        if self._texts:
+            np.maximum(np.minimum(encoded, LARGEST, out=encoded), -LARGEST, out=encoded)
+        return Accepted(encoded, positions, declined)
 
     def _with_attributes(self, record: object) -> object:
         """A record by attributes instead of field names."""
