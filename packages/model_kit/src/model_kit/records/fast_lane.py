@@ -94,8 +94,9 @@ class FastLane:
                     read = msgspec.convert(record, self._record)
                 values = astuple(read)
                 row = [*map(getitem, self._codes, values), *values[n_codes : self._n_plain]]
-                for encode, text in zip(self._texts, values[self._n_plain :], strict=True):
-                    row += encode(text)
+                if self._texts:
+                    for encode, text in zip(self._texts, values[self._n_plain :], strict=True):
+                        row += encode(text)
                 rows.append(row)
                 positions.append(position)
             # A date that cannot be read is a ValueError, as is a UnicodeError.
