@@ -91,9 +91,9 @@ class Service:
             return None
         return found if isinstance(found, dict) else None
 
-    def predict(self, model: str, records: Any) -> requests.Response:
+    def predict(self, model: str, records: Any, query: str = "") -> requests.Response:
         """Return the answer to records."""
-        return self.ask("POST", f"v1/predict/{quote(model, safe='')}", json.dumps(records).encode())
+        return self.ask("POST", f"v1/predict/{quote(model, safe='')}{query}", json.dumps(records).encode())
 
 
 def faults(service: Service, expected: Expected) -> list[str]:
@@ -126,11 +126,19 @@ def faults(service: Service, expected: Expected) -> list[str]:
 
 
 def _golden_faults(service: Service, expected: ExpectedModel) -> list[str]:
-    answer = service.predict(expected.name, [expected.golden["row"]])
-    meant = float(expected.golden["prediction"])
+    meant, of_classes = expected.golden["prediction"], expected.golden.get("probabilities")
+    query = "" if of_classes is None else "?probabilities=true"
+    answer = service.predict(expected.name, [expected.golden["row"]], query)
     try:
-        (seen,) = answer.json()["predictions"]
-        if abs(seen - meant) <= GOLDEN_TOLERANCE * abs(meant):
+        found = answer.json()
+        (seen,) = found["predictions"]
+        if of_classes is None:
+            is_right = abs(seen - meant) <= GOLDEN_TOLERANCE * abs(meant)
+        else:
+            (probable,) = found["probabilities"]
+            differences = [abs(probable[key] - share) for key, share in of_classes.items()]
+            is_right = seen == meant and max(differences) <= GOLDEN_TOLERANCE
+        if is_right:
             return []
     except (ValueError, KeyError, TypeError):
         pass

@@ -139,3 +139,19 @@ def test_every_model_that_is_meant_is_asked(server: Answers, service: Service) -
     assert fault.startswith("the golden row of fares is answered with 200")
     named = {promise.partition(":")[0] for promise in contract_faults(service, both) if ":" in promise}
     assert named == {"fares", "rides"}
+
+
+@pytest.mark.parametrize(
+    ("prediction", "stays", "is_right"),
+    [("stays", 0.7500001, True), ("leaves", 0.75, False), ("stays", 0.7501, False), (None, None, False)],
+)
+def test_golden_row_of_classes_is_held_to_class_and_probabilities(
+    server: Answers, service: Service, prediction: str | None, stays: float | None, is_right: bool
+) -> None:
+    golden = {"row": {"hours": 1}, "prediction": "stays", "probabilities": {"stays": 0.75, "leaves": 0.25}}
+    model = ExpectedModel("rides", "1.2.3", "a" * 64, golden)
+    probable = None if stays is None else {"stays": stays, "leaves": 1 - stays}
+    answer = {"predictions": [prediction], "probabilities": [probable]}
+    server.answers["/v1/predict/rides?probabilities=true"] = (200, answer)
+    found = faults(service, Expected((model,), "c0ffee"))
+    assert found == [] if is_right else "where 'stays' was meant" in found[0]
