@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_kit.testing import GOLDEN_ROW, load_rides
+from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, load_rides
 from werkzeug.test import TestResponse
 
 from ml_api.app import create_app
@@ -257,3 +257,35 @@ def test_texts_over_http_mean_what_they_mean_in_files(client: FlaskClient) -> No
         if not error:
             [fare] = post(client, GOLDEN_ROW | {case.field: case.value}).get_json()["predictions"]
             assert body["predictions"][position] == pytest.approx(fare, rel=1e-12), case
+
+
+def misspelt(sent: str = "Passenger") -> dict[str, Any]:
+    return {name: value for name, value in GOLDEN_ROW.items() if name != "passengers"} | {sent: 1}
+
+
+@pytest.mark.parametrize("sent", ["Passenger", "PASSENGERS", "pass engers", "passegners"])
+@pytest.mark.parametrize("beside", [{}, {"distance": "far"}], ids=["scored", "refused"])
+def test_field_that_is_lost_for_its_spelling_is_named(
+    client: FlaskClient, log: list[dict[str, Any]], sent: str, beside: dict[str, Any]
+) -> None:
+    response = post(client, [GOLDEN_ROW, misspelt(sent) | beside])
+    assert response.headers["X-Prediction-Warnings"] == "passengers"
+    assert log[-1]["unusual"] == {"passengers": 1}
+    assert sent not in json.dumps(log)
+
+
+@pytest.mark.parametrize("beside", [{"Id": 7}, {"Passenger": 1}, {"remarks": "x" * 200}, {"p" * 200: 1}])
+def test_names_that_take_no_fields_place_are_nobodys_business(client: FlaskClient, beside: dict[str, Any]) -> None:
+    response = post(client, [GOLDEN_ROW | beside])
+    assert response.get_json()["predictions"] == [GOLDEN_PREDICTION]
+    assert "X-Prediction-Warnings" not in response.headers
+
+
+def test_misspelt_fields_are_looked_for_in_the_first_records_of_each_thousand(
+    client: FlaskClient, log: list[dict[str, Any]]
+) -> None:
+    # Passengers are missing in more records than in training, which has the larger count.
+    post(client, [misspelt()] * 2500)
+    assert log[-1]["unusual"] == {"passengers": 2500}
+    post(client, [misspelt(), *[GOLDEN_ROW] * 1499, *[misspelt()] * 2])
+    assert log[-1]["unusual"] == {"passengers": 1}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from model_kit.errors import SpecError
+from model_kit.records.field_names import MOST_NAMES, MisspeltFields
 from model_kit.records.row_warnings import Contradiction, RowWarnings, check_contradictions, number
 from model_kit.spec import Field, InputSpec, Learned, Row
 from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES, TARGET
@@ -106,7 +107,7 @@ def test_number_of_which_training_saw_no_value() -> None:
 
 def test_warnings_come_in_the_order_of_the_fields_and_contradictions_last() -> None:
     look = RowWarnings(SPEC_OF_RIDES, (CROWDED,))
-    assert look.codes == ("imputed", "unseen_level", "out_of_range", "crowded")
+    assert look.codes == ("imputed", "unseen_level", "out_of_range", "misspelt_field", "crowded")
     found = look({**RIDE, "passengers": 4.0, "zone": "C", "distance": 99})
     assert [warning["code"] for warning in found] == ["out_of_range", "unseen_level", "crowded"]
     assert found[-1] == {
@@ -134,3 +135,21 @@ def test_contradiction_that_cannot_be_is_refused(contradiction: Contradiction, m
 @pytest.mark.parametrize(("value", "text"), [(20.0, "20"), (20, "20"), (0.1, "0.1"), (1e15, "1000000000000000.0")])
 def test_numbers_have_the_digits_that_they_need(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_misspelt_field_is_said_before_the_others() -> None:
+    look = RowWarnings(SPEC_OF_RIDES)
+    record = {"distance": 3.5, "Passenger": 1, "zone": "A", "comfort": "2", "driver": "x"}
+    first, second = look(record)
+    assert (first["code"], first["field"]) == ("misspelt_field", "passengers")
+    assert first["message"] == "passengers was not given, but 'Passenger', which is no field and counts for nothing"
+    assert (second["code"], second["field"]) == ("imputed", "passengers")
+    assert look(record | {"passengers": 1}) == []
+
+
+def test_only_some_unknown_names_of_a_record_are_compared() -> None:
+    find = MisspeltFields(("distance",))
+    others = {f"name {number}": 1 for number in range(MOST_NAMES - 1)}
+    assert find(others | {"Distance": 1}) == {"distance": "Distance"}
+    assert find(others | {"name": 1, "Distance": 1}) == {}
+    assert find([{"Distance": 1}]) == {}

@@ -119,7 +119,9 @@ class WarningSchema(ClosedSchema):
 
     code = fields.String(
         required=True,
-        metadata=_describe("imputed, unseen_level, out_of_range, or the code of a declared contradiction"),
+        metadata=_describe(
+            "imputed, unseen_level, out_of_range, misspelt_field, or the code of a declared contradiction"
+        ),
     )
     field = fields.String(required=True, metadata=_describe("The field concerned; the first of several"))
     message = fields.String(required=True, metadata=_describe("Message for display"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from model_kit.errors import DataError
 from model_kit.records.features import Encoded
+from model_kit.records.field_names import nearly
 from model_kit.spec import InputSpec
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
@@ -203,14 +203,3 @@ def binary_kind(content: bytes, wanted: str) -> str | None:
 def too_long(name: str, line: int) -> DataError:
     """What to raise where a line is no row of a table."""
     return DataError(f"{name}, line {line}: longer than {LONGEST_LINE:,} bytes: no row of a table")
-
-
-def nearly(name: str, columns: Collection[str]) -> str | None:
-    """The column that differs from a name in blanks, case or a few characters only; ``None`` if there is none."""
-
-    def key(text: str) -> str:
-        return "".join(character for character in text.casefold() if character.isalnum())
-
-    keys = {key(column): column for column in columns}
-    found = difflib.get_close_matches(key(name), keys, n=1, cutoff=0.8)
-    return keys[found[0]] if found else None

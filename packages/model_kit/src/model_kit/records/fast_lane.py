@@ -21,6 +21,8 @@ from model_kit.records.text import NULLS, parse_json
 from model_kit.records.validation import WHOLE_NUMBER, surely_valid
 from model_kit.spec import UNSEEN, Field, InputSpec
 
+#: Records that are looked through for unknown names: what sends a wrong name sends it in each.
+MOST_LOOKED_AT = 20
 #: Characters that msgspec permits in no name of a field.
 _NOT_A_NAME = re.compile(r"[\x00-\x1f\\\"]")
 
@@ -33,11 +35,13 @@ class Accepted:
         encoded: the rows that were accepted, shape (n_accepted, n_fields).
         positions: for each of these the position of its record, ascending.
         declined: positions of the other records, ascending.
+        with_unknown: positions of records that may have names that are no field's, of the first ``MOST_LOOKED_AT``.
     """
 
     encoded: Encoded
     positions: list[int]
     declined: list[int]
+    with_unknown: list[int]
 
 
 class FastLane:
@@ -63,16 +67,21 @@ class FastLane:
         # Attributes have names of their own, as a field's need not be an identifier.
         attributes = {f"field_{position}": field for position, field in enumerate(fields)}
         renamed = any(_NOT_A_NAME.search(name) for name in names)
-        self._record = msgspec.defstruct(
-            "Record",
-            [(name, _type(field), *(() if field.required else (None,))) for name, field in attributes.items()],
-            rename=None if renamed else {name: field.name for name, field in attributes.items()},
-            kw_only=True,
-            gc=False,
+        self._record, known = (
+            msgspec.defstruct(
+                "Record",
+                [(name, _type(field), *(() if field.required else (None,))) for name, field in attributes.items()],
+                rename=None if renamed else {name: field.name for name, field in attributes.items()},
+                kw_only=True,
+                gc=False,
+                forbid_unknown_fields=forbid_unknown,
+            )
+            for forbid_unknown in (False, True)
         )
         #: Field -> attribute, where msgspec cannot decode by the fields' names; else empty.
         self._renamed = {field.name: name for name, field in attributes.items()} if renamed else {}
         self._decode = msgspec.json.Decoder(self._record).decode
+        self._decode_known = msgspec.json.Decoder(known).decode
 
     def __call__(self, records: Sequence[object]) -> Accepted:
         """Encode the records that are surely valid.
@@ -84,14 +93,22 @@ class FastLane:
         rows: list[list[Any]] = []
         positions: list[int] = []
         declined: list[int] = []
+        with_unknown: list[int] = []
+        decode = self._decode_known
         for position, record in enumerate(records):
+            if position == MOST_LOOKED_AT:
+                decode = self._decode
             try:
-                if self._renamed:
-                    read = msgspec.convert(self._with_attributes(record), self._record)
-                elif type(record) is msgspec.Raw:
-                    read = self._decode(record)
+                if type(record) is msgspec.Raw and not self._renamed:
+                    try:
+                        read = decode(record)
+                    except msgspec.ValidationError:
+                        read = self._decode(record)
+                        with_unknown.append(position)
                 else:
-                    read = msgspec.convert(record, self._record)
+                    read = msgspec.convert(self._with_attributes(record) if self._renamed else record, self._record)
+                    if position < MOST_LOOKED_AT:
+                        with_unknown.append(position)
                 values = astuple(read)
                 row = [*map(getitem, self._codes, values), *values[n_codes : self._n_plain]]
                 if self._texts:
@@ -106,7 +123,7 @@ class FastLane:
         encoded = np.array(rows, np.float64).reshape(len(rows), len(self._columns)).take(self._columns, axis=1)
         if self._texts:
             np.maximum(np.minimum(encoded, LARGEST, out=encoded), -LARGEST, out=encoded)
-        return Accepted(encoded, positions, declined)
+        return Accepted(encoded, positions, declined, with_unknown)
 
     def _with_attributes(self, record: object) -> object:
         """A record by attributes instead of field names."""

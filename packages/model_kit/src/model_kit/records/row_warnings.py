@@ -12,6 +12,7 @@ from typing import Any, Final, TypedDict
 
 from model_kit.errors import SpecError
 from model_kit.records.encoding import LARGEST
+from model_kit.records.field_names import MisspeltFields
 from model_kit.records.text import parse_json
 from model_kit.spec import Field, InputSpec, Learned, Row, Value
 from model_kit.spec.dates import days_to_iso, iso_to_days, parse_iso, to_iso
@@ -24,8 +25,10 @@ IMPUTED: Final = "imputed"
 UNSEEN_LEVEL: Final = "unseen_level"
 #: A number or date lies outside the range of training.
 OUT_OF_RANGE: Final = "out_of_range"
+#: A field was not given, but a name that is nearly its own.
+MISSPELT_FIELD: Final = "misspelt_field"
 #: The codes that every model has; contradictions have others.
-CODES: Final = (IMPUTED, UNSEEN_LEVEL, OUT_OF_RANGE)
+CODES: Final = (IMPUTED, UNSEEN_LEVEL, OUT_OF_RANGE, MISSPELT_FIELD)
 
 #: Characters of a level that a message repeats.
 LONGEST: Final = 60
@@ -100,15 +103,19 @@ class RowWarnings:
         self.codes = (*CODES, *(contradiction.code for contradiction in self._contradictions))
         self._fields = [(field, spec.learned[field.name]) for field in spec.fields]
         self._texts = spec.texts
+        self._misspelt = MisspeltFields(spec.names)
 
     def __call__(self, record: Mapping[str, Any]) -> list[RowWarning]:
-        """What is to be said of a record, in the order of the fields, contradictions last; mostly nothing.
+        """What is to be said of a record: misspelt fields, then in the order of the fields, contradictions last.
 
         Args:
             record: a valid one, as it was sent or as the validator has it.
         """
         row: dict[str, Value] = {}
         found: list[RowWarning] = []
+        for name, sent in self._misspelt(record).items():
+            message = f"{name} was not given, but {sent[:LONGEST]!r}, which is no field and counts for nothing"
+            found.append({"code": MISSPELT_FIELD, "field": name, "fields": [name], "message": message})
         for field, learned in self._fields:
             row[field.name] = value = _read(field, record.get(field.name))
             if value is None:

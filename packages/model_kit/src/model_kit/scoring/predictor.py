@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from model_kit.records import json_text
 from model_kit.records.column_summary import MIN_ROWS, ColumnLimits, ColumnSummary
 from model_kit.records.encoding import Encoded, Encoder
-from model_kit.records.fast_lane import FastLane
+from model_kit.records.fast_lane import MOST_LOOKED_AT, FastLane
+from model_kit.records.field_names import MisspeltFields
 from model_kit.records.row_warnings import RowWarning, RowWarnings
 from model_kit.records.validation import WHOLE_ROW, RowErrors, Validator
 from model_kit.scoring.classes import decide
@@ -45,7 +47,8 @@ class Answer:
         errors: index of a record -> its errors.
         n_fast: number of records that the fast lane decoded.
         unusual: field -> number of records that are unusual in it, see :mod:`model_kit.records.column_summary`;
-            missing values count from ``MIN_ROWS`` records on.
+            missing values count from ``MIN_ROWS`` records on. A field that is misspelt counts in the first
+            ``MOST_LOOKED_AT`` records of a thousand.
         scores: what the model gives for the records that have a prediction, in order: predictions, or probabilities of
             shape (n_scored, n_classes).
     """
@@ -84,6 +87,7 @@ class Predictor:
         self._validate = Validator(model.spec)
         self._encode = Encoder(model.spec)
         self._limits = ColumnLimits(model.spec)
+        self._misspelt = MisspeltFields(model.spec.names)
         self._explainers: dict[int, Explainer] = {}
         n_classes = len(model.spec.target.classes)
         self._no_scores = np.empty((0, n_classes) if n_classes else 0)
@@ -100,14 +104,15 @@ class Predictor:
         predictions: list[Prediction | None] = []
         errors: dict[int, RowErrors] = {}
         scores = []
-        n_fast = 0
+        n_fast, misspelt = 0, Counter[str]()
         for start in range(0, len(records), CHUNK):
             answer = self._answer(records[start : start + CHUNK], summary)
             predictions += answer.predictions
             errors |= {start + position: messages for position, messages in answer.errors.items()}
             n_fast += answer.n_fast
+            misspelt.update(answer.unusual)
             scores.append(answer.scores)
-        return Answer(predictions, errors, n_fast, summary.counts(), np.concatenate(scores))
+        return Answer(predictions, errors, n_fast, dict(misspelt) | summary.counts(), np.concatenate(scores))
 
     def detailed(
         self,
@@ -231,11 +236,15 @@ class Predictor:
             finite.sort(key=positions.__getitem__)
         if accepted.declined or len(finite) < len(positions):
             scores = scores[finite]
+        unusual: dict[str, int] = {}
         if summary is None:
             unusual = self._limits.count_exceeded(encoded)
-            return Answer(predictions, errors, len(accepted.positions), unusual, scores)
-        summary.add(encoded)
-        return Answer(predictions, errors, len(accepted.positions), {}, scores)
+        else:
+            summary.add(encoded)
+        for position in {*accepted.with_unknown, *accepted.declined[:MOST_LOOKED_AT]}:
+            for name in self._misspelt(records[position]):
+                unusual[name] = unusual.get(name, 0) + 1
+        return Answer(predictions, errors, len(accepted.positions), unusual, scores)
 
     def _predictions(self, scores: NDArray[np.float64]) -> Iterable[Prediction | None]:
         """A prediction for each row of scores; ``None`` where it is not finite."""
