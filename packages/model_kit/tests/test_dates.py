@@ -159,3 +159,7 @@ def test_what_is_expected_is_told_in_words() -> None:
     assert expected(DAY) == "YYYY-MM-DD"
     assert expected(Field("x", "date", "", format="%d. %b %y")) == "YYYY-MM-DD, in files also DD. Mon YY"
     assert expected(ZONED) == "YYYY-MM-DDThh:mm:ss with Z or an offset such as +01:00"
+
+
+def test_format_that_iso_has_too_is_not_told_as_one_of_files() -> None:
+    assert expected(Field("x", "datetime", "", format="%Y-%m-%d %H:%M:%S")) == "YYYY-MM-DDThh:mm:ss"

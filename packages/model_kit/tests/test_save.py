@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import model_kit
 import numpy as np
 import pandas as pd
 import pytest
+from lightgbm import LGBMClassifier
 from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold.estimator_source import estimator_source
 from model_kit.scaffold.new import written_definition
+from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.predictor import Predictor
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler, TargetEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 pytestmark = pytest.mark.usefixtures("forgotten_packages")
 
@@ -173,6 +179,12 @@ def test_what_cannot_be_saved_is_refused_and_nothing_written(
         save(fitted, y=target.rename("size"))
     with pytest.raises(DataError, match="'town' are no numbers. Give it unfitted"):
         save(fitted, frame.assign(town=["Bonn", "Ulm"] * 100))
+    with pytest.raises(DataError, match="column 'size' of X is infinite in row 7"):
+        save(fitted, frame.assign(size=np.where(np.arange(200) == 7, np.inf, frame["size"])))
+    with pytest.raises(DataError, match=r"y has no value in 2 of 200 rows; leave these rows out"):
+        save(fitted, y=target.where(np.arange(200) > 1))
+    with pytest.raises(DataError, match=r"^DataFrame: the target 'rent' cannot be used: it is constant"):
+        save(Ridge(), y=target * 0 + 1)
     with pytest.raises(DefinitionError, match="defined in the notebook"):
         save(make_pipeline(FunctionTransformer(lambda x: x), Ridge()))
     assert list(tmp_path.iterdir()) == []
@@ -206,3 +218,117 @@ def test_texts_that_are_numbers_stay_the_codes_that_an_encoder_has_learned(tmp_p
     rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     probabilities = definition.load().predict(rows)
     np.testing.assert_allclose(probabilities, estimator.predict_proba(frame), atol=1e-6)
+
+
+def save_classes(
+    estimator: object,
+    X: object,  # noqa: N803 - scikit-learn's name
+    y: object,
+    into: Path,
+    report: Callable[[str], None] = ignored,
+    *,
+    cv: bool = False,
+) -> ModelDefinition:
+    folder = model_kit.save(estimator, X, y, name="sort", into=into, cv=cv, report=report)  # type: ignore[arg-type]
+    return written_definition(folder, "sort_model")
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ((0.0, 1.0), (0, 1)),
+        (("False", "True"), ("False", "True")),
+        (("01", "02"), ("01", "02")),
+        (("0", "1"), ("0", "1")),
+        ((np.int8(-3), np.int8(3)), (-3, 3)),
+        ((False, True), (False, True)),
+    ],
+)
+def test_classes_are_predicted_as_y_spells_them(
+    frame: pd.DataFrame, labels: tuple[object, object], classes: tuple[object, object], fitted: bool, tmp_path: Path
+) -> None:
+    y = np.where(frame["size"] > 5, labels[1], labels[0])  # type: ignore[call-overload]
+    expected = LogisticRegression(max_iter=500).fit(frame, y)
+    definition = save_classes(expected if fitted else clone(expected), frame, y, tmp_path)
+    assert definition.target.classes == classes
+    predictions = Predictor(definition.load())(frame.to_dict("records")).predictions
+    assert {type(one) for one in predictions} == {type(classes[0])}
+    assert np.mean(np.array(predictions) == np.array(expected.predict(frame))) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (("up ", "down"), "the class 'up ' of y has blanks around it, which are no part of a text; strip them"),
+        (("NA", "yes"), "a class of y is 'NA', which files and requests read as no value; call it something else"),
+        ((1, "no"), r"the classes of y are of more than one type \(int, str\); make texts of all of them"),
+        ((0.5, 1.0), "a class of y is 0.5; classes are texts, whole numbers or booleans"),
+    ],
+)
+def test_classes_without_a_spelling_that_stays_are_refused(
+    frame: pd.DataFrame, labels: tuple[object, object], message: str, tmp_path: Path
+) -> None:
+    y = pd.Series([labels[one] for one in (frame["size"] > 5).astype(int)], dtype=object)
+    with pytest.raises(DataError, match=message):
+        save_classes(LogisticRegression(), frame, y, tmp_path)
+
+
+def test_estimator_that_was_fitted_on_other_classes_is_refused(frame: pd.DataFrame, tmp_path: Path) -> None:
+    y = (frame["size"] > 5).to_numpy()
+    estimator = LogisticRegression(max_iter=500).fit(frame, np.where(y, "big", "small"))
+    with pytest.raises(DataError, match="the fitted estimator has the class 'big', and y only false, true; give the y"):
+        save_classes(estimator, frame, y, tmp_path)
+
+
+def test_order_of_categories_is_kept_and_classes_without_rows_are_told(frame: pd.DataFrame, tmp_path: Path) -> None:
+    floors = pd.Categorical(frame["rooms"].map(lambda one: ["low", "mid", "high"][one % 3]), ["low", "mid", "high"])
+    frame = frame.assign(floor=floors.add_categories(["top"]).as_ordered())
+    grade = pd.cut(frame["size"], [-99, 4, 6, 99], labels=["small", "middle", "large"])
+    grade = grade.cat.add_categories("huge").cat.reorder_categories(["small", "middle", "large", "huge"], ordered=True)
+    lines: list[str] = []
+    definition = save_classes(LogisticRegression(max_iter=500), frame, grade.rename("grade"), tmp_path, lines.append)
+    assert definition.target.classes == ("small", "middle", "large")
+    assert "No row of y has the class huge: it is never predicted" in lines
+    assert "floor: the order of its 4 levels is kept" in lines
+    field = definition.fields[-1]
+    assert (field.ordered, [level.value for level in field.levels]) == (True, ["low", "mid", "high", "top"])
+    assert definition.load().spec.learned["floor"].codes == {"high": 3, "low": 1, "mid": 2}
+
+
+REVIEWS = ["a great phone", "slow and poor", "great, it was nice", "bad, very slow", "the nice one", "poor thing"]
+
+
+@pytest.mark.parametrize("form", ["series", "frame", "unfitted"])
+def test_pipeline_of_one_text_is_saved(form: str, tmp_path: Path) -> None:
+    reviews = pd.Series([REVIEWS[one % 6] + f" {one % 7}" for one in range(90)], name="review")
+    y = np.where(np.arange(90) % 2, "bad", "good")
+    estimator = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    expected = clone(estimator).fit(reviews, y).predict_proba(reviews)
+    definition = save_classes(
+        estimator if form == "unfitted" else estimator.fit(reviews, y),
+        reviews.to_frame() if form == "frame" else reviews,
+        y,
+        tmp_path,
+    )
+    assert [(field.name, field.kind) for field in definition.fields] == [("review", "text")]
+    found = definition.load().predict([{"review": one} for one in reviews])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_estimator_of_pandas_categories_is_told_to_come_unfitted(frame: pd.DataFrame, tmp_path: Path) -> None:
+    frame = frame.assign(town=pd.Categorical(np.where(np.arange(200) % 3, "Bonn", "Ulm")))
+    y = np.where(frame["size"] > 5, "big", "small")
+    estimator = LGBMClassifier(n_estimators=5, verbose=-1).fit(frame, y)
+    with pytest.raises(DataError, match=r"fails on the fields of X as requests have them, .*\. Give it unfitted"):
+        save_classes(estimator, frame, y, tmp_path)
+
+
+def test_training_reports_whether_and_how_probabilities_are_calibrated(frame: pd.DataFrame, tmp_path: Path) -> None:
+    y = np.where(frame["size"] + np.random.default_rng(1).normal(0, 2, 200) > 5, "big", "small")
+    lines: list[str] = []
+    save_classes(DecisionTreeClassifier(random_state=0), frame, y, tmp_path / "a", lines.append, cv=True)
+    (line,) = (line for line in lines if line.startswith("Probabilities are calibrated by one straight line"))
+    after, before = (float(one) for one in re.findall(r"\d+\.\d{4}", line))
+    assert after < 0.7
+    assert before > 5

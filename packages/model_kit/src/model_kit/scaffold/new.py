@@ -28,6 +28,7 @@ from model_kit.scaffold.table import read_table
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
 from model_kit.spec import Field, Target
+from model_kit.spec.fields import ClassValue
 from model_kit.spec.inference import Column, Guess, infer_field, infer_target
 from model_kit.training.dataset import Dataset, parse
 from model_kit.training.estimators import defaults
@@ -108,6 +109,7 @@ def draft_from_bytes(
     subject: str = "record",
     scale: Literal["log", "identity"] | None = None,
     target_kind: Literal["number", "class"] | None = None,
+    classes: tuple[ClassValue, ...] = (),
     kinds: Mapping[str, Field] | None = None,
     numbers: NumberFormat = PLAIN,
     report: Callable[[str], None] = lambda _: None,
@@ -123,6 +125,7 @@ def draft_from_bytes(
         subject: what one row is, a noun in the singular.
         scale: of the target; by default the log where all values are positive and less skewed so.
         target_kind: what the target is; by default that is inferred.
+        classes: of a target that is a class, if they are known already.
         numbers: how the file's numbers are written.
         kinds: fields that are known already, by name; nothing is inferred of them, and they are never left out.
         report: called with what is being done.
@@ -150,7 +153,7 @@ def draft_from_bytes(
         reasons = "; ".join(f"{column!r}: {reason}" for column, reason in left_out[:5])
         raise DataError(f"{file_name}: no column is left to predict from. {reasons}")
     goal = (
-        Target(target, kind="class", classes=inferred.classes, subject=subject)
+        Target(target, kind="class", classes=classes or inferred.classes, subject=subject)
         if inferred.classes
         else Target(target, unit, scale or _scale(table.target), subject=subject)
     )

@@ -66,6 +66,7 @@ def package_files(
         "keeps_rows": definition.keeps_rows,
         "target": [literal(target.name), *_target_arguments(target)],
         "fields": fields,
+        "has_levels": any(guess.field is not None and guess.field.levels for guess in guesses),
         "left_out": [_comment(f"{literal(column)}: {reason}") for column, reason in left_out],
         "kit": kit,
         "next_kit": f"{major}.{int(minor) + 1}",
@@ -85,6 +86,9 @@ def field_source(field: Field, evidence: str) -> str:
     plain = Field(field.name, field.kind, field.description)
     arguments = [literal(field.name), literal(field.kind), literal(field.description)]
     arguments += _changed(field, plain, ("required", "format", "time_zone", "numeric_codes", "max_length"))
+    if field.ordered:
+        levels = ", ".join(f"Level({literal(level.value)}, {literal(level.meaning)})" for level in field.levels)
+        arguments += [f"levels=({levels},)", "ordered=True"]
     line = f"    Field({', '.join(arguments)}),"
     if len(line) > WIDTH:
         inner = "".join(f"        {argument},\n" for argument in arguments)

@@ -1,10 +1,14 @@
 """Calibration of probabilities: a monotone table of log-odds for each class, fitted on out-of-fold probabilities.
 
-It is applied in float64 after the graph. Three candidates are compared by the log loss of rows that they were not
-fitted on, and the simplest wins where there is no difference: none; a straight line (Platt 1999, "Probabilistic outputs
-for support vector machines"); a monotone table (Zadrozny and Elkan 2002, "Transforming classifier scores into accurate
-multiclass probability estimates"), with a point for each of up to 20 groups of rows and lines between. Needs numpy
-only.
+It is applied in float64 after the graph. Four candidates are compared by the log loss of rows that they were not fitted
+on, and the simplest wins where there is no difference: none; one straight line for all classes, which leaves the order
+of the classes, and so the most probable one, as it is; a line for each class (Platt 1999, "Probabilistic outputs for
+support vector machines"); a monotone table for each (Zadrozny and Elkan 2002, "Transforming classifier scores into
+accurate multiclass probability estimates"), with a point for each of up to 20 groups of rows and lines between. None is
+taken that gets fewer of these rows right than the uncalibrated probabilities do, by more than chance.
+
+Log-odds before and after stay within what so many rows can show, log(2 n + 1), half a row in n: an estimator that says
+0 or 1, a single tree for instance, gets the rate at which it is right. Needs numpy only.
 """
 
 from __future__ import annotations
@@ -15,21 +19,29 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from model_kit.scoring.class_assessment import SMALLEST
 from model_kit.scoring.classes import MOST_LOG_ODDS, Probabilities, log_odds
 
 Numbers: TypeAlias = NDArray[np.float64]
 #: Pairs of log-odds before and after, both ascending: at least two, or none where nothing is corrected.
 Points: TypeAlias = list[list[float]]
 
+#: (log-odds of each class, which class it is, most log-odds) -> a table for each class, for two of the second only.
+#: The first two have the shape (n_rows, n_classes).
+Fit: TypeAlias = Callable[[Numbers, NDArray[np.bool_], float], list[Points]]
+
 #: Groups of rows that a monotone table has a point for, at most, and rows for each of them.
 MOST_POINTS: Final = 20
 ROWS_PER_POINT: Final = 50
-#: Fewer rows than this are not calibrated: two parameters would be fitted to chance.
+#: With fewer rows than this no class has a line or table of its own: these would be fitted to chance.
 MIN_ROWS: Final = 200
 #: Improvement of the log loss, relative, from which on a more complex table is taken.
 WORTH: Final = 0.002
-#: Lowest slope of a table: no two different scores become one.
-LOWEST_SLOPE: Final = 0.02
+#: Lowest slope of a table, and its rise beyond what the rows can show: no two different scores become one.
+LOWEST_SLOPE: Final = 0.002
+RISE_BEYOND: Final = 0.01
+#: Log-odds of which the standard deviation is less are all the same.
+LEAST_SPREAD: Final = 1e-4
 N_PARTS: Final = 5
 SEED: Final = 20240
 #: Bins of the reliability curve.
@@ -84,31 +96,40 @@ def _sigmoid(scores: Numbers) -> Numbers:
     return 1 / (1 + np.exp(-np.clip(scores, -MOST_LOG_ODDS, MOST_LOG_ODDS)))
 
 
-def calibrate(out_of_fold: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, Any] | None:
-    """Fit the calibration; returns the JSON value of a card's ``calibration``, ``None`` for too few rows.
+def calibrate(out_of_fold: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, Any]:
+    """Fit the calibration; returns the JSON value of a card's ``calibration``.
 
     Args:
         out_of_fold: shape (n_repeats, n_rows, n_classes): probabilities by models that were not trained on the row.
         truth: positions of the true classes, shape (n_rows,).
 
     Returns:
-        ``kind``: ``"none"``, ``"line"`` or ``"table"``; ``tables``, see :class:`Calibration`.
+        ``kind``, one of :data:`FITS`; ``tables``, see :class:`Calibration`; ``log_loss`` of rows that the calibration
+        was not fitted on, ``before`` and ``after`` it.
     """
-    if len(truth) < MIN_ROWS:
-        return None
-    best, kept, loss = "none", None, np.inf
+    repeated = np.tile(truth, len(out_of_fold))
+    losses: dict[str, float] = {}
+    best, was_right = "none", np.zeros(len(repeated), np.bool_)
     for kind, fit in FITS.items():
-        found = _loss(cross_fitted(out_of_fold, truth, fit), np.tile(truth, len(out_of_fold)))
-        if found < loss * (1 - WORTH):
-            best, loss = kind, found
-            kept = fit
-    tables = kept and _tables(out_of_fold, truth, kept)
-    return {"kind": best, "tables": tables if tables and any(tables) else None}
+        if len(truth) < MIN_ROWS and fit not in (_none, _common_line):
+            continue
+        found = cross_fitted(out_of_fold, truth, fit)
+        losses[kind] = -float(np.log(np.maximum(found[np.arange(len(found)), repeated], SMALLEST)).mean())
+        is_right = found.argmax(axis=1) == repeated
+        if kind == "none":
+            was_right = is_right
+        # Of rows that change sides by chance, one side has up to a standard deviation more.
+        n_lost, n_won = int((was_right & ~is_right).sum()), int((is_right & ~was_right).sum())
+        if losses[kind] < losses[best] * (1 - WORTH) and n_lost - n_won <= (n_lost + n_won) ** 0.5:
+            best = kind
+    return {
+        "kind": best,
+        "tables": _tables(out_of_fold, truth, FITS[best]) or None,
+        "log_loss": {"before": round(losses["none"], 4), "after": round(losses[best], 4)},
+    }
 
 
-def cross_fitted(
-    out_of_fold: NDArray[np.float64], truth: NDArray[np.int64], fit: Callable[[Numbers, NDArray[np.bool_]], Points]
-) -> Probabilities:
+def cross_fitted(out_of_fold: NDArray[np.float64], truth: NDArray[np.int64], fit: Fit) -> Probabilities:
     """Out-of-fold probabilities corrected by tables that were fitted on other rows.
 
     Returns:
@@ -124,83 +145,130 @@ def cross_fitted(
     return found.reshape(-1, out_of_fold.shape[2])
 
 
-def _tables(
-    out_of_fold: NDArray[np.float64], truth: NDArray[np.int64], fit: Callable[[Numbers, NDArray[np.bool_]], Points]
-) -> list[Points]:
-    n_repeats, _, n_classes = out_of_fold.shape
-    return [
-        fit(log_odds(out_of_fold[..., position].ravel()), np.tile(truth == position, n_repeats))
-        for position in ([1] if n_classes == 2 else range(n_classes))
-    ]
+def _tables(out_of_fold: NDArray[np.float64], truth: NDArray[np.int64], fit: Fit) -> list[Points]:
+    n_repeats, n_rows, n_classes = out_of_fold.shape
+    most = float(np.log(2 * n_rows + 1))
+    scores = np.clip(log_odds(out_of_fold.reshape(-1, n_classes)), -most, most)
+    return fit(scores, np.tile(np.eye(n_classes, dtype=np.bool_)[truth], (n_repeats, 1)), most)
 
 
-def _loss(probabilities: Probabilities, truth: NDArray[np.int64]) -> float:
-    return float(-np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-15)).mean())
-
-
-def _no_points(scores: Numbers, is_class: NDArray[np.bool_]) -> Points:  # noqa: ARG001 - what a fit takes
+def _none(scores: Numbers, is_class: NDArray[np.bool_], most: float) -> list[Points]:  # noqa: ARG001 - see Fit
     return []
 
 
-def _line(scores: Numbers, is_class: NDArray[np.bool_]) -> Points:
-    """Two points of the line that maximises the likelihood, by Newton's method."""
+def _common_line(scores: Numbers, is_class: NDArray[np.bool_], most: float) -> list[Points]:
+    """The same line for every class: an increasing function of all log-odds leaves their order as it is."""
+    line = _line(scores.ravel(), is_class.ravel(), most)
+    return [line] if scores.shape[1] == 2 else [line] * scores.shape[1]
+
+
+def _of_each_class(fit: Callable[[Numbers, NDArray[np.bool_], float], Points]) -> Fit:
+    def fit_each(scores: Numbers, is_class: NDArray[np.bool_], most: float) -> list[Points]:
+        n_classes = scores.shape[1]
+        positions = [1] if n_classes == 2 else range(n_classes)
+        return [fit(scores[:, position], is_class[:, position], most) for position in positions]
+
+    return fit_each
+
+
+def _pooled(scores: Numbers, is_class: NDArray[np.bool_]) -> tuple[Numbers, Numbers, Numbers]:
+    """The distinct scores, ascending; of each its number of rows, and of those that have the class."""
+    values, place = np.unique(scores, return_inverse=True)
+    n_rows, n_in = (np.asarray(np.bincount(place, one), np.float64) for one in (None, is_class))
+    return values, n_rows, n_in
+
+
+def _line(scores: Numbers, is_class: NDArray[np.bool_], most: float) -> Points:
+    """The line that maximises the likelihood, where it is within ``most``."""
+    values, n_rows, n_in = _pooled(scores, is_class)
     # Platt's targets, so that separable classes have a finite line.
-    n_in = int(is_class.sum())
-    wanted = np.where(is_class, (n_in + 1) / (n_in + 2), 1 / (len(scores) - n_in + 2))
-    slope, shift = 1.0, 0.0
-    for _ in range(50):
-        found = _sigmoid(slope * scores + shift)
-        error, weight = found - wanted, np.maximum(found * (1 - found), 1e-12)
-        gradient = np.array([error @ scores, error.sum()])
-        cross = weight @ scores
-        hessian = np.array([[weight @ scores**2, cross], [cross, weight.sum()]]) + 1e-9 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        slope, shift = slope - step[0], shift - step[1]
-        if np.abs(step).max() < 1e-8:
+    n_class, n_others = float(n_in.sum()), float(len(scores) - n_in.sum())
+    wanted = (n_in * (n_class + 1) / (n_class + 2) + (n_rows - n_in) / (n_others + 2)) / n_rows
+    ones = np.ones((len(values), 1))
+    centre = float(np.average(values, weights=n_rows))
+    spread = float(np.sqrt(np.average((values - centre) ** 2, weights=n_rows)))
+    slope = 0.0
+    if spread > LEAST_SPREAD:
+        tilt, level = _logistic(np.column_stack([(values - centre) / spread, ones]), ones[:, 0] * 0, wanted, n_rows)
+        slope, shift = tilt / spread, level - tilt * centre / spread
+    if slope < LOWEST_SLOPE:
+        slope = LOWEST_SLOPE
+        (shift,) = _logistic(ones, slope * values, wanted, n_rows)
+    x = np.clip([(-most - shift) / slope, (most - shift) / slope], -most, most)
+    return _points(x, np.clip(slope * x + shift, -most, most))
+
+
+def _logistic(features: Numbers, offset: Numbers, wanted: Numbers, n_rows: Numbers) -> list[float]:
+    """Coefficients of a logistic regression, by Newton's method with steps that are halved until they help."""
+
+    def loss(coefficients: Numbers) -> float:
+        scores = offset + features @ coefficients
+        return float(n_rows @ (np.logaddexp(0, scores) - wanted * scores))
+
+    found = np.zeros(features.shape[1])
+    lowest = loss(found)
+    for _ in range(100):
+        rates = _sigmoid(offset + features @ found)
+        weights = n_rows * np.maximum(rates * (1 - rates), 1e-9)
+        step = np.linalg.solve((features.T * weights) @ features, features.T @ (n_rows * (rates - wanted)))
+        size = 1.0
+        while (next_ := loss(found - size * step)) > lowest and size > 1e-6:
+            size /= 2
+        if lowest - next_ < 1e-10 * n_rows.sum():
             break
-    slope = max(float(slope), LOWEST_SLOPE)
-    if not np.isfinite([slope, shift]).all():
-        return []
-    return _rounded([-1.0, 1.0], [shift - slope, shift + slope])
+        found, lowest = found - size * step, next_
+    return [float(one) for one in found]
 
 
-def _table(scores: Numbers, is_class: NDArray[np.bool_]) -> Points:
-    """A point for each group of rows of about equal size, by score; rates that fall are pooled."""
+def _table(scores: Numbers, is_class: NDArray[np.bool_], most: float) -> Points:
+    """A point for each group of rows of about equal size, by score; rates that fall are pooled.
+
+    Rows of one score are in one group.
+    """
+    values, n_rows, n_in = _pooled(scores, is_class)
     n_groups = int(np.clip(len(scores) // ROWS_PER_POINT, 1, MOST_POINTS))
-    order = np.argsort(scores, kind="stable")
-    parts = np.array_split(order, n_groups)
-    groups = [[len(rows), float(is_class[rows].sum()), float(scores[rows].sum())] for rows in parts]
+    place = ((np.cumsum(n_rows) - n_rows / 2) * n_groups / len(scores)).astype(np.int64)
+    groups = zip(*(np.bincount(place, one) for one in (n_rows, n_in, n_rows * values)), strict=True)
     pooled: list[list[float]] = []
     for group in groups:
+        if not group[0]:
+            continue
         pooled.append(list(group))
         while len(pooled) > 1 and pooled[-2][1] / pooled[-2][0] >= pooled[-1][1] / pooled[-1][0]:
             last = pooled.pop()
             pooled[-1] = [one + other for one, other in zip(pooled[-1], last, strict=True)]
     x = np.array([total / n for n, _, total in pooled])
-    rates = np.array([(n_in + 0.5) / (n + 1) for n, n_in, _ in pooled])
+    rates = np.array([(found + 0.5) / (n + 1) for n, found, _ in pooled])
     y = np.log(rates / (1 - rates))
-    if len(x) < 2 or (np.diff(x) <= 0).any():
-        return []
     # Pooling with half a row added to both sides may leave a fall in the last digits.
-    y = np.maximum.accumulate(y - LOWEST_SLOPE * x) + LOWEST_SLOPE * x
-    return _rounded(x.tolist(), y.tolist())
+    y = np.clip(np.maximum.accumulate(y - LOWEST_SLOPE * x) + LOWEST_SLOPE * x, -most, most)
+    if len(x) > 1:
+        # The outermost lines go on to where either side is beyond what the rows can show.
+        low, high = np.maximum(np.diff(y)[[0, -1]] / np.diff(x)[[0, -1]], LOWEST_SLOPE)
+        first, last_ = max(-most, x[0] - (y[0] + most) / low), min(most, x[-1] + (most - y[-1]) / high)
+        y = np.array([y[0] + low * (first - x[0]), *y, y[-1] + high * (last_ - x[-1])])
+        x = np.array([first, *x, last_])
+    return _points(x, y)
 
 
-def _rounded(x: Sequence[float], y: Sequence[float]) -> Points:
-    """Points with four decimals, ascending in both."""
+def _points(x: Numbers, y: Numbers) -> Points:
+    """Points with six decimals, ascending in both, with an all but level line beyond either end."""
     points: Points = []
-    for one, other in zip(x, y, strict=True):
-        point = [round(float(one), 4), round(float(other), 4)]
+    for one, other in zip(
+        [-MOST_LOG_ODDS, *x, MOST_LOG_ODDS], [y[0] - RISE_BEYOND, *y, y[-1] + RISE_BEYOND], strict=True
+    ):
+        point = [round(float(one), 6), round(float(other), 6)]
         if not points or (point[0] > points[-1][0] and point[1] > points[-1][1]):
             points.append(point)
-    return points if len(points) > 1 else []
+    return points
 
 
 #: How tables are made, the simplest first.
-FITS: Final[Mapping[str, Callable[[Numbers, NDArray[np.bool_]], Points]]] = {
-    "none": _no_points,
-    "line": _line,
-    "table": _table,
+FITS: Final[Mapping[str, Fit]] = {
+    "none": _none,
+    "common": _common_line,
+    "line": _of_each_class(_line),
+    "table": _of_each_class(_table),
 }
 
 

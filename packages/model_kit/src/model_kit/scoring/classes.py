@@ -17,6 +17,8 @@ Probabilities: TypeAlias = NDArray[np.float64]
 
 #: Log-odds stay within this: a probability is then never 0 or 1, and its logarithm finite.
 MOST_LOG_ODDS: Final = 34.0
+#: A probability that is less than the threshold by no more than this is not below it: float32 rounds 0.7 down.
+TIE: Final = 1e-6
 
 
 def scores_of(classifier: Any) -> tuple[Callable[[Any], Any], Output]:
@@ -84,5 +86,5 @@ def decide(probabilities: Probabilities, target: Target) -> NDArray[np.intp]:
     """Positions of the predicted classes, shape (n_rows,): by the threshold for two classes, else the most probable."""
     if len(target.classes) == 2:
         positive = target.positive_position
-        return np.where(probabilities[:, positive] >= target.threshold, positive, 1 - positive)
+        return np.where(probabilities[:, positive] >= target.threshold - TIE, positive, 1 - positive)
     return np.asarray(probabilities.argmax(axis=1))

@@ -120,7 +120,18 @@ def expected(field: Field) -> str:
         iso = "YYYY-MM-DD"
     else:
         iso = "YYYY-MM-DDThh:mm:ss" + (" with Z or an offset such as +01:00" if field.time_zone else "")
-    return iso if field.format is None else f"{iso}, in files also {format_in_words(field.format)}"
+    if field.format is None or _is_iso(field, field.format):
+        return iso
+    return f"{iso}, in files also {format_in_words(field.format)}"
+
+
+def _is_iso(field: Field, format_: str) -> bool:
+    """Whether a format writes what is taken without it, with a blank for the T for instance."""
+    try:
+        parse_iso(field, datetime(2001, 2, 3, 16, tzinfo=UTC).strftime(format_))
+    except ValueError:
+        return False
+    return True
 
 
 def format_in_words(format_: str) -> str:

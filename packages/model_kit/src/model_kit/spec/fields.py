@@ -206,6 +206,8 @@ class Target:
         return len(self.classes) - 1 if self.positive is None else self.keys.index(class_key(self.positive))
 
 
-def class_key(value: ClassValue) -> str:
-    """A class as text: booleans as in JSON."""
+def class_key(value: ClassValue | float) -> str:
+    """A class as text: booleans as in JSON, whole numbers without decimals."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -238,10 +238,14 @@ def _has_words(texts: Sequence[str]) -> bool:
 
 def _free_text(column: Column, texts: Sequence[str], missing: str) -> Guess:
     longest = max(map(len, texts))
-    # Twice what training has, rounded up to a power of ten or two and a half or five times that.
+    return Guess(text_field(column.name, longest), f"free text of up to {longest:,} characters; {missing}")
+
+
+def text_field(name: str, longest: int) -> Field:
+    """A field of texts of up to ``longest`` characters in training, and about twice that in requests."""
+    # Rounded up to a power of ten or two and a half or five times that.
     bound = next(one for one in MAX_LENGTHS if one >= 2 * longest or one == MAX_LENGTHS[-1])
-    field = Field(column.name, "text", describe(column.name), max_length=max(bound, longest))
-    return Guess(field, f"free text of up to {longest:,} characters; {missing}")
+    return Field(name, "text", describe(name), max_length=max(bound, longest))
 
 
 @dataclass(frozen=True, slots=True)

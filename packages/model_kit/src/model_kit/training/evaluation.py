@@ -445,7 +445,7 @@ def score(
 
 def calibrated(out_of_fold: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
     """Out-of-fold probabilities, calibrated as the model's will be, each row by tables fitted on other rows."""
-    kind = (calibration.calibrate(out_of_fold, truth) or {}).get("kind", "none")
+    kind = calibration.calibrate(out_of_fold, truth)["kind"]
     return calibration.cross_fitted(out_of_fold, truth, calibration.FITS[kind]).reshape(out_of_fold.shape)
 
 

@@ -6,6 +6,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -39,11 +40,13 @@ from model_kit.training.evaluation import (
     fit,
     reliability_of,
     require_floors,
+    score,
 )
 from model_kit.training.export import Export, export
 from model_kit.training.importance import importance
 from model_kit.training.provenance import git_commit, source_digest
 from model_kit.training.reference import distribution, reference
+from model_kit.training.threshold import with_threshold
 from model_kit.training.verdict import N_ROWS, try_estimator
 
 #: Libraries that decide what a training gives.
@@ -104,9 +107,6 @@ def train(
     if cv:
         report(f"On {N_ROWS} rows: {try_estimator(definition, dataset, estimator)}")
         evaluation = cross_validate(definition, dataset)
-        require_floors(definition, evaluation.metrics)
-        if warning := _no_better_than_a_constant(evaluation, dataset, definition.target):
-            report(warning)
     start = time.perf_counter()
     if estimator is None:
         report(f"Fitting on all {len(dataset.rows)} rows")
@@ -116,6 +116,23 @@ def train(
     fit_seconds = time.perf_counter() - start
     for change in fitted.changes:
         report(change)
+    correction: dict[str, Any] | None = None
+    if definition.target.is_class:
+        if evaluation:
+            correction = calibration.calibrate(evaluation.out_of_fold, dataset.target[evaluation.rows])
+        target = with_threshold(fitted, Calibration((correction or {}).get("tables")))
+        if target != definition.target:
+            report(f"It predicts {target.positive} from a probability of {target.threshold} on")
+            definition = replace(definition, target=target)
+            fitted = replace(fitted, spec=replace(fitted.spec, target=target))
+            if evaluation:
+                scores = score(definition, dataset, evaluation.out_of_fold, evaluation.rows)
+                evaluation = replace(evaluation, metrics=scores)
+        report(_about_calibration(correction))
+    if evaluation:
+        require_floors(definition, evaluation.metrics)
+        if warning := _no_better_than_a_constant(evaluation, dataset, definition.target):
+            report(warning)
     golden = definition.repair(golden_row(fitted.spec))
     for contradiction in definition.contradictions:
         if message := contradiction.find(golden):
@@ -131,7 +148,10 @@ def train(
     report(_about_export(exported, cost))
     if kept := exported.runtime.get("keeps_rows"):
         report(f"The bundle holds training rows, which {kept} keeps: whoever has it can read them")
-    uncertainty = _class_calibration if definition.target.is_class else _ranges
+    if definition.target.is_class:
+        uncertainty = {"calibration": correction, **_class_uncertainty(evaluation, dataset, definition.target)}
+    else:
+        uncertainty = _ranges(evaluation, dataset, definition.target)
     shares = importance(fitted, exported, golden, dataset.rows)
     card = {
         "format": CARD_FORMAT,
@@ -145,7 +165,7 @@ def train(
         },
         "evaluated": evaluation is not None,
         "metrics": evaluation and evaluation.metrics,
-        **uncertainty(evaluation, dataset, definition.target),
+        **uncertainty,
         "target_distribution": distribution(dataset.target, definition.target),
         "importance": shares,
         "errors": evaluation and _errors(evaluation, dataset, fitted.spec, [*shares]),
@@ -237,16 +257,15 @@ def _ranges(evaluation: Evaluation | None, dataset: Dataset, target: Target) -> 
     }
 
 
-def _class_calibration(evaluation: Evaluation | None, dataset: Dataset, target: Target) -> dict[str, Any]:
-    """What the card of classes says of probabilities: calibration, sets, coverage, reliability, scores by class."""
+def _class_uncertainty(evaluation: Evaluation | None, dataset: Dataset, target: Target) -> dict[str, Any]:
+    """What the card of classes says of calibrated probabilities: sets, coverage, reliability, scores by class."""
     if evaluation is None:
-        return dict.fromkeys(("calibration", "sets", "coverage", "reliability", "classes", "thresholds"))
+        return dict.fromkeys(("sets", "coverage", "reliability", "classes", "thresholds"))
     out_of_fold, truth = evaluation.out_of_fold, dataset.target[evaluation.rows]
     found = calibrated(out_of_fold, truth)
     pooled, repeated = found.reshape(-1, found.shape[2]), np.tile(truth, len(found))
     assessment = class_assessment.assess(repeated, pooled, target).to_dict()
     return {
-        "calibration": calibration.calibrate(out_of_fold, truth),
         "sets": prediction_sets.calibrate(found, truth),
         "coverage": prediction_sets.cross_fitted(found, truth, target),
         "reliability": reliability_of(out_of_fold, truth, target),
@@ -313,6 +332,20 @@ def _no_better_than_a_constant(evaluation: Evaluation, dataset: Dataset, target:
     return (
         f"*** The log loss is {metrics['log_loss']:.4f}, and {constant:.4f} if every row gets the shares of the "
         f"classes: the model says nothing about {target.name} of unseen rows. {check}"
+    )
+
+
+def _about_calibration(found: Mapping[str, Any] | None) -> str:
+    """Whether and how probabilities are calibrated."""
+    if found is None:
+        return "Probabilities are not calibrated, for lack of cross-validation"
+    if found["kind"] == "none":
+        return "Probabilities are served as the estimator gives them: calibration would not improve them"
+    how = {"common": "one straight line", "line": "straight lines", "table": "tables"}[found["kind"]]
+    before, after = found["log_loss"]["before"], found["log_loss"]["after"]
+    return (
+        f"Probabilities are calibrated by {how} of log-odds: the log loss of unseen rows is {after:.4f}, and "
+        f"{before:.4f} without"
     )
 
 

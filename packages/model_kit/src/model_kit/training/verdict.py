@@ -13,6 +13,7 @@ from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import adopt, fit
 from model_kit.training.export import Export, export
+from model_kit.training.threshold import with_threshold
 
 #: Rows that an estimator is tried on.
 N_ROWS: Final = 50
@@ -61,6 +62,7 @@ def try_estimator(definition: ModelDefinition, dataset: Dataset, estimator: Esti
                 fitted = fit(definition, rows, dataset.target[chosen])
             else:
                 fitted = adopt(definition, dataset.rows, dataset.target, estimator)
+            with_threshold(fitted)
             return judge(export(fitted, rows, definition.runtime, keeps_rows=definition.keeps_rows))
         except (DataError, TrainingError) as error:
             return Verdict("unknown", f"it takes more rows: {first_line(error)}")

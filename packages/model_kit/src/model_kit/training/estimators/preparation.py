@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
@@ -131,13 +132,26 @@ def with_text_column(estimator: Any, texts: Sequence[str], definition: ModelDefi
     """
     if any(chooses_by_name(part) for part in parts(estimator)):
         return estimator
-    if len(texts) == 1 and isinstance(estimator, Pipeline) and _is_of_texts(estimator.steps[0][1]):
+    if len(texts) == 1 and begins_with_texts(estimator):
         (name, first), *rest = estimator.steps
         return Pipeline([(name, ColumnTransformer([(name, first, texts[0])])), *rest])
     raise DefinitionError(
         f"{definition.name}: the estimator does not say what becomes of the text {texts[0]}; put ColumnTransformer("
         f'[("words", TfidfVectorizer(), {texts[0]!r}), ...]) in front, with a part for the other fields'
     )
+
+
+def begins_with_texts(estimator: Any) -> bool:
+    """Whether an estimator is a pipeline that begins with a vectorizer, whose input is a column of texts."""
+    return isinstance(estimator, Pipeline) and _is_of_texts(estimator.steps[0][1])
+
+
+def of_text_column(estimator: Pipeline, frame: Any) -> Pipeline:
+    """A fitted pipeline that begins with a vectorizer, of a DataFrame with the texts as its only column."""
+    (name, first), *rest = estimator.steps
+    columns = ColumnTransformer([(name, FrozenEstimator(first), frame.columns[0])]).fit(frame.fillna(""))
+    columns.transformers = columns.transformers_ = [(name, first, frame.columns[0])]
+    return Pipeline([(name, columns), *rest])
 
 
 def _is_of_texts(step: Any) -> bool:
