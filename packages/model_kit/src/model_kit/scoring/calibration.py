@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.scoring.class_assessment import SMALLEST
-from model_kit.scoring.classes import MOST_LOG_ODDS, Probabilities, log_odds
+from model_kit.scoring.classes import MOST_LOG_ODDS, Probabilities, log_odds, sigmoid, two_classes
 
 Numbers: TypeAlias = NDArray[np.float64]
 #: Pairs of log-odds before and after, both ascending: at least two, or none where nothing is corrected.
@@ -56,7 +56,7 @@ class Calibration:
     """
 
     def __init__(self, tables: Sequence[Points] | None) -> None:
-        self._tables = [np.array(points, np.float64) for points in tables or []]
+        self._tables = [_extended(points) for points in tables or []]
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Calibration:
@@ -68,11 +68,9 @@ class Calibration:
         if not self._tables:
             return probabilities
         if len(self._tables) == 1:
-            second = _sigmoid(_apply(self._tables[0], log_odds(probabilities[:, 1])))
-            return np.column_stack([1 - second, second])
-        each = [
-            _sigmoid(_apply(table, log_odds(probabilities[:, position]))) for position, table in enumerate(self._tables)
-        ]
+            return two_classes(sigmoid(np.interp(log_odds(probabilities[:, 1]), *self._tables[0])))
+        odds = log_odds(probabilities)
+        each = [sigmoid(np.interp(odds[:, position], *table)) for position, table in enumerate(self._tables)]
         found = np.column_stack(each)
         return np.asarray(found / found.sum(axis=1, keepdims=True))
 
@@ -80,20 +78,17 @@ class Calibration:
 UNCALIBRATED: Final = Calibration(None)
 
 
-def _apply(points: Numbers, scores: Numbers) -> Numbers:
-    """Interpolate between points; beyond the ends with the slope of the outermost lines."""
+def _extended(points: Sequence[Sequence[float]]) -> tuple[Numbers, Numbers]:
+    """Log-odds before and after, up to the largest there are: beyond the ends with the slope of the outermost lines."""
     if not len(points):
-        return scores
-    x, y = points.T
-    found: Numbers = np.interp(scores, x, y)
-    for end, next_, beyond in ((0, 1, scores < x[0]), (-1, -2, scores > x[-1])):
-        slope = (y[end] - y[next_]) / (x[end] - x[next_])
-        found = np.where(beyond, y[end] + slope * (scores - x[end]), found)
-    return found
-
-
-def _sigmoid(scores: Numbers) -> Numbers:
-    return 1 / (1 + np.exp(-np.clip(scores, -MOST_LOG_ODDS, MOST_LOG_ODDS)))
+        points = [[-MOST_LOG_ODDS, -MOST_LOG_ODDS], [MOST_LOG_ODDS, MOST_LOG_ODDS]]
+    x, y = np.array(points, np.float64).T
+    low, high = (y[1] - y[0]) / (x[1] - x[0]), (y[-1] - y[-2]) / (x[-1] - x[-2])
+    if x[0] > -MOST_LOG_ODDS:
+        x, y = np.append(-MOST_LOG_ODDS, x), np.append(y[0] - low * (x[0] + MOST_LOG_ODDS), y)
+    if x[-1] < MOST_LOG_ODDS:
+        x, y = np.append(x, MOST_LOG_ODDS), np.append(y, y[-1] + high * (MOST_LOG_ODDS - x[-1]))
+    return x, y
 
 
 def calibrate(out_of_fold: NDArray[np.float64], truth: NDArray[np.int64]) -> dict[str, Any]:
@@ -208,7 +203,7 @@ def _logistic(features: Numbers, offset: Numbers, wanted: Numbers, n_rows: Numbe
     found = np.zeros(features.shape[1])
     lowest = loss(found)
     for _ in range(100):
-        rates = _sigmoid(offset + features @ found)
+        rates = sigmoid(offset + features @ found)
         weights = n_rows * np.maximum(rates * (1 - rates), 1e-9)
         step = np.linalg.solve((features.T * weights) @ features, features.T @ (n_rows * (rates - wanted)))
         size = 1.0

@@ -56,12 +56,9 @@ def to_probabilities(
     """
     scores = raw.astype(np.float64)
     if scores.shape[1] == 1:
-        if output == "log_odds":
-            second = 1 / (1 + np.exp(-np.clip(scores, -MOST_LOG_ODDS, MOST_LOG_ODDS)))
-        else:
-            # A sum of float32 may be beyond by its last digit.
-            second = np.clip(scores, 0, 1)
-        known = np.concatenate([1 - second, second], axis=1)
+        # A sum of float32 may be beyond 0 or 1 by its last digit.
+        second = sigmoid(scores[:, 0]) if output == "log_odds" else np.clip(scores[:, 0], 0, 1)
+        known = two_classes(second)
     else:
         if output == "log_odds":
             scores = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -75,11 +72,29 @@ def to_probabilities(
     return found
 
 
+def two_classes(second: NDArray[np.float64]) -> Probabilities:
+    """Probabilities of both classes from those of the second, shape (n_rows,)."""
+    found = np.empty((len(second), 2))
+    np.subtract(1, second, out=found[:, 0])
+    found[:, 1] = second
+    return found
+
+
+# For a row np.clip takes as long as everything else together.
+def _bounded(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.minimum(np.maximum(scores, -MOST_LOG_ODDS), MOST_LOG_ODDS)
+
+
+def sigmoid(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of log-odds of any shape."""
+    return np.asarray(1 / (1 + np.exp(-_bounded(scores))))
+
+
 def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log-odds of probabilities of any shape, within :data:`MOST_LOG_ODDS`."""
     with np.errstate(divide="ignore"):
         found = np.log(probabilities) - np.log1p(-probabilities)
-    return np.asarray(np.clip(found, -MOST_LOG_ODDS, MOST_LOG_ODDS))
+    return _bounded(np.asarray(found))
 
 
 def decide(probabilities: Probabilities, target: Target) -> NDArray[np.intp]:
