@@ -209,3 +209,8 @@ class Target:
 def class_key(value: ClassValue) -> str:
     """A class as text: booleans as in JSON."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def folded_class(text: str) -> str:
+    """A class as text without what spellings of it differ in: case, and blanks."""
+    return " ".join(text.split()).casefold()
