@@ -214,15 +214,19 @@ def test_gzip_is_known_by_its_first_byte_alone(monkeypatch: pytest.MonkeyPatch) 
     read, write = os.pipe()
     packed = gzip.compress(b"distance,zone\n8,A\n")
     os.write(write, packed[:1])
-    stdin = os.fdopen(read)
-    monkeypatch.setattr(sys, "stdin", stdin)
-    # The rest comes when the first byte has been read.
-    late = threading.Timer(0.05, lambda: (os.write(write, packed[1:]), os.close(write)))
+
+    def give_the_rest() -> None:
+        os.write(write, packed[1:])
+        os.close(write)
+
+    # When the first byte has been read.
+    late = threading.Timer(0.05, give_the_rest)
     late.start()
-    with reading("-", SPEC_OF_RIDES) as table:
-        assert [entry.record for entry in table.entries] == [{"distance": 8, "zone": "A"}]
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with reading("-", SPEC_OF_RIDES) as table:
+            assert [entry.record for entry in table.entries] == [{"distance": 8, "zone": "A"}]
     late.join()
-    stdin.close()
 
 
 def test_parquet_goes_through_pipes(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

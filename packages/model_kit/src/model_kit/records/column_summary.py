@@ -153,9 +153,10 @@ class ColumnSummary:
             if not _has_levels(field):
                 row = int(rows[0])
                 value = float(encoded[row, column])
-                # Beyond the largest encoded value, only the source knows it.
-                is_clipped = abs(value) >= LARGEST and value_of is not None
-                text = str(value_of(row, field.name)).strip()[:LONGEST] if is_clipped else _in_words(field, value)
+                text = _in_words(field, value)
+                if abs(value) >= LARGEST and value_of is not None:
+                    # It is clipped; the source has it.
+                    text = str(value_of(row, field.name)).strip()[:LONGEST]
                 self._examples.setdefault(field.name, (text, ""))
             elif value_of is not None:
                 looked_at = rows[: MAX_EXAMPLES - self._looked_at[column]].tolist()
