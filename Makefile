@@ -141,8 +141,8 @@ compare: tools ## Judge what changes: OLD=latest on the package index, NEW=the b
 publish: tools ## Build the wheels and publish them as X.Y.Z+digest on the package index
 	@exec $(bin)/python scripts/publish.py $(model)
 
-release: tools ## Publish the wheels of `make wheels`; without them, build and publish as X.Y.Z, once
-	@exec $(bin)/python scripts/publish.py --release $(model)
+release: tools ## Compare the wheels of `make wheels` with the newest release, and publish them; without them, build X.Y.Z
+	@exec $(bin)/python scripts/publish.py --release $(model) $(if $(IGNORE_COMPARISON),--ignore-comparison)
 
 plan: tools ## Decide for each model: train, or use the released one again; fail if it changed without a new version
 	@exec $(bin)/python scripts/plan.py $(model) $(call option,--data,DATA) $(if $(RETRAIN),--retrain)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local_index import open_index
-from package_index import HELP, TOKEN, URL, USER
+from package_index import HELP, TOKEN, URL, USER, PackageIndex
 from processes import stop_on_signals
 from project import MODEL_HELP, MODEL_KIT, Package, Project, ScriptError
 
@@ -45,6 +45,20 @@ def chosen(project: Project, model: str | None, new: str | None) -> list[tuple[P
     return [(package, new) for package in models]
 
 
+def command(package: Package, old: str, new: str, options: Sequence[str] = ()) -> list[str]:
+    """Return the command that compares two versions of a model, with the thresholds of its package."""
+    gate = package.folder / "gate.toml"
+    # The package's own thresholds; model_kit has defaults.
+    own = ["--gate", str(gate)] if gate.exists() and "--gate" not in options else []
+    return [*MODEL_KIT, "compare", "--model", package.model, old, new, *options, *own]
+
+
+def environment(index: PackageIndex) -> dict[str, str]:
+    """Return the environment in which a comparison finds the index."""
+    # By environment, never by argument: arguments are for everybody to read.
+    return os.environ | {URL: index.url, USER: index.user, TOKEN: index.token}
+
+
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
     """Run the command."""
     project = project or Project()
@@ -59,20 +73,15 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     try:
         models = chosen(project, options.model, options.new)
         with stop_on_signals(), open_index(project, os.environ) as index:
-            # By environment, never by argument: arguments are for everybody to read.
-            environ = os.environ | {URL: index.url, USER: index.user, TOKEN: index.token}
+            environ = environment(index)
             statuses = []
             for package, new in models:
-                command = [*MODEL_KIT, "compare", "--model", package.model, options.old, new, *rest]
-                # The package's own thresholds; model_kit has defaults.
-                gate = package.folder / "gate.toml"
-                if gate.exists() and "--gate" not in rest:
-                    command += ["--gate", str(gate)]
+                words = command(package, options.old, new, rest)
                 if options.reports:
                     reports = project.root / options.reports
                     reports.mkdir(parents=True, exist_ok=True)
-                    command += ["--html", str(reports / f"{package.model}.html")]
-                statuses.append(subprocess.run(command, env=environ, cwd=project.root, check=False).returncode)
+                    words += ["--html", str(reports / f"{package.model}.html")]
+                statuses.append(subprocess.run(words, env=environ, cwd=project.root, check=False).returncode)
             return max(statuses, default=UNUSABLE)
     except (ScriptError, OSError) as error:
         _report(f"compare: {error}")

@@ -3,7 +3,9 @@
 Development (default): versions are X.Y.Z+<digest of what is inside>; what the index has already is not sent again.
 Release (--release):   versions are X.Y.Z; the model must be evaluated, trained on real data and by the code that is
                        there; a version that the index has already is refused. If there are wheels that
-                       scripts/wheels.py made, these very files are published, and nothing is built.
+                       scripts/wheels.py made, these very files are published, and nothing is built. Each is
+                       compared with the newest release first; what compare would not release is refused, or with
+                       --ignore-comparison published all the same.
 
 Writes the exact versions with their sha256 to build/published.txt, which scripts/install_models.py installs.
 """
@@ -15,21 +17,32 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import compare
 from build_wheels import build_wheel, development_version, identity, release_version, require_releasable
 from index_client import IndexClient, Listed, sha256
 from local_index import open_index
 from package_index import HELP, UPLOAD_URL, URL, PackageIndex
 from plan import card_of
 from processes import script
-from project import MODEL_HELP, Project, Say, ScriptError, write_atomically
+from project import MODEL_HELP, Package, Project, Say, ScriptError, write_atomically
 from wheels import read_manifest
+
+#: Called with the models that are going to be published and their wheels, before any is; raises what refuses them.
+Judge = Callable[[Sequence[tuple[Package, Path]]], None]
 
 
 def publish(
-    project: Project, index: PackageIndex, *, model: str | None = None, release: bool = False, say: Say = print
+    project: Project,
+    index: PackageIndex,
+    *,
+    model: str | None = None,
+    release: bool = False,
+    judge: Judge = lambda _: None,
+    say: Say = print,
 ) -> Path:
     """Publish what the index doesn't have yet, and write down what to install.
 
@@ -38,6 +51,7 @@ def publish(
         index: where it goes.
         model: only this model (default: every one that has a bundle).
         release: as ``X.Y.Z`` instead of a development version.
+        judge: of the models that are new.
         say: told what happens.
 
     Returns:
@@ -53,11 +67,13 @@ def publish(
     with tempfile.TemporaryDirectory(dir=project.build, prefix=".publish-") as temporary:
         hashes: dict[str, str] = {}
         new: list[Path] = []
+        judged: list[tuple[Package, Path]] = []
         for package in packages:
             wheel = build_wheel(package, versions[package.name], Path(temporary, "new"))
             listed = client.files(package.name).get(wheel.name)
             if listed is None:
                 new.append(wheel)
+                judged += [(package, wheel)] if package != packages[0] else []
                 hashes[package.name] = sha256(wheel)
             else:
                 hashes[package.name] = _same_as_listed(client, listed, wheel, Path(temporary), release=release)
@@ -69,13 +85,21 @@ def publish(
                 + ", ".join(f"{name} {version}" for name, version in versions.items())
                 + "\nraise __version__ in the package's __init__.py to release again"
             )
+        judge(judged)
         for wheel in new:
             _send(client, wheel, say)
     lines = [f"{name}=={version} --hash=sha256:{hashes[name]}\n" for name, version in versions.items()]
     return _write_down(project, "".join(lines))
 
 
-def publish_made(project: Project, index: PackageIndex, *, model: str | None = None, say: Say = print) -> Path:
+def publish_made(
+    project: Project,
+    index: PackageIndex,
+    *,
+    model: str | None = None,
+    judge: Judge = lambda _: None,
+    say: Say = print,
+) -> Path:
     """Publish the very wheels of ``build/wheels`` that the index doesn't have, and write down what to install.
 
     Returns:
@@ -90,11 +114,13 @@ def publish_made(project: Project, index: PackageIndex, *, model: str | None = N
         require_releasable(wheel.name, wheel.version, card_of(project.wheels / wheel.file, package))
     client = IndexClient(index)
     new: list[Path] = []
+    judged: list[tuple[Package, Path]] = []
     for wheel in manifest.wheels:
         listed = client.files(wheel.name).get(wheel.file)
         path = project.wheels / wheel.file
         if listed is None:
             new.append(path)
+            judged += [(package, path) for package in (project.models(wheel.model) if wheel.model else ())]
             continue
         with tempfile.TemporaryDirectory(prefix="listed-") as temporary:
             theirs = listed.sha256 or sha256(client.download(listed, Path(temporary)))
@@ -104,9 +130,45 @@ def publish_made(project: Project, index: PackageIndex, *, model: str | None = N
                 "replaced; `make wheels` fetches it, or raise __version__"
             )
         say(f"{wheel.name} {wheel.version} is released already, as this very file")
+    judge(judged)
     for path in new:
         _send(client, path, say)
     return _write_down(project, manifest.pins())
+
+
+def require_comparison(
+    models: Sequence[tuple[Package, Path]], project: Project, index: PackageIndex, *, ignore: bool, say: Say = print
+) -> None:
+    """Compare each wheel with the model's newest release.
+
+    Raises:
+        ScriptError: a comparison has something beyond its threshold, or cannot be made, and that is not ignored.
+    """
+    refused = []
+    for package, wheel in models:
+        done = subprocess.run(
+            compare.command(package, "latest", str(wheel)),
+            env=compare.environment(index),
+            cwd=project.root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            say(f"{wheel.name} compared with the newest release: passed")
+            continue
+        say(f"{done.stdout}{done.stderr}".rstrip())
+        refused.append(f"{wheel.name} {'is beyond its thresholds' if done.returncode == 1 else 'cannot be compared'}")
+    if not refused:
+        return
+    text = f"compared with the newest release, {'; '.join(refused)}"
+    if not ignore:
+        raise ScriptError(
+            f"{text}: nothing was published. Correct the model, or accept what was reviewed in the package's gate.toml "
+            "(docs/comparison.md); IGNORE_COMPARISON=1 (--ignore-comparison) releases it all the same"
+        )
+    say(f"*** WARNING *** {text}; --ignore-comparison: it is published all the same")
 
 
 def _send(client: IndexClient, wheel: Path, say: Say) -> None:
@@ -165,13 +227,19 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     )
     parser.add_argument("--release", action="store_true", help="publish X.Y.Z instead of a development version")
     parser.add_argument("--model", help=MODEL_HELP)
+    parser.add_argument(
+        "--ignore-comparison", action="store_true", help="with --release: publish whatever the comparison says"
+    )
     options = parser.parse_args(arguments)
     project = project or Project()
     with open_index(project, os.environ) as index:
+        judge = partial(require_comparison, project=project, index=index, ignore=options.ignore_comparison)
         if options.release and project.wheels.is_dir():
-            publish_made(project, index, model=options.model)
+            publish_made(project, index, model=options.model, judge=judge)
+        elif options.release:
+            publish(project, index, model=options.model, release=True, judge=judge)
         else:
-            publish(project, index, model=options.model, release=options.release)
+            publish(project, index, model=options.model)
     return 0
 
 

@@ -57,6 +57,11 @@ def test_train_takes_a_file_or_the_sample() -> None:
     assert make("-n", "train").stdout.rstrip().endswith("scripts/train_models.py")
 
 
+def test_release_passes_on_that_the_comparison_is_ignored() -> None:
+    assert "--ignore-comparison" not in make("-n", "release").stdout
+    assert make("-n", "release", "IGNORE_COMPARISON=1").stdout.split()[-2:] == ["--release", "--ignore-comparison"]
+
+
 @pytest.mark.parametrize(
     ("target", "script"),
     [

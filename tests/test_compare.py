@@ -21,11 +21,13 @@ from regression_model import DEFINITION
 
 import compare as command
 import package_index
+import publish as publishing
 from build_wheels import build_wheel
 from package_index import PackageIndex
 from project import ROOT, Package, Project, ScriptError
 from publish import publish
 from small_project import SERVING, TOKEN, add_model, own_kit, train
+from wheels import make_wheels
 
 #: A card that may be released.
 CARD = {"metrics": {"r2": 0.9, "rmse": 0.1, "rmse_core": 0.1, "mae": 3.0}, "evaluated": True}
@@ -84,6 +86,37 @@ def test_a_release_is_held_to_the_newest_one_by_the_code_of_each(
         assert status == 0
         assert document["differences"]["max"] == 0.0
         assert document["old"]["wheel_sha256"] == document["new"]["wheel_sha256"]
+
+
+def test_a_release_that_compare_stops_is_not_published_unless_that_is_ignored(
+    named: PackageIndex, project: Project, model: Package, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train(model, **CARD)
+    assert publishing.main(["--release"], project) == 0
+    first = "regression_model-0.3.0-py3-none-any.whl"
+    assert f"{first} compared with the newest release: passed\nPublished " in capfd.readouterr().out
+    # The same artefact, but code that says something else of the same encoded rows.
+    raised(model, "0.4.0")
+    (model.source / "serving.py").write_text(SERVING.replace("distance.clip(0, 100)", "distance.clip(0, 3.5)"))
+    train(model, **CARD)
+    second = "regression_model-0.4.0-py3-none-any.whl"
+
+    for made in (False, True):
+        if made:
+            make_wheels(project, named, say=lambda _: None)
+        assert publishing.main(["--release"], project) == 1
+        said = capfd.readouterr()
+        assert re.search(r"^BEYOND +difference\.median", said.out, re.MULTILINE)
+        assert f"{second} is beyond its thresholds: nothing was published" in said.err
+        assert "IGNORE_COMPARISON=1" in said.err
+        assert [path.name for path in project.index.glob("regression_model-*")] == [first]
+
+    assert publishing.main(["--release", "--ignore-comparison"], project) == 0
+    assert f"*** WARNING *** compared with the newest release, {second} is beyond" in capfd.readouterr().out
+    assert {path.name for path in project.index.glob("regression_model-*")} == {first, second}
+    # What is there already is not judged again.
+    assert publishing.main(["--release"], project) == 0
+    assert "compared with" not in capfd.readouterr().out
 
 
 def test_each_is_scored_with_the_model_kit_that_it_was_trained_with(

@@ -171,7 +171,11 @@ def test_an_index_that_does_not_answer_is_named(
     assert command.main([], project) == 2
 
 
-def test_the_command_publishes_on_the_embedded_index(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_publishes_on_the_embedded_index(
+    project: Project, model: Package, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Above the floors of the package that has this name.
+    train(model, metrics={"r2": 0.9, "rmse": 0.1, "rmse_core": 0.1, "mae": 3.0})
     assert command.main([], project) == 0
     assert capsys.readouterr().out.count("Published") == 2
     assert len(wheels(project)) == 2

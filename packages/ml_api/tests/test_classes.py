@@ -119,6 +119,16 @@ def test_explanation_is_of_the_class_that_is_asked_for(client: FlaskClient) -> N
 
 
 @pytest.mark.parametrize(
+    ("name", "spellings"),
+    [("two", ("leaves", "Leaves")), ("three", ("2", "2.0")), ("flags", ("true", "True", "yes", "1"))],
+)
+def test_class_is_read_as_the_target_of_a_file_is(client: FlaskClient, name: str, spellings: tuple[str, ...]) -> None:
+    answers = [predict(client, name, make_rows(1), f"explain=3&class={spelling}") for spelling in spellings]
+    assert answers[0][0] == 200
+    assert answers == [answers[0]] * len(spellings)
+
+
+@pytest.mark.parametrize(
     ("query", "detail"),
     [
         ("explain=2&class=gone", "The query parameter class must be one of stays, leaves."),

@@ -85,7 +85,7 @@ def price_csv() -> Callable[..., tuple[bytes, int, int]]:
         table = csv_table(content, predictor.model.spec, **more)
         output = io.BytesIO()
         target = predictor.model.spec.target
-        added: Added = {"prediction": "number", "error": "text", **options.columns("prediction", target)}
+        added: Added = {"prediction": "number", "error": "text", **options.columns(target)}
         writer = CsvWriter(output, table, added)
         scored = failed = 0
         for _, answers, rendered in predict_table(table, predictor, writer, options, threads):

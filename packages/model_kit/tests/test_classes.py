@@ -219,7 +219,10 @@ def test_impossible_targets_are_refused(facts: dict[str, Any], message: str) -> 
     ("classes", "text", "position"),
     [
         (("stays", "leaves"), " leaves ", 1),
-        (("stays", "leaves"), "Leaves", None),
+        (("stays", "leaves"), "LEAVES", 1),
+        (("stays", "Leaves", "leaves"), "leaves", 2),
+        (("stays", "Leaves", "leaves"), "LEAVES", None),
+        (("in time", "too late"), "Too\u00a0 Late", 1),
         ((1, 2), "2.0", 1),
         ((1, 2), "2.5", None),
         ((1, 2), "x", None),

@@ -85,6 +85,22 @@ def test_probabilities_of_a_number_are_refused(
     assert "--class gone: left has the classes stays, leaves" in capsys.readouterr().err
 
 
+def test_class_is_read_as_the_target_is_and_needs_an_explanation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundles: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, wanted = tmp_path / "staff.csv", tmp_path / "out.csv"
+    write(source, make_rows(5))
+    arguments = ("predict", str(source), "-o", str(wanted), "--bundle", str(bundles / "two"), "--class")
+    assert run(monkeypatch, definition(TWO), *arguments, "leaves") == 2
+    assert "--class says whose probability is explained: it needs --explain N" in capsys.readouterr().err
+    assert not wanted.exists()
+    tables = []
+    for spelling in ("leaves", " LEAVES"):
+        assert run(monkeypatch, definition(TWO), *arguments, spelling, "--explain", "1") == 0
+        tables.append(read(wanted))
+    assert tables[0] == tables[1]
+
+
 def test_evaluate_tells_scores_by_class_and_fairness_by_group(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bundles: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

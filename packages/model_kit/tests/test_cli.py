@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from model_kit.batch import csv_files, json_lines
+from model_kit.batch.rows import PREFIX_ADVICE
 from model_kit.batch.scoring import Scored, predict_table
 from model_kit.cli.main import main
 from model_kit.errors import FloorError
@@ -115,6 +116,45 @@ def test_predict_adds_prices_and_reasons_and_keeps_every_row(
     assert run(["predict", str(source), "-o", str(target)]) == 0
     assert target.read_text() == PRICED
     assert capsys.readouterr().err.splitlines()[-1] == "2 rows scored, 2 failed"
+
+
+def test_predict_names_its_columns_with_a_prefix(
+    source: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header, first, *_ = PRICED.splitlines()
+    source.write_text(f"{header}\n{first}\n")
+    options = ("--warnings", "--prefix", "model_")
+    assert run(["predict", str(source), "-o", str(target), *options]) == 0
+    assert target.read_text() == f"{header},model_prediction,model_error,model_warnings\n{first},{SHORT_FARE!r},,\n"
+    # Once more clashes with what is there now, and a prefix of its own with nothing.
+    assert run(["predict", str(target), "-o", str(source), *options]) == 2
+    assert "has a column model_prediction and model_error and model_warnings already" in capsys.readouterr().err
+    assert run(["predict", str(target), "-o", str(source), "--prefix", "new "]) == 0
+    source.write_text("distance,zone,error\nfar,A,\n")
+    assert run(["predict", str(source), "-o", str(target), "--prefix", "p_"]) == 1
+    assert "the column p_error has the reasons" in capsys.readouterr().err
+
+
+def test_predict_sums_up_as_json(source: Path, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source.write_text(RIDES + "1,5e15,NA,B,2,y\n")
+    assert run(["predict", str(source), "-o", str(target), "--json"]) == 0
+    text = capsys.readouterr()
+    assert text.err.splitlines()[-1] == "3 rows scored, 2 failed"
+    found = json.loads(text.out)
+    assert found["model"]["name"] == "rides"
+    assert (found["synthetic"], found["output"]) == (True, str(target))
+    counts = {"rows": 5, "scored": 3, "failed": 2, "local_numbers": 0, "imputed": []}
+    assert found["data"] == {"name": "rides.csv", **counts}
+    assert [(one["field"], one["out_of_range"], one["example"]) for one in found["columns"]] == [
+        ("distance", 1, "5e15")
+    ]
+
+
+def test_predict_into_a_pipe_sums_up_as_json_beside_it(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["predict", str(source), "-o", "-", "--json"]) == 0
+    text = capsys.readouterr()
+    assert text.out == PRICED
+    assert json.loads(text.err)["data"]["failed"] == 2
 
 
 def test_predict_strict_fails_if_a_row_failed(source: Path, target: Path) -> None:
@@ -227,8 +267,8 @@ def test_predict_says_that_the_model_knows_synthetic_data_only(
     [
         ("", "rides.csv: the file is empty"),
         ("zone\nA\n", "rides.csv: the header lacks the required columns distance"),
-        ("distance,zone,prediction\n", "rides.csv: has a column prediction already"),
-        ("distance,zone,error,prediction\n", "rides.csv: has a column prediction and error already"),
+        ("distance,zone,prediction\n", f"rides.csv: has a column prediction already; {PREFIX_ADVICE}"),
+        ("distance,zone,error,prediction\n", f"rides.csv: has a column prediction and error already; {PREFIX_ADVICE}"),
         (
             "distance,zone\n8,A\n9",
             "rides.csv, line 3: 1 cell where the header has 2; it is the last line: the file is cut off",
@@ -379,7 +419,7 @@ def test_predict_json_that_has_a_prediction_is_unusable(
     source.write_text('{"distance": 16, "zone": "B"}\n{"prediction": 1}\n')
     target.write_text("before")
     assert run(["predict", str(source), "-o", str(target), "--output-format", "jsonl"]) == 2
-    assert capsys.readouterr().err.endswith("rides.jsonl, line 2: has a key prediction already\n")
+    assert capsys.readouterr().err.endswith(f"rides.jsonl, line 2: has a key prediction already; {PREFIX_ADVICE}\n")
     assert target.read_text() == "before"
 
 

@@ -44,6 +44,13 @@ def test_level_that_differs_in_case_only_is_the_better_example() -> None:
     assert summary.is_strange_nearly_everywhere
 
 
+def test_value_beyond_the_largest_encoded_one_is_told_as_it_is() -> None:
+    summary = summed_up(SPEC_OF_RIDES, [RIDE | {"distance": 5e15}])
+    assert summary.lines() == [
+        "distance: 1 of 1 rows have a value outside the training range, 0.4 to 32, such as '5000000000000000.0'"
+    ]
+
+
 def test_values_outside_the_training_range_are_counted() -> None:
     summary = summed_up(SPEC_OF_RIDES, [RIDE, RIDE | {"distance": 0.25}, RIDE | {"distance": 99.5}])
     assert summary.lines() == [

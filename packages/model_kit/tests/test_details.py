@@ -37,7 +37,7 @@ def predict(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
 
 
 def test_nothing_asked_for_is_prediction_and_error(predict: Predictor) -> None:
-    assert NO_DETAILS.columns("prediction", TARGET) == {}
+    assert NO_DETAILS.columns(TARGET) == {}
     assert list(iter_details(predict, [entry(FAR), entry({})])) == [
         (pytest.approx(FAR_FARE), None),
         (None, "distance: Missing data for required field.; zone: Missing data for required field."),
@@ -45,7 +45,7 @@ def test_nothing_asked_for_is_prediction_and_error(predict: Predictor) -> None:
 
 
 def test_columns_are_named_and_in_order() -> None:
-    assert ALL.columns("prediction", TARGET) == {
+    assert ALL.columns(TARGET) == {
         "prediction_low": "number",
         "prediction_high": "number",
         "explain_baseline": "number",
@@ -61,11 +61,11 @@ def test_columns_are_named_and_in_order() -> None:
         "explain_rest_amount": "number",
         "warnings": "text",
     }
-    assert "explain_1_percent" not in ALL.columns("prediction", Target("x", "C", "identity"))
+    assert "explain_1_percent" not in ALL.columns(Target("x", "C", "identity"))
 
 
 def test_cells_are_the_range_the_reasons_and_the_warnings(predict: Predictor) -> None:
-    names = ("prediction", "error", *ALL.columns("prediction", TARGET))
+    names = ("prediction", "error", *ALL.columns(TARGET))
     [cells] = iter_details(predict, [entry(FAR)], ALL)
     found: dict[str, Any] = dict(zip(names, cells, strict=True))
     assert found["prediction"] == pytest.approx(FAR_FARE)
@@ -96,7 +96,7 @@ def test_row_like_the_typical_one_has_no_reasons_and_no_warnings(predict: Predic
 
 
 def test_row_without_a_prediction_has_nothing_else_either(predict: Predictor) -> None:
-    width = len(ALL.columns("", TARGET))
+    width = len(ALL.columns(TARGET))
     faulty = [entry({"distance": "far", "zone": "A"}), entry(FAR, fault="torn")]
     assert list(iter_details(predict, faulty, ALL)) == [
         (None, "distance: Not a valid number.", *(None,) * width),

@@ -9,6 +9,10 @@ from itertools import pairwise
 import pytest
 from model_kit.spec.inference import Column, Guess, describe, infer_field, infer_target
 
+ONE_NUMBER = (
+    "it is constant: it has 2 spellings of one number, as far as a float tells them apart; there is nothing to predict"
+)
+
 
 def guessed(values: Sequence[str], name: str = "x", *, missing: int = 0) -> Guess:
     """What a column with these values is taken for."""
@@ -97,6 +101,11 @@ def test_time_zones_are_declared() -> None:
             "its numbers have separators or decimal commas; see --decimal, --thousands",
         ),
         (
+            ["1\u202f500", "2\u00a0500", "12"],
+            "x",
+            "its numbers have separators or decimal commas; see --decimal, --thousands",
+        ),
+        (
             ["1,5", "2,25"],
             "x",
             "its numbers have separators or decimal commas; see --decimal, --thousands",
@@ -142,6 +151,8 @@ def test_what_looks_strange_is_told(values: list[str], suspicion: str) -> None:
             "its numbers have separators or decimal commas; see --decimal, --thousands",
         ),
         (["5", "5"], 0, "it is constant: there is nothing to predict"),
+        (["007", "7"], 0, ONE_NUMBER),
+        (["9007199254740993", "9007199254740992"], 0, ONE_NUMBER),
         (["1.5", "-2"], 0, None),
     ],
 )
@@ -152,8 +163,15 @@ def test_target_that_cannot_be_predicted_is_refused(values: list[str], missing: 
 def test_sentences_are_texts_of_bounded_length() -> None:
     found = guessed([f"the waiter brought a cold soup for the {n} th time" for n in range(80)], missing=20)
     assert found.field is not None
-    assert (found.field.kind, found.field.max_length) == ("text", 250)
-    assert found.evidence == "free text of up to 49 characters; 20 of 100 missing"
+    assert (found.field.kind, found.field.max_length) == ("text", 10_000)
+    assert found.evidence == "free text of up to 49 characters, 10,000 are accepted; 20 of 100 missing"
+
+
+@pytest.mark.parametrize(("longest", "bound"), [(4000, 10_000), (6000, 25_000), (50_000, 100_000), (60_000, 120_000)])
+def test_text_may_be_twice_as_long_as_the_longest_of_training(longest: int, bound: int) -> None:
+    found = guessed([*(f"the waiter brought the {n} th soup" for n in range(80)), "long text " * (longest // 10)])
+    assert found.field is not None
+    assert found.field.max_length == bound
 
 
 @pytest.mark.parametrize(
@@ -174,6 +192,41 @@ def test_kind_of_the_target(values: list[str], classes: tuple[object, ...]) -> N
     assert not found.fault
     assert found.classes == classes
     assert [type(one) for one in found.classes] == [type(one) for one in classes]
+
+
+@pytest.mark.parametrize(
+    ("counts", "positive", "reason"),
+    [
+        ({"Yes": 70, "no": 30}, "Yes", "of Yes and no it is the affirmative one"),
+        ({"T": 70, "F": 30}, "T", "of F and T it is the affirmative one"),
+        ({"true": 70, "FALSE": 30}, True, "of False and True it is the affirmative one"),
+        ({"1.0": 70, "-1": 30}, 1, "of -1 and 1 it is the affirmative one"),
+        ({"neg": 20, "pos": 80}, "pos", "of neg and pos it is the affirmative one"),
+        ({"leaves": 30, "stays": 70}, "leaves", "it is the rarer one, in 30% of the rows"),
+        ({"1": 70, "2.0": 30}, 2, "it is the rarer one, in 30% of the rows"),
+        ({"down": 50, "up": 50}, "up", "it is the last one; both have as many rows"),
+        ({"a": 30, "b": 30, "c": 30}, None, ""),
+    ],
+)
+def test_positive_class_is_the_affirmative_or_the_rarer_one(
+    counts: dict[str, int], positive: object, reason: str
+) -> None:
+    found = infer_target(Column("y", counts, sum(counts.values())))
+    assert (found.positive, found.reason) == (positive, reason)
+    assert type(found.positive) is type(positive)
+
+
+def test_classes_that_differ_in_case_or_blanks_are_told_with_the_line_that_merges_them() -> None:
+    yes_no = Column("y", {"Yes": 40, "YES": 30, "yes": 20, "no": 60, "No": 50}, 200)
+    assert infer_target(yes_no).suspicions[1] == (
+        "'no', 'No' differ in case or blanks only and are 2 classes; to make one of them, write "
+        'classes=("no", "Yes") in fields.py and train again'
+    )
+    blanks = Column("y", {"too  late": 40, "Too late": 30, "early": 20, "in time": 20}, 110)
+    assert 'write classes=("early", "in time", "too  late") in' in infer_target(blanks).suspicions[1]
+    assert infer_target(Column("y", {"a": 20, "A": 20}, 40)).suspicions[1:] == (
+        "'A', 'a' differ in case or blanks only and are 2 classes",
+    )
 
 
 def test_kind_of_the_target_may_be_told() -> None:

@@ -216,6 +216,19 @@ def test_no_rows_are_a_file_too(predict: Predictor, tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "x.parquet").column_names == ["distance", "zone", "prediction", "error"]
 
 
+def test_metadata_is_kept_but_for_lists_of_the_columns(predict: Predictor, tmp_path: Path) -> None:
+    source, target = tmp_path / "rides.parquet", tmp_path / "priced.parquet"
+    metadata = {b"owner": "taxis é".encode(), b"pandas": b"{}", b"huggingface": b"{}"}
+    pq.write_table(pa.table({"distance": [8.0], "zone": ["A"]}).replace_schema_metadata(metadata), source)
+    with (
+        reading(str(source), predict.model.spec) as table,
+        writing(str(target), table, "parquet", ADDED) as writer,
+    ):
+        for scored in predict_table(table, predict, writer, NO_DETAILS, 1):
+            writer.write(scored.rendered)
+    assert pq.read_schema(target).metadata == {b"owner": "taxis é".encode()}
+
+
 def test_rows_are_written_in_groups(predict: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "BATCH", 10)
     monkeypatch.setattr(parquet, "GROUP", 20)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -218,14 +219,20 @@ def test_file_that_is_no_table_is_refused(content: str, target: str, reason: str
 
 @pytest.mark.parametrize(
     ("target", "reason"),
-    [("currency", "the target 'currency' cannot be used: it is constant: there is nothing to predict")],
+    [
+        ("currency", "the target 'currency' cannot be used: it is constant: there is nothing to predict"),
+        ("code", "the target 'code' cannot be used: it is constant: it has 2 spellings of one number"),
+    ],
 )
 def test_target_that_cannot_be_predicted_writes_nothing(
     rides: Path, target: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert make("taxi", rides, target, tmp_path) == 2
+    coded = tmp_path / "coded.csv"
+    header, *rows = rides.read_text().splitlines()
+    coded.write_text("\n".join([f"{header},code", *(f"{row},{'007' if n % 2 else '7'}" for n, row in enumerate(rows))]))
+    assert make("taxi", coded, target, tmp_path / "packages") == 2
     assert reason in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [coded]
 
 
 def test_duplicates_are_told(tmp_path: Path) -> None:
@@ -234,6 +241,70 @@ def test_duplicates_are_told(tmp_path: Path) -> None:
     path.write_text("x,y\n" + "\n".join(lines) + "\n")
     found = new.draft("twice", path, "y")
     assert ("rows", "50 occur more than once: the scores will flatter the model") in found.suspicions
+
+
+def class_file(path: Path, **columns: Sequence[object]) -> Path:
+    """A CSV file of 300 rows with a number ``x`` and a class ``t``, of which x says much and noise nothing."""
+    random = Random(5)
+    lines = [",".join(["x", "noise", *columns, "t"])]
+    for number in range(300):
+        x = random.gauss(0, 1)
+        cells = [f"{x:.3f}", f"{random.gauss(0, 1):.3f}", *(str(column[number]) for column in columns.values())]
+        lines.append(",".join([*cells, "yes" if random.random() < 1 / (1 + 2.718 ** (-2 * x)) else "No"]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_share_of_a_class_is_near_what_the_field_knows_of_it(tmp_path: Path) -> None:
+    found = new.draft("mood", class_file(tmp_path / "x.csv"), "t")
+    # The variance of the true probabilities is .34 of that of the class.
+    assert 0.25 < found.strengths["x"] < 0.4
+    assert found.strengths["noise"] == 0
+    assert {field.name: field.required for field in found.definition.fields} == {"x": True, "noise": False}
+
+
+def test_field_that_says_nothing_is_not_required(tmp_path: Path) -> None:
+    path = class_file(tmp_path / "x.csv")
+    path.write_text("".join(f"{line.partition(',')[2]}\n" for line in path.read_text().splitlines()))
+    found = new.draft("mood", path, "t")
+    assert [(field.name, field.required) for field in found.definition.fields] == [("noise", False)]
+    assert "required  none: no field that every row has tells enough alone; all may be missing\n" in new.describe(found)
+
+
+def test_positive_class_and_its_reason_are_in_the_report_and_the_code(tmp_path: Path) -> None:
+    found = new.draft("mood", class_file(tmp_path / "x.csv"), "t")
+    assert found.definition.target.positive == "yes"
+    reason = "of No and yes it is the affirmative one"
+    assert f"one of the classes No, yes; rates and threshold are about yes: {reason}\n" in new.describe(found)
+    new.write(found, tmp_path, "")
+    code = (tmp_path / "mood_model/src/mood_model/fields.py").read_text()
+    assert f'# Rates and threshold are about "yes": {reason}\nTARGET = Target("t", kind="class"' in code
+    assert 'classes=("No", "yes"), positive="yes")' in code
+    facts = new.to_document(found, {}, tmp_path / "mood_model")["target"]
+    assert facts == {"name": "t", "classes": ["No", "yes"], "positive": "yes", "positive_reason": reason}
+
+
+def test_columns_that_predict_adds_are_told_and_get_a_prefix(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("error", "probability_yes", "explain_2_field")
+    path = class_file(tmp_path / "x.csv", **{name: [f"{n % 7}.5" for n in range(300)] for name in names})
+    assert make("mood", path, "t", tmp_path, "--no-train") == 0
+    said = (
+        "'error, probability_yes, explain_2_field': predict adds columns of these names: give it --prefix for its own"
+    )
+    assert said in capsys.readouterr().out
+
+
+def test_texts_may_be_longer_than_those_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = Random(6)
+    words = ["good", "bad", "slow", "fast", "cold", "warm"]
+    texts = [" ".join(random.choices(words, k=12)) for _ in range(300)]
+    path = tmp_path / "said.csv"
+    path.write_text("said,t\n" + "".join(f"{text},{text.count('good') - text.count('bad')}.5\n" for text in texts))
+    assert make("said", path, "t", tmp_path, "--no-train") == 0
+    assert "text      said: at most 10,000 characters are accepted\n" in capsys.readouterr().out
+    assert "max_length" not in (tmp_path / "said_model/src/said_model/fields.py").read_text()
 
 
 def test_target_that_spans_orders_of_magnitude_is_learned_on_the_log(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def test_key_that_is_going_to_be_added_is_refused(tmp_path: Path) -> None:
     source.write_text('{}\n{"error": 1}\n')
     with reading(str(source), SPEC_OF_RIDES) as table:
         table.refuse(["prediction", "error"])
-        with pytest.raises(DataError, match="^rides.jsonl, line 2: has a key error already$"):
+        with pytest.raises(DataError, match="^rides.jsonl, line 2: has a key error already; --prefix model_ "):
             next(table.entries)
 
 
@@ -205,8 +206,27 @@ def test_columns_that_are_going_to_be_added_are_refused(tmp_path: Path) -> None:
     source.write_text("distance,error,zone,prediction\n")
     with reading(str(source), SPEC_OF_RIDES) as table:
         table.refuse(["price", "errors"])
-        with pytest.raises(DataError, match="^rides.csv: has a column prediction and error already$"):
+        with pytest.raises(DataError, match="^rides.csv: has a column prediction and error already; --prefix model_"):
             table.refuse(["prediction", "error"])
+
+
+def test_gzip_is_known_by_its_first_byte_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    packed = gzip.compress(b"distance,zone\n8,A\n")
+    os.write(write, packed[:1])
+
+    def give_the_rest() -> None:
+        os.write(write, packed[1:])
+        os.close(write)
+
+    # When the first byte has been read.
+    late = threading.Timer(0.05, give_the_rest)
+    late.start()
+    with os.fdopen(read) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with reading("-", SPEC_OF_RIDES) as table:
+            assert [entry.record for entry in table.entries] == [{"distance": 8, "zone": "A"}]
+    late.join()
 
 
 def test_parquet_goes_through_pipes(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

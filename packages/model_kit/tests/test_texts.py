@@ -244,6 +244,8 @@ def test_what_is_refused_says_why(pipeline: Any, error: type[Exception], said: s
     with pytest.raises(error) as raised:
         fitted(pipeline, tmp_path)
     assert said in str(raised.value)
+    # That runtime would refuse a text as well.
+    assert "runtime=" not in str(raised.value)
 
 
 def test_damaged_vocabulary_is_refused(tone: BundleModel, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model_kit.records.target_classes import ClassReader
 from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
 from model_kit.spec import Target
 from werkzeug.datastructures import MultiDict
@@ -92,11 +93,12 @@ def _class(query: MultiDict[str, str], target: Target, explain: int | None) -> s
     text = _single(query, "class")
     if text is None:
         return None
-    if text not in target.keys:
+    position = ClassReader(target)(text)
+    if position is None:
         raise BadRequest(f"The query parameter class must be one of {', '.join(target.keys)}.")
     if explain is None:
         raise BadRequest("The query parameter class says whose probability is explained; it needs explain.")
-    return text
+    return target.keys[position]
 
 
 def _check_names(query: MultiDict[str, str], known: Sequence[str]) -> None:

@@ -91,6 +91,8 @@ class CsvTable(Table):
         numbers: NumberFormat = PLAIN,
     ) -> None:
         super().__init__(name, "csv", spec)
+        # A cell may be as long as a line: whether a text is too long is for its field to say.
+        csv.field_size_limit(max(LONGEST_LINE, csv.field_size_limit()))
         self._file = file
         self._numbers = numbers
         self._rest = b""
@@ -360,6 +362,9 @@ class CsvBatch(Batch):
             self.faults[row.number - 1] = ""
             return "skip"
 
+        # Arrow drops one from the beginning, which of a block is a cell's.
+        if content.startswith(_MARK):
+            content = _MARK + content
         found = pyarrow.csv.read_csv(
             pa.BufferReader(content),
             pyarrow.csv.ReadOptions(

@@ -12,6 +12,10 @@ from model_kit.scoring.explanation import Contribution, Explanation
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Target, class_key
 
+PREDICTION: Final = "prediction"
+ERROR: Final = "error"
+#: Contributions to a prediction that a table has columns for.
+MOST_CONTRIBUTIONS: Final = 50
 #: What stands between two warnings, or the classes of a set; neither codes nor words have it.
 BETWEEN: Final = " | "
 
@@ -33,20 +37,15 @@ class DetailOptions(NamedTuple):
     probabilities: bool = False
     of_class: str | None = None
 
-    def columns(self, prediction: str, target: Target) -> Added:
-        """The columns, in order; nothing if nothing is asked for.
-
-        Args:
-            prediction: what the column of predictions is called, which those of the range are named after.
-            target: a contribution in per cent makes sense only where its scale is the log.
-        """
+    def columns(self, target: Target) -> Added:
+        """The columns beside prediction and error, in order; nothing if nothing is asked for."""
         columns: Added = {}
         if self.probabilities:
             columns |= {f"probability_{key}": "number" for key in target.keys}
         if self.interval is not None and target.is_class:
-            columns[f"{prediction}_set"] = "text"
+            columns[f"{PREDICTION}_set"] = "text"
         elif self.interval is not None:
-            columns |= {f"{prediction}_low": "number", f"{prediction}_high": "number"}
+            columns |= {f"{PREDICTION}_low": "number", f"{PREDICTION}_high": "number"}
         if self.explain is not None:
             sizes = _sizes(target)
             columns["explain_baseline"] = "number"
@@ -62,6 +61,13 @@ class DetailOptions(NamedTuple):
 NO_DETAILS: Final = DetailOptions()
 
 
+def clashing(names: Sequence[str], target: Target) -> list[str]:
+    """Those of some columns of a table that have the name of one which a prediction with all details adds."""
+    everything = DetailOptions(0.5, MOST_CONTRIBUTIONS, warnings=True, probabilities=target.is_class)
+    added = {PREDICTION, ERROR, *everything.columns(target)}
+    return [name for name in names if name in added]
+
+
 def iter_details(
     ask: Predictor, entries: Sequence[InputRow], options: DetailOptions = NO_DETAILS
 ) -> Iterator[tuple[Cell, ...]]:
@@ -69,7 +75,7 @@ def iter_details(
     answer = ask.detailed([entry.record for entry in entries], **options._asdict())
     target = ask.model.spec.target
     sizes = _sizes(target)
-    n_cells = len(options.columns("", target))
+    n_cells = len(options.columns(target))
     for position, (entry, prediction) in enumerate(zip(entries, answer.predictions, strict=True)):
         error = entry.fault or in_words(answer.errors.get(position, {}))
         if error:

@@ -8,7 +8,17 @@ from collections.abc import Collection, Iterator, Mapping
 from io import BufferedReader
 from typing import Any, BinaryIO, Final
 
-from model_kit.batch.rows import LONGEST_LINE, Added, Answers, Batch, InputRow, Table, binary_kind, too_long
+from model_kit.batch.rows import (
+    LONGEST_LINE,
+    PREFIX_ADVICE,
+    Added,
+    Answers,
+    Batch,
+    InputRow,
+    Table,
+    binary_kind,
+    too_long,
+)
 from model_kit.errors import DataError
 from model_kit.spec import InputSpec
 
@@ -71,7 +81,7 @@ class JsonLinesTable(Table):
         batch = JsonLinesBatch(block)
         for entry in batch.entries:
             if clash := next((key for key in self._added if key in entry.original), None):
-                raise DataError(f"{self.name}, line {entry.number}: has a key {clash} already")
+                raise DataError(f"{self.name}, line {entry.number}: has a key {clash} already; {PREFIX_ADVICE}")
         return batch
 
 

@@ -20,6 +20,10 @@ NEARLY_ALL: Final = 0.9
 MIN_GROUPED: Final = 3
 
 
+#: Blanks between thousands: the usual one, the no-break one, the thin and the narrow no-break one.
+BLANKS: Final = " \u00a0\u2009\u202f"
+
+
 class NumberFormat(NamedTuple):
     """How numbers are written.
 
@@ -39,11 +43,14 @@ class NumberFormat(NamedTuple):
     def read(self, text: str) -> str | None:
         """A number as Python spells it; ``None`` if it is not written like this."""
         decimal, thousands = re.escape(self.decimal or "."), re.escape(self.thousands)
+        # A blank looks like any other.
+        if self.thousands and self.thousands in BLANKS:
+            thousands = f"[{BLANKS}]"
         whole = rf"\d{{1,3}}(?:{thousands}\d{{3}})+|\d+" if thousands else r"\d+"
         found = re.fullmatch(rf"\s*([+-]?)({whole})?(?:{decimal}(\d*))?([eE][+-]?\d+)?\s*", text, re.ASCII)
         if not found or not (found[2] or found[3]):
             return None
-        digits = (found[2] or "").replace(self.thousands, "") if self.thousands else found[2] or ""
+        digits = re.sub(thousands, "", found[2] or "") if thousands else found[2] or ""
         return f"{found[1]}{digits}{'.' + found[3] if found[3] else ''}{found[4] or ''}"
 
     def plain(self, text: str) -> str:

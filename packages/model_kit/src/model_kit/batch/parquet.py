@@ -21,6 +21,8 @@ from model_kit.spec import InputSpec
 BATCH: Final = 4000
 #: Rows of a group as it is written; until then they are held as Arrow columns.
 GROUP: Final = 20_000
+#: Metadata in which libraries list all columns, which would no longer be true.
+_DESCRIPTIONS: Final = frozenset({b"pandas", b"huggingface", b"org.apache.spark.sql.parquet.row.metadata"})
 
 
 class ParquetTable(Table):
@@ -158,8 +160,9 @@ class ParquetWriter:
         own = table.schema if isinstance(table, ParquetTable) else [(name, pa.string()) for name in table.columns]
         self._kinds = [kinds[kind] for kind in added.values()]
         extra = [pa.field(name, kind) for name, kind in zip(added, self._kinds, strict=True)]
-        # pandas' own notes on the columns would no longer be true.
-        self._schema = pa.schema([*pa.schema(own), *extra])
+        metadata = (table.schema.metadata or {}) if isinstance(table, ParquetTable) else {}
+        kept = {key: value for key, value in metadata.items() if key not in _DESCRIPTIONS}
+        self._schema = pa.schema([*pa.schema(own), *extra], metadata=kept or None)
         self._writer = pyarrow.parquet.ParquetWriter(file, self._schema, compression="zstd")
         self._batches: list[pa.RecordBatch] = []
 

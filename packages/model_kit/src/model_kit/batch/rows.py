@@ -21,6 +21,8 @@ Cell: TypeAlias = "float | str | None"
 
 #: Bytes of the longest line that is read; a longer one is no row of a table, and would fill the memory.
 LONGEST_LINE: Final = 4_000_000
+#: What to do about a column that is there already.
+PREFIX_ADVICE: Final = "--prefix model_ names the new ones model_prediction, model_error and so on"
 #: First bytes of files that are no text -> what they are.
 _MAGIC: Final[Mapping[bytes, str]] = {
     b"PK\x03\x04": "a workbook (.xlsx) or zip archive, not {}; export the sheet as CSV UTF-8",
@@ -162,7 +164,7 @@ class Table(ABC):
         """
         clashes = [column for column in added if column in self.columns]
         if clashes:
-            raise DataError(f"{self.name}: has a column {' and '.join(clashes)} already")
+            raise DataError(f"{self.name}: has a column {' and '.join(clashes)} already; {PREFIX_ADVICE}")
 
     def lacking(self, names: Collection[str]) -> list[str]:
         """Those of some columns that are not there, each with the column that nearly has its name."""

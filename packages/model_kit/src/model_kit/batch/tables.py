@@ -40,7 +40,7 @@ _FOREIGN: Final = re.compile(
     r"\.(json|xls[xmb]?|ods|arrow|feather|orc|avro|h5|hdf5|pkl|pickle|xml|html?|ya?ml|db|sqlite3?|sql|sas7bdat|sav|dta"
     r"|np[yz]|zip|bz2|xz|zstd?|lz4|7z|tar|tgz|br|snappy|z)"
 )
-_GZIP: Final = b"\x1f\x8b"
+_GZIP: Final = b"\x1f"
 
 
 class Writer(Protocol):
@@ -109,7 +109,8 @@ def reading(
                 yield ParquetTable(whole, spec, name)
             return
         text = file
-        if file.peek(2)[:2] == _GZIP:
+        # The first read of a pipe may be of one byte, and no text begins with this one.
+        if file.peek(1)[:1] == _GZIP:
             text = io.BufferedReader(_Unpacked(file, name))
         table: Table
         if as_format == "jsonl":

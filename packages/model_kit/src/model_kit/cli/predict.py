@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from contextlib import closing
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from model_kit.batch.details import NO_DETAILS, DetailOptions
+from model_kit.batch.details import ERROR, MOST_CONTRIBUTIONS, NO_DETAILS, PREDICTION, DetailOptions
+from model_kit.batch.output import STANDARD
 from model_kit.batch.progress import Progress
-from model_kit.batch.rows import Added
+from model_kit.batch.rows import Added, Table
 from model_kit.batch.scoring import MOST_THREADS, n_processors, predict_table
 from model_kit.batch.tables import FORMATS, output_format, reading, require_library, writing
 from model_kit.cli.common import (
@@ -27,14 +30,11 @@ from model_kit.cli.common import (
 )
 from model_kit.errors import DataError
 from model_kit.records.column_summary import ColumnSummary
+from model_kit.records.target_classes import ClassReader
 from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
 from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.protocol import Model
 from model_kit.spec import Target
-
-PREDICTION: Final = "prediction"
-ERROR: Final = "error"
-#: Contributions to a prediction that a table has columns for.
-MOST_CONTRIBUTIONS: Final = 50
 
 HELP: Final = "add predictions to a CSV, JSON Lines or Parquet file"
 EXAMPLES: Final = """\
@@ -50,6 +50,9 @@ examples:
 The output is the input with two columns more: "prediction" (in the target's unit, or the class) and "error" (empty, or
 why the row has no prediction). All rows are kept, in order. Columns that the model does not use are kept and ignored;
 only the required fields ({program} show) are needed, the rest is imputed.
+
+--prefix model_ puts that before the names of all columns that are added, where the input has one of these already.
+--json prints what the last lines say as JSON to standard output, or to standard error where the table goes there.
 
 More columns, where asked for, after these two:
 --interval L  prediction_low, prediction_high: the true value lies between them in the share L of the cases
@@ -107,6 +110,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="CLASS",
         help="with --explain: of which class (default: the predicted)",
     )
+    command.add_argument(
+        "--prefix", default="", metavar="TEXT", help="what the names of the new columns begin with (default: nothing)"
+    )
+    command.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_number_arguments(command)
     add_strict_arguments(command)
     command.add_argument(
@@ -123,14 +130,17 @@ def run(arguments: argparse.Namespace) -> int:
     predictor = Predictor(model_of(arguments))
     spec = predictor.model.spec
     options = DetailOptions(
-        arguments.interval, arguments.explain, arguments.warnings, arguments.probabilities, arguments.of_class
+        arguments.interval,
+        arguments.explain,
+        arguments.warnings,
+        arguments.probabilities,
+        _class(arguments, spec.target),
     )
-    _check_class(options, spec.target)
     if options != NO_DETAILS:
         # What the model cannot give is said before a file is touched.
         predictor.detailed([], **options._asdict())
-    kind: Final = kind_of(spec.target)
-    added: Added = {PREDICTION: kind, ERROR: "text", **options.columns(PREDICTION, spec.target)}
+    columns: Added = {PREDICTION: kind_of(spec.target), ERROR: "text", **options.columns(spec.target)}
+    added: Added = {f"{arguments.prefix}{name}": kind for name, kind in columns.items()}
     summary = ColumnSummary(spec)
     failed = 0
     with ending_cleanly(), reading(arguments.input, spec, arguments.format, numbers_of(arguments)) as table:
@@ -148,14 +158,38 @@ def run(arguments: argparse.Namespace) -> int:
                 summary.add(answers.encoded, answers.value_of(batch))
                 failed += answers.n_failed
                 progress.show(table.position(), f"{summary.n_rows + failed:,} rows")
-    report_columns(table, summary)
-    if predictor.model.card["data"]["synthetic"]:
-        report(synthetic_notice(arguments.definition))
-    report(f"{summary.n_rows} rows scored, {failed} failed")
-    if failed and not summary.n_rows:
-        report("*** No row could be scored; the column error has the reasons ***")
-        return FAILED
-    return status_of(arguments, failed, summary)
+    if arguments.json:
+        stream = sys.stderr if arguments.output == STANDARD else sys.stdout
+        document = _summary(arguments, predictor.model, table, summary, failed)
+        stream.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    if not arguments.json or arguments.output != STANDARD:
+        report_columns(table, summary)
+        if predictor.model.card["data"]["synthetic"]:
+            report(synthetic_notice(arguments.definition))
+        report(f"{summary.n_rows} rows scored, {failed} failed")
+        if failed and not summary.n_rows:
+            report(f"*** No row could be scored; the column {arguments.prefix}{ERROR} has the reasons ***")
+    return FAILED if failed and not summary.n_rows else status_of(arguments, failed, summary)
+
+
+def _summary(
+    arguments: argparse.Namespace, model: Model, table: Table, summary: ColumnSummary, failed: int
+) -> dict[str, Any]:
+    """What is said about the rows, as JSON; the same keys as those of ``evaluate --json`` where it has them."""
+    return {
+        "model": {"name": model.card["model"], "version": model.version},
+        "data": {
+            "name": table.name,
+            "rows": summary.n_rows + failed,
+            "scored": summary.n_rows,
+            "failed": failed,
+            "local_numbers": table.local_numbers,
+            "imputed": table.lacking(table.spec.names),
+        },
+        "synthetic": model.card["data"]["synthetic"],
+        "output": arguments.output,
+        "columns": summary.to_dict(),
+    }
 
 
 def kind_of(target: Target) -> Literal["number", "integer", "boolean", "text"]:
@@ -166,16 +200,23 @@ def kind_of(target: Target) -> Literal["number", "integer", "boolean", "text"]:
     return "boolean" if isinstance(first, bool) else "integer" if isinstance(first, int) else "text"
 
 
-def _check_class(options: DetailOptions, target: Target) -> None:
-    """Refuse what makes sense for a class only, or of another class.
+def _class(arguments: argparse.Namespace, target: Target) -> str | None:
+    """The class of ``--class`` as the model has it; ``None`` where there is none.
 
     Raises:
-        DataError: it is asked for.
+        DataError: it makes no sense, or names no class.
     """
-    if not target.is_class and (options.probabilities or options.of_class is not None):
+    text: str | None = arguments.of_class
+    if not target.is_class and (arguments.probabilities or text is not None):
         raise DataError(f"{target.name} is a number: --probabilities and --class are for classes")
-    if options.of_class is not None and options.of_class not in target.keys:
-        raise DataError(f"--class {options.of_class}: {target.name} has the classes {', '.join(target.keys)}")
+    if text is None:
+        return None
+    position = ClassReader(target)(text)
+    if position is None:
+        raise DataError(f"--class {text}: {target.name} has the classes {', '.join(target.keys)}")
+    if arguments.explain is None:
+        raise DataError("--class says whose probability is explained: it needs --explain N")
+    return target.keys[position]
 
 
 def _level(text: str) -> float:

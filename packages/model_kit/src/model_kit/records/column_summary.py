@@ -151,8 +151,13 @@ class ColumnSummary:
             field = self._spec.fields[column]
             rows = np.flatnonzero(exceeded[:, column])
             if not _has_levels(field):
-                value = float(encoded[rows[0], column])
-                self._examples.setdefault(field.name, (_in_words(field, value), ""))
+                row = int(rows[0])
+                value = float(encoded[row, column])
+                text = _in_words(field, value)
+                if abs(value) >= LARGEST and value_of is not None:
+                    # It is clipped; the source has it.
+                    text = str(value_of(row, field.name)).strip()[:LONGEST]
+                self._examples.setdefault(field.name, (text, ""))
             elif value_of is not None:
                 looked_at = rows[: MAX_EXAMPLES - self._looked_at[column]].tolist()
                 self._looked_at[column] += len(looked_at)

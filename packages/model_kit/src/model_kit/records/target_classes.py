@@ -6,6 +6,7 @@ from typing import Final
 
 from model_kit.records.text import parse_number
 from model_kit.spec import Target
+from model_kit.spec.fields import folded_class
 
 #: Texts of booleans in files, beside ``true`` and ``false``.
 _BOOLEANS: Final = {"yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
@@ -16,10 +17,16 @@ class ClassReader:
 
     def __init__(self, target: Target) -> None:
         self._positions = {key: position for position, key in enumerate(target.keys)}
+        folded = [folded_class(key) for key in target.keys]
+        #: Other spellings, of classes that are told apart by more.
+        self._folded = {key: place for place, key in enumerate(folded) if folded.count(key) == 1}
         self._kind = type(target.classes[0])
 
     def __call__(self, text: str) -> int | None:
-        """Position of the class that a cell names; blanks around it are no part of it. ``None``: it names none."""
+        """Position of the class that a text names, in any case where no two classes differ in that only.
+
+        ``None``: it names none.
+        """
         text = text.strip()
         if self._kind is bool:
             lower = text.lower()
@@ -30,4 +37,4 @@ class ClassReader:
             number = parse_number(text)
             if not isinstance(number, str) and number == int(number):
                 return self._positions.get(str(int(number)))
-        return found
+        return self._folded.get(folded_class(text)) if found is None else found

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from model_kit.batch.details import clashing
 from model_kit.batch.numbers import PLAIN, NumberFormat
 from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold import source
@@ -52,6 +53,7 @@ class Draft:
         left_out: column and reason.
         suspicions: column and what a person should look at.
         strengths: field -> share of the target's variance that it gives alone.
+        positive_reason: of two classes, why the positive one is that.
     """
 
     definition: ModelDefinition
@@ -60,6 +62,7 @@ class Draft:
     left_out: tuple[tuple[str, str], ...]
     suspicions: tuple[tuple[str, str], ...]
     strengths: Mapping[str, float]
+    positive_reason: str = ""
 
 
 def check_name(name: str, folder: Path) -> None:
@@ -153,7 +156,13 @@ def draft_from_bytes(
         reasons = "; ".join(f"{column!r}: {reason}" for column, reason in left_out[:5])
         raise DataError(f"{file_name}: no column is left to predict from. {reasons}")
     goal = (
-        Target(target, kind="class", classes=classes or inferred.classes, subject=subject)
+        Target(
+            target,
+            kind="class",
+            classes=classes or inferred.classes,
+            positive=None if classes else inferred.positive,
+            subject=subject,
+        )
         if inferred.classes
         else Target(target, unit, scale or _scale(table.target), subject=subject)
     )
@@ -185,11 +194,13 @@ def draft_from_bytes(
         *((guess.field.name, text) for guess in guesses if guess.field for text in guess.suspicions),
         *((column, _LEAK.format(share)) for column, share in found.items() if share >= LEAK),
     ]
+    if clashes := clashing([target, *(guess.field.name for guess in guesses if guess.field)], goal):
+        suspicions.append((", ".join(clashes), "predict adds columns of these names: give it --prefix for its own"))
     if table.n_duplicates:
         suspicions.append(("rows", f"{table.n_duplicates:,} occur more than once: the scores will flatter the model"))
     fields = tuple(guess.field for guess in guesses if guess.field is not None)
     definition = replace(definition, fields=fields)
-    return Draft(definition, dataset, tuple(guesses), tuple(left_out), tuple(suspicions), found)
+    return Draft(definition, dataset, tuple(guesses), tuple(left_out), tuple(suspicions), found, inferred.reason)
 
 
 def _scale(target: Column) -> Literal["log", "identity"]:
@@ -229,7 +240,7 @@ def write(found: Draft, folder: Path, estimator: str, attribute: str = "make_est
         DefinitionError: the folder exists.
     """
     definition = found.definition
-    files = source.package_files(definition, found.guesses, found.left_out, estimator, attribute)
+    files = source.package_files(definition, found.guesses, found.left_out, estimator, attribute, found.positive_reason)
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / definition.package
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{definition.package}-") as temporary:
@@ -271,6 +282,7 @@ def describe(found: Draft, scores: Mapping[str, Mapping[str, float]] | None = No
         found=found,
         target=found.definition.target,
         fields=fields,
+        texts=[field for field in fields if field.kind == "text"],
         kinds=sorted(Counter(field.kind for field in fields).items()),
         strongest=sorted(found.strengths.items(), key=lambda item: -item[1])[:5],
         most=_LISTED,
@@ -286,7 +298,7 @@ def to_document(found: Draft, scores: Mapping[str, Mapping[str, float]], folder:
         "model": definition.name,
         "package": str(folder),
         "data": {"name": found.dataset.name, "sha256": found.dataset.sha256, "rows": len(found.dataset.rows)},
-        "target": source.target_facts(definition.target),
+        "target": source.target_facts(definition.target, found.positive_reason),
         "fields": [
             {
                 "name": guess.field.name,

@@ -40,6 +40,7 @@ def package_files(
     left_out: Sequence[tuple[str, str]],
     estimator: str,
     attribute: str = "make_estimator",
+    positive_reason: str = "",
 ) -> dict[str, str]:
     """Path in the package -> text of each of its files.
 
@@ -49,6 +50,7 @@ def package_files(
         left_out: column and reason.
         estimator: content of ``estimator.py``.
         attribute: of that module, what the definition names.
+        positive_reason: of two classes, why the positive one is that.
     """
     target, package = definition.target, package_name(definition.name)
     shown = literal(target.name)[1:-1].replace('"', "'")
@@ -65,6 +67,11 @@ def package_files(
         "runtime": definition.runtime,
         "keeps_rows": definition.keeps_rows,
         "target": [literal(target.name), *_target_arguments(target)],
+        "positive": _comment(
+            f"Rates and threshold are about {literal(target.keys[target.positive_position])}: {positive_reason}"
+        )
+        if positive_reason
+        else "",
         "fields": fields,
         "has_levels": any(guess.field is not None and guess.field.levels for guess in guesses),
         "left_out": [_comment(f"{literal(column)}: {reason}") for column, reason in left_out],
@@ -108,13 +115,14 @@ def _target_arguments(target: Target) -> list[str]:
     if not target.is_class:
         return _changed(target, Target(""), ("unit", "scale", "subject"))
     classes = ", ".join(literal(one) if isinstance(one, str) else repr(one) for one in target.classes)
-    return ['kind="class"', f"classes=({classes})", *_changed(target, Target(""), ("subject",))]
+    return ['kind="class"', f"classes=({classes})", *_changed(target, Target(""), ("positive", "subject"))]
 
 
-def target_facts(target: Target) -> dict[str, Any]:
+def target_facts(target: Target, positive_reason: str = "") -> dict[str, Any]:
     """A target as a report has it."""
     if target.is_class:
-        return {"name": target.name, "classes": list(target.classes)}
+        facts = {"name": target.name, "classes": list(target.classes)}
+        return facts | ({"positive": target.positive, "positive_reason": positive_reason} if positive_reason else {})
     return {"name": target.name, "unit": target.unit, "scale": target.scale}
 
 

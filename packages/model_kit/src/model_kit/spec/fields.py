@@ -211,3 +211,8 @@ def class_key(value: ClassValue | float) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def folded_class(text: str) -> str:
+    """A class as text without what spellings of it differ in: case, and blanks."""
+    return " ".join(text.split()).casefold()

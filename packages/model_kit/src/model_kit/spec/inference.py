@@ -6,14 +6,15 @@ would mislead a model; every guess is one line of generated code that can be cor
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from model_kit.spec.fields import ClassValue, Field, Kind
+from model_kit.spec.fields import MAX_LENGTH, ClassValue, Field, Kind, folded_class
 
 #: Formats of dates, then of times of the day behind them, as :func:`datetime.strptime` has them.
 DATE_FORMATS: Final = (
@@ -53,7 +54,18 @@ FEW_ROWS: Final = 10
 #: Blanks in a text that is a sentence.
 SENTENCE: Final = 3
 #: Lengths that a text may be bounded by.
-MAX_LENGTHS: Final = (250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000)
+MAX_LENGTHS: Final = (MAX_LENGTH, 25_000, 50_000, 100_000)
+#: Texts of two classes, in lower case, of which the first is the positive one whatever the rows say.
+OPPOSITES: Final = (
+    ("yes", "no"),
+    ("true", "false"),
+    ("1", "0"),
+    ("1", "-1"),
+    ("y", "n"),
+    ("t", "f"),
+    ("positive", "negative"),
+    ("pos", "neg"),
+)
 #: Cells that are no numbers, at most, of a column that is called numeric but for these.
 STRAY: Final = 0.05
 
@@ -63,7 +75,7 @@ _ISO_DATETIME: Final = re.compile(
 )
 _NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LOCAL_NUMBERS: Final = "its numbers have separators or decimal commas; see --decimal, --thousands"
-_SEPARATED: Final = re.compile(r"[+-]?\d{1,3}([., ]\d{3})+([.,]\d+)?|[+-]?\d+,\d+", re.ASCII)
+_SEPARATED: Final = re.compile(r"[+-]?\d{1,3}([.,' \u00a0\u2009\u202f]\d{3})+([.,]\d+)?|[+-]?\d+,\d+", re.ASCII)
 _LEADING_ZERO: Final = re.compile(r"0\d+", re.ASCII)
 _IDENTIFIER_NAME: Final = re.compile(r"(^|.*[_\s.-])(id|uuid|guid|key|index|idx|nr|no|number)|unnamed: 0", re.ASCII)
 #: Values that a format is tried on before it is tried on all.
@@ -238,14 +250,15 @@ def _has_words(texts: Sequence[str]) -> bool:
 
 def _free_text(column: Column, texts: Sequence[str], missing: str) -> Guess:
     longest = max(map(len, texts))
-    return Guess(text_field(column.name, longest), f"free text of up to {longest:,} characters; {missing}")
+    field = text_field(column.name, longest)
+    evidence = f"free text of up to {longest:,} characters, {field.max_length:,} are accepted; {missing}"
+    return Guess(field, evidence)
 
 
 def text_field(name: str, longest: int) -> Field:
-    """A field of texts of up to ``longest`` characters in training, and about twice that in requests."""
-    # Rounded up to a power of ten or two and a half or five times that.
-    bound = next(one for one in MAX_LENGTHS if one >= 2 * longest or one == MAX_LENGTHS[-1])
-    return Field(name, "text", describe(name), max_length=max(bound, longest))
+    """A field of texts of up to ``longest`` characters in training, and at least twice that in requests."""
+    bound = next((one for one in MAX_LENGTHS if one >= 2 * longest), 2 * longest)
+    return Field(name, "text", describe(name), max_length=bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,11 +268,15 @@ class TargetGuess:
     Attributes:
         fault: why it cannot be a target; empty if it can.
         classes: what is predicted one of; empty of a number.
+        positive: of two classes, what rates and threshold are about.
+        reason: why that one.
         suspicions: what a person should look at.
     """
 
     fault: str = ""
     classes: tuple[ClassValue, ...] = ()
+    positive: ClassValue | None = None
+    reason: str = ""
     suspicions: tuple[str, ...] = ()
 
 
@@ -278,6 +295,9 @@ def infer_target(column: Column, kind: Literal["number", "class"] | None = None)
     if len(texts) == 1:
         return TargetGuess("it is constant: there is nothing to predict")
     are_numbers = all(_NUMBER.fullmatch(text) for text in texts)
+    if are_numbers and len({float(text) for text in texts}) == 1:
+        ways = f"{len(texts)} spellings of one number, as far as a float tells them apart"
+        return TargetGuess(f"it is constant: it has {ways}; there is nothing to predict")
     if (
         not are_numbers
         and kind != "class"
@@ -307,6 +327,45 @@ def _classes(column: Column, texts: Sequence[str], codes: Sequence[int]) -> Targ
     remarks = [f"{len(classes)} classes" + ("; are they numbers? see --target-kind number" if codes else "")]
     if few:
         remarks.append(f"{', '.join(map(repr, few[:5]))} has fewer than {FEW_ROWS} rows: too few to learn and to judge")
-    if len({text.casefold() for text in texts}) < len(texts) and classes != (False, True):
-        remarks.append("some of its classes differ in case only")
-    return TargetGuess(classes=classes, suspicions=tuple(remarks))
+    if not codes and (remark := _same_but_for_spelling(column, classes)):
+        remarks.append(remark)
+    if len(classes) > 2:
+        return TargetGuess(classes=classes, suspicions=tuple(remarks))
+    counts = dict.fromkeys(classes, 0)
+    for text, count in column.counts.items():
+        counts[text if text in counts else int(float(text)) if codes else text.lower() == "true"] += count
+    positive, reason = _positive(counts)
+    return TargetGuess(classes=classes, positive=positive, reason=reason, suspicions=tuple(remarks))
+
+
+def _same_but_for_spelling(column: Column, classes: Sequence[ClassValue]) -> str:
+    """Which classes differ in case or blanks only, and what makes one of them; empty if none do."""
+    spellings: dict[str, list[str]] = {}
+    for text in sorted(column.counts, key=lambda text: (-column.counts[text], text)):
+        spellings.setdefault(folded_class(text), []).append(text)
+    if len(spellings) == len(classes):
+        return ""
+    same = next(found for found in spellings.values() if len(found) > 1)
+    remark = f"{', '.join(map(repr, same))} differ in case or blanks only and are {len(same)} classes"
+    if len(spellings) == 1:
+        return remark
+    # The positive one of two is the last where nothing else is declared.
+    merged = {found[0]: sum(map(column.counts.__getitem__, found)) for found in spellings.values()}
+    last = _positive(merged)[0] if len(merged) == 2 else None
+    listed = ", ".join(
+        json.dumps(one, ensure_ascii=False) for one in sorted(merged, key=lambda one: (one == last, one))
+    )
+    return f"{remark}; to make one of them, write classes=({listed}) in fields.py and train again"
+
+
+def _positive(counts: Mapping[Any, int]) -> tuple[Any, str]:
+    """Which of two classes is the positive one, and why."""
+    first, last = counts
+    by_text = {str(one).lower(): one for one in counts}
+    for yes, no in OPPOSITES:
+        if by_text.keys() == {yes, no}:
+            return by_text[yes], f"of {first} and {last} it is the affirmative one"
+    rarer = first if counts[first] < counts[last] else last
+    if counts[first] == counts[last]:
+        return last, "it is the last one; both have as many rows"
+    return rarer, f"it is the rarer one, in {counts[rarer] / sum(counts.values()):.0%} of the rows"

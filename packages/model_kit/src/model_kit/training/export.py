@@ -57,6 +57,8 @@ ADVICE_ON_ROWS = (
     'If whoever has the bundle may read training rows, declare runtime="scikit-learn" and keeps_rows=True; else use '
     "an estimator that docs/own-model.md lists as folded or ONNX"
 )
+#: No other runtime serves texts.
+ADVICE_ON_TEXTS = "Use an estimator that docs/own-model.md lists as folded"
 #: Why an estimator of texts that does not fold is refused.
 ONLY_FOLDED = (
     "a text is served by a folded graph alone: between its vectorizer and the prediction all must be linear, such as "
@@ -187,6 +189,8 @@ def to_onnx(fitted: Fitted, rows: Sequence[Row]) -> Export:
         return check(fitted, _plain(fitted, n_features), reason, output)
     except ExportError as error:
         advice = ADVICE_ON_ROWS if _keeps_rows(fitted.estimator) else ADVICE
+        if _words(fitted):
+            advice = ADVICE_ON_TEXTS
         # The same kind of error, whose text has both reasons.
         raise type(error)(
             f"nothing was exported.\nFolded graph: {reason}\nGraph of skl2onnx: {error}\n{advice}"
