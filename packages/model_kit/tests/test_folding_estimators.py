@@ -510,6 +510,7 @@ SINH = TransformedTargetRegressor(Ridge(), func=np.arcsinh, inverse_func=np.sinh
         (make_pipeline(PCA(2), StandardScaler(), RandomForestRegressor(3)), "trees of a projection"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*gblinear")  # which XGBoost 3.4 calls deprecated
 def test_regressors_that_are_refused_say_why(estimator: Any, said: str) -> None:
     matrix = make_matrix(300, 1, gaps=0.0, strange=False)
     estimator.fit(matrix, make_target(matrix))

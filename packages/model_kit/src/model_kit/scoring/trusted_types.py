@@ -22,7 +22,8 @@ _OBJECTS: Final = {
     "model_kit.training.estimators.boosting": "BoostedTrees",
     "model_kit.training.estimators.preprocessing": "MedianImputer QuantileBins RangeScaler",
     "model_kit.training.estimators.quadratic": "QuadraticSVR",
-    "scipy.interpolate._bsplines": "BSpline",
+    # SciPy 1.18 has the first under another name.
+    "scipy.interpolate._bsplines": "BSpline _BSpline",
     "sklearn._loss.link": "HalfLogitLink IdentityLink Interval LogLink LogitLink MultinomialLogit",
     "sklearn._loss.loss": (
         "AbsoluteError ExponentialLoss HalfBinomialLoss HalfGammaLoss HalfMultinomialLoss HalfPoissonLoss "
