@@ -5,7 +5,8 @@ on, and the simplest wins where there is no difference: none; one straight line 
 of the classes, and so the most probable one, as it is; a line for each class (Platt 1999, "Probabilistic outputs for
 support vector machines"); a monotone table for each (Zadrozny and Elkan 2002, "Transforming classifier scores into
 accurate multiclass probability estimates"), with a point for each of up to 20 groups of rows and lines between. None is
-taken that gets fewer of these rows right than the uncalibrated probabilities do, by more than chance.
+taken that gets fewer of these rows right than the uncalibrated probabilities do, by more than chance and a
+two-hundredth.
 
 Log-odds before and after stay within what so many rows can show, log(2 n + 1), half a row in n: an estimator that says
 0 or 1, a single tree for instance, gets the rate at which it is right. Needs numpy only.
@@ -37,6 +38,8 @@ ROWS_PER_POINT: Final = 50
 MIN_ROWS: Final = 200
 #: Improvement of the log loss, relative, from which on a more complex table is taken.
 WORTH: Final = 0.002
+#: Share of the rows by which fewer may be right, for probabilities that are better in the mean.
+SPARE: Final = 0.005
 #: Lowest slope of a table, and its rise beyond what the rows can show: no two different scores become one.
 LOWEST_SLOPE: Final = 0.002
 RISE_BEYOND: Final = 0.01
@@ -115,7 +118,8 @@ def calibrate(out_of_fold: NDArray[np.float64], truth: NDArray[np.int64]) -> dic
             was_right = is_right
         # Of rows that change sides by chance, one side has up to a standard deviation more.
         n_lost, n_won = int((was_right & ~is_right).sum()), int((is_right & ~was_right).sum())
-        if losses[kind] < losses[best] * (1 - WORTH) and n_lost - n_won <= (n_lost + n_won) ** 0.5:
+        spare = max((n_lost + n_won) ** 0.5, SPARE * len(repeated))
+        if losses[kind] < losses[best] * (1 - WORTH) and n_lost - n_won <= spare:
             best = kind
     return {
         "kind": best,
