@@ -23,9 +23,12 @@ from model_kit.scoring.bundle import hold
 from ml_api.logs import JSONFormatter, LineWriter
 from ml_api.memory import trim
 from ml_api.settings import Settings, SettingsError
+from ml_api.shared_folder import SharedFolder
 from ml_api.worker import Worker
 from ml_api.worker_loads import WorkerLoads
 
+#: Where the optional packages are.
+OPERATIONS = "pip install --no-deps -r requirements/operations.txt"
 try:
     settings = Settings.from_environ(os.environ)
 except SettingsError as error:
@@ -54,6 +57,8 @@ Worker.settings = settings
 # Balances connections between workers: see ml_api/worker_loads.py. Created once in the master, so that all workers
 # share it, those of before and after a reload too.
 Worker.loads = Worker.loads or WorkerLoads(settings.workers)
+# Metrics of all workers, in files by slot; like the loads, kept over a reload.
+Worker.shared = Worker.shared or (SharedFolder() if settings.metrics else None)
 # Threads cannot use several cores, because scoring a row is half Python; processes can.
 workers = settings.workers
 # Each connection is a file descriptor, and a worker that runs out of them dies. Many systems allow 1024.
@@ -68,6 +73,12 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # share their memory and start faster.
 preload_app = False
 app = importlib.import_module("ml_api.app")
+if settings.metrics:
+    try:
+        importlib.import_module("ml_api.controllers.metrics")
+        importlib.import_module("ml_api.metrics.recorder")
+    except ModuleNotFoundError as error:
+        sys.exit(f"ml_api does not start: METRICS needs {error.name}, which is not installed; {OPERATIONS}")
 # A worker that is restarted later serves what its sisters serve, whatever MODEL_DIR has by then.
 hold(app.installed_models())
 # A worker without a heartbeat for this long is replaced; it sends none while it loads the models.
@@ -115,8 +126,14 @@ def reload_checked(reload: Callable[[], None], log: Any) -> None:
         reload()
 
 
+def on_exit(server: Any) -> None:  # noqa: ARG001  gunicorn passes it by position
+    """Delete what the workers shared."""
+    if Worker.shared is not None:
+        Worker.shared.remove()
+
+
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001  gunicorn passes both by position
-    """Free the load slot of a worker that has exited, so that none leaves connections to it."""
+    """Free the slot of a worker that has exited: none leaves connections to it, and the next continues its counts."""
     worker.load_slot.release()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface
@@ -16,7 +16,11 @@ from ml_api.controllers import docs, health, pages, predict, version
 from ml_api.controllers import models as model_routes
 from ml_api.models.registry import Loader, Registry, installed_models
 from ml_api.settings import Settings
+from ml_api.shared_folder import current_place
 from ml_api.views import problems
+
+if TYPE_CHECKING:
+    from ml_api.metrics.recorder import Recorder
 
 
 class NoSessions(SessionInterface):
@@ -37,6 +41,8 @@ class API(Flask):
     """
 
     session_interface = NoSessions()
+    #: Counts the responses, if metrics are on.
+    metrics: Recorder | None = None
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return the URL adapter of ``request``, without parsing its host."""
@@ -65,7 +71,7 @@ class API(Flask):
 
     def finalize_request(self, rv: Any, from_error_handler: bool = False) -> Response:
         """Return the response with its request id, after writing the log line."""
-        return access.end(rv if isinstance(rv, Response) else self.make_response(rv))
+        return access.end(rv if isinstance(rv, Response) else self.make_response(rv), self.metrics)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``func`` unchanged: no view is asynchronous."""
@@ -97,8 +103,20 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     problems.init_app(app)
     app.register_blueprint(health.blueprint(registry))
     app.register_blueprint(version.blueprint(registry, settings))
-    app.register_blueprint(predict.blueprint(registry, settings))
+    if settings.metrics:
+        _add_metrics(app, registry, settings)
+    app.register_blueprint(predict.blueprint(registry, settings, app.metrics))
     app.register_blueprint(model_routes.blueprint(registry))
     app.register_blueprint(docs.blueprint(registry, settings))
     app.register_blueprint(pages.blueprint(registry, settings))
     return app
+
+
+def _add_metrics(app: API, registry: Registry, settings: Settings) -> None:
+    # Most servers are not asked for metrics, and shall not pay for the library.
+    from ml_api.controllers import metrics  # noqa: PLC0415
+    from ml_api.metrics.recorder import Recorder  # noqa: PLC0415
+
+    place = current_place()
+    app.metrics = Recorder(place.folder, place.slot)
+    app.register_blueprint(metrics.blueprint(registry, place.folder, settings.metrics_port))

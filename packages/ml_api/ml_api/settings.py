@@ -43,6 +43,8 @@ class Settings:
         max_connections_per_peer: ``MAX_CONNECTIONS_PER_PEER``, the same for one client address; 0: no limit.
         log_level: ``LOG_LEVEL``; above ``info`` requests are not logged.
         default_model: ``DEFAULT_MODEL``, the model whose version ``/version`` returns as ``model_version``.
+        metrics: ``METRICS``, whether ``/metrics`` exists; ``METRICS_PORT`` turns it on too.
+        metrics_port: ``METRICS_PORT``, TCP port of ``/metrics``; ``None``: that of the service.
         git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
     """
 
@@ -61,6 +63,8 @@ class Settings:
     max_connections_per_peer: int = 0
     log_level: str = "info"
     default_model: str = "regression"
+    metrics: bool = False
+    metrics_port: int | None = None
     git_commit: str | None = None
 
     @classmethod
@@ -88,31 +92,39 @@ class Settings:
             ),
             log_level=_choice(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             default_model=_text(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),
+            metrics=_flag(environ, "METRICS", cls.metrics) or bool(environ.get("METRICS_PORT")),
+            metrics_port=_metrics_port(environ),
             git_commit=_commit(environ),
         )
 
     @property
-    def bind(self) -> str:
-        """``host:port``, with an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    def bind(self) -> list[str]:
+        """``host:port`` of each address to listen on, with an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return [f"{host}:{port}" for port in (self.port, self.metrics_port) if port is not None]
 
     def check_address(self) -> None:
-        """Check that ``HOST`` is an address of this machine, that ``PORT`` is permitted, and that it is free.
+        """Check that ``HOST`` is an address of this machine, and that its ports are permitted and free.
 
         Raises:
-            PortInUseError: another process listens on the port.
+            PortInUseError: another process listens on a port.
             SettingsError: the server cannot listen there; the message names the variable.
         """
+        if self.metrics_port is not None:
+            self._check_port("METRICS_PORT", self.metrics_port)
+        self._check_port("PORT", self.port)
+
+    def _check_port(self, variable: str, port: int) -> None:
         with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((self.host, self.port))
+                listener.bind((self.host, port))
             except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is empty or too long
                 reason = getattr(error, "strerror", None) or str(error)
                 if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-                    raise PortInUseError(f"PORT is {self.port}, which another process uses") from error
+                    raise PortInUseError(f"{variable} is {port}, which another process uses") from error
                 if isinstance(error, PermissionError):
-                    raise SettingsError(f"PORT is {self.port}, which cannot be used: {reason}") from error
+                    raise SettingsError(f"{variable} is {port}, which cannot be used: {reason}") from error
                 raise SettingsError(
                     f"HOST is {self.host!r}, which cannot be used: {reason}; it must be an address of this machine, or "
                     "a name that resolves to one; unset, it is all IPv4 addresses"
@@ -124,6 +136,19 @@ def _integer(environ: Mapping[str, str], variable: str, default: int, low: int, 
     if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
         raise SettingsError(f"{variable} is {text!r}; it must be a whole number from {low} to {high}")
     return int(text)
+
+
+def _flag(environ: Mapping[str, str], variable: str, default: bool) -> bool:
+    return _choice(environ, variable, str(default).lower(), ("true", "false")) == "true"
+
+
+def _metrics_port(environ: Mapping[str, str]) -> int | None:
+    if not environ.get("METRICS_PORT"):
+        return None
+    port = _integer(environ, "METRICS_PORT", 0, 1, 65_535)
+    if port == _integer(environ, "PORT", Settings.port, 1, 65_535):
+        raise SettingsError(f"METRICS_PORT is {port}, which is PORT too; set METRICS=true instead to use one port")
+    return port
 
 
 def _text(environ: Mapping[str, str], variable: str, default: str, pattern: str, allowed: str) -> str:

@@ -58,6 +58,8 @@ VARIABLES = (
     "MODEL_SHA256",
     "LOG_LEVEL",
     "DEFAULT_MODEL",
+    "METRICS",
+    "METRICS_PORT",
 )
 
 #: A model package as it would be installed. The model ``naps`` sleeps a second over eight passengers.

@@ -24,6 +24,8 @@ VARIABLES = {
     "MAX_CONNECTIONS_PER_PEER": ("11", "max_connections_per_peer", 11),
     "LOG_LEVEL": ("WARNING", "log_level", "warning"),
     "DEFAULT_MODEL": ("rides", "default_model", "rides"),
+    "METRICS": ("true", "metrics", True),
+    "METRICS_PORT": ("9100", "metrics_port", 9100),
     "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
 }
 
@@ -51,6 +53,8 @@ def test_defaults() -> None:
         max_connections_per_peer=0,
         log_level="info",
         default_model="regression",
+        metrics=False,
+        metrics_port=None,
         git_commit=None,
     )
 
@@ -90,6 +94,8 @@ def test_bad_port_is_refused_by_name(text: str) -> None:
         ("MAX_ROWS", "0", "a whole number from 1 to 10000000"),
         ("MAX_BODY_BYTES", "32M", "a whole number from 1 to 1073741824"),
         ("LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
+        ("METRICS", "9100", "one of true, false"),
+        ("METRICS_PORT", "x", "a whole number from 1 to 65535"),
         ("DEFAULT_MODEL", "a/b", "the name of a model"),
         ("GIT_COMMIT", "<script>", "a commit, such as 97be0ea"),
     ],
@@ -120,7 +126,25 @@ def test_settings_are_frozen() -> None:
 
 @pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1:5000"), ("::1", "[::1]:5000")])
 def test_bind(host: str, bind: str) -> None:
-    assert Settings(host=host).bind == bind
+    assert Settings(host=host).bind == [bind]
+
+
+def test_port_of_the_metrics_turns_them_on_and_is_listened_on() -> None:
+    settings = Settings.from_environ({"METRICS_PORT": "9100", "HOST": "127.0.0.1"})
+    assert settings.metrics
+    assert settings.bind == ["127.0.0.1:5000", "127.0.0.1:9100"]
+
+
+def test_port_of_the_metrics_is_not_that_of_the_service() -> None:
+    with pytest.raises(SettingsError, match="^METRICS_PORT is 5000, which is PORT too; set METRICS=true instead"):
+        Settings.from_environ({"METRICS_PORT": "5000"})
+
+
+def test_port_of_the_metrics_that_is_used_is_refused_by_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(PortInUseError, match=f"^METRICS_PORT is {port}, which another process uses$"):
+            Settings(port=free_port(), metrics=True, metrics_port=port).check_address()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "0.0.0.0", "::"])
@@ -147,4 +171,5 @@ def test_readme_lists_every_variable_with_its_default() -> None:
     readme = Path(__file__).parents[1].joinpath("README.md").read_text()
     for variable, (_, name, _) in VARIABLES.items():
         default = getattr(Settings(), name)
-        assert f"| `{variable}` | {'' if default is None else f'`{default}` '}|" in readme
+        text = str(default).lower() if isinstance(default, bool) else default
+        assert f"| `{variable}` | {'' if default is None else f'`{text}` '}|" in readme

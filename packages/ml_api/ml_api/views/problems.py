@@ -9,7 +9,7 @@ from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from ml_api.access import current_id
+from ml_api.access import add_log_fields, current_id
 from ml_api.views.responses import json_response
 
 CONTENT_TYPE = "application/problem+json"
@@ -46,5 +46,8 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
 
 def _handle(error: HTTPException) -> Response:
     status = error.code or 500
+    # Why it was refused, where that is not about its content.
+    if (refused := getattr(error, "refused", None)) is not None:
+        add_log_fields(refused=refused)
     headers = {name: value for name, value in error.get_headers() if name.lower() not in _REPLACED_HEADERS}
     return problem(status, error.description or HTTP_STATUS_CODES[status], headers)

@@ -15,6 +15,7 @@ from ml_api.views.problems import CONTENT_TYPE
 PROBLEM = CONTENT_TYPE
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 #: Responses of one operation: status -> Response Object or a reference to one.
 Responses: TypeAlias = dict[str, Any]
