@@ -20,6 +20,7 @@ from typing import Any
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from model_kit.scoring.bundle import hold
 
+from ml_api.keys import KeyRing
 from ml_api.logs import JSONFormatter, LineWriter
 from ml_api.memory import trim
 from ml_api.settings import Settings, SettingsError
@@ -29,8 +30,15 @@ from ml_api.worker_loads import WorkerLoads
 
 #: Where the optional packages are.
 OPERATIONS = "pip install --no-deps -r requirements/operations.txt"
+#: Said at the start of a server that everyone may ask who reaches it.
+WITHOUT_KEYS = (
+    "LISTENING ON %s WITHOUT API KEYS: whoever reaches this address may ask; set API_KEYS_FILE or API_KEYS "
+    "(ml-api keys new), or HOST=127.0.0.1 behind a proxy that asks for credentials"
+)
 try:
     settings = Settings.from_environ(os.environ)
+    if (ring := KeyRing.from_settings(settings)) is not None:
+        ring.check()
 except SettingsError as error:
     # One line and exit status 1 instead of gunicorn's traceback.
     sys.exit(f"ml_api does not start: {error}")
@@ -108,6 +116,8 @@ logger_class = JSONLogger
 def when_ready(server: Any) -> None:
     """Keep the workers' garbage collectors from writing to shared memory, and have a reload check the models first."""
     gc.freeze()
+    if settings.is_public and not settings.needs_keys:
+        server.log.warning(WITHOUT_KEYS, ", ".join(bind))
     # gunicorn has no hook before a reload; afterwards the workers that work are told to stop.
     server.reload = partial(reload_checked, server.reload, server.log)
 

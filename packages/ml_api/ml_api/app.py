@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 
 from ml_api import access, logs
 from ml_api.controllers import docs, health, pages, predict, version
 from ml_api.controllers import models as model_routes
+from ml_api.guard import Guard
+from ml_api.keys import KeyRing
 from ml_api.models.registry import Loader, Registry, installed_models
 from ml_api.settings import Settings
 from ml_api.shared_folder import current_place
@@ -41,6 +43,10 @@ class API(Flask):
     """
 
     session_interface = NoSessions()
+    #: Called with each request before its view; may raise an HTTPException.
+    checks: tuple[Callable[[Request], None], ...] = ()
+    #: Checks the API keys, if there are any.
+    guard: Guard | None = None
     #: Counts the responses, if metrics are on.
     metrics: Recorder | None = None
 
@@ -64,6 +70,8 @@ class API(Flask):
         """Handle a request, from assigning its id to writing its log line."""
         access.begin()
         try:
+            for check in self.checks:
+                check(request)
             result = self.dispatch_request()
         except Exception as error:  # noqa: BLE001  as in Flask, any exception becomes a response
             result = self.handle_user_exception(error)
@@ -103,6 +111,9 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     problems.init_app(app)
     app.register_blueprint(health.blueprint(registry))
     app.register_blueprint(version.blueprint(registry, settings))
+    if (ring := KeyRing.from_settings(settings)) is not None:
+        app.guard = Guard(ring)
+        app.checks += (app.guard,)
     if settings.metrics:
         _add_metrics(app, registry, settings)
     app.register_blueprint(predict.blueprint(registry, settings, app.metrics))

@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -43,6 +44,8 @@ class Settings:
         max_connections_per_peer: ``MAX_CONNECTIONS_PER_PEER``, the same for one client address; 0: no limit.
         log_level: ``LOG_LEVEL``; above ``info`` requests are not logged.
         default_model: ``DEFAULT_MODEL``, the model whose version ``/version`` returns as ``model_version``.
+        api_keys_file: ``API_KEYS_FILE``, file of API keys, one entry a line; read again when it changes.
+        api_keys: ``API_KEYS``, the same entries, separated by blanks; without either, no key is needed.
         metrics: ``METRICS``, whether ``/metrics`` exists; ``METRICS_PORT`` turns it on too.
         metrics_port: ``METRICS_PORT``, TCP port of ``/metrics``; ``None``: that of the service.
         git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
@@ -63,6 +66,8 @@ class Settings:
     max_connections_per_peer: int = 0
     log_level: str = "info"
     default_model: str = "regression"
+    api_keys_file: str | None = None
+    api_keys: str | None = None
     metrics: bool = False
     metrics_port: int | None = None
     git_commit: str | None = None
@@ -92,10 +97,25 @@ class Settings:
             ),
             log_level=_choice(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             default_model=_text(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),
+            api_keys_file=environ.get("API_KEYS_FILE") or None,
+            api_keys=environ.get("API_KEYS") or None,
             metrics=_flag(environ, "METRICS", cls.metrics) or bool(environ.get("METRICS_PORT")),
             metrics_port=_metrics_port(environ),
             git_commit=_commit(environ),
         )
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether requests need an API key."""
+        return self.api_keys_file is not None or self.api_keys is not None
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines may reach the server."""
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
 
     @property
     def bind(self) -> list[str]:

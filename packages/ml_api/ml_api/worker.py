@@ -146,6 +146,9 @@ class Worker(base.Worker):  # type: ignore[misc]
         """Load the application."""
         super().load_wsgi()
         self.metrics = getattr(self.wsgi, "metrics", None)
+        guard = getattr(self.wsgi, "guard", None)
+        # Who has no key must not take memory either.
+        Connection.accepts_body = staticmethod(guard.accepts_body) if guard else None
 
     def run(self) -> None:
         """Start the event loop; then watch it, and let another thread continue it when a request takes long."""

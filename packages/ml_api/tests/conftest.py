@@ -58,6 +58,8 @@ VARIABLES = (
     "MODEL_SHA256",
     "LOG_LEVEL",
     "DEFAULT_MODEL",
+    "API_KEYS_FILE",
+    "API_KEYS",
     "METRICS",
     "METRICS_PORT",
 )
@@ -148,6 +150,9 @@ def documented_responses() -> Iterator[None]:
 
     def document(app: Flask) -> Documented:
         if app not in documents:
+            checks: tuple[Any, ...] = ()
+            if isinstance(app, API):  # of keys, which the test may not have
+                checks, app.checks = app.checks, ()
             LOGGER.disabled = True  # the lines that a test looks at are those of its own requests
             try:
                 response = send(app.test_client(), "/openapi.json")
@@ -155,6 +160,8 @@ def documented_responses() -> Iterator[None]:
                     response = send(create_app(Settings(), {}).test_client(), "/openapi.json")
             finally:
                 LOGGER.disabled = False
+                if isinstance(app, API):
+                    app.checks = checks
             documents[app] = Documented(json.loads(response.data))
         return documents[app]
 
@@ -228,6 +235,8 @@ class Server:
                 stderr=err,
             )
         self._documented: Documented | None = None
+        #: Sent with every request; the variable is the tests' own.
+        self.key = {"X-API-Key": environ["TEST_API_KEY"]} if "TEST_API_KEY" in environ else {}
         self._wait()
 
     def _wait(self) -> None:
@@ -251,7 +260,7 @@ class Server:
         """A request on a connection of its own: the response and its document (``None`` without a body)."""
         connection = self.connect()
         try:
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, {**self.key, **(headers or {})})
             response = connection.getresponse()
             content = response.read()
         finally:
@@ -265,7 +274,7 @@ class Server:
         if self._documented is None:
             connection = self.connect()
             try:
-                connection.request("GET", "/openapi.json")
+                connection.request("GET", "/openapi.json", headers=self.key)
                 self._documented = Documented(json.loads(connection.getresponse().read()))
             finally:
                 connection.close()

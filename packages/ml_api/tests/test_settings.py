@@ -24,6 +24,8 @@ VARIABLES = {
     "MAX_CONNECTIONS_PER_PEER": ("11", "max_connections_per_peer", 11),
     "LOG_LEVEL": ("WARNING", "log_level", "warning"),
     "DEFAULT_MODEL": ("rides", "default_model", "rides"),
+    "API_KEYS_FILE": ("/run/keys", "api_keys_file", "/run/keys"),
+    "API_KEYS": ("a:read:00", "api_keys", "a:read:00"),
     "METRICS": ("true", "metrics", True),
     "METRICS_PORT": ("9100", "metrics_port", 9100),
     "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
@@ -53,6 +55,8 @@ def test_defaults() -> None:
         max_connections_per_peer=0,
         log_level="info",
         default_model="regression",
+        api_keys_file=None,
+        api_keys=None,
         metrics=False,
         metrics_port=None,
         git_commit=None,
@@ -117,6 +121,17 @@ def test_bad_value_is_refused_by_name(variable: str, text: str, allowed: str) ->
 )
 def test_commit_is_ours_or_the_platforms(environ: dict[str, str], commit: str | None) -> None:
     assert Settings.from_environ(environ).git_commit == commit
+
+
+@pytest.mark.parametrize(
+    ("host", "is_public"),
+    [
+        *(("0.0.0.0", True), ("::", True), ("192.0.2.1", True), ("api.example", True)),
+        *(("127.0.0.1", False), ("127.8.8.8", False), ("::1", False), ("localhost", False)),
+    ],
+)
+def test_address_that_other_machines_may_reach_is_public(host: str, is_public: bool) -> None:
+    assert Settings(host=host).is_public is is_public
 
 
 def test_settings_are_frozen() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Flask, Response
@@ -23,7 +23,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _handle)
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
+def problem(status: int, detail: str, headers: Iterable[tuple[str, str]] = (), **members: Any) -> Response:
     """Create a problem of type ``about:blank`` with the request id.
 
     Args:
@@ -40,7 +40,8 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
         "request_id": current_id(),
     }
     response = json_response(document | members, status, CONTENT_TYPE)
-    response.headers.update(headers or {})
+    for name, value in headers:
+        response.headers.add(name, value)
     return response
 
 
@@ -49,5 +50,5 @@ def _handle(error: HTTPException) -> Response:
     # Why it was refused, where that is not about its content.
     if (refused := getattr(error, "refused", None)) is not None:
         add_log_fields(refused=refused)
-    headers = {name: value for name, value in error.get_headers() if name.lower() not in _REPLACED_HEADERS}
+    headers = [(name, value) for name, value in error.get_headers() if name.lower() not in _REPLACED_HEADERS]
     return problem(status, error.description or HTTP_STATUS_CODES[status], headers)

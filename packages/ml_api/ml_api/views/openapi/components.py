@@ -32,8 +32,12 @@ _HEADERS = {
     "Retry-After": ("RetryAfter", "Seconds after which to retry", "30"),
     "ETag": ("ETag", "Changes with the content; send it as If-None-Match to revalidate a copy", '"5f2c8b1e9d6a4f70"'),
     "Content-Security-Policy": ("ContentSecurityPolicy", "The sources that the page may load", "default-src 'none'"),
+    "WWW-Authenticate": ("WWWAuthenticate", "How to send a key, or the scope that it lacks", 'Bearer realm="ml_api"'),
     "Cache-Control": ("CacheControl", "How long a copy may be used without revalidation", "no-cache"),
 }
+
+#: Headers of services that need keys, which are added with the schemes.
+_OF_KEYS = ("WWW-Authenticate",)
 
 #: Errors that the server returns before routing.
 _SERVER_ERRORS = (
@@ -86,13 +90,20 @@ def identifier(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", text)
 
 
+def add_header(document: APISpec, name: str) -> None:
+    """Add a shared header."""
+    component, text, shown = _HEADERS[name]
+    required = name != responses.WARNINGS
+    document.components.header(
+        component, {"description": text, "required": required, "schema": {"type": "string"}, "example": shown}
+    )
+
+
 def add_components(document: APISpec) -> None:
     """Add the shared headers and responses."""
-    for name, (component, text, shown) in _HEADERS.items():
-        required = name != responses.WARNINGS
-        document.components.header(
-            component, {"description": text, "required": required, "schema": {"type": "string"}, "example": shown}
-        )
+    for name in _HEADERS:
+        if name not in _OF_KEYS:
+            add_header(document, name)
     for component, given in {
         "NotFound": problem("The path does not exist.", examples.not_found()),
         "MethodNotAllowed": problem("The method is not allowed for this path.", examples.not_allowed(), "Allow"),

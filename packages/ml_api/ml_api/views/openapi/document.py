@@ -15,6 +15,7 @@ from ml_api.views import responses
 from ml_api.views.openapi.components import add_components
 from ml_api.views.openapi.model_paths import ModelPaths
 from ml_api.views.openapi.record import Records
+from ml_api.views.openapi.security import add_schemes, require_keys
 from ml_api.views.openapi.service_paths import (
     add_documentation,
     add_metrics,
@@ -80,4 +81,9 @@ def build(
         add_metrics(document)
     add_documentation(document)
     add_pages(document, names)
-    return document.to_dict()
+    if settings.needs_keys:
+        add_schemes(document)
+    built = document.to_dict()
+    if settings.needs_keys:
+        require_keys(built)
+    return built
