@@ -65,8 +65,9 @@ Worker.settings = settings
 # Balances connections between workers: see ml_api/worker_loads.py. Created once in the master, so that all workers
 # share it, those of before and after a reload too.
 Worker.loads = Worker.loads or WorkerLoads(settings.workers)
-# Metrics of all workers, in files by slot; like the loads, kept over a reload.
-Worker.shared = Worker.shared or (SharedFolder() if settings.metrics else None)
+# Metrics and rate limits of all workers; like the loads, kept over a reload.
+if settings.metrics or settings.rate_limit:
+    Worker.shared = Worker.shared or SharedFolder()
 # Threads cannot use several cores, because scoring a row is half Python; processes can.
 workers = settings.workers
 # Each connection is a file descriptor, and a worker that runs out of them dies. Many systems allow 1024.
@@ -81,12 +82,16 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # share their memory and start faster.
 preload_app = False
 app = importlib.import_module("ml_api.app")
-if settings.metrics:
+for variable, is_set, modules in (
+    ("METRICS", settings.metrics, ("ml_api.controllers.metrics", "ml_api.metrics.recorder")),
+    ("RATE_LIMIT", settings.rate_limit, ("ml_api.rate_limits.limiter",)),
+    ("RATE_LIMIT_REDIS", settings.rate_limit and settings.rate_limit_redis, ("redis",)),
+):
     try:
-        importlib.import_module("ml_api.controllers.metrics")
-        importlib.import_module("ml_api.metrics.recorder")
+        for module in modules if is_set else ():
+            importlib.import_module(module)
     except ModuleNotFoundError as error:
-        sys.exit(f"ml_api does not start: METRICS needs {error.name}, which is not installed; {OPERATIONS}")
+        sys.exit(f"ml_api does not start: {variable} needs {error.name}, which is not installed; {OPERATIONS}")
 # A worker that is restarted later serves what its sisters serve, whatever MODEL_DIR has by then.
 hold(app.installed_models())
 # A worker without a heartbeat for this long is replaced; it sends none while it loads the models.
@@ -96,6 +101,8 @@ graceful_timeout = 25
 # Above the 90 s after which the router closes its idle connections: if the server closed first, a request that the
 # router has already sent would be lost.
 keepalive = 95
+# Whose X-Forwarded-Proto is believed, and X-Forwarded-For in ml_api/client_address.py.
+forwarded_allow_ips = ",".join(settings.forwarded_allow_ips)
 
 # The heartbeat is a file that each worker touches; on a busy disk that can block for seconds.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  gunicorn creates its own file there

@@ -20,11 +20,12 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 
 @dataclass(slots=True)
 class _RequestContext:
-    """The current request: start time (s, monotonic), id, and further fields of its log line."""
+    """The current request: start time (s, monotonic), id, further fields of its log line, headers of its response."""
 
     started: float
     request_id: str
     log_fields: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] | None = None
 
 
 def current_id() -> str:
@@ -36,6 +37,11 @@ def current_id() -> str:
 def add_log_fields(**fields: Any) -> None:
     """Add shapes and names, never values, to the log line of the current request."""
     g.access.log_fields |= fields
+
+
+def add_headers(headers: dict[str, str]) -> None:
+    """Add headers to the response to the current request, whatever it will be."""
+    g.access.headers = (g.access.headers or {}) | headers
 
 
 def begin() -> None:
@@ -53,6 +59,9 @@ def end(response: Response, metrics: Recorder | None = None) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     if metrics is not None:
         metrics.request(rule.rule if rule else None, response.status_code, environ, context.log_fields.get("refused"))
+    if context.headers is not None:
+        for name, value in context.headers.items():
+            response.headers.add(name, value)
     method, length = environ["REQUEST_METHOD"], environ.get("CONTENT_LENGTH")
     log_request(
         request_id=context.request_id,

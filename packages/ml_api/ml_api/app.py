@@ -12,8 +12,10 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 
 from ml_api import access, logs
+from ml_api.client_address import TrustedProxies
 from ml_api.controllers import docs, health, pages, predict, version
 from ml_api.controllers import models as model_routes
+from ml_api.cors import CORS
 from ml_api.guard import Guard
 from ml_api.keys import KeyRing
 from ml_api.models.registry import Loader, Registry, installed_models
@@ -23,6 +25,7 @@ from ml_api.views import problems
 
 if TYPE_CHECKING:
     from ml_api.metrics.recorder import Recorder
+    from ml_api.rate_limits.limiter import RateLimiter
 
 
 class NoSessions(SessionInterface):
@@ -111,16 +114,30 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     problems.init_app(app)
     app.register_blueprint(health.blueprint(registry))
     app.register_blueprint(version.blueprint(registry, settings))
+    if settings.cors_origins:
+        app.checks += (CORS(settings.cors_origins),)
     if (ring := KeyRing.from_settings(settings)) is not None:
         app.guard = Guard(ring)
         app.checks += (app.guard,)
     if settings.metrics:
         _add_metrics(app, registry, settings)
-    app.register_blueprint(predict.blueprint(registry, settings, app.metrics))
+    limiter = _add_limiter(app, settings) if settings.rate_limit else None
+    app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter))
     app.register_blueprint(model_routes.blueprint(registry))
     app.register_blueprint(docs.blueprint(registry, settings))
     app.register_blueprint(pages.blueprint(registry, settings))
     return app
+
+
+def _add_limiter(app: API, settings: Settings) -> RateLimiter:
+    from ml_api.rate_limits.limiter import RateLimiter  # noqa: PLC0415  its library is imported only if it is needed
+    from ml_api.rate_limits.storage import SharedStorage  # noqa: PLC0415
+
+    storage = SharedStorage(current_place().folder / "limits")
+    proxies = TrustedProxies(settings.forwarded_allow_ips)
+    limiter = RateLimiter(settings.rate_limit, storage, settings.rate_limit_redis, proxies)
+    app.checks += (limiter,)
+    return limiter
 
 
 def _add_metrics(app: API, registry: Registry, settings: Settings) -> None:

@@ -11,7 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -46,6 +46,10 @@ class Settings:
         default_model: ``DEFAULT_MODEL``, the model whose version ``/version`` returns as ``model_version``.
         api_keys_file: ``API_KEYS_FILE``, file of API keys, one entry a line; read again when it changes.
         api_keys: ``API_KEYS``, the same entries, separated by blanks; without either, no key is needed.
+        rate_limit: ``RATE_LIMIT``, records that a key, or an address without one, may send; empty: any number.
+        rate_limit_redis: ``RATE_LIMIT_REDIS``, URL of the Redis that counts for several machines.
+        forwarded_allow_ips: ``FORWARDED_ALLOW_IPS``, proxies whose ``X-Forwarded-For`` and ``-Proto`` are believed.
+        cors_origins: ``CORS_ORIGINS``, origins whose pages may read the responses; none by default.
         metrics: ``METRICS``, whether ``/metrics`` exists; ``METRICS_PORT`` turns it on too.
         metrics_port: ``METRICS_PORT``, TCP port of ``/metrics``; ``None``: that of the service.
         git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
@@ -68,6 +72,10 @@ class Settings:
     default_model: str = "regression"
     api_keys_file: str | None = None
     api_keys: str | None = None
+    rate_limit: str = ""
+    rate_limit_redis: str | None = None
+    forwarded_allow_ips: tuple[str, ...] = ("127.0.0.1", "::1")
+    cors_origins: tuple[str, ...] = ()
     metrics: bool = False
     metrics_port: int | None = None
     git_commit: str | None = None
@@ -99,6 +107,16 @@ class Settings:
             default_model=_text(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),
             api_keys_file=environ.get("API_KEYS_FILE") or None,
             api_keys=environ.get("API_KEYS") or None,
+            rate_limit=_text(
+                environ,
+                "RATE_LIMIT",
+                cls.rate_limit,
+                r"([1-9][0-9]{0,8}/(second|minute|hour|day))?",
+                "a number of records and a time, such as 600/minute (second, minute, hour or day)",
+            ),
+            rate_limit_redis=_redis(environ),
+            forwarded_allow_ips=_addresses(environ, "FORWARDED_ALLOW_IPS", cls.forwarded_allow_ips),
+            cors_origins=_origins(environ, "CORS_ORIGINS"),
             metrics=_flag(environ, "METRICS", cls.metrics) or bool(environ.get("METRICS_PORT")),
             metrics_port=_metrics_port(environ),
             git_commit=_commit(environ),
@@ -160,6 +178,41 @@ def _integer(environ: Mapping[str, str], variable: str, default: int, low: int, 
 
 def _flag(environ: Mapping[str, str], variable: str, default: bool) -> bool:
     return _choice(environ, variable, str(default).lower(), ("true", "false")) == "true"
+
+
+def _redis(environ: Mapping[str, str]) -> str | None:
+    url = environ.get("RATE_LIMIT_REDIS") or None
+    # It may contain a password, which no message repeats.
+    if url is not None and not re.match(r"rediss?://.", url):
+        raise SettingsError("RATE_LIMIT_REDIS must begin with redis:// or rediss://")
+    return url
+
+
+def _addresses(environ: Mapping[str, str], variable: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    found = _list(environ, variable) or default
+    for text in found:
+        try:
+            if text != "*":
+                ip_network(text)
+        except ValueError as error:
+            raise SettingsError(
+                f"{variable} has {text!r}; it must be *, or addresses and networks such as 10.0.0.0/8, with commas"
+            ) from error
+    return found
+
+
+def _origins(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    found = _list(environ, variable)
+    for text in found:
+        if not re.fullmatch(r"\*|https?://[a-z0-9.:\[\]-]+", text):
+            raise SettingsError(
+                f"{variable} has {text!r}; it must be *, or origins such as https://app.example, with commas"
+            )
+    return found
+
+
+def _list(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, environ.get(variable, "").split(","))))
 
 
 def _metrics_port(environ: Mapping[str, str]) -> int | None:

@@ -26,6 +26,14 @@ VARIABLES = {
     "DEFAULT_MODEL": ("rides", "default_model", "rides"),
     "API_KEYS_FILE": ("/run/keys", "api_keys_file", "/run/keys"),
     "API_KEYS": ("a:read:00", "api_keys", "a:read:00"),
+    "RATE_LIMIT": ("600/minute", "rate_limit", "600/minute"),
+    "RATE_LIMIT_REDIS": ("redis://h/0", "rate_limit_redis", "redis://h/0"),
+    "FORWARDED_ALLOW_IPS": ("10.0.0.0/8, ::1", "forwarded_allow_ips", ("10.0.0.0/8", "::1")),
+    "CORS_ORIGINS": (
+        "https://app.example,http://[::1]:3000",
+        "cors_origins",
+        ("https://app.example", "http://[::1]:3000"),
+    ),
     "METRICS": ("true", "metrics", True),
     "METRICS_PORT": ("9100", "metrics_port", 9100),
     "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
@@ -57,6 +65,10 @@ def test_defaults() -> None:
         default_model="regression",
         api_keys_file=None,
         api_keys=None,
+        rate_limit="",
+        rate_limit_redis=None,
+        forwarded_allow_ips=("127.0.0.1", "::1"),
+        cors_origins=(),
         metrics=False,
         metrics_port=None,
         git_commit=None,
@@ -99,6 +111,10 @@ def test_bad_port_is_refused_by_name(text: str) -> None:
         ("MAX_BODY_BYTES", "32M", "a whole number from 1 to 1073741824"),
         ("LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
         ("METRICS", "9100", "one of true, false"),
+        *(
+            ("RATE_LIMIT", text, "a number of records and a time, such as 600/minute (second, minute, hour or day)")
+            for text in ("600", "0/minute", "600 per minute", "6/fortnight")
+        ),
         ("METRICS_PORT", "x", "a whole number from 1 to 65535"),
         ("DEFAULT_MODEL", "a/b", "the name of a model"),
         ("GIT_COMMIT", "<script>", "a commit, such as 97be0ea"),
@@ -132,6 +148,23 @@ def test_commit_is_ours_or_the_platforms(environ: dict[str, str], commit: str | 
 )
 def test_address_that_other_machines_may_reach_is_public(host: str, is_public: bool) -> None:
     assert Settings(host=host).is_public is is_public
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("RATE_LIMIT_REDIS", "http://:canary@h", "must begin with redis:// or rediss://"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1/8", "has '10.0.0.1/8'; it must be *, or addresses and networks such as"),
+        ("FORWARDED_ALLOW_IPS", "::1,proxy", "has 'proxy'; it must be *, or addresses and networks such as"),
+        ("CORS_ORIGINS", "https://a.example/", "has 'https://a.example/'; it must be *, or origins such as"),
+        ("CORS_ORIGINS", "*,a.example", "has 'a.example'; it must be *, or origins such as"),
+    ],
+)
+def test_bad_list_or_address_is_refused_by_name(variable: str, text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({variable: text})
+    assert str(caught.value).startswith(f"{variable} {message}")
+    assert "canary" not in str(caught.value)
 
 
 def test_settings_are_frozen() -> None:
@@ -187,4 +220,6 @@ def test_readme_lists_every_variable_with_its_default() -> None:
     for variable, (_, name, _) in VARIABLES.items():
         default = getattr(Settings(), name)
         text = str(default).lower() if isinstance(default, bool) else default
-        assert f"| `{variable}` | {'' if default is None else f'`{text}` '}|" in readme
+        if isinstance(default, tuple):
+            text = ",".join(default)
+        assert f"| `{variable}` | {'' if text in (None, '') else f'`{text}` '}|" in readme

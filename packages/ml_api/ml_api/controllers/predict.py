@@ -21,9 +21,12 @@ from ml_api.views import parameters, requests, responses
 
 if TYPE_CHECKING:
     from ml_api.metrics.recorder import Recorder
+    from ml_api.rate_limits.limiter import RateLimiter
 
 
-def blueprint(registry: Registry, settings: Settings, metrics: Recorder | None = None) -> Blueprint:
+def blueprint(
+    registry: Registry, settings: Settings, metrics: Recorder | None = None, limiter: RateLimiter | None = None
+) -> Blueprint:
     """Create ``/v1/predict/<name>``."""
     views = Blueprint("predict", __name__)
     # Long requests share one interpreter with the short ones.
@@ -36,6 +39,8 @@ def blueprint(registry: Registry, settings: Settings, metrics: Recorder | None =
         options = _details(predictor) if request.environ.get("QUERY_STRING") else None
         body = requests.body(request, max_bytes=settings.max_body_bytes)
         records = requests.records(body, max_rows=settings.max_rows)
+        if limiter is not None:
+            limiter.charge(len(records))
         if options is not None:
             return respond_with_details(name, predictor, records, options)
         with limit.admit(len(records), request.environ):

@@ -46,6 +46,8 @@ def problem(status: int, detail: str, headers: Iterable[tuple[str, str]] = (), *
 
 
 def _handle(error: HTTPException) -> Response:
+    if isinstance(error.response, Response):
+        return error.response
     status = error.code or 500
     # Why it was refused, where that is not about its content.
     if (refused := getattr(error, "refused", None)) is not None:

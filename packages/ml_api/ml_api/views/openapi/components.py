@@ -33,11 +33,13 @@ _HEADERS = {
     "ETag": ("ETag", "Changes with the content; send it as If-None-Match to revalidate a copy", '"5f2c8b1e9d6a4f70"'),
     "Content-Security-Policy": ("ContentSecurityPolicy", "The sources that the page may load", "default-src 'none'"),
     "WWW-Authenticate": ("WWWAuthenticate", "How to send a key, or the scope that it lacks", 'Bearer realm="ml_api"'),
+    "RateLimit": ("RateLimit", "What remains of the rate limit, and seconds until it ends", '"records";r=588;t=12'),
+    "RateLimit-Policy": ("RateLimitPolicy", "The rate limit and its seconds", '"records";q=600;w=60'),
     "Cache-Control": ("CacheControl", "How long a copy may be used without revalidation", "no-cache"),
 }
 
-#: Headers of services that need keys, which are added with the schemes.
-_OF_KEYS = ("WWW-Authenticate",)
+#: Headers of services that need keys or limit rates, which are added with those.
+_OPTIONAL = ("WWW-Authenticate", "RateLimit", "RateLimit-Policy")
 
 #: Errors that the server returns before routing.
 _SERVER_ERRORS = (
@@ -102,7 +104,7 @@ def add_header(document: APISpec, name: str) -> None:
 def add_components(document: APISpec) -> None:
     """Add the shared headers and responses."""
     for name in _HEADERS:
-        if name not in _OF_KEYS:
+        if name not in _OPTIONAL:
             add_header(document, name)
     for component, given in {
         "NotFound": problem("The path does not exist.", examples.not_found()),

@@ -15,7 +15,7 @@ from ml_api.views import responses
 from ml_api.views.openapi.components import add_components
 from ml_api.views.openapi.model_paths import ModelPaths
 from ml_api.views.openapi.record import Records
-from ml_api.views.openapi.security import add_schemes, require_keys
+from ml_api.views.openapi.security import add_rate_limit, add_schemes, limit_rates, require_keys
 from ml_api.views.openapi.service_paths import (
     add_documentation,
     add_metrics,
@@ -83,7 +83,11 @@ def build(
     add_pages(document, names)
     if settings.needs_keys:
         add_schemes(document)
+    if settings.rate_limit:
+        add_rate_limit(document)
     built = document.to_dict()
     if settings.needs_keys:
         require_keys(built)
+    if settings.rate_limit:
+        limit_rates(built)
     return built

@@ -1,4 +1,4 @@
-"""Describes API keys in the OpenAPI document: how they are sent, and the scope that each operation needs."""
+"""Describes API keys and rate limits in the OpenAPI document: schemes, scopes, and what is refused."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _SCHEMES = {
     },
 }
 _OPEN = ("/health", "/health/ready")
+_TOO_MANY = "The key house-app may send 600 records per minute; try again in 12 s."
 _NO_KEY, _NO_SCOPE = "Send an API key as Authorization: Bearer KEY.", "The key house-app lacks the scope predict."
 
 
@@ -34,6 +35,23 @@ def add_schemes(document: APISpec) -> None:
     ):
         shown = {"refused": examples.example(text, examples.problem(status, detail))}
         document.components.response(component, problem(text, shown, "WWW-Authenticate"))
+
+
+def add_rate_limit(document: APISpec) -> None:
+    """Add the response to requests beyond the rate limit."""
+    for name in ("RateLimit", "RateLimit-Policy"):
+        add_header(document, name)
+    shown = {"refused": examples.example("Too many records", examples.problem(429, _TOO_MANY))}
+    refused = problem("The caller has sent too much.", shown, "Retry-After", "RateLimit", "RateLimit-Policy")
+    document.components.response("TooManyRequests", refused)
+
+
+def limit_rates(built: dict[str, Any]) -> None:
+    """Have every operation of a document refuse what is too much, except those of operators."""
+    for path, operations in built["paths"].items():
+        if path not in (*_OPEN, "/metrics"):
+            for operation in operations.values():
+                operation["responses"]["429"] = response_ref("TooManyRequests")
 
 
 def require_keys(built: dict[str, Any]) -> None:
