@@ -98,6 +98,29 @@ def load_naps():
 
     model.score = score
     return model
+
+
+def load_lengths():
+    # A model of classes, by hand: rides of 8 km and more are long.
+    import numpy as np
+    from model_kit.spec import Field, Target, fit_spec
+
+    class Lengths:
+        version = "1.2.3"
+        target = Target("length", kind="class", classes=("short", "long"))
+        spec = fit_spec((Field("distance", "number", "Length", required=True),), target, [{"distance": 8.0}] * 2)
+        card = {"data": {"name": "rides by hand", "synthetic": True}, "evaluated": True}
+        golden = {"row": {"distance": 8.0}, "prediction": "long"}
+        lineage = {"version": version, "data": card["data"]}
+
+        def score(self, encoded):
+            long = encoded[:, 0] >= 8
+            return np.column_stack([~long, long]).astype(float)
+
+        def check(self):
+            pass
+
+    return Lengths()
 """
 #: A second model package, which shares nothing with the first: no bundle, other fields, another version.
 BOATS = """
