@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, TypeAlias
 
@@ -23,6 +24,7 @@ class TrustedProxies:
 
     def __init__(self, trusted: tuple[str, ...]) -> None:
         self._any = "*" in trusted
+        self._find_cached = lru_cache(maxsize=1024)(self._find)
         self._networks = [ip_network(text, strict=False) for text in trusted if text != "*"]
 
     def client(self, environ: Mapping[str, Any]) -> str:
@@ -31,10 +33,13 @@ class TrustedProxies:
         That is the last address in the header that is no trusted proxy's; what comes before, the client may have made
         up.
         """
-        peer = _parse(environ.get("REMOTE_ADDR", ""))
+        return self._find_cached(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR", ""))
+
+    def _find(self, remote: str, forwarded: str) -> str:
+        peer = _parse(remote)
         if peer is None:
             return "unknown"
-        client, sent = peer, environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        client, sent = peer, forwarded.split(",")
         while sent and (self._is_trusted(client) or (self._any and client is peer)):
             earlier = _parse(sent.pop().strip())
             if earlier is None:
