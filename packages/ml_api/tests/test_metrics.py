@@ -193,9 +193,12 @@ def test_refusals_are_counted_by_reason(recorder: Recorder, tmp_path: Path) -> N
 
 
 def test_threads_lose_no_count(recorder: Recorder, tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
     def count() -> None:
-        for _ in range(2000):
-            recorder.request("/x", 200, {}, None)
+        together.wait()
+        for number in range(2000):
+            recorder.request(f"/{number}", 200, {}, None)
 
     switch = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -207,7 +210,8 @@ def test_threads_lose_no_count(recorder: Recorder, tmp_path: Path) -> None:
             thread.join()
     finally:
         sys.setswitchinterval(switch)
-    assert read(tmp_path)['ml_api_requests_total{route="/x",status="200"}'] == 8000
+    found = {key: value for key, value in read(tmp_path).items() if key.startswith("ml_api_requests_total")}
+    assert (len(found), set(found.values())) == (2000, {4})
 
 
 def test_more_series_than_a_new_file_has_room_for(recorder: Recorder, tmp_path: Path) -> None:
@@ -369,6 +373,8 @@ def test_sums_are_those_of_the_clients_over_kills_and_reloads(serve: Serve) -> N
     assert found['ml_api_prediction_count{model="rides"}'] == rows
     # Two to begin with, two for each reload, one for each kill; at most four at a time.
     assert found["ml_api_worker_starts_total"] == 8
+    slots = {path.stem.partition("_")[2] for path in folder_of(server).iterdir()}
+    assert slots <= {"0", "1", "2", "3"}
     server.process.terminate()
     assert server.process.wait(10) == 0
 

@@ -66,7 +66,7 @@ class SharedStorage(Storage, SlidingWindowCounterSupport):
                 return False
             place = entry + _COUNTS + 2 * (number % 2)
             if self._places[place] != number:
-                self._places[place] = _NO_WINDOW
+                # In this order: the count of a window of longer ago is of no account any more.
                 self._places[place + 1] = 0
                 self._places[place] = number
             self._places[place + 1] += amount
