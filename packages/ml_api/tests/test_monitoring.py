@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,10 @@ def test_panels_do_not_overlap_and_have_descriptions_and_the_provisioned_source(
         cells |= own
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     assert {target["datasource"]["uid"] for panel in PANELS for target in panel["targets"]} == {uid}
+
+
+def test_compose_file_is_one_of_its_schema() -> None:
+    passes(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
 
 
 def test_compose_names_what_there_is() -> None:
