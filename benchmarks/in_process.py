@@ -18,7 +18,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.protocol import Model
+from werkzeug.test import create_environ
 
+from ml_api.app import create_app
+from ml_api.connection import BODY, Connection
 from ml_api.models.registry import Registry, installed_models
 from ml_api.settings import Settings
 from ml_api.views import requests
@@ -38,6 +42,20 @@ def pricer(predictor: Predictor) -> Price:
         return predictor(requests.records(body, max_rows=most))
 
     return price
+
+
+def application(model: Model, settings: Settings) -> Price:
+    """A request to the application, as the server passes it on, with its log line."""
+    app = create_app(settings, {"model": lambda: model})
+    connection = object.__new__(Connection)
+    environ = create_environ("/v1/predict/model", method="POST", content_type="application/json")
+
+    def ask(body: bytes) -> Any:
+        connection.since = time.monotonic()
+        given = {**environ, BODY: body, "CONTENT_LENGTH": str(len(body)), "gunicorn.socket": connection}
+        return list(app(given, lambda *_: lambda _: None))
+
+    return ask
 
 
 def measure(price: Price, bodies: Sequence[bytes], seconds: float) -> list[float]:

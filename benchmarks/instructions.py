@@ -35,7 +35,9 @@ BUILD = ROOT / "build/benchmarks"
 #: Share by which a count may exceed its figure.
 MARGIN = 0.10
 #: Name -> (records of a body, calls that are counted).
-WORK = {"one record": (1, 50), "50 records": (50, 2)}
+WORK = {"one record": (1, 50), "50 records": (50, 2), "one request": (1, 50), "one request, metrics on": (1, 50)}
+#: What metrics may add to a request.
+METRICS_MARGIN = 0.05
 #: Different bodies of each; a count goes through them in turn.
 BODIES = 10
 #: Calls before the count: everything has been called, and every cache filled.
@@ -87,20 +89,28 @@ def work(bundle: Path, folder: Path) -> None:
     from model_kit.scoring.predictor import Predictor  # noqa: PLC0415
     from regression_model.derive import derive  # noqa: PLC0415
 
-    from in_process import pricer  # noqa: PLC0415
+    from in_process import application, pricer  # noqa: PLC0415
+    from ml_api.settings import Settings  # noqa: PLC0415
 
-    price = pricer(Predictor(BundleModel.load(bundle, derive, "0")))
+    model = BundleModel.load(bundle, derive, "0")
+    price = pricer(Predictor(model))
+    asked = {
+        "idle": price,
+        "one request": application(model, Settings()),
+        "one request, metrics on": application(model, Settings(metrics=True)),
+    }
     calls: dict[str, list[bytes]] = {"idle": []}
     for name, (_, count) in WORK.items():
         bodies = (folder / name).read_bytes().splitlines()
         for body in bodies[:WARM]:
-            price(body)
+            asked.get(name, price)(body)
         calls[name] = [bodies[number % len(bodies)] for number in range(count)]
     for name, bodies in calls.items():
+        ask = asked.get(name, price)
         child = os.fork()
         if child == 0:
             for body in bodies:
-                price(body)
+                ask(body)
             os._exit(0)
         if os.waitpid(child, 0)[1]:
             raise SystemExit(f"{name} failed under valgrind")
@@ -161,6 +171,13 @@ def compare(counted: dict[str, int], figure: dict[str, Any]) -> list[str]:
     return slower
 
 
+def compare_metrics(counted: dict[str, int]) -> list[str]:
+    """What is wrong with the cost of metrics, one sentence."""
+    share = counted["one request, metrics on"] / counted["one request"] - 1
+    print(f"instructions: metrics add {share:.1%} to a request")
+    return [f"metrics add {share:.1%} to a request, more than {METRICS_MARGIN:.0%}"] if share > METRICS_MARGIN else []
+
+
 def record(counted: dict[str, int]) -> None:
     """Write the figures for this Python."""
     figures = json.loads(RECORDED.read_text("utf-8")) if RECORDED.exists() else {}
@@ -193,7 +210,7 @@ def check(*, record_anew: bool) -> None:
     if record_anew:
         record(counted)
         return
-    slower = compare(counted, figures[PYTHON])
+    slower = compare(counted, figures[PYTHON]) + compare_metrics(counted)
     if slower:
         changed = figures[PYTHON]["requirements_sha256"] != libraries()
         cause = " (the libraries have changed since: perhaps it is theirs)" if changed else ""

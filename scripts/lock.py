@@ -23,6 +23,7 @@ LOCKS = (
     ("requirements/serve.in", "requirements.txt"),
     ("requirements/train.in", "requirements/train.txt"),
     ("requirements/scikit-learn.in", "requirements/scikit-learn.txt"),
+    ("requirements/operations.in", "requirements/operations.txt"),
     ("requirements/dev.in", "requirements/dev.txt"),
     ("requirements/bench.in", "requirements/bench.txt"),
 )

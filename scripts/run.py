@@ -163,7 +163,7 @@ def serve(project: Project, settings: Settings, *, development: bool, say: Say, 
         command += ["--host", settings.host, "--port", str(settings.port)]
     # A server on all addresses is reached at the loopback address.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    address = replace(settings, host=host).bind
+    address = replace(settings, host=host).bind[0]
     with child(command, cwd=folder, env=environ) as process:
         # The sources of every package are served, and those without a bundle are never ready.
         wait_until_ready(process, address, "/health" if development else "/health/ready")

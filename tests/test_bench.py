@@ -555,13 +555,16 @@ def test_more_instructions_than_recorded_are_an_error_that_says_how_to_agree(
     monkeypatch.setattr(instructions, "model_folder", lambda: tmp_path)
     monkeypatch.setattr(instructions, "libraries", lambda: "new")
     monkeypatch.setattr(shutil, "which", lambda _: "valgrind")
-    counted = {"one": 1000}
+    counted = {"one": 1000, "one request": 2000, "one request, metrics on": 2090}
     monkeypatch.setattr(instructions, "count", lambda _: counted)
     assert instructions.main(["--record"]) == 0
     assert instructions.main([]) == 0
     counted["one"] = 1200
     assert instructions.main([]) == 1
     assert "one takes 20% more instructions than recorded. If that is meant: `make instr" in capsys.readouterr().err
+    counted |= {"one": 1000, "one request, metrics on": 2110}
+    assert instructions.main([]) == 1
+    assert "metrics add 5.5% to a request, more than 5%" in capsys.readouterr().err
     monkeypatch.setattr(instructions, "libraries", lambda: "newer")
     assert instructions.main([]) == 1
     assert "the libraries have changed since" in capsys.readouterr().err

@@ -75,6 +75,7 @@ def test_secrets_are_mounted_and_never_arguments() -> None:
         "ARTIFACT_SHA256",
         "GIT_COMMIT",
         "MODEL_VERSION",
+        "OPERATIONS",
         "SCIKIT_LEARN",
     }
     for variable in ("PACKAGE_INDEX_URL", "PACKAGE_INDEX_USER", "PACKAGE_INDEX_TOKEN"):

@@ -20,14 +20,25 @@ from typing import Any
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from model_kit.scoring.bundle import hold
 
+from ml_api.keys import KeyRing
 from ml_api.logs import JSONFormatter, LineWriter
 from ml_api.memory import trim
 from ml_api.settings import Settings, SettingsError
+from ml_api.shared_folder import SharedFolder
 from ml_api.worker import Worker
 from ml_api.worker_loads import WorkerLoads
 
+#: Where the optional packages are.
+OPERATIONS = "pip install --no-deps -r requirements/operations.txt"
+#: Said at the start of a server that everyone may ask who reaches it.
+WITHOUT_KEYS = (
+    "LISTENING ON %s WITHOUT API KEYS: whoever reaches this address may ask; set API_KEYS_FILE or API_KEYS "
+    "(ml-api keys new), or HOST=127.0.0.1 behind a proxy that asks for credentials"
+)
 try:
     settings = Settings.from_environ(os.environ)
+    if (ring := KeyRing.from_settings(settings)) is not None:
+        ring.check()
 except SettingsError as error:
     # One line and exit status 1 instead of gunicorn's traceback.
     sys.exit(f"ml_api does not start: {error}")
@@ -54,6 +65,9 @@ Worker.settings = settings
 # Balances connections between workers: see ml_api/worker_loads.py. Created once in the master, so that all workers
 # share it, those of before and after a reload too.
 Worker.loads = Worker.loads or WorkerLoads(settings.workers)
+# Metrics and rate limits of all workers; like the loads, kept over a reload.
+if settings.metrics or settings.rate_limit:
+    Worker.shared = Worker.shared or SharedFolder()
 # Threads cannot use several cores, because scoring a row is half Python; processes can.
 workers = settings.workers
 # Each connection is a file descriptor, and a worker that runs out of them dies. Many systems allow 1024.
@@ -68,6 +82,16 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # share their memory and start faster.
 preload_app = False
 app = importlib.import_module("ml_api.app")
+for variable, is_set, modules in (
+    ("METRICS", settings.metrics, ("ml_api.controllers.metrics", "ml_api.metrics.recorder")),
+    ("RATE_LIMIT", settings.rate_limit, ("ml_api.rate_limits.limiter",)),
+    ("RATE_LIMIT_REDIS", settings.rate_limit and settings.rate_limit_redis, ("redis",)),
+):
+    try:
+        for module in modules if is_set else ():
+            importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        sys.exit(f"ml_api does not start: {variable} needs {error.name}, which is not installed; {OPERATIONS}")
 # A worker that is restarted later serves what its sisters serve, whatever MODEL_DIR has by then.
 hold(app.installed_models())
 # A worker without a heartbeat for this long is replaced; it sends none while it loads the models.
@@ -77,6 +101,8 @@ graceful_timeout = 25
 # Above the 90 s after which the router closes its idle connections: if the server closed first, a request that the
 # router has already sent would be lost.
 keepalive = 95
+# Whose X-Forwarded-Proto is believed, and X-Forwarded-For in ml_api/client_address.py.
+forwarded_allow_ips = ",".join(settings.forwarded_allow_ips)
 
 # The heartbeat is a file that each worker touches; on a busy disk that can block for seconds.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  gunicorn creates its own file there
@@ -97,6 +123,8 @@ logger_class = JSONLogger
 def when_ready(server: Any) -> None:
     """Keep the workers' garbage collectors from writing to shared memory, and have a reload check the models first."""
     gc.freeze()
+    if settings.is_public and not settings.needs_keys:
+        server.log.warning(WITHOUT_KEYS, ", ".join(bind))
     # gunicorn has no hook before a reload; afterwards the workers that work are told to stop.
     server.reload = partial(reload_checked, server.reload, server.log)
 
@@ -115,8 +143,14 @@ def reload_checked(reload: Callable[[], None], log: Any) -> None:
         reload()
 
 
+def on_exit(server: Any) -> None:  # noqa: ARG001  gunicorn passes it by position
+    """Delete what the workers shared."""
+    if Worker.shared is not None:
+        Worker.shared.remove()
+
+
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001  gunicorn passes both by position
-    """Free the load slot of a worker that has exited, so that none leaves connections to it."""
+    """Free the slot of a worker that has exited: none leaves connections to it, and the next continues its counts."""
     worker.load_slot.release()
 
 

@@ -18,6 +18,9 @@ _OF_A_MODEL = tuple(
     re.compile(pattern) for pattern in (r"/v1/predict/[^/]+", r"/v1/models/[^/]+", r"/v1/models/[^/]+/sample")
 )
 
+#: Status -> component, of responses to requests that are refused, whatever they ask.
+_REFUSED = {401: "Unauthorized", 403: "Forbidden", 429: "TooManyRequests"}
+
 
 def _escaped(part: str) -> str:
     return part.replace("~", "~0").replace("/", "~1")
@@ -66,6 +69,12 @@ class Documented:
     def _response(self, method: str, path: str, status: int) -> str | None:
         """Pointer to the Response Object, or ``None``."""
         known = self._path(path)
+        verb = "get" if method == "HEAD" else method.lower()
+        if known is None or verb not in self._paths[known]:
+            # Requests are refused before it is known whether there is such an operation.
+            refused = _REFUSED.get(status)
+            if refused in self._document["components"]["responses"]:
+                return f"/components/responses/{refused}"
         if known is None:
             return "/components/responses/NotFound" if status == 404 else None
         if method == "OPTIONS":

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Response, g, request
 
 from ml_api.logs import log_request
 from ml_api.request_id import HEADER, request_id
+
+if TYPE_CHECKING:
+    from ml_api.metrics.recorder import Recorder
 
 #: Methods that are logged; any other is arbitrary text from the client.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
@@ -17,11 +20,12 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
 
 @dataclass(slots=True)
 class _RequestContext:
-    """The current request: start time (s, monotonic), id, and further fields of its log line."""
+    """The current request: start time (s, monotonic), id, further fields of its log line, headers of its response."""
 
     started: float
     request_id: str
     log_fields: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] | None = None
 
 
 def current_id() -> str:
@@ -35,19 +39,29 @@ def add_log_fields(**fields: Any) -> None:
     g.access.log_fields |= fields
 
 
+def add_headers(headers: dict[str, str]) -> None:
+    """Add headers to the response to the current request, whatever it will be."""
+    g.access.headers = (g.access.headers or {}) | headers
+
+
 def begin() -> None:
     """Assign an id to the current request."""
     g.access = _RequestContext(time.perf_counter(), request_id(request.environ.get("HTTP_X_REQUEST_ID")))
 
 
-def end(response: Response) -> Response:
-    """Add the request id to ``response``, and write the request's log line."""
+def end(response: Response, metrics: Recorder | None = None) -> Response:
+    """Add the request id to ``response``, write the request's log line, and count it."""
     # Each use of g and request looks up the current context; once is enough.
     context: _RequestContext = g.access
     environ, rule = request.environ, request.url_rule
     response.headers[HEADER] = context.request_id
     # A browser must not take an answer for HTML because of a value that was sent and is repeated in it.
     response.headers["X-Content-Type-Options"] = "nosniff"
+    if metrics is not None:
+        metrics.request(rule.rule if rule else None, response.status_code, environ, context.log_fields.get("refused"))
+    if context.headers is not None:
+        for name, value in context.headers.items():
+            response.headers.add(name, value)
     method, length = environ["REQUEST_METHOD"], environ.get("CONTENT_LENGTH")
     log_request(
         request_id=context.request_id,

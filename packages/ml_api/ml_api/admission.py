@@ -33,6 +33,15 @@ NO_MEMORY = (
 )
 
 
+class BusyError(ServiceUnavailable):
+    """A long request was not computed; ``refused`` is the reason in its log line and in the metrics."""
+
+    refused = "long_requests"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, retry_after=RETRY_AFTER)
+
+
 def cost(rows: int, *, explain: bool = False, warnings: bool = False) -> int:
     """Return what a request costs, in predictions of one row."""
     return rows * (1 + EXPLANATION * explain + WARNINGS * warnings)
@@ -55,7 +64,7 @@ class ConcurrencyLimit:
         """Compute in the block: at once if the request is short, otherwise in its turn.
 
         Raises:
-            ServiceUnavailable: too many wait already, the request has waited too long, or its client has left.
+            BusyError: too many wait already, the request has waited too long, or its client has left.
         """
         if cost <= SHORT:
             yield
@@ -65,15 +74,15 @@ class ConcurrencyLimit:
             refused = self._waiting >= MAX_WAITING
             self._waiting += not refused
         if refused:
-            raise ServiceUnavailable(BUSY, retry_after=RETRY_AFTER)
+            raise BusyError(BUSY)
         acquired = self._slots.acquire(timeout=MAX_WAIT)
         with self._lock:
             self._waiting -= 1
         if not acquired:
-            raise ServiceUnavailable(BUSY, retry_after=RETRY_AFTER)
+            raise BusyError(BUSY)
         try:
             if connection.has_left(environ):
-                raise ServiceUnavailable("The client has closed the connection.", retry_after=RETRY_AFTER)
+                raise BusyError("The client has closed the connection.")
             self._set_switch_interval(1)
             try:
                 yield

@@ -5,18 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 
 from ml_api import access, logs
+from ml_api.client_address import TrustedProxies
 from ml_api.controllers import docs, health, pages, predict, version
 from ml_api.controllers import models as model_routes
+from ml_api.cors import CORS
+from ml_api.guard import Guard
+from ml_api.keys import KeyRing
 from ml_api.models.registry import Loader, Registry, installed_models
 from ml_api.settings import Settings
+from ml_api.shared_folder import current_place
 from ml_api.views import problems
+
+if TYPE_CHECKING:
+    from ml_api.metrics.recorder import Recorder
+    from ml_api.rate_limits.limiter import RateLimiter
 
 
 class NoSessions(SessionInterface):
@@ -37,6 +46,12 @@ class API(Flask):
     """
 
     session_interface = NoSessions()
+    #: Called with each request before its view; may raise an HTTPException.
+    checks: tuple[Callable[[Request], None], ...] = ()
+    #: Checks the API keys, if there are any.
+    guard: Guard | None = None
+    #: Counts the responses, if metrics are on.
+    metrics: Recorder | None = None
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return the URL adapter of ``request``, without parsing its host."""
@@ -58,6 +73,8 @@ class API(Flask):
         """Handle a request, from assigning its id to writing its log line."""
         access.begin()
         try:
+            for check in self.checks:
+                check(request)
             result = self.dispatch_request()
         except Exception as error:  # noqa: BLE001  as in Flask, any exception becomes a response
             result = self.handle_user_exception(error)
@@ -65,7 +82,7 @@ class API(Flask):
 
     def finalize_request(self, rv: Any, from_error_handler: bool = False) -> Response:
         """Return the response with its request id, after writing the log line."""
-        return access.end(rv if isinstance(rv, Response) else self.make_response(rv))
+        return access.end(rv if isinstance(rv, Response) else self.make_response(rv), self.metrics)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``func`` unchanged: no view is asynchronous."""
@@ -97,8 +114,37 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     problems.init_app(app)
     app.register_blueprint(health.blueprint(registry))
     app.register_blueprint(version.blueprint(registry, settings))
-    app.register_blueprint(predict.blueprint(registry, settings))
+    if settings.cors_origins:
+        app.checks += (CORS(settings.cors_origins),)
+    if (ring := KeyRing.from_settings(settings)) is not None:
+        app.guard = Guard(ring)
+        app.checks += (app.guard,)
+    if settings.metrics:
+        _add_metrics(app, registry, settings)
+    limiter = _add_limiter(app, settings) if settings.rate_limit else None
+    app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter))
     app.register_blueprint(model_routes.blueprint(registry))
     app.register_blueprint(docs.blueprint(registry, settings))
     app.register_blueprint(pages.blueprint(registry, settings))
     return app
+
+
+def _add_limiter(app: API, settings: Settings) -> RateLimiter:
+    from ml_api.rate_limits.limiter import RateLimiter  # noqa: PLC0415  its library is imported only if it is needed
+    from ml_api.rate_limits.storage import SharedStorage  # noqa: PLC0415
+
+    storage = SharedStorage(current_place().folder / "limits")
+    proxies = TrustedProxies(settings.forwarded_allow_ips)
+    limiter = RateLimiter(settings.rate_limit, storage, settings.rate_limit_redis, proxies)
+    app.checks += (limiter,)
+    return limiter
+
+
+def _add_metrics(app: API, registry: Registry, settings: Settings) -> None:
+    # Most servers are not asked for metrics, and shall not pay for the library.
+    from ml_api.controllers import metrics  # noqa: PLC0415
+    from ml_api.metrics.recorder import Recorder  # noqa: PLC0415
+
+    place = current_place()
+    app.metrics = Recorder(place.folder, place.slot)
+    app.register_blueprint(metrics.blueprint(registry, place.folder, settings.metrics_port))

@@ -74,6 +74,9 @@ class Connection:
         timeout: seconds in which a request must be received, and its response sent.
     """
 
+    #: Whether to receive the body of a request with these headers; otherwise it is discarded.
+    accepts_body: Callable[[Mapping[str, str]], bool] | None = None
+
     def __init__(self, cfg: Any, sock: socket.socket, address: Any, server: Any, max_body: int, timeout: float) -> None:
         sock.setblocking(False)
         self.cfg, self.sock, self.address, self.server = cfg, sock, address, server
@@ -178,7 +181,10 @@ class Connection:
         self._chunked = isinstance(reader, ChunkedReader)
         length = self._length = 0 if self._chunked else reader.length
         if self._chunked or length:
-            if not TAKES_BODY.search(self.request.path) or self.request.method != "POST" or length > self.max_body:
+            takes_body = TAKES_BODY.search(self.request.path) and self.request.method == "POST"
+            if takes_body and self.accepts_body is not None:
+                takes_body = self.accepts_body(dict(self.request.headers))
+            if not takes_body or length > self.max_body:
                 # The application refuses the request; it does not wait for the body.
                 self.unread = MAX_DISCARDED + 1 if self._chunked else length
                 return

@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -43,6 +44,14 @@ class Settings:
         max_connections_per_peer: ``MAX_CONNECTIONS_PER_PEER``, the same for one client address; 0: no limit.
         log_level: ``LOG_LEVEL``; above ``info`` requests are not logged.
         default_model: ``DEFAULT_MODEL``, the model whose version ``/version`` returns as ``model_version``.
+        api_keys_file: ``API_KEYS_FILE``, file of API keys, one entry a line; read again when it changes.
+        api_keys: ``API_KEYS``, the same entries, separated by blanks; without either, no key is needed.
+        rate_limit: ``RATE_LIMIT``, records that a key, or an address without one, may send; empty: any number.
+        rate_limit_redis: ``RATE_LIMIT_REDIS``, URL of the Redis that counts for several machines.
+        forwarded_allow_ips: ``FORWARDED_ALLOW_IPS``, proxies whose ``X-Forwarded-For`` and ``-Proto`` are believed.
+        cors_origins: ``CORS_ORIGINS``, origins whose pages may read the responses; none by default.
+        metrics: ``METRICS``, whether ``/metrics`` exists; ``METRICS_PORT`` turns it on too.
+        metrics_port: ``METRICS_PORT``, TCP port of ``/metrics``; ``None``: that of the service.
         git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
     """
 
@@ -61,6 +70,14 @@ class Settings:
     max_connections_per_peer: int = 0
     log_level: str = "info"
     default_model: str = "regression"
+    api_keys_file: str | None = None
+    api_keys: str | None = None
+    rate_limit: str = ""
+    rate_limit_redis: str | None = None
+    forwarded_allow_ips: tuple[str, ...] = ("127.0.0.1", "::1")
+    cors_origins: tuple[str, ...] = ()
+    metrics: bool = False
+    metrics_port: int | None = None
     git_commit: str | None = None
 
     @classmethod
@@ -88,31 +105,64 @@ class Settings:
             ),
             log_level=_choice(environ, "LOG_LEVEL", cls.log_level, LOG_LEVELS),
             default_model=_text(environ, "DEFAULT_MODEL", cls.default_model, r"[^/\s]+", "the name of a model"),
+            api_keys_file=environ.get("API_KEYS_FILE") or None,
+            api_keys=environ.get("API_KEYS") or None,
+            rate_limit=_text(
+                environ,
+                "RATE_LIMIT",
+                cls.rate_limit,
+                r"([1-9][0-9]{0,8}/(second|minute|hour|day))?",
+                "a number of records and a time, such as 600/minute (second, minute, hour or day)",
+            ),
+            rate_limit_redis=_redis(environ),
+            forwarded_allow_ips=_addresses(environ, "FORWARDED_ALLOW_IPS", cls.forwarded_allow_ips),
+            cors_origins=_origins(environ, "CORS_ORIGINS"),
+            metrics=_flag(environ, "METRICS", cls.metrics) or bool(environ.get("METRICS_PORT")),
+            metrics_port=_metrics_port(environ),
             git_commit=_commit(environ),
         )
 
     @property
-    def bind(self) -> str:
-        """``host:port``, with an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    def needs_keys(self) -> bool:
+        """Whether requests need an API key."""
+        return self.api_keys_file is not None or self.api_keys is not None
+
+    @property
+    def is_public(self) -> bool:
+        """Whether other machines may reach the server."""
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
+    @property
+    def bind(self) -> list[str]:
+        """``host:port`` of each address to listen on, with an IPv6 address in brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return [f"{host}:{port}" for port in (self.port, self.metrics_port) if port is not None]
 
     def check_address(self) -> None:
-        """Check that ``HOST`` is an address of this machine, that ``PORT`` is permitted, and that it is free.
+        """Check that ``HOST`` is an address of this machine, and that its ports are permitted and free.
 
         Raises:
-            PortInUseError: another process listens on the port.
+            PortInUseError: another process listens on a port.
             SettingsError: the server cannot listen there; the message names the variable.
         """
+        if self.metrics_port is not None:
+            self._check_port("METRICS_PORT", self.metrics_port)
+        self._check_port("PORT", self.port)
+
+    def _check_port(self, variable: str, port: int) -> None:
         with socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((self.host, self.port))
+                listener.bind((self.host, port))
             except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is empty or too long
                 reason = getattr(error, "strerror", None) or str(error)
                 if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-                    raise PortInUseError(f"PORT is {self.port}, which another process uses") from error
+                    raise PortInUseError(f"{variable} is {port}, which another process uses") from error
                 if isinstance(error, PermissionError):
-                    raise SettingsError(f"PORT is {self.port}, which cannot be used: {reason}") from error
+                    raise SettingsError(f"{variable} is {port}, which cannot be used: {reason}") from error
                 raise SettingsError(
                     f"HOST is {self.host!r}, which cannot be used: {reason}; it must be an address of this machine, or "
                     "a name that resolves to one; unset, it is all IPv4 addresses"
@@ -124,6 +174,54 @@ def _integer(environ: Mapping[str, str], variable: str, default: int, low: int, 
     if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
         raise SettingsError(f"{variable} is {text!r}; it must be a whole number from {low} to {high}")
     return int(text)
+
+
+def _flag(environ: Mapping[str, str], variable: str, default: bool) -> bool:
+    return _choice(environ, variable, str(default).lower(), ("true", "false")) == "true"
+
+
+def _redis(environ: Mapping[str, str]) -> str | None:
+    url = environ.get("RATE_LIMIT_REDIS") or None
+    # It may contain a password, which no message repeats.
+    if url is not None and not re.match(r"rediss?://.", url):
+        raise SettingsError("RATE_LIMIT_REDIS must begin with redis:// or rediss://")
+    return url
+
+
+def _addresses(environ: Mapping[str, str], variable: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    found = _list(environ, variable) or default
+    for text in found:
+        try:
+            if text != "*":
+                ip_network(text)
+        except ValueError as error:
+            raise SettingsError(
+                f"{variable} has {text!r}; it must be *, or addresses and networks such as 10.0.0.0/8, with commas"
+            ) from error
+    return found
+
+
+def _origins(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    found = _list(environ, variable)
+    for text in found:
+        if not re.fullmatch(r"\*|https?://[a-z0-9.:\[\]-]+", text):
+            raise SettingsError(
+                f"{variable} has {text!r}; it must be *, or origins such as https://app.example, with commas"
+            )
+    return found
+
+
+def _list(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, environ.get(variable, "").split(","))))
+
+
+def _metrics_port(environ: Mapping[str, str]) -> int | None:
+    if not environ.get("METRICS_PORT"):
+        return None
+    port = _integer(environ, "METRICS_PORT", 0, 1, 65_535)
+    if port == _integer(environ, "PORT", Settings.port, 1, 65_535):
+        raise SettingsError(f"METRICS_PORT is {port}, which is PORT too; set METRICS=true instead to use one port")
+    return port
 
 
 def _text(environ: Mapping[str, str], variable: str, default: str, pattern: str, allowed: str) -> str:

@@ -25,13 +25,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gunicorn.http import errors, wsgi  # type: ignore[import-untyped]
 from gunicorn.workers import base  # type: ignore[import-untyped]
 
-from ml_api import logs
+from ml_api import logs, shared_folder
 from ml_api.admission import MAX_WAITING, NO_MEMORY, RETRY_AFTER
 from ml_api.connection import (
     BODY,
@@ -46,7 +46,11 @@ from ml_api.memory import trim
 from ml_api.memory_budget import MemoryBudget
 from ml_api.request_id import HEADER
 from ml_api.settings import Settings
+from ml_api.shared_folder import Place, SharedFolder
 from ml_api.worker_loads import NO_WORKER, WorkerLoads
+
+if TYPE_CHECKING:
+    from ml_api.metrics.recorder import Recorder
 
 #: Seconds after which a request that still computes loses the event loop, and between two looks at an idle worker.
 WATCH_INTERVAL, IDLE_INTERVAL = 0.02, 0.05
@@ -62,8 +66,8 @@ LONG_BODY = 64 * 1024
 TRIM_THRESHOLD = 8 * 1024 * 1024
 #: Seconds for which connections are left to other workers with less load.
 DEFER_SECONDS = 0.03
-#: Path that is answered before all requests that wait.
-HEALTH = "/health"
+#: Paths, or their beginnings, that are answered before all requests that wait: operators ask them under load.
+URGENT = ("/health", "/metrics")
 
 SERVER_ERROR = RequestError(500, "Internal Server Error", "The server failed.")
 #: Exceptions of gunicorn's parser and their responses.
@@ -87,12 +91,18 @@ TOO_MANY = RequestError(
 )
 OUT_OF_MEMORY = RequestError(503, "Service Unavailable", NO_MEMORY, f"Retry-After: {RETRY_AFTER}")
 
+#: Response -> reason of the refusal, in its log line and in the metrics.
+REASONS = {TOO_MANY: "in_flight", OUT_OF_MEMORY: "memory", TIMED_OUT: "timeout", BODY_TIMED_OUT: "timeout"}
+
 
 class Worker(base.Worker):  # type: ignore[misc]
-    """A worker with one event loop. ``gunicorn.conf.py`` sets ``settings`` and ``loads``."""
+    """A worker with one event loop. ``gunicorn.conf.py`` sets ``settings``, ``loads`` and ``shared``."""
 
     settings = Settings()
     loads: WorkerLoads | None = None
+    shared: SharedFolder | None = None
+    #: Counts the responses that the application does not make, if metrics are on.
+    metrics: Recorder | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Allocate a load slot; gunicorn calls this before it forks."""
@@ -128,7 +138,17 @@ class Worker(base.Worker):  # type: ignore[misc]
         self.freed = 0
         # The leader, its successor, and everything that may wait outside the event loop.
         self.threads = ThreadPoolExecutor(self.settings.threads + MAX_WAITING + 4)
+        if self.shared is not None:
+            shared_folder.place = Place(self.shared.path, self.load_slot.number)
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        """Load the application."""
+        super().load_wsgi()
+        self.metrics = getattr(self.wsgi, "metrics", None)
+        guard = getattr(self.wsgi, "guard", None)
+        # Who has no key must not take memory either.
+        Connection.accepts_body = staticmethod(guard.accepts_body) if guard else None
 
     def run(self) -> None:
         """Start the event loop; then watch it, and let another thread continue it when a request takes long."""
@@ -428,7 +448,7 @@ class Worker(base.Worker):  # type: ignore[misc]
 
     def admit(self, connection: Connection) -> None:
         """Queue a whole request, or refuse it if too many are in flight."""
-        urgent = connection.request.path.startswith(HEALTH)
+        urgent = connection.request.path.startswith(URGENT)
         if not urgent and len(self.in_flight) >= self.settings.max_in_flight:
             self.refuse(connection, TOO_MANY, keep=not (connection.unread or connection.request.should_close()))
             return
@@ -528,7 +548,10 @@ class Worker(base.Worker):  # type: ignore[misc]
         if answer is SERVER_ERROR:
             logs.LOGGER.error("request failed in the server", exc_info=error)
         request_id, status, title = uuid4().hex, answer.status, answer.title
-        logs.log_request(request_id=request_id, route=None, status=status)
+        reason = REASONS.get(answer)
+        logs.log_request(request_id=request_id, route=None, status=status, **({"refused": reason} if reason else {}))
+        if self.metrics is not None:
+            self.metrics.refusal(status, reason)
         document = {
             "type": "about:blank",
             "title": title,

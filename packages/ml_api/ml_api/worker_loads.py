@@ -8,6 +8,7 @@ less load.
 from __future__ import annotations
 
 import mmap
+from itertools import count
 
 #: Load of a slot whose worker does not exist or accepts no connections.
 NO_WORKER = -1
@@ -20,30 +21,38 @@ class WorkerLoads:
 
     Args:
         workers: workers that run at a time. While they are replaced there are twice as many, and an operator may start
-            more; a worker that gets no slot does no load balancing.
+            more; a worker whose slot has no load does no load balancing.
     """
 
     def __init__(self, workers: int) -> None:
         slots = 4 * workers
         self._loads = memoryview(mmap.mmap(-1, 8 * slots)).cast("q")
-        self._free = set(range(slots))
-        for slot in self._free:
+        self._taken: set[int] = set()
+        for slot in range(slots):
             self._loads[slot] = NO_WORKER
 
     def acquire(self) -> LoadSlot:
-        """Allocate a slot for a worker that is about to be forked."""
-        slot = LoadSlot(self._loads, self._free, self._free.pop() if self._free else None)
+        """Allocate the first free slot for a worker that is about to be forked."""
+        number = next(number for number in count() if number not in self._taken)
+        self._taken.add(number)
+        slot = LoadSlot(self._loads, self._taken, number)
         slot.publish(STARTING)
         return slot
 
 
 class LoadSlot:
-    """The slot of one worker."""
+    """The slot of one worker.
 
-    def __init__(self, loads: memoryview[int], free: set[int], slot: int | None) -> None:
+    Attributes:
+        number: 0, 1, ...; no other living worker has it.
+    """
+
+    def __init__(self, loads: memoryview[int], taken: set[int], number: int) -> None:
         self._loads = loads
-        self._free = free
-        self._slot = slot
+        self._taken = taken
+        self.number = number
+        self._slot = number if number < len(loads) else None
+        self._released = False
 
     def publish(self, load: int) -> None:
         """Set the load of this worker; ``NO_WORKER`` if it accepts no connections."""
@@ -65,7 +74,7 @@ class LoadSlot:
 
     def release(self) -> None:
         """Free the slot for the worker's successor; called in the process that allocated it."""
-        self.publish(NO_WORKER)
-        if self._slot is not None:
-            self._free.add(self._slot)
-            self._slot = None
+        if not self._released:
+            self._released = True
+            self.publish(NO_WORKER)
+            self._taken.remove(self.number)

@@ -58,6 +58,14 @@ VARIABLES = (
     "MODEL_SHA256",
     "LOG_LEVEL",
     "DEFAULT_MODEL",
+    "API_KEYS_FILE",
+    "API_KEYS",
+    "RATE_LIMIT",
+    "RATE_LIMIT_REDIS",
+    "FORWARDED_ALLOW_IPS",
+    "CORS_ORIGINS",
+    "METRICS",
+    "METRICS_PORT",
 )
 
 #: A model package as it would be installed. The model ``naps`` sleeps a second over eight passengers.
@@ -90,6 +98,29 @@ def load_naps():
 
     model.score = score
     return model
+
+
+def load_lengths():
+    # A model of classes, by hand: rides of 8 km and more are long.
+    import numpy as np
+    from model_kit.spec import Field, Target, fit_spec
+
+    class Lengths:
+        version = "1.2.3"
+        target = Target("length", kind="class", classes=("short", "long"))
+        spec = fit_spec((Field("distance", "number", "Length", required=True),), target, [{"distance": 8.0}] * 2)
+        card = {"data": {"name": "rides by hand", "synthetic": True}, "evaluated": True}
+        golden = {"row": {"distance": 8.0}, "prediction": "long"}
+        lineage = {"version": version, "data": card["data"]}
+
+        def score(self, encoded):
+            long = encoded[:, 0] >= 8
+            return np.column_stack([~long, long]).astype(float)
+
+        def check(self):
+            pass
+
+    return Lengths()
 """
 #: A second model package, which shares nothing with the first: no bundle, other fields, another version.
 BOATS = """
@@ -146,6 +177,9 @@ def documented_responses() -> Iterator[None]:
 
     def document(app: Flask) -> Documented:
         if app not in documents:
+            checks: tuple[Any, ...] = ()
+            if isinstance(app, API):  # of keys, which the test may not have
+                checks, app.checks = app.checks, ()
             LOGGER.disabled = True  # the lines that a test looks at are those of its own requests
             try:
                 response = send(app.test_client(), "/openapi.json")
@@ -153,6 +187,8 @@ def documented_responses() -> Iterator[None]:
                     response = send(create_app(Settings(), {}).test_client(), "/openapi.json")
             finally:
                 LOGGER.disabled = False
+                if isinstance(app, API):
+                    app.checks = checks
             documents[app] = Documented(json.loads(response.data))
         return documents[app]
 
@@ -226,6 +262,8 @@ class Server:
                 stderr=err,
             )
         self._documented: Documented | None = None
+        #: Sent with every request; the variable is the tests' own.
+        self.key = {"X-API-Key": environ["TEST_API_KEY"]} if "TEST_API_KEY" in environ else {}
         self._wait()
 
     def _wait(self) -> None:
@@ -249,7 +287,7 @@ class Server:
         """A request on a connection of its own: the response and its document (``None`` without a body)."""
         connection = self.connect()
         try:
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, {**self.key, **(headers or {})})
             response = connection.getresponse()
             content = response.read()
         finally:
@@ -263,7 +301,7 @@ class Server:
         if self._documented is None:
             connection = self.connect()
             try:
-                connection.request("GET", "/openapi.json")
+                connection.request("GET", "/openapi.json", headers=self.key)
                 self._documented = Documented(json.loads(connection.getresponse().read()))
             finally:
                 connection.close()

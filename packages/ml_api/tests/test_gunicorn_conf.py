@@ -29,6 +29,7 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("REQUEST_TIMEOUT", "7")
     monkeypatch.setattr(Worker, "settings", Worker.settings)
     monkeypatch.setattr(Worker, "loads", None)
+    monkeypatch.setattr(Worker, "shared", None)
     monkeypatch.setenv("LOG_LEVEL", "warning")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
@@ -42,7 +43,7 @@ def unfrozen() -> Iterator[None]:
 
 
 def test_settings_come_from_the_environment(conf: dict[str, Any]) -> None:
-    assert (conf["bind"], conf["workers"], conf["loglevel"]) == ("127.0.0.1:8123", 3, "warning")
+    assert (conf["bind"], conf["workers"], conf["loglevel"]) == (["127.0.0.1:8123"], 3, "warning")
     assert Worker.settings.request_timeout == 7
 
 

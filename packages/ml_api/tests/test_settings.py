@@ -24,6 +24,18 @@ VARIABLES = {
     "MAX_CONNECTIONS_PER_PEER": ("11", "max_connections_per_peer", 11),
     "LOG_LEVEL": ("WARNING", "log_level", "warning"),
     "DEFAULT_MODEL": ("rides", "default_model", "rides"),
+    "API_KEYS_FILE": ("/run/keys", "api_keys_file", "/run/keys"),
+    "API_KEYS": ("a:read:00", "api_keys", "a:read:00"),
+    "RATE_LIMIT": ("600/minute", "rate_limit", "600/minute"),
+    "RATE_LIMIT_REDIS": ("redis://h/0", "rate_limit_redis", "redis://h/0"),
+    "FORWARDED_ALLOW_IPS": ("10.0.0.0/8, ::1", "forwarded_allow_ips", ("10.0.0.0/8", "::1")),
+    "CORS_ORIGINS": (
+        "https://app.example,http://[::1]:3000",
+        "cors_origins",
+        ("https://app.example", "http://[::1]:3000"),
+    ),
+    "METRICS": ("true", "metrics", True),
+    "METRICS_PORT": ("9100", "metrics_port", 9100),
     "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
 }
 
@@ -51,6 +63,14 @@ def test_defaults() -> None:
         max_connections_per_peer=0,
         log_level="info",
         default_model="regression",
+        api_keys_file=None,
+        api_keys=None,
+        rate_limit="",
+        rate_limit_redis=None,
+        forwarded_allow_ips=("127.0.0.1", "::1"),
+        cors_origins=(),
+        metrics=False,
+        metrics_port=None,
         git_commit=None,
     )
 
@@ -90,6 +110,12 @@ def test_bad_port_is_refused_by_name(text: str) -> None:
         ("MAX_ROWS", "0", "a whole number from 1 to 10000000"),
         ("MAX_BODY_BYTES", "32M", "a whole number from 1 to 1073741824"),
         ("LOG_LEVEL", "verbose", "one of debug, info, warning, error"),
+        ("METRICS", "9100", "one of true, false"),
+        *(
+            ("RATE_LIMIT", text, "a number of records and a time, such as 600/minute (second, minute, hour or day)")
+            for text in ("600", "0/minute", "600 per minute", "6/fortnight")
+        ),
+        ("METRICS_PORT", "x", "a whole number from 1 to 65535"),
         ("DEFAULT_MODEL", "a/b", "the name of a model"),
         ("GIT_COMMIT", "<script>", "a commit, such as 97be0ea"),
     ],
@@ -113,6 +139,34 @@ def test_commit_is_ours_or_the_platforms(environ: dict[str, str], commit: str | 
     assert Settings.from_environ(environ).git_commit == commit
 
 
+@pytest.mark.parametrize(
+    ("host", "is_public"),
+    [
+        *(("0.0.0.0", True), ("::", True), ("192.0.2.1", True), ("api.example", True)),
+        *(("127.0.0.1", False), ("127.8.8.8", False), ("::1", False), ("localhost", False)),
+    ],
+)
+def test_address_that_other_machines_may_reach_is_public(host: str, is_public: bool) -> None:
+    assert Settings(host=host).is_public is is_public
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("RATE_LIMIT_REDIS", "http://:canary@h", "must begin with redis:// or rediss://"),
+        ("FORWARDED_ALLOW_IPS", "10.0.0.1/8", "has '10.0.0.1/8'; it must be *, or addresses and networks such as"),
+        ("FORWARDED_ALLOW_IPS", "::1,proxy", "has 'proxy'; it must be *, or addresses and networks such as"),
+        ("CORS_ORIGINS", "https://a.example/", "has 'https://a.example/'; it must be *, or origins such as"),
+        ("CORS_ORIGINS", "*,a.example", "has 'a.example'; it must be *, or origins such as"),
+    ],
+)
+def test_bad_list_or_address_is_refused_by_name(variable: str, text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({variable: text})
+    assert str(caught.value).startswith(f"{variable} {message}")
+    assert "canary" not in str(caught.value)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]
@@ -120,7 +174,25 @@ def test_settings_are_frozen() -> None:
 
 @pytest.mark.parametrize(("host", "bind"), [("127.0.0.1", "127.0.0.1:5000"), ("::1", "[::1]:5000")])
 def test_bind(host: str, bind: str) -> None:
-    assert Settings(host=host).bind == bind
+    assert Settings(host=host).bind == [bind]
+
+
+def test_port_of_the_metrics_turns_them_on_and_is_listened_on() -> None:
+    settings = Settings.from_environ({"METRICS_PORT": "9100", "HOST": "127.0.0.1"})
+    assert settings.metrics
+    assert settings.bind == ["127.0.0.1:5000", "127.0.0.1:9100"]
+
+
+def test_port_of_the_metrics_is_not_that_of_the_service() -> None:
+    with pytest.raises(SettingsError, match="^METRICS_PORT is 5000, which is PORT too; set METRICS=true instead"):
+        Settings.from_environ({"METRICS_PORT": "5000"})
+
+
+def test_port_of_the_metrics_that_is_used_is_refused_by_name() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(PortInUseError, match=f"^METRICS_PORT is {port}, which another process uses$"):
+            Settings(port=free_port(), metrics=True, metrics_port=port).check_address()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "0.0.0.0", "::"])
@@ -147,4 +219,7 @@ def test_readme_lists_every_variable_with_its_default() -> None:
     readme = Path(__file__).parents[1].joinpath("README.md").read_text()
     for variable, (_, name, _) in VARIABLES.items():
         default = getattr(Settings(), name)
-        assert f"| `{variable}` | {'' if default is None else f'`{default}` '}|" in readme
+        text = str(default).lower() if isinstance(default, bool) else default
+        if isinstance(default, tuple):
+            text = ",".join(default)
+        assert f"| `{variable}` | {'' if text in (None, '') else f'`{text}` '}|" in readme

@@ -22,6 +22,6 @@ def blueprint(registry: Registry) -> Blueprint:
         if not faults and registry.names:
             return responses.status("ready")
         detail = "; ".join(f"{name}: {reason}" for name, reason in faults.items()) or "No model is installed."
-        return problems.problem(503, detail, {"Retry-After": str(RETRY_AFTER)}, models=faults)
+        return problems.problem(503, detail, [("Retry-After", str(RETRY_AFTER))], models=faults)
 
     return views

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
 from model_kit.errors import CannotExplainError, IntervalError
@@ -18,8 +19,14 @@ from ml_api.models.registry import Registry
 from ml_api.settings import Settings
 from ml_api.views import parameters, requests, responses
 
+if TYPE_CHECKING:
+    from ml_api.metrics.recorder import Recorder
+    from ml_api.rate_limits.limiter import RateLimiter
 
-def blueprint(registry: Registry, settings: Settings) -> Blueprint:
+
+def blueprint(
+    registry: Registry, settings: Settings, metrics: Recorder | None = None, limiter: RateLimiter | None = None
+) -> Blueprint:
     """Create ``/v1/predict/<name>``."""
     views = Blueprint("predict", __name__)
     # Long requests share one interpreter with the short ones.
@@ -32,11 +39,13 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         options = _details(predictor) if request.environ.get("QUERY_STRING") else None
         body = requests.body(request, max_bytes=settings.max_body_bytes)
         records = requests.records(body, max_rows=settings.max_rows)
+        if limiter is not None:
+            limiter.charge(len(records))
         if options is not None:
             return respond_with_details(name, predictor, records, options)
         with limit.admit(len(records), request.environ):
             answer = predictor(records)
-        log(name, answer)
+        log(name, predictor, answer)
         return responses.prediction(answer, predictor.model.version)
 
     def respond_with_details(
@@ -49,10 +58,12 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
                 answer = predictor.detailed(records, **asdict(options))
         except (CannotExplainError, IntervalError) as error:
             raise BadRequest(responses.capitalize(str(error))) from error
-        log(name, answer)
+        log(name, predictor, answer)
         return responses.detailed_prediction(answer, predictor.model.version)
 
-    def log(name: str, answer: Answer) -> None:
+    def log(name: str, predictor: Predictor, answer: Answer) -> None:
+        if metrics is not None:
+            metrics.answer(name, predictor.model, answer)
         access.add_log_fields(model=name, rows=len(answer.predictions), errors=len(answer.errors), fast=answer.n_fast)
         if answer.unusual:
             access.add_log_fields(unusual=answer.unusual)

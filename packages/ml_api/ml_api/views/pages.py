@@ -32,6 +32,10 @@ HEADERS = {
     "Content-Security-Policy": joined(POLICY),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # For browsers that do not know frame-ancestors.
+    "X-Frame-Options": "DENY",
 }
 
 

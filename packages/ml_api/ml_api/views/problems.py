@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from ml_api.access import current_id
+from ml_api.access import add_log_fields, current_id
 from ml_api.views.responses import json_response
 
 CONTENT_TYPE = "application/problem+json"
@@ -23,7 +23,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _handle)
 
 
-def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
+def problem(status: int, detail: str, headers: Iterable[tuple[str, str]] = (), **members: Any) -> Response:
     """Create a problem of type ``about:blank`` with the request id.
 
     Args:
@@ -40,11 +40,17 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
         "request_id": current_id(),
     }
     response = json_response(document | members, status, CONTENT_TYPE)
-    response.headers.update(headers or {})
+    for name, value in headers:
+        response.headers.add(name, value)
     return response
 
 
 def _handle(error: HTTPException) -> Response:
+    if isinstance(error.response, Response):
+        return error.response
     status = error.code or 500
-    headers = {name: value for name, value in error.get_headers() if name.lower() not in _REPLACED_HEADERS}
+    # Why it was refused, where that is not about its content.
+    if (refused := getattr(error, "refused", None)) is not None:
+        add_log_fields(refused=refused)
+    headers = [(name, value) for name, value in error.get_headers() if name.lower() not in _REPLACED_HEADERS]
     return problem(status, error.description or HTTP_STATUS_CODES[status], headers)

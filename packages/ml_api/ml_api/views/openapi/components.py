@@ -15,6 +15,7 @@ from ml_api.views.problems import CONTENT_TYPE
 PROBLEM = CONTENT_TYPE
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 #: Responses of one operation: status -> Response Object or a reference to one.
 Responses: TypeAlias = dict[str, Any]
@@ -31,8 +32,14 @@ _HEADERS = {
     "Retry-After": ("RetryAfter", "Seconds after which to retry", "30"),
     "ETag": ("ETag", "Changes with the content; send it as If-None-Match to revalidate a copy", '"5f2c8b1e9d6a4f70"'),
     "Content-Security-Policy": ("ContentSecurityPolicy", "The sources that the page may load", "default-src 'none'"),
+    "WWW-Authenticate": ("WWWAuthenticate", "How to send a key, or the scope that it lacks", 'Bearer realm="ml_api"'),
+    "RateLimit": ("RateLimit", "What remains of the rate limit, and seconds until it ends", '"records";r=588;t=12'),
+    "RateLimit-Policy": ("RateLimitPolicy", "The rate limit and its seconds", '"records";q=600;w=60'),
     "Cache-Control": ("CacheControl", "How long a copy may be used without revalidation", "no-cache"),
 }
+
+#: Headers of services that need keys or limit rates, which are added with those.
+_OPTIONAL = ("WWW-Authenticate", "RateLimit", "RateLimit-Policy")
 
 #: Errors that the server returns before routing.
 _SERVER_ERRORS = (
@@ -85,13 +92,20 @@ def identifier(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", text)
 
 
+def add_header(document: APISpec, name: str) -> None:
+    """Add a shared header."""
+    component, text, shown = _HEADERS[name]
+    required = name != responses.WARNINGS
+    document.components.header(
+        component, {"description": text, "required": required, "schema": {"type": "string"}, "example": shown}
+    )
+
+
 def add_components(document: APISpec) -> None:
     """Add the shared headers and responses."""
-    for name, (component, text, shown) in _HEADERS.items():
-        required = name != responses.WARNINGS
-        document.components.header(
-            component, {"description": text, "required": required, "schema": {"type": "string"}, "example": shown}
-        )
+    for name in _HEADERS:
+        if name not in _OPTIONAL:
+            add_header(document, name)
     for component, given in {
         "NotFound": problem("The path does not exist.", examples.not_found()),
         "MethodNotAllowed": problem("The method is not allowed for this path.", examples.not_allowed(), "Allow"),

@@ -15,7 +15,14 @@ from ml_api.views import responses
 from ml_api.views.openapi.components import add_components
 from ml_api.views.openapi.model_paths import ModelPaths
 from ml_api.views.openapi.record import Records
-from ml_api.views.openapi.service_paths import add_documentation, add_models, add_pages, add_service
+from ml_api.views.openapi.security import add_rate_limit, add_schemes, limit_rates, require_keys
+from ml_api.views.openapi.service_paths import (
+    add_documentation,
+    add_metrics,
+    add_models,
+    add_pages,
+    add_service,
+)
 
 _DESCRIPTION = """\
 Send records and receive one prediction or one error for each, in the order sent. No record is ever dropped.
@@ -70,6 +77,17 @@ def build(
             paths.add_broken(broken[name])
     add_models(document, responses.describe_models(models, broken))
     add_service(document, version)
+    if settings.metrics and settings.metrics_port is None:
+        add_metrics(document)
     add_documentation(document)
     add_pages(document, names)
-    return document.to_dict()
+    if settings.needs_keys:
+        add_schemes(document)
+    if settings.rate_limit:
+        add_rate_limit(document)
+    built = document.to_dict()
+    if settings.needs_keys:
+        require_keys(built)
+    if settings.rate_limit:
+        limit_rates(built)
+    return built

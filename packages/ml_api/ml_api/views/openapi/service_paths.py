@@ -12,6 +12,7 @@ from ml_api.views.openapi import examples
 from ml_api.views.openapi.components import (
     HTML,
     JSON,
+    METRICS,
     PROBLEM,
     Responses,
     headers,
@@ -57,6 +58,12 @@ def add_service(document: APISpec, version: Mapping[str, Any]) -> None:
     shown = {"version": example("The versions running here", version, request("GET", "/version"))}
     summary = "Versions of the API and its models, and their lineage"
     _get(document, tag, "/version", summary, {"200": _json("The versions.", schemas.VersionSchema, shown)})
+
+
+def add_metrics(document: APISpec) -> None:
+    """Add ``/metrics``."""
+    metrics = response("The metrics.", METRICS, {"type": "string"}, {})
+    _get(document, "Service", "/metrics", "Metrics of all workers, in Prometheus' text format", {"200": metrics})
 
 
 def add_documentation(document: APISpec) -> None:

@@ -1,0 +1,1 @@
+"""The command ``ml-api``: each module but :mod:`main` adds one subcommand."""

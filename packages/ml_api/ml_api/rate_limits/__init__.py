@@ -1,0 +1,1 @@
+"""Rate limits, exact over all workers; imported only if ``RATE_LIMIT`` is set."""
