@@ -5,8 +5,9 @@
   python benchmarks/overload.py --url http://127.0.0.1:5000     a server that runs already
 
 mixed: one-row requests beside long ones (explanations, and bad rows). overload: an open loop of requests of 40 rows, at
-the capacity of a closed one and at four times that. silent, dripping: readiness beside clients that send nothing, or a
-byte a second.
+the capacity of a closed one, two and four times that, first on connections that are used again, then on one for each
+request; the generator shares the cores with the server, and says how late it was (p99) and what processor time it took.
+silent, dripping: readiness beside clients that send nothing, or a byte a second.
 """
 
 from __future__ import annotations
@@ -17,39 +18,20 @@ import json
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import _scripts  # noqa: F401
 from bodies import chosen_model, path_of, read_spec, records
+from open_loop import PATIENCE, Found, LoadGenerator
 from processes import stop_on_signals
 from project import ScriptError
 from servers import ours, running
 
 KINDS = ("mixed", "overload", "silent", "dripping")
-#: Seconds after which a client gives up.
-PATIENCE = 20.0
-
-
-@dataclass
-class Found:
-    """Statuses of the responses ("lost" without one), and milliseconds of those with status 200."""
-
-    statuses: Counter[str] = field(default_factory=Counter)
-    times: list[float] = field(default_factory=list)
-
-    def quantile(self, share: float) -> float:
-        """Milliseconds within which this share of the accepted requests was answered; NaN without any."""
-        ordered = sorted(self.times)
-        return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else float("nan")
-
-    def __str__(self) -> str:
-        shares = ", ".join(f"p{share * 100:.0f} {self.quantile(share):.1f} ms" for share in (0.5, 0.95, 0.99))
-        return f"{shares}; {', '.join(f'{status}: {count}' for status, count in sorted(self.statuses.items()))}"
 
 
 @dataclass(frozen=True)
@@ -77,9 +59,7 @@ class Target:
                     status = await read_status(reader)
                 finally:
                     writer.close()
-        found.statuses[status] += 1
-        if status == "200":
-            found.times.append((time.monotonic() - started) * 1000)
+        found.add(status, time.monotonic() - started)
 
     async def keep_asking(self, requests: Sequence[bytes], found: Found, until: float) -> None:
         """Send one request after the other."""
@@ -111,27 +91,26 @@ async def mixed(target: Target, one: Sequence[bytes], long: dict[str, bytes], op
         until = time.monotonic() + options.seconds
         callers = [target.keep_asking([request], beside, until) for _ in range(options.callers if request else 0)]
         await together(*callers, *(target.keep_asking(one, short, until) for _ in range(4)))
-        print(f"mixed: one row beside {name}: {short}; those: {dict(beside.statuses)}", flush=True)
+        print(f"mixed: one row beside {name}: {short}; those: {dict(beside.counts)}", flush=True)
 
 
 async def overload(target: Target, some: Sequence[bytes], options: argparse.Namespace) -> None:
     """An open loop: requests are sent at a rate, whatever comes back."""
-    found = Found()
-    await together(*(target.keep_asking(some, found, time.monotonic() + 3) for _ in range(16)))
-    capacity = len(found.times) / 3
-    for times in (1, 4):
-        found, health = Found(), Found()
-        started, sent = time.monotonic(), 0
-        pending: set[asyncio.Task[None]] = set()
-        watch = asyncio.create_task(watch_readiness(target, health, started + options.seconds))
-        while (now := time.monotonic()) < started + options.seconds:
-            while sent < (now - started) * capacity * times:
-                pending.add(asyncio.create_task(target.ask(some[sent % len(some)], found)))
-                sent += 1
-            pending = {task for task in pending if not task.done()}
-            await asyncio.sleep(0.002)
-        await together(*pending, watch)
-        print(f"overload: {times} x {capacity:.0f}/s: {found}; readiness: {health}", flush=True)
+    address = (target.host, target.port)
+    for reuse in (True, False):
+        capacity, usual = LoadGenerator(address, some, reuse=reuse).closed(16, 3), 0.0
+        for times in (1, 2, 4):
+            load, before = LoadGenerator(address, some, reuse=reuse), time.process_time()
+            load.open(times * capacity, options.seconds)
+            used = (time.process_time() - before) / options.seconds
+            tail = load.answered.quantile(0.99)
+            usual = usual or tail
+            print(
+                f"overload: {times} x {capacity:.0f}/s on {'kept' if reuse else 'new'} connections: {load.answered}; "
+                f"p99 is {tail / usual:.2f} of that at 1 x; readiness: {load.readiness}; generator: "
+                f"{load.lateness.quantile(0.99, 'late'):.1f} ms late, {used:.0%} of a core",
+                flush=True,
+            )
 
 
 async def watch_readiness(target: Target, found: Found, until: float) -> None:
@@ -166,7 +145,7 @@ async def stalled(target: Target, count: int, drip: bytes, options: argparse.Nam
     callers = [asyncio.create_task(stall()) for _ in range(count)]
     await asyncio.sleep(1)
     await together(watch_readiness(target, found, until), *callers)
-    within = sum(value <= 3000 for value in found.times) / max(found.statuses.total(), 1)
+    within = sum(value <= 3000 for value in found.times.get("200", ())) / max(found.counts.total(), 1)
     print(
         f"{'dripping' if drip else 'silent'}: {count} clients, readiness {found}; {within:.1%} within 3 s", flush=True
     )

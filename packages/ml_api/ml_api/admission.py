@@ -1,12 +1,13 @@
-"""Admission control: long requests compute a few at a time, so that short ones do not wait for them.
+"""Admission control: the time for which requests wait is bounded, and long ones compute a few at a time.
 
-The cost of a request is what it asks for, in predictions of one row, and not the size of its body.
+The cost of a long request is what it asks for, in predictions of one row, and not the size of its body.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,14 @@ MAX_WAITING, MAX_WAIT = 32, 10.0
 RETRY_AFTER = 5
 #: Seconds after which a thread that computes lets another one continue: Python's, and while a long request computes.
 SWITCH_INTERVAL, SHORT_SWITCH_INTERVAL = 0.005, 0.0005
+
+#: An overload begins when those that wait need more than ``MAX_WORK`` seconds of processor time, or are as many as may
+#: be, and the first of them has waited for ``STANDING`` seconds. It ends when none has been refused for ``CALM``
+#: seconds; until then those that wait may need ``OVERLOADED_WORK``, a few requests, so that the worker is never idle.
+MAX_WORK, STANDING, OVERLOADED_WORK, CALM = 0.1, 0.03, 0.005, 0.25
+#: Weight of the latest request in the mean of their processor times, and how many times the mean it may count at most:
+#: a machine that is shared counts some of the time that it gives to others.
+LATEST, MAX_OUTLIER = 1 / 32, 4
 
 #: Details of the errors: a long request waited in vain, and a large one found no memory.
 BUSY = "The server is computing as many long requests as it can; try again soon, or send fewer records at a time."
@@ -45,6 +54,38 @@ class BusyError(ServiceUnavailable):
 def cost(rows: int, *, explain: bool = False, warnings: bool = False) -> int:
     """Return what a request costs, in predictions of one row."""
     return rows * (1 + EXPLANATION * explain + WARNINGS * warnings)
+
+
+class WaitLimit:
+    """Bounds the time for which requests wait: their number, times the mean processor time of one (Little's law).
+
+    A long queue is no overload by itself: it may be a burst, or clients that send the next request after the response.
+    A queue that stays long is one: it would stay full, and would add nothing but delay. So the bound falls as soon as
+    one begins. This follows the controlled delay of https://queue.acm.org/detail.cfm?id=2839461 and CoDel (RFC 8289).
+    Processor time, and not the time that passes, because a busy machine should not refuse more than an idle one.
+    """
+
+    def __init__(self) -> None:
+        self._mean = self._overloaded_until = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Take the processor time of a request into the mean."""
+        self._mean += (min(seconds, MAX_OUTLIER * self._mean or seconds) - self._mean) * LATEST
+
+    def is_exceeded(self, waiting: int, since: float, *, full: bool = False) -> bool:
+        """Return whether so many requests have too much work for another one to wait.
+
+        Args:
+            waiting: how many wait.
+            since: when the first of them began to wait, as ``time.monotonic()`` has it.
+            full: whether they are as many as may be.
+        """
+        work, now = waiting * self._mean, time.monotonic()
+        begins = (full or work > MAX_WORK) and now - since > STANDING
+        exceeded = work > OVERLOADED_WORK and (begins or now < self._overloaded_until)
+        if exceeded:
+            self._overloaded_until = now + CALM
+        return exceeded
 
 
 class ConcurrencyLimit:

@@ -24,6 +24,14 @@ BODY = "ml_api.body"
 LEAVE_LOOP = "ml_api.leave_loop"
 #: Requests whose body is received before the application is called; the body of others is discarded.
 TAKES_BODY = re.compile(r"/v1/predict/.")
+#: A head for which no parser is needed to know where the request ends: one length, and no other header that has to do
+#: with the body or the connection.
+_PLAIN_HEADER = rb"(?!connection: ?+(?!keep-alive\r)|content-length|expect|transfer-encoding)[a-z0-9-]++:[ -~]*+\r\n"
+PLAIN_HEAD = re.compile(
+    rb"POST /v1/predict/[!-~]++ HTTP/1\.1\r\n(?:%b)*+content-length: ?([0-9]{1,9})\r\n(?:%b)*+\r\n"
+    % (_PLAIN_HEADER, _PLAIN_HEADER),
+    re.IGNORECASE,
+)
 #: Bytes of an unread body that the server discards; a client that sends before it reads gets its response up to here.
 MAX_DISCARDED = 1024 * 1024
 #: Bytes of a request's head, and of one line between the chunks of a body.
@@ -126,7 +134,7 @@ class Connection:
             piece = self.sock.recv(min(self._length - len(self.body), LARGE_PIECE))
             self.body += piece
         else:
-            piece = self.sock.recv(PIECE)
+            piece = self.sock.recv(max(PIECE, min(self.unread, LARGE_PIECE)))
             self.received = self.received + piece if self.received else piece
         self.ended = not piece
         self.deadline += len(piece) / MIN_RATE
@@ -161,6 +169,14 @@ class Connection:
         if self._chunked:
             return self.max_body if len(self.body) + len(self.received) > SMALL else 0
         return self._length if len(self.body) < self._length > SMALL else 0
+
+    def skip(self) -> bool:
+        """Discard the next request without parsing it; returns whether its head is plain enough."""
+        head = None if self.unread else PLAIN_HEAD.match(self.received)
+        if head is None:
+            return False
+        self.unread = head.end() + int(head[1])
+        return True
 
     def _parse_head(self) -> bool:
         end = self.received.find(b"\r\n\r\n", self._searched)

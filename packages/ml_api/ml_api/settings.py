@@ -39,7 +39,7 @@ class Settings:
         max_warned: ``MAX_WARNED``, maximum number of records in one request for warnings.
         max_body_bytes: ``MAX_BODY_BYTES``, maximum size of a request body.
         max_held_bytes: ``MAX_HELD_BYTES``, memory budget of one worker for large bodies and responses.
-        max_in_flight: ``MAX_IN_FLIGHT``, whole requests that one worker holds at a time; more are refused with 503.
+        max_in_flight: ``MAX_IN_FLIGHT``, most whole requests of one worker at a time; more are refused with 503.
         max_connections: ``MAX_CONNECTIONS``, connections of one worker; for more, the longest idle one is closed.
         max_connections_per_peer: ``MAX_CONNECTIONS_PER_PEER``, the same for one client address; 0: no limit.
         log_level: ``LOG_LEVEL``; above ``info`` requests are not logged.

@@ -6,13 +6,13 @@ that it will (:func:`ml_api.connection.leave_loop`), another thread becomes the 
 its request.
 
 Connection limits: a client has a deadline for its request and for reading the response; when connections run out, the
-one that has waited longest is closed. Admission control: requests in flight are bounded, and those beyond are refused.
+one that has waited longest is closed. Admission control: requests in flight are bounded, in number and in the time for
+which they wait, and those beyond are refused, if possible without parsing them.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import select
 import selectors
@@ -28,11 +28,12 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import msgspec
 from gunicorn.http import errors, wsgi  # type: ignore[import-untyped]
 from gunicorn.workers import base  # type: ignore[import-untyped]
 
 from ml_api import logs, shared_folder
-from ml_api.admission import MAX_WAITING, NO_MEMORY, RETRY_AFTER
+from ml_api.admission import MAX_WAITING, NO_MEMORY, RETRY_AFTER, WaitLimit
 from ml_api.connection import (
     BODY,
     LEAVE_LOOP,
@@ -52,20 +53,25 @@ from ml_api.worker_loads import NO_WORKER, WorkerLoads
 if TYPE_CHECKING:
     from ml_api.metrics.recorder import Recorder
 
+#: Events after which one more request is computed before the next ones: refusing must not take all of the time.
+EVENTS_PER_REQUEST = 64
 #: Seconds after which a request that still computes loses the event loop, and between two looks at an idle worker.
 WATCH_INTERVAL, IDLE_INTERVAL = 0.02, 0.05
 #: Seconds between two checks of deadlines.
 CHECK_INTERVAL = 0.25
 #: Seconds for which a client may continue to send after the response, or take to close its side.
 LINGER_TIMEOUT = 2.0
-#: Seconds for which a request waits before the server checks whether its client is still there.
-UNCHECKED = 0.1
 #: Bytes of a body from which on a request gets a thread of its own at once.
-LONG_BODY = 64 * 1024
+LONG_BODY = 128 * 1024
 #: Bytes of bodies and responses after which freed memory is returned to the system; that takes milliseconds.
 TRIM_THRESHOLD = 8 * 1024 * 1024
+#: Connections accepted at a time, before their requests are received: a burst of more than ``max_connections`` would
+#: otherwise close those whose requests have not been looked at.
+MAX_ACCEPTED = 64
 #: Seconds for which connections are left to other workers with less load.
 DEFER_SECONDS = 0.03
+#: Status in the log of a request whose client had left before it was computed; it is nginx's.
+CLIENT_LEFT = 499
 #: Paths, or their beginnings, that are answered before all requests that wait: operators ask them under load.
 URGENT = ("/health", "/metrics")
 
@@ -120,6 +126,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         #: Whole requests that wait; those for health first.
         self.urgent: deque[Connection] = deque()
         self.queue: deque[Connection] = deque()
+        self.limit = WaitLimit()
         #: Short requests that compute, at most ``settings.threads``, and those that another thread than the leader has
         #: computed.
         self.computing: set[Connection] = set()
@@ -191,10 +198,10 @@ class Worker(base.Worker):  # type: ignore[misc]
         """Run the event loop until the worker stops, or another thread takes over."""
         try:
             while not self.stopped.is_set():
-                self.turn()
-                request = self.next_request()
-                if request is not None and not self.compute(request):
-                    return
+                for _ in range(1 + self.turn() // EVENTS_PER_REQUEST):
+                    request = self.next_request()
+                    if request is not None and not self.compute(request):
+                        return
         except BaseException:
             logs.LOGGER.exception("the event loop failed")
             self.stopped.set()
@@ -212,10 +219,13 @@ class Worker(base.Worker):  # type: ignore[misc]
         """Answer a whole request; returns whether this thread is still the leader."""
         self.current = current = object()
         self.computing.add(connection)
+        started = time.thread_time()
         try:
             self.respond(connection, current)
         finally:
-            self.computing.discard(connection)
+            if connection in self.computing:  # otherwise it is a long one, and has left
+                self.limit.observe(time.thread_time() - started)
+                self.computing.discard(connection)
             with self.handover:
                 leads = self.current is current
                 if leads:
@@ -240,8 +250,8 @@ class Worker(base.Worker):  # type: ignore[misc]
 
     # Event loop
 
-    def turn(self) -> None:
-        """Handle what has happened on the connections; waits for it if no request can compute."""
+    def turn(self) -> int:
+        """Handle what has happened on the connections, and return how much; waits for it if no request can compute."""
         now = time.monotonic()
         if now > self.next_check or not (self.alive or self.stop_at):
             self.check(now)
@@ -251,7 +261,8 @@ class Worker(base.Worker):  # type: ignore[misc]
         wait = 0.0 if ready else self.next_check - now
         if self.deferred_until:
             wait = min(wait, DEFER_SECONDS / 30)
-        for key, _ in self.selector.select(wait):
+        events = self.selector.select(wait)
+        for key, _ in events:
             if isinstance(key.data, Connection):
                 self.on_ready(key.data)
             elif key.data is not None:
@@ -261,6 +272,7 @@ class Worker(base.Worker):  # type: ignore[misc]
                     os.read(self.PIPE[0], 4096)
         while self.returned:
             self.settle(self.returned.popleft())
+        return len(events)
 
     def check(self, now: float) -> None:
         """Close connections whose deadline has passed, and stop when the worker has been told to."""
@@ -317,9 +329,9 @@ class Worker(base.Worker):  # type: ignore[misc]
             poller.register(listener, select.POLLIN)
         return bool(poller.poll(0))
 
-    def accept(self, listener: Any) -> None:
-        """Accept the pending connections, or leave them to a worker with less load."""
-        while True:
+    def accept(self, listener: Any, most: int = MAX_ACCEPTED) -> None:
+        """Accept pending connections, or leave them to a worker with less load."""
+        for _ in range(most):
             self.load_slot.publish(len(self.idle) + 2 * len(self.in_flight))
             if not self.load_slot.is_overloaded():
                 self.untaken = 1
@@ -364,7 +376,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         if not self.load_slot.has_sisters():
             for listener in self.sockets:
                 refuse_handshakes(listener)
-                self.accept(listener)
+                self.accept(listener, sys.maxsize)
         for listener in self.sockets:
             listener.close()
 
@@ -434,10 +446,15 @@ class Worker(base.Worker):  # type: ignore[misc]
     def advance(self, connection: Connection) -> None:
         """Pass a request on if it is whole, or reserve memory for the rest of it."""
         try:
-            if connection.parse():
+            if connection.request is None and self.is_full() and connection.skip():
+                self.refuse_excess(connection)
+            elif connection.parse():
                 self.admit(connection)
             elif connection.ended:
                 self.close(connection)
+            elif connection.is_idle:
+                # The rest of a body that the server did not want has been discarded.
+                connection.wait(State.REQUEST, self.cfg.keepalive if self.alive else LINGER_TIMEOUT)
             elif connection.wanted and not self.budget.acquire(connection):
                 self.watch(connection, 0)
                 connection.wait(State.MEMORY, self.settings.request_timeout / 2)
@@ -449,8 +466,8 @@ class Worker(base.Worker):  # type: ignore[misc]
     def admit(self, connection: Connection) -> None:
         """Queue a whole request, or refuse it if too many are in flight."""
         urgent = connection.request.path.startswith(URGENT)
-        if not urgent and len(self.in_flight) >= self.settings.max_in_flight:
-            self.refuse(connection, TOO_MANY, keep=not (connection.unread or connection.request.should_close()))
+        if not urgent and self.is_full():
+            self.refuse_excess(connection)
             return
         self.idle.pop(connection, None)
         self.in_flight.add(connection)
@@ -460,11 +477,31 @@ class Worker(base.Worker):  # type: ignore[misc]
         connection.wait(State.RESPONSE, self.settings.request_timeout)
         (self.urgent if urgent else self.queue).append(connection)
 
+    def is_full(self) -> bool:
+        """Return whether another request would be too many in flight, or would wait too long."""
+        queue, full = self.queue, len(self.in_flight) >= self.settings.max_in_flight
+        if not (queue and self.limit.is_exceeded(len(queue), queue[0].since, full=full)):
+            return full
+        # When an overload begins, the queue is longer than it may be from now on. The first have waited longest.
+        while self.limit.is_exceeded(len(queue) - 1, queue[0].since):
+            self.refuse_excess(queue.popleft())
+        return True
+
+    def refuse_excess(self, connection: Connection) -> None:
+        """Refuse a request that is one too many, and keep its connection if the rest of the body is short."""
+        closes = connection.request is not None and connection.request.should_close()
+        keep = connection.unread <= MAX_DISCARDED and not closes
+        self.refuse(connection, TOO_MANY, keep=keep)
+
     def respond(self, connection: Connection, current: object) -> None:
         """Call the application, and send what the client takes of the response at once."""
         request, body = connection.request, connection.body
-        if time.monotonic() > connection.since + UNCHECKED and connection.has_left():
+        # The event loop has stopped watching if something has come from the client meanwhile.
+        if not connection.events and connection.has_left():
             connection.ended = True
+            logs.log_request(request_id=uuid4().hex, route=None, status=CLIENT_LEFT)
+            if self.metrics is not None:
+                self.metrics.refusal(CLIENT_LEFT, None)
             return
         if body is not None and len(body) > LONG_BODY:
             self.replace_leader(current)
@@ -537,6 +574,8 @@ class Worker(base.Worker):  # type: ignore[misc]
     def refuse(self, connection: Connection, error: Exception, *, keep: bool = False) -> None:
         """Answer a request that the application does not receive, and close the connection unless ``keep``."""
         connection.keep = keep
+        # It has just been active, and is not the one that has waited longest.
+        self.idle.pop(connection, None)
         connection.output.append(self.problem(error, keep=keep))
         self.settle(connection)
 
@@ -559,7 +598,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             "detail": answer.detail,
             "request_id": request_id,
         }
-        body = json.dumps(document, separators=(",", ":"))
+        body = msgspec.json.encode(document)
         head = (
             f"HTTP/1.1 {status} {title}",
             f"Connection: {'keep-alive' if keep else 'close'}",
@@ -568,8 +607,9 @@ class Worker(base.Worker):  # type: ignore[misc]
             f"{HEADER}: {request_id}",
             "X-Content-Type-Options: nosniff",
             *answer.headers,
+            "\r\n",
         )
-        return "\r\n".join((*head, "", body)).encode()
+        return "\r\n".join(head).encode() + body
 
 
 def refuse_handshakes(listener: Any) -> None:

@@ -68,7 +68,8 @@ VARIABLES = (
     "METRICS_PORT",
 )
 
-#: A model package as it would be installed. The model ``naps`` sleeps a second over eight passengers.
+#: A model package as it would be installed. The model ``naps`` sleeps a second over eight passengers, and
+#: computes for 10 ms over six.
 PACKAGE = """
 import os
 import time
@@ -92,6 +93,10 @@ def load_naps():
         passengers = encoded[:, model.spec.names.index("passengers")]
         if (passengers == 8).any():
             time.sleep(1)
+        if (passengers == 6).any():
+            end = time.thread_time() + 0.01
+            while time.thread_time() < end:
+                pass
         if (passengers == 7).any():
             raise RuntimeError(f"seven is too many: {encoded.tolist()}")
         return plain(encoded)

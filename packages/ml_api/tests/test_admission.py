@@ -9,7 +9,17 @@ import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
 from ml_api import admission, connection
-from ml_api.admission import BUSY, SHORT, ConcurrencyLimit, cost
+from ml_api.admission import (
+    BUSY,
+    CALM,
+    MAX_WORK,
+    OVERLOADED_WORK,
+    SHORT,
+    STANDING,
+    ConcurrencyLimit,
+    WaitLimit,
+    cost,
+)
 
 LONG = SHORT + 1
 
@@ -25,6 +35,45 @@ LONG = SHORT + 1
 )
 def test_cost_is_what_is_asked_for(rows: int, details: dict[str, bool], expected: int) -> None:
     assert cost(rows, **details) == expected
+
+
+def test_queue_is_no_overload_before_it_is_long_in_work_and_in_time() -> None:
+    limit, long_ago = WaitLimit(), time.monotonic() - 2 * STANDING
+    assert not limit.is_exceeded(100_000, long_ago)
+    for _ in range(200):
+        limit.observe(0.001)
+    most = round(MAX_WORK / 0.001)
+    # A burst, and many clients that wait for their responses.
+    assert not limit.is_exceeded(10 * most, time.monotonic())
+    assert not limit.is_exceeded(most - 1, long_ago)
+    assert not limit.is_exceeded(most - 1, time.monotonic(), full=True)
+    assert limit.is_exceeded(most - 1, long_ago, full=True)
+    assert limit.is_exceeded(most + 1, long_ago)
+
+
+def test_request_that_takes_far_longer_than_others_hardly_counts() -> None:
+    limit, long_ago = WaitLimit(), time.monotonic() - 2 * STANDING
+    for _ in range(200):
+        limit.observe(0.001)
+    few = round(MAX_WORK / 0.001 / 2)
+    limit.observe(1.0)
+    assert not limit.is_exceeded(few, long_ago)
+    for _ in range(30):
+        limit.observe(1.0)
+    assert limit.is_exceeded(few, long_ago)
+
+
+def test_overload_has_a_lower_bound_until_none_has_been_refused_for_a_while() -> None:
+    limit, long_ago = WaitLimit(), time.monotonic() - 2 * STANDING
+    for _ in range(200):
+        limit.observe(0.001)
+    few = round(OVERLOADED_WORK / 0.001)
+    assert not limit.is_exceeded(few + 1, time.monotonic())
+    assert limit.is_exceeded(1000, long_ago)
+    assert limit.is_exceeded(few + 1, time.monotonic())
+    assert not limit.is_exceeded(few - 1, time.monotonic())
+    time.sleep(CALM)
+    assert not limit.is_exceeded(few + 1, time.monotonic())
 
 
 def test_short_request_never_waits() -> None:

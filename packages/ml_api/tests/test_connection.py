@@ -69,6 +69,53 @@ def test_next_request_is_kept_for_later(ends: tuple[Connection, socket.socket]) 
     assert ("X-REQUEST-ID", "two") in client.request.headers
 
 
+@pytest.mark.parametrize("rest", [b"", head("Content-Length: 1") + b"1"], ids=["alone", "followed"])
+def test_plain_request_is_skipped_to_where_the_parser_ends_it(
+    ends: tuple[Connection, socket.socket], rest: bytes
+) -> None:
+    client, theirs = ends
+    sent = head("Host: x", "Connection: keep-alive", "content-length: 6", "Accept: */*")
+    theirs.sendall(sent + b"[1")
+    client.receive()
+    assert client.skip()
+    assert client.unread == len(sent) + 6
+    assert not client.parse()
+    assert client.unread == 4
+    theirs.sendall(b", 2]" + rest)
+    client.receive()
+    assert client.parse() is bool(rest)
+    assert client.unread == 0
+    assert client.is_idle is not bool(rest)
+    assert bytes(client.body or b"") == rest[-1:]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        head("Host: x"),
+        head("Content-Length: 1", "Content-Length: 1"),
+        head("Content-Length: 1, 1"),
+        head("Content-Length: +1"),
+        head("Content-Length : 1"),
+        head("Content-Length: 1", "Connection: close"),
+        head("Content-Length: 1", "Connection:  keep-alive, close"),
+        head("Content-Length: 1", "Transfer-Encoding: chunked"),
+        head("Content-Length: 1", "Expect: 100-continue"),
+        head("Content-Length: 1", "A: b", " folded"),
+        head("Content-Length: 1", "A: b\nTransfer-Encoding: chunked"),
+        head("Content-Length: 1").replace(b"1.1", b"1.0"),
+        head("Content-Length: 1", path="/health"),
+        head("Content-Length: 1")[:-2],
+    ],
+)
+def test_request_that_is_not_plain_is_not_skipped(ends: tuple[Connection, socket.socket], sent: bytes) -> None:
+    client, theirs = ends
+    theirs.sendall(sent)
+    client.receive()
+    assert not client.skip()
+    assert (client.received, client.unread) == (sent, 0)
+
+
 @pytest.mark.parametrize("length", [5, MAX_BODY + 1])
 @pytest.mark.parametrize("path", [URL, "/nowhere"])
 def test_body_that_nobody_wants_is_not_waited_for(

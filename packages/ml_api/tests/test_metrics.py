@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -406,13 +407,19 @@ def test_port_of_its_own_and_a_folder_that_ends_with_the_server(serve: Serve) ->
 
 
 def test_what_the_server_refuses_is_counted_while_it_refuses(serve: Serve) -> None:
-    server = serve(entry_points=NAPS, METRICS="true", MAX_IN_FLIGHT="1", THREADS="1")
+    server = serve(entry_points=NAPS, METRICS="true", MAX_IN_FLIGHT="2", THREADS="1")
     sleeping = threading.Thread(target=server.predict, args=([{**GOLDEN_ROW, "passengers": 8}], "naps"))
     sleeping.start()
     time.sleep(0.3)
+    head = b"POST /v1/predict/naps HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as leaving:
+        leaving.sendall(head + b"[]")
+        time.sleep(0.1)
     assert server.predict(GOLDEN_ROW)[0] == 503
     found = scrape(server)
     sleeping.join()
+    assert server.predict(GOLDEN_ROW)[0] == 200
+    assert scrape(server)['ml_api_requests_total{route="(server)",status="499"}'] == 1
     assert found['ml_api_requests_total{route="(server)",status="503"}'] == 1
     assert found['ml_api_requests_refused_total{reason="in_flight"}'] == 1
     refused = [line for line in server.lines if line.get("status") == 503]

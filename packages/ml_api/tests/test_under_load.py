@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -12,12 +13,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, write_ride_bundle
+
+from ml_api.admission import CALM
 
 if TYPE_CHECKING:
     from tests.conftest import Serve, Server
@@ -80,19 +84,116 @@ def test_request_beyond_the_concurrency_limit_is_refused_at_once_and_health_is_n
     assert narrow.predict(GOLDEN_ROW)[0] == 200
 
 
-def test_nothing_is_computed_for_a_client_that_left_while_it_waited(narrow: Server) -> None:
-    found: list[tuple[int, Any]] = []
-    thread = in_background(narrow, SLEEPS, found)
-    time.sleep(0.1)
-    with socket.create_connection(("127.0.0.1", narrow.port)) as client:
-        client.sendall(
-            f"POST {URL} HTTP/1.1\r\nHost: x\r\nX-Request-ID: left\r\nContent-Type: application/json\r\n"
-            f"Content-Length: 2\r\n\r\n[]".encode()
-        )
+def post(records: Any, *lines: str) -> bytes:
+    body = json.dumps(records).encode()
+    head = (
+        "POST /v1/predict/naps HTTP/1.1",
+        "Host: x",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
+    return "\r\n".join((*head, *lines, "", "")).encode() + body
+
+
+def read_response(sock: socket.socket) -> tuple[int, str | None, bytes]:
+    """Status, ``Retry-After`` and body of one response."""
+    response = http.client.HTTPResponse(sock)
+    response.begin()
+    return response.status, response.headers["Retry-After"], response.read()
+
+
+def statuses(server: Server, since: int) -> Counter[int]:
+    """Statuses in the log of the predictions after so many lines, and of what the application never saw."""
+    lines = [line for line in server.lines[since:] if line["message"] == "request"]
+    return Counter(line["status"] for line in lines if line["route"] in (None, "/v1/predict/<name>"))
+
+
+def test_burst_beyond_the_limit_is_refused_while_the_first_computes_and_nothing_is_computed_for_who_left(
+    serve: Serve,
+) -> None:
+    server = serve(entry_points=NAPS, THREADS="1", MAX_IN_FLIGHT="4")
+    before = len(server.lines)
+    with ExitStack() as stack:
+
+        def send(data: bytes) -> socket.socket:
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            sock.sendall(data)
+            return sock
+
+        first = send(post(SLEEPS))
+        time.sleep(0.2)
+        waiting, *leaving = [send(post(GOLDEN_ROW)) for _ in range(3)]
         time.sleep(0.1)
-    thread.join()
-    assert narrow.predict(GOLDEN_ROW)[0] == 200
-    assert [line for line in narrow.lines if line.get("request_id") == "left"] == []
+        for sock in leaving:
+            sock.close()
+        burst = [send(post(GOLDEN_ROW)) for _ in range(30)]
+        assert {read_response(sock)[:2] for sock in burst} == {(503, "1")}
+        assert [server.request("GET", path)[0].status for path in ("/health", "/health/ready")] == [200, 200]
+        # All of that while the first one computes.
+        assert select.select([first], [], [], 0)[0] == []
+        assert read_response(first)[0] == read_response(waiting)[0] == 200
+        # A connection that was refused can be used again.
+        burst[0].sendall(post(GOLDEN_ROW))
+        assert read_response(burst[0])[0] == 200
+    assert statuses(server, before) == {200: 3, 499: 2, 503: 30}
+
+
+def test_refusal_does_not_wait_for_the_body_and_the_connection_goes_on_after_it(narrow: Server) -> None:
+    found: list[tuple[int, Any]] = []
+    threads = [in_background(narrow, SLEEPS, found) for _ in range(3)]
+    time.sleep(0.3)
+    request = post([GOLDEN_ROW] * 1000)
+    with socket.create_connection(("127.0.0.1", narrow.port), timeout=10) as client:
+        client.sendall(request[:1000])
+        assert read_response(client)[:2] == (503, "1")
+        client.sendall(request[1000:] + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_response(client)[::2] == (200, b'{"status":"ok"}')
+    assert found == []
+    for thread in threads:
+        thread.join()
+
+
+def test_queue_that_stays_long_is_cut_and_ends(serve: Serve) -> None:
+    server = serve(entry_points=NAPS, THREADS="1", MAX_IN_FLIGHT="1000")
+    before = len(server.lines)
+    request = post({**GOLDEN_ROW, "passengers": 6})
+    with ExitStack() as stack:
+
+        def send() -> socket.socket:
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            sock.sendall(request)
+            return sock
+
+        # The server learns what a request takes.
+        assert {read_response(send())[0] for _ in range(80)} == {200}
+        # Two seconds of work at once, and some more while it is waiting.
+        clients = [send() for _ in range(200)]
+        for _ in range(10):
+            time.sleep(0.05)
+            clients.append(send())
+        answered = Counter(read_response(client)[0] for client in clients)
+        assert set(answered) == {200, 503}
+        assert answered[503] >= 50
+        time.sleep(CALM)
+        assert read_response(send())[0] == 200
+    assert statuses(server, before) == answered + Counter({200: 81})
+
+
+def test_no_connection_of_a_burst_is_closed_before_its_request_is_answered(serve: Serve) -> None:
+    server = serve(entry_points=NAPS, MAX_CONNECTIONS="250", MAX_IN_FLIGHT="10")
+    worker = server.lines[0]["pid"]
+    with ExitStack() as stack:
+        os.kill(worker, signal.SIGSTOP)
+        stack.callback(os.kill, worker, signal.SIGCONT)
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10)) for _ in range(700)
+        ]
+        for client in clients:
+            client.sendall(post(GOLDEN_ROW))
+        os.kill(worker, signal.SIGCONT)
+        found = Counter(read_response(client)[:2] for client in clients)
+    assert set(found) == {(200, None), (503, "1")}
+    assert found[200, None] >= 10
 
 
 def silent(server: Server, stack: ExitStack, count: int, source: str = "127.0.0.1") -> list[socket.socket]:
