@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -19,12 +20,13 @@ from ml_api.cors import CORS
 from ml_api.guard import Guard
 from ml_api.keys import KeyRing
 from ml_api.models.registry import Loader, Registry, installed_models
-from ml_api.settings import Settings
+from ml_api.settings import LogSettings, Settings
 from ml_api.shared_folder import current_place
 from ml_api.views import problems
 
 if TYPE_CHECKING:
     from ml_api.metrics.recorder import Recorder
+    from ml_api.prediction_log.log import PredictionLog
     from ml_api.rate_limits.limiter import RateLimiter
 
 
@@ -108,6 +110,8 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     logs.configure(settings.log_level)
     registry = Registry(installed_models() if models is None else models)
 
+    prediction_log = open_log(settings.prediction_log, registry) if settings.prediction_log is not None else None
+
     app = API("ml_api", static_folder=None, template_folder="views/templates")
     # Flask would redirect //health with an HTML page; here it is a path that is not found.
     app.url_map.merge_slashes = False
@@ -122,7 +126,13 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     if settings.metrics:
         _add_metrics(app, registry, settings)
     limiter = _add_limiter(app, settings) if settings.rate_limit else None
-    app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter))
+    app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter, prediction_log))
+    if prediction_log is not None:
+        # It imports what only the log needs.
+        from ml_api.controllers import live_errors, outcomes  # noqa: PLC0415
+
+        app.register_blueprint(live_errors.blueprint(prediction_log.database))
+        app.register_blueprint(outcomes.blueprint(prediction_log, settings))
     app.register_blueprint(model_routes.blueprint(registry))
     app.register_blueprint(docs.blueprint(registry, settings))
     app.register_blueprint(pages.blueprint(registry, settings))
@@ -148,3 +158,13 @@ def _add_metrics(app: API, registry: Registry, settings: Settings) -> None:
     place = current_place()
     app.metrics = Recorder(place.folder, place.slot)
     app.register_blueprint(metrics.blueprint(registry, place.folder, settings.metrics_port))
+
+
+def open_log(settings: LogSettings, registry: Registry) -> PredictionLog:
+    """Start the prediction log, which writes what is queued before the process ends."""
+    # Imported only where it is wanted: it takes 20 MB.
+    from ml_api.prediction_log.log import PredictionLog  # noqa: PLC0415
+
+    log = PredictionLog(settings, {name: registry.predictor(name) for name in registry.models()})
+    atexit.register(log.close)
+    return log

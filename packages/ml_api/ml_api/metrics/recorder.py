@@ -25,6 +25,7 @@ from model_kit.spec import ClassValue
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.utils import floatToGoString
 
+from ml_api.access import NOT_RECORDED
 from ml_api.connection import Connection
 
 #: Upper bounds of the latency buckets in seconds: a prediction of one row takes less than a millisecond.
@@ -34,7 +35,7 @@ UNKNOWN_ROUTE, SERVER_ROUTE = "(unknown)", "(server)"
 #: Label of errors that are not those of one field.
 WHOLE_RECORD = "(record)"
 #: Why requests are refused, in the order of the documentation.
-REASONS = ("in_flight", "long_requests", "memory", "rate_limit", "no_key", "scope", "timeout")
+REASONS = ("in_flight", "long_requests", "memory", "rate_limit", "no_key", "scope", "timeout", NOT_RECORDED)
 #: Bytes of a new file: prometheus_client's own choice.
 _SIZE = 1 << 16
 
