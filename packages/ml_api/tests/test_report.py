@@ -163,7 +163,7 @@ def test_page_for_operators(database: Database) -> None:
     client = create_app(Settings(prediction_log=database.settings), {}).test_client()
     response = client.get("/report?by=zone")
     assert (response.status_code, response.content_type) == (200, "text/html; charset=utf-8")
-    assert response.headers["Content-Security-Policy"].endswith("; style-src 'unsafe-inline'")
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'unsafe-inline'")
     text = response.get_data(as_text=True)
     assert "<h2>m 1 by zone</h2>" in text
     assert "old" not in text
