@@ -110,8 +110,6 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     logs.configure(settings.log_level)
     registry = Registry(installed_models() if models is None else models)
 
-    prediction_log = open_log(settings.prediction_log, registry) if settings.prediction_log is not None else None
-
     app = API("ml_api", static_folder=None, template_folder="views/templates")
     # Flask would redirect //health with an HTML page; here it is a path that is not found.
     app.url_map.merge_slashes = False
@@ -126,13 +124,8 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     if settings.metrics:
         _add_metrics(app, registry, settings)
     limiter = _add_limiter(app, settings) if settings.rate_limit else None
+    prediction_log = _add_log(app, registry, settings, settings.prediction_log) if settings.prediction_log else None
     app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter, prediction_log))
-    if prediction_log is not None:
-        # It imports what only the log needs.
-        from ml_api.controllers import live_errors, outcomes  # noqa: PLC0415
-
-        app.register_blueprint(live_errors.blueprint(prediction_log.database))
-        app.register_blueprint(outcomes.blueprint(prediction_log, settings))
     app.register_blueprint(model_routes.blueprint(registry))
     app.register_blueprint(docs.blueprint(registry, settings))
     app.register_blueprint(pages.blueprint(registry, settings))
@@ -160,11 +153,15 @@ def _add_metrics(app: API, registry: Registry, settings: Settings) -> None:
     app.register_blueprint(metrics.blueprint(registry, place.folder, settings.metrics_port))
 
 
-def open_log(settings: LogSettings, registry: Registry) -> PredictionLog:
-    """Start the prediction log, which writes what is queued before the process ends."""
-    # Imported only where it is wanted: it takes 20 MB.
+def _add_log(app: API, registry: Registry, settings: Settings, of_log: LogSettings) -> PredictionLog:
+    # Its libraries take 25 MB.
+    from ml_api.controllers import live_errors, outcomes  # noqa: PLC0415
     from ml_api.prediction_log.log import PredictionLog  # noqa: PLC0415
 
-    log = PredictionLog(settings, {name: registry.predictor(name) for name in registry.models()})
+    predictors = {name: registry.predictor(name) for name in registry.models()}
+    log = PredictionLog(of_log, predictors, app.metrics.logged if app.metrics else None)
+    # Writes what is queued.
     atexit.register(log.close)
+    app.register_blueprint(outcomes.blueprint(log, settings))
+    app.register_blueprint(live_errors.blueprint(log.database))
     return log

@@ -24,6 +24,7 @@ from sqlalchemy import text
 
 from ml_api.app import create_app
 from ml_api.cli.main import main
+from ml_api.keys import new_key
 from ml_api.prediction_log.database import Database, Row, SchemaError, SqlSink
 from ml_api.prediction_log.log import PredictionLog
 from ml_api.prediction_log.schema import metadata, new_id
@@ -263,6 +264,38 @@ def test_prediction_that_is_not_recorded_is_not_given(start: Start, place: str, 
     assert [line["reason"] for line in log if line["message"] == "the prediction log fails"] == [
         "OperationalError: no such table: predictions"
     ]
+
+
+def test_metrics_count_what_became_of_rows(place: str, bundle: Path) -> None:
+    settings = Settings(metrics=True, prediction_log=LogSettings(place, timeout=1))
+    client = create_app(settings, {"rides": lambda: load_rides(bundle)}).test_client()
+    client.post("/v1/predict/rides", json=[GOOD, GOOD])
+    broken(place)
+    statuses = [client.post("/v1/predict/rides", json=GOOD).status_code for _ in range(2)]
+    lines = client.get("/metrics").get_data(as_text=True).splitlines()
+    assert statuses == [503, 503]
+    for result, rows in (("recorded", 2), ("failed", 1), ("refused", 1)):
+        assert f'ml_api_prediction_log_rows_total{{result="{result}"}} {rows}.0' in lines
+    assert 'ml_api_requests_refused_total{reason="prediction_log"} 2.0' in lines
+
+
+def test_key_is_in_the_row_and_outcomes_by_own_id_are_the_callers_own(place: str, bundle: Path) -> None:
+    (app, app_key), (other, other_key) = (new_key(name, ("predict", "outcomes")) for name in ("app", "other"))
+    settings = Settings(api_keys=f"{app_key} {other_key}", prediction_log=LogSettings(place))
+    client = create_app(settings, {"rides": lambda: load_rides(bundle)}).test_client()
+    for secret in (app, other):
+        headers = {"X-API-Key": secret, "Inference-Id": "7"}
+        assert client.post("/v1/predict/rides", json=GOOD, headers=headers).status_code == 200
+    assert [row["key"] for row in rows(place)] == ["app", "other"]
+    own = client.post(
+        "/v1/outcomes", json={"model": "rides", "inference_id": "7", "value": 1}, headers={"X-API-Key": app}
+    )
+    assert own.get_json()["counts"]["recorded"] == 1
+    with sqlite3.connect(place.removeprefix("sqlite:///")) as connection:
+        found = connection.execute("SELECT key FROM outcomes JOIN predictions USING (prediction_id, row)").fetchall()
+    connection.close()
+    assert found == [("app",)]
+    assert client.get("/report", headers={"X-API-Key": app}).status_code == 403
 
 
 def test_without_the_requirement_it_is_given_and_counted(start: Start, place: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,9 +33,15 @@ class PredictionLog:
     Args:
         settings: of the log.
         predictors: name of a model -> its predictor.
+        count: called with what became of rows (``recorded``, ``failed``, ``refused``) and their number, for metrics.
     """
 
-    def __init__(self, settings: LogSettings, predictors: Mapping[str, Predictor]) -> None:
+    def __init__(
+        self,
+        settings: LogSettings,
+        predictors: Mapping[str, Predictor],
+        count: Callable[[str, int], None] | None = None,
+    ) -> None:
         self.database = Database(settings)
         self._settings = settings
         self._models = {name: _ModelRows(name, one, settings) for name, one in predictors.items()}
@@ -47,6 +53,7 @@ class PredictionLog:
             timeout=settings.timeout,
             queue_bytes=settings.queue_bytes,
             maintain=lambda: purge_some(self.database),
+            count=count,
         )
 
     @property

@@ -93,13 +93,21 @@ class Writer:
         timeout: seconds after which a commit has failed.
         queue_bytes: size of what may wait; one request is taken in any case if none waits.
         maintain: deletes some of what is too old, and returns whether there is more.
+        count: called with a name of ``Counts`` and the rows to add, for metrics.
     """
 
     def __init__(
-        self, sink: Sink, *, timeout: float, queue_bytes: int, maintain: Callable[[], bool] = lambda: False
+        self,
+        sink: Sink,
+        *,
+        timeout: float,
+        queue_bytes: int,
+        maintain: Callable[[], bool] = lambda: False,
+        count: Callable[[str, int], None] | None = None,
     ) -> None:
         self.counts = Counts()
         self._sink, self._timeout, self._limit, self._maintain = sink, timeout, queue_bytes, maintain
+        self._count = count
         self._queue: SimpleQueue[list[Commit] | None] = SimpleQueue()
         self._lock = threading.Lock()
         #: What :meth:`flush` puts into the queue.
@@ -126,7 +134,7 @@ class Writer:
             # While the database fails, one request at a time tries it.
             is_down = self._fault is not None and (pending or time.monotonic() < self._retry_at)
             if has_no_room or is_down or self._closed.is_set():
-                self.counts.refused += len(commit.rows)
+                self._add("refused", len(commit.rows))
                 raise LogUnavailableError
             commit.deadline = time.monotonic() + self._timeout
             self._pending[commit] = None
@@ -216,10 +224,15 @@ class Writer:
                 if end(commit) is not False:
                     n_rows += len(commit.rows)
         with self._lock:
-            setattr(self.counts, count, getattr(self.counts, count) + n_rows)
+            self._add(count, n_rows)
         for notify in {commit.notify for commit in group}:
             if notify is not None:
                 notify()
+
+    def _add(self, count: str, n_rows: int) -> None:
+        setattr(self.counts, count, getattr(self.counts, count) + n_rows)
+        if self._count is not None:
+            self._count(count, n_rows)
 
     def _set_fault(self, reason: str) -> None:
         with self._lock:
