@@ -65,8 +65,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate data new-model sample train compare publish release \
-	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain screenshot instructions instructions-record \
+.PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate faults migrate data new-model sample train compare publish release \
+	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain bench-log screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
 
@@ -117,6 +117,12 @@ imports: tools-dev # which package may import which
 
 tracked: tools-dev # no binaries, no data
 	@$(bin)/python scripts/check_tracked.py
+
+faults: tools-dev ## Kill workers and databases under load, and see that no answer is lost
+	@$(bin)/python -m pytest tests/faults -rA $(PYTEST)
+
+migrate: tools-dev ## Create or update the tables of the prediction log that PREDICTION_LOG names
+	@cd packages/ml_api && exec $(CURDIR)/$(bin)/python -m ml_api.cli migrate
 
 new-model: tools ## Write a model package from a CSV: NAME=diamonds DATA=diamonds.csv TARGET=price
 	@: $(if $(NAME),,$(error NAME is not set: make new-model NAME=diamonds DATA=diamonds.csv TARGET=price))
@@ -194,6 +200,9 @@ bench-memory: served ## Memory after REQUESTS=200000, every hundredth of 10,000 
 
 bench-batch: served ## Price a CSV of ROWS=1000000
 	@$(bench)/python benchmarks/batch.py $(model)
+
+bench-log: tools-dev ## What the prediction log costs: on against off, with SQLite and PostgreSQL
+	@$(bin)/python benchmarks/prediction_log.py $(model)
 
 bench-explain: tools-dev ## How close explanations are, and how long they take: BENCH_DATA=path.csv
 	@PYTHONPATH=packages/ml_api $(bin)/python benchmarks/explain.py $(model)

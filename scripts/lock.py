@@ -24,6 +24,7 @@ LOCKS = (
     ("requirements/train.in", "requirements/train.txt"),
     ("requirements/scikit-learn.in", "requirements/scikit-learn.txt"),
     ("requirements/operations.in", "requirements/operations.txt"),
+    ("requirements/log.in", "requirements/log.txt"),
     ("requirements/dev.in", "requirements/dev.txt"),
     ("requirements/bench.in", "requirements/bench.txt"),
 )

@@ -74,6 +74,7 @@ def test_secrets_are_mounted_and_never_arguments() -> None:
     assert {line.partition("=")[0] for line in instructions("ARG")} == {
         "ARTIFACT_SHA256",
         "GIT_COMMIT",
+        "LOG",
         "MODEL_VERSION",
         "OPERATIONS",
         "SCIKIT_LEARN",

@@ -92,6 +92,11 @@ for variable, is_set, modules in (
             importlib.import_module(module)
     except ModuleNotFoundError as error:
         sys.exit(f"ml_api does not start: {variable} needs {error.name}, which is not installed; {OPERATIONS}")
+if settings.prediction_log is not None:
+    try:
+        importlib.import_module("ml_api.prediction_log.startup").check(settings.prediction_log)
+    except SettingsError as error:
+        sys.exit(f"ml_api does not start: {error}")
 # A worker that is restarted later serves what its sisters serve, whatever MODEL_DIR has by then.
 hold(app.installed_models())
 # A worker without a heartbeat for this long is replaced; it sends none while it loads the models.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +17,20 @@ if TYPE_CHECKING:
 
 #: Methods that are logged; any other is arbitrary text from the client.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+#: Reason of a refusal, in the log line and in the metrics: the prediction log did not take the record.
+NOT_RECORDED = "prediction_log"
 
 
 @dataclass(slots=True)
 class _RequestContext:
-    """The current request: start time (s, monotonic), id, further fields of its log line, headers of its response."""
+    """The current request: start time (s, monotonic), id, further fields of its log line, headers of its response.
+
+    ``pending`` is what the response waits for after the application has made it; 503 replaces it where that fails.
+    """
 
     started: float
     request_id: str
+    pending: Future[Any] | None = None
     log_fields: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] | None = None
 
@@ -32,6 +39,17 @@ def current_id() -> str:
     """Return the id of the current request."""
     context: _RequestContext = g.access
     return context.request_id
+
+
+def current_key() -> str | None:
+    """Return the name of the key that the current request was sent with."""
+    name: str | None = g.get("key_name")
+    return name
+
+
+def set_pending(pending: Future[Any]) -> None:
+    """Have the log line of the current request wait for ``pending``, which decides on its status."""
+    g.access.pending = pending
 
 
 def add_log_fields(**fields: Any) -> None:
@@ -57,20 +75,33 @@ def end(response: Response, metrics: Recorder | None = None) -> Response:
     response.headers[HEADER] = context.request_id
     # A browser must not take an answer for HTML because of a value that was sent and is repeated in it.
     response.headers["X-Content-Type-Options"] = "nosniff"
-    if metrics is not None:
-        metrics.request(rule.rule if rule else None, response.status_code, environ, context.log_fields.get("refused"))
     if context.headers is not None:
         for name, value in context.headers.items():
             response.headers.add(name, value)
-    method, length = environ["REQUEST_METHOD"], environ.get("CONTENT_LENGTH")
-    log_request(
-        request_id=context.request_id,
-        method=method if method in METHODS else None,
-        route=rule.rule if rule else None,
-        status=response.status_code,
-        duration_ms=round((time.perf_counter() - context.started) * 1000, 3),
-        request_bytes=int(length) if length and length.isdecimal() else None,
-        response_bytes=response.content_length,
+    method, sent = environ["REQUEST_METHOD"], environ.get("CONTENT_LENGTH")
+    route = rule.rule if rule else None
+    fields = {
+        "request_id": context.request_id,
+        "method": method if method in METHODS else None,
+        "route": route,
+        "request_bytes": int(sent) if sent and sent.isdecimal() else None,
         **context.log_fields,
-    )
+    }
+    status, length = response.status_code, response.content_length
+
+    def ended(pending: Future[Any] | None = None) -> None:
+        """Write the line and count the response, whose status is certain now."""
+        has_failed = pending is not None and (pending.cancelled() or pending.exception() is not None)
+        if has_failed:
+            fields["refused"] = NOT_RECORDED
+        own = 503 if has_failed else status
+        if metrics is not None:
+            metrics.request(route, own, environ, fields.get("refused"))
+        duration = round((time.perf_counter() - context.started) * 1000, 3)
+        log_request(status=own, duration_ms=duration, response_bytes=None if has_failed else length, **fields)
+
+    if context.pending is None:
+        ended()
+    else:
+        context.pending.add_done_callback(ended)
     return response

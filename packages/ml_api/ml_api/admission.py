@@ -40,6 +40,9 @@ BUSY = "The server is computing as many long requests as it can; try again soon,
 NO_MEMORY = (
     "The server holds as many large requests as it has room for; try again soon, or send fewer records at a time."
 )
+#: The same after a prediction could not be recorded, and why.
+RECORD_RETRY_AFTER = 1
+NO_RECORD = "The prediction could not be recorded in the prediction log, and is not given without; try again soon."
 
 
 class BusyError(ServiceUnavailable):

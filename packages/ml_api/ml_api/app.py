@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -19,12 +20,13 @@ from ml_api.cors import CORS
 from ml_api.guard import Guard
 from ml_api.keys import KeyRing
 from ml_api.models.registry import Loader, Registry, installed_models
-from ml_api.settings import Settings
+from ml_api.settings import LogSettings, Settings
 from ml_api.shared_folder import current_place
 from ml_api.views import problems
 
 if TYPE_CHECKING:
     from ml_api.metrics.recorder import Recorder
+    from ml_api.prediction_log.log import PredictionLog
     from ml_api.rate_limits.limiter import RateLimiter
 
 
@@ -122,7 +124,8 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     if settings.metrics:
         _add_metrics(app, registry, settings)
     limiter = _add_limiter(app, settings) if settings.rate_limit else None
-    app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter))
+    prediction_log = _add_log(app, registry, settings, settings.prediction_log) if settings.prediction_log else None
+    app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter, prediction_log))
     app.register_blueprint(model_routes.blueprint(registry))
     app.register_blueprint(docs.blueprint(registry, settings))
     app.register_blueprint(pages.blueprint(registry, settings))
@@ -148,3 +151,17 @@ def _add_metrics(app: API, registry: Registry, settings: Settings) -> None:
     place = current_place()
     app.metrics = Recorder(place.folder, place.slot)
     app.register_blueprint(metrics.blueprint(registry, place.folder, settings.metrics_port))
+
+
+def _add_log(app: API, registry: Registry, settings: Settings, of_log: LogSettings) -> PredictionLog:
+    # Its libraries take 25 MB.
+    from ml_api.controllers import live_errors, outcomes  # noqa: PLC0415
+    from ml_api.prediction_log.log import PredictionLog  # noqa: PLC0415
+
+    predictors = {name: registry.predictor(name) for name in registry.models()}
+    log = PredictionLog(of_log, predictors, app.metrics.logged if app.metrics else None)
+    # Writes what is queued.
+    atexit.register(log.close)
+    app.register_blueprint(outcomes.blueprint(log, settings))
+    app.register_blueprint(live_errors.blueprint(log.database))
+    return log

@@ -11,19 +11,24 @@ import time
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.body import ChunkedReader  # type: ignore[import-untyped]
 from gunicorn.http.message import Request  # type: ignore[import-untyped]
 from gunicorn.http.unreader import IterUnreader  # type: ignore[import-untyped]
 
+if TYPE_CHECKING:
+    from ml_api.prediction_log.writer import Commit
+
 #: Key of the WSGI environ: the whole body, as bytes; absent if the server did not receive it.
 BODY = "ml_api.body"
 #: Key of the WSGI environ: a function that moves the request to a thread of its own.
 LEAVE_LOOP = "ml_api.leave_loop"
+#: Key of the WSGI environ: a function that has the response wait for a commit.
+WAIT_FOR = "ml_api.wait_for"
 #: Requests whose body is received before the application is called; the body of others is discarded.
-TAKES_BODY = re.compile(r"/v1/predict/.")
+TAKES_BODY = re.compile(r"/v1/(predict/.|outcomes)")
 #: A head for which no parser is needed to know where the request ends: one length, and no other header that has to do
 #: with the body or the connection.
 _PLAIN_HEADER = rb"(?!connection: ?+(?!keep-alive\r)|content-length|expect|transfer-encoding)[a-z0-9-]++:[ -~]*+\r\n"
@@ -119,6 +124,8 @@ class Connection:
         """Forget the last request."""
         self.request: Any = None
         self.body: bytes | bytearray | None = None
+        #: What the response waits for; 503 replaces it if that fails.
+        self.commit: Commit | None = None
         self._length = self._chunk = self._searched = 0
         self._chunked = self._in_trailer = False
 
@@ -306,6 +313,14 @@ def leave_loop(environ: Mapping[str, Any]) -> None:
     leave: Callable[[], None] | None = environ.get(LEAVE_LOOP)
     if leave is not None:
         leave()
+
+
+def wait_for(environ: Mapping[str, Any], commit: Commit) -> bool:
+    """Have our server hold the response until ``commit`` is done; returns whether it can."""
+    wait: Callable[[Commit], None] | None = environ.get(WAIT_FOR)
+    if wait is not None:
+        wait(commit)
+    return wait is not None
 
 
 def has_left(environ: Mapping[str, Any]) -> bool:

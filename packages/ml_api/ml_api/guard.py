@@ -14,7 +14,7 @@ from ml_api.access import add_log_fields
 from ml_api.keys import KeyRing
 
 #: Blueprint -> the scope that its requests need; all others need ``READ``.
-SCOPES = {"predict": "predict", "outcomes": "outcomes", "metrics": "metrics"}
+SCOPES = {"predict": "predict", "outcomes": "outcomes", "metrics": "metrics", "live errors": "metrics"}
 READ = "read"
 #: Blueprint whose requests need no key: platforms and load balancers ask them.
 OPEN = "health"

@@ -10,7 +10,7 @@ import errno
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -22,6 +22,52 @@ class SettingsError(Exception):
 
 class PortInUseError(SettingsError):
     """Another process listens on the port."""
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """Settings of the prediction log.
+
+    Attributes:
+        url: ``PREDICTION_LOG``: the path of an SQLite file, a URL, or ``DATABASE_URL``, which stands for its value.
+        required: ``PREDICTION_LOG_REQUIRED``, whether a prediction is answered only after its record is committed.
+        inputs: ``PREDICTION_LOG_INPUTS``, whether the records' fields are logged.
+        redact: ``PREDICTION_LOG_REDACT``, fields that are not logged.
+        timeout: ``PREDICTION_LOG_TIMEOUT``, seconds for a commit, the wait for it included.
+        queue_bytes: ``PREDICTION_LOG_QUEUE_BYTES``, size of what may wait for its commit in one worker.
+        days: ``PREDICTION_LOG_DAYS``, retention; 0: without end.
+        durability: ``PREDICTION_LOG_DURABILITY``: commits survive the end of a ``process``, or also of ``power``.
+    """
+
+    url: str = field(repr=False)
+    required: bool = True
+    inputs: bool = True
+    redact: tuple[str, ...] = ()
+    timeout: int = 5
+    queue_bytes: int = 32 * 1024 * 1024
+    days: int = 90
+    durability: str = "process"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> LogSettings | None:
+        """Read ``environ``; returns ``None`` if ``PREDICTION_LOG`` is not set.
+
+        Raises:
+            SettingsError: a value is invalid; the message names the variable.
+        """
+        place = environ.get("PREDICTION_LOG")
+        if not place:
+            return None
+        return cls(
+            url=_database(environ, place),
+            required=_flag(environ, "PREDICTION_LOG_REQUIRED", cls.required),
+            inputs=_flag(environ, "PREDICTION_LOG_INPUTS", cls.inputs),
+            redact=tuple(filter(None, map(str.strip, environ.get("PREDICTION_LOG_REDACT", "").split(",")))),
+            timeout=_integer(environ, "PREDICTION_LOG_TIMEOUT", cls.timeout, 1, 60),
+            queue_bytes=_integer(environ, "PREDICTION_LOG_QUEUE_BYTES", cls.queue_bytes, 1024, 64 * 1024**3),
+            days=_integer(environ, "PREDICTION_LOG_DAYS", cls.days, 0, 36_500),
+            durability=_choice(environ, "PREDICTION_LOG_DURABILITY", cls.durability, ("process", "power")),
+        )
 
 
 @dataclass(frozen=True)
@@ -53,6 +99,7 @@ class Settings:
         metrics: ``METRICS``, whether ``/metrics`` exists; ``METRICS_PORT`` turns it on too.
         metrics_port: ``METRICS_PORT``, TCP port of ``/metrics``; ``None``: that of the service.
         git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
+        prediction_log: settings of the prediction log; ``None``: there is none.
     """
 
     host: str = "0.0.0.0"  # noqa: S104  the router of a container or dyno connects from outside
@@ -79,6 +126,7 @@ class Settings:
     metrics: bool = False
     metrics_port: int | None = None
     git_commit: str | None = None
+    prediction_log: LogSettings | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -120,6 +168,7 @@ class Settings:
             metrics=_flag(environ, "METRICS", cls.metrics) or bool(environ.get("METRICS_PORT")),
             metrics_port=_metrics_port(environ),
             git_commit=_commit(environ),
+            prediction_log=LogSettings.from_environ(environ),
         )
 
     @property
@@ -229,6 +278,33 @@ def _text(environ: Mapping[str, str], variable: str, default: str, pattern: str,
     if not re.fullmatch(pattern, text):
         raise SettingsError(f"{variable} is {text!r}; it must be {allowed}")
     return text
+
+
+def _database(environ: Mapping[str, str], place: str) -> str:
+    """Return the URL of the prediction log's database, as SQLAlchemy takes it."""
+    variable = "PREDICTION_LOG"
+    if place == "DATABASE_URL":
+        variable, place = place, environ.get("DATABASE_URL", "")
+        if not place:
+            raise SettingsError("PREDICTION_LOG is DATABASE_URL, and that variable is not set")
+    scheme, separator, rest = place.partition("://")
+    if separator and scheme in ("postgres", "postgresql", "postgresql+psycopg"):
+        return f"postgresql+psycopg://{rest}"
+    if separator and scheme != "sqlite":
+        # The rest may be a password.
+        raise SettingsError(
+            f"{variable} begins with {scheme}://; it must be postgresql://..., sqlite:///... or the path of a file"
+        )
+    if environ.get("DYNO"):
+        raise SettingsError(
+            f"{variable} is an SQLite file, and this platform (DYNO is set) discards its disk at each restart, and "
+            "the log with it; use PostgreSQL: PREDICTION_LOG=DATABASE_URL"
+        )
+    path = place.removeprefix("sqlite:///")
+    if not path.startswith("/"):
+        # The server and the commands run in different folders.
+        raise SettingsError(f"{variable} is {place!r}; the path of the file must be absolute, such as /var/lib/log.db")
+    return f"sqlite:///{path}"
 
 
 def _commit(environ: Mapping[str, str]) -> str | None:

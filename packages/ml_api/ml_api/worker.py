@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -33,12 +34,20 @@ from gunicorn.http import errors, wsgi  # type: ignore[import-untyped]
 from gunicorn.workers import base  # type: ignore[import-untyped]
 
 from ml_api import logs, shared_folder
-from ml_api.admission import MAX_WAITING, NO_MEMORY, RETRY_AFTER, WaitLimit
+from ml_api.admission import (
+    MAX_WAITING,
+    NO_MEMORY,
+    NO_RECORD,
+    RECORD_RETRY_AFTER,
+    RETRY_AFTER,
+    WaitLimit,
+)
 from ml_api.connection import (
     BODY,
     LEAVE_LOOP,
     MAX_DISCARDED,
     MIN_RATE,
+    WAIT_FOR,
     Connection,
     RequestError,
     State,
@@ -95,6 +104,7 @@ BODY_TIMED_OUT = RequestError(408, "Request Timeout", "The body did not arrive i
 TOO_MANY = RequestError(
     503, "Service Unavailable", "The server has as many requests as it can handle; try again soon.", "Retry-After: 1"
 )
+NOT_RECORDED = RequestError(503, "Service Unavailable", NO_RECORD, f"Retry-After: {RECORD_RETRY_AFTER}")
 OUT_OF_MEMORY = RequestError(503, "Service Unavailable", NO_MEMORY, f"Retry-After: {RETRY_AFTER}")
 
 #: Response -> reason of the refusal, in its log line and in the metrics.
@@ -143,8 +153,10 @@ class Worker(base.Worker):  # type: ignore[misc]
         self.untaken, self.surplus = 1, 0
         self.next_check = 0.0
         self.freed = 0
+        #: Has the prediction log write what it has taken; called before the event loop waits.
+        self.flush_log: Callable[[], None] | None = None
         # The leader, its successor, and everything that may wait outside the event loop.
-        self.threads = ThreadPoolExecutor(self.settings.threads + MAX_WAITING + 4)
+        self.threads = ThreadPoolExecutor(self.settings.threads + 2 * MAX_WAITING + 4)
         if self.shared is not None:
             shared_folder.place = Place(self.shared.path, self.load_slot.number)
         super().init_process()
@@ -230,7 +242,14 @@ class Worker(base.Worker):  # type: ignore[misc]
                 leads = self.current is current
                 if leads:
                     self.current = None
-        if leads:
+        if connection.commit is not None:
+            # The event loop goes on; the writer of the prediction log gives the connection back.
+            commit, self.flush_log = connection.commit, connection.commit.flush
+            commit.notify = self.wake
+            commit.add_done_callback(lambda _: self.returned.append(connection))
+            if not leads or commit.done():
+                self.wake()
+        elif leads:
             self.settle(connection)
         else:
             self.returned.append(connection)
@@ -261,7 +280,11 @@ class Worker(base.Worker):  # type: ignore[misc]
         wait = 0.0 if ready else self.next_check - now
         if self.deferred_until:
             wait = min(wait, DEFER_SECONDS / 30)
-        events = self.selector.select(wait)
+        events = self.selector.select(0.0 if self.flush_log else wait)
+        if not events and not ready and self.flush_log is not None:
+            flush, self.flush_log = self.flush_log, None
+            flush()
+            events = self.selector.select(wait)
         for key, _ in events:
             if isinstance(key.data, Connection):
                 self.on_ready(key.data)
@@ -511,6 +534,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             response, environ = wsgi.create(request, connection, connection.address, connection.server, self.cfg)
             environ["wsgi.multithread"] = True
             environ[LEAVE_LOOP] = partial(self.leave, connection, current)
+            environ[WAIT_FOR] = partial(setattr, connection, "commit")
             if body is not None:
                 environ[BODY] = body
             if not self.alive or connection.unread > MAX_DISCARDED:
@@ -528,14 +552,19 @@ class Worker(base.Worker):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001  whatever it is, the client gets a response and the log a line
             connection.keep = False
             connection.output = [self.problem(error)]
-        with suppress(OSError):
-            connection.flush()
+            connection.commit = None
+        if connection.commit is None:
+            with suppress(OSError):
+                connection.flush()
 
     def settle(self, connection: Connection) -> None:
         """Take a connection back whose response was made."""
         self.in_flight.discard(connection)
         self.idle[connection] = None
         self.freed += len(connection.body or b"")
+        commit, connection.commit = connection.commit, None
+        if commit is not None and not commit.is_kept():
+            connection.output = [self.problem(NOT_RECORDED, keep=connection.keep, request_id=commit.request_id)]
         try:
             if connection.ended and not connection.output:
                 self.close(connection)
@@ -579,18 +608,26 @@ class Worker(base.Worker):  # type: ignore[misc]
         connection.output.append(self.problem(error, keep=keep))
         self.settle(connection)
 
-    def problem(self, error: Exception, *, keep: bool = False) -> bytes:
-        """Return problem details in the application's format, and write the log line, which quotes no request."""
+    def problem(self, error: Exception, *, keep: bool = False, request_id: str | None = None) -> bytes:
+        """Return problem details in the application's format, and write the log line, which quotes no request.
+
+        Args:
+            error: what is wrong.
+            keep: whether the connection stays open.
+            request_id: of a request that has its log line.
+        """
         answer = error
         if not isinstance(answer, RequestError):
             answer = next((found for kind, found in PARSE_ERRORS.items() if isinstance(error, kind)), SERVER_ERROR)
         if answer is SERVER_ERROR:
             logs.LOGGER.error("request failed in the server", exc_info=error)
-        request_id, status, title = uuid4().hex, answer.status, answer.title
-        reason = REASONS.get(answer)
-        logs.log_request(request_id=request_id, route=None, status=status, **({"refused": reason} if reason else {}))
-        if self.metrics is not None:
-            self.metrics.refusal(status, reason)
+        status, title = answer.status, answer.title
+        if request_id is None:
+            request_id, reason = uuid4().hex, REASONS.get(answer)
+            refused = {"refused": reason} if reason else {}
+            logs.log_request(request_id=request_id, route=None, status=status, **refused)
+            if self.metrics is not None:
+                self.metrics.refusal(status, reason)
         document = {
             "type": "about:blank",
             "title": title,

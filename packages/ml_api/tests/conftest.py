@@ -66,6 +66,9 @@ VARIABLES = (
     "CORS_ORIGINS",
     "METRICS",
     "METRICS_PORT",
+    "PREDICTION_LOG",
+    "DATABASE_URL",
+    "DYNO",
 )
 
 #: A model package as it would be installed. The model ``naps`` sleeps a second over eight passengers, and

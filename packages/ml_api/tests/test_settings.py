@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_api.settings import PortInUseError, Settings, SettingsError
+from ml_api.settings import LogSettings, PortInUseError, Settings, SettingsError
 
 VARIABLES = {
     "HOST": ("127.0.0.1", "host", "127.0.0.1"),
@@ -37,6 +37,7 @@ VARIABLES = {
     "METRICS": ("true", "metrics", True),
     "METRICS_PORT": ("9100", "metrics_port", 9100),
     "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
+    "PREDICTION_LOG": ("/log.db", "prediction_log", LogSettings("sqlite:////log.db")),
 }
 
 
@@ -72,6 +73,7 @@ def test_defaults() -> None:
         metrics=False,
         metrics_port=None,
         git_commit=None,
+        prediction_log=None,
     )
 
 

@@ -25,6 +25,7 @@ from model_kit.spec import ClassValue
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.utils import floatToGoString
 
+from ml_api.access import NOT_RECORDED
 from ml_api.connection import Connection
 
 #: Upper bounds of the latency buckets in seconds: a prediction of one row takes less than a millisecond.
@@ -34,7 +35,7 @@ UNKNOWN_ROUTE, SERVER_ROUTE = "(unknown)", "(server)"
 #: Label of errors that are not those of one field.
 WHOLE_RECORD = "(record)"
 #: Why requests are refused, in the order of the documentation.
-REASONS = ("in_flight", "long_requests", "memory", "rate_limit", "no_key", "scope", "timeout")
+REASONS = ("in_flight", "long_requests", "memory", "rate_limit", "no_key", "scope", "timeout", NOT_RECORDED)
 #: Bytes of a new file: prometheus_client's own choice.
 _SIZE = 1 << 16
 
@@ -70,6 +71,7 @@ DURATION = _Family(
     "request_duration_seconds", "Time from the arrival of a whole request to its response, by route", "route"
 )
 REFUSED = _Family("requests_refused", "Requests that were refused, by reason", "reason")
+LOGGED = _Family("prediction_log_rows", "Rows for the prediction log: recorded, failed or refused", "result")
 ROWS = _Family("rows", "Records by what became of them: scored or rejected", "model", "result")
 REJECTED = _Family("rejected_fields", "Errors of records, by field; (record): not of one field", "model", "field")
 PREDICTIONS = _Family("prediction", "Predictions in the unit of the target", "model")
@@ -127,6 +129,7 @@ class Recorder:
         self._requests: dict[tuple[str, int], int] = {}
         self._durations: dict[str, tuple[int, list[int]]] = {}
         self._models: dict[str, _Model] = {}
+        self._logged: dict[str, int] = {}
         # Rates of what has not happened yet are 0 and not absent.
         self._refused = {reason: self._counters.index(REFUSED.key(reason)) for reason in REASONS}
         self._counters.values[self._counters.index(STARTS.key())] += 1
@@ -159,6 +162,14 @@ class Recorder:
         """Count a response that the server made without the application."""
         with self._lock:
             self._count(SERVER_ROUTE, status, reason)
+
+    def logged(self, result: str, n_rows: int) -> None:
+        """Count rows for the prediction log by what became of them."""
+        with self._lock:
+            index = self._logged.get(result)
+            if index is None:
+                index = self._logged[result] = self._counters.index(LOGGED.key(result))
+            self._counters.values[index] += n_rows
 
     def answer(self, name: str, model: Model, answer: Answer) -> None:
         """Count the records of a prediction."""

@@ -27,6 +27,10 @@ def joined(policy: dict[str, str]) -> str:
     return "; ".join(f"{name} {value}" for name, value in policy.items())
 
 
+#: The policy of a page with nothing but its own styles.
+STYLE_ONLY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 #: Security headers of every page.
 HEADERS = {
     "Content-Security-Policy": joined(POLICY),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from model_kit.records.target_classes import ClassReader
 from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
 from model_kit.spec import Target
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest
+
+from ml_api.moments import moment
 
 #: Maximum number of records in one sample: enough to try a batch, and few enough to read.
 MAX_SAMPLE = 100
@@ -21,6 +24,13 @@ MAX_CONTRIBUTIONS = 50
 #: Parameters of a prediction, and those that there are for a class only.
 DETAILS = ("interval", "explain", "warnings")
 CLASS_DETAILS = ("probabilities", "class")
+#: Parameter of a prediction where there is a prediction log: the field with the caller's own id of each record.
+ID_FIELD = "id_field"
+#: Parameter of outcomes.
+REPLACE = "replace"
+#: Parameters of the page of live errors, and its window by default.
+REPORT = ("since", "model", "by")
+DEFAULT_WINDOW = "7d"
 #: Parameters of a sample.
 SAMPLE = ("n", "seed")
 #: Characters of an unknown parameter's name that the error message repeats.
@@ -75,13 +85,67 @@ def detail_names(target: Target) -> tuple[str, ...]:
     return DETAILS + CLASS_DETAILS if target.is_class else DETAILS
 
 
-def details(query: MultiDict[str, str], target: Target) -> DetailOptions | None:
+def replace(query: MultiDict[str, str]) -> bool:
+    """Parse the parameter of outcomes.
+
+    Raises:
+        BadRequest: it is malformed or repeated, or there is another one.
+    """
+    _check_names(query, (REPLACE,))
+    return _flag(query, REPLACE)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """Options of the page of live errors.
+
+    Attributes:
+        since: start of the window.
+        model: the model, ``None`` for all.
+        by: the fields whose groups are told apart.
+    """
+
+    since: datetime
+    model: str | None
+    by: list[str]
+
+
+def report(query: MultiDict[str, str]) -> ReportOptions:
+    """Parse the parameters of the page of live errors.
+
+    Raises:
+        BadRequest: one is malformed, repeated or unknown; the message names it.
+    """
+    _check_names(query, REPORT)
+    try:
+        since = moment(_single(query, "since") or DEFAULT_WINDOW)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest("The query parameter since must be such as 7d, 12h or 30m, or a date.") from error
+    by = _single(query, "by")
+    return ReportOptions(since, _single(query, "model"), [by] if by else [])
+
+
+def id_field(query: MultiDict[str, str]) -> str | None:
+    """Return the parameter ``id_field``.
+
+    Raises:
+        BadRequest: it is repeated.
+    """
+    return _single(query, ID_FIELD)
+
+
+def details(query: MultiDict[str, str], target: Target, *others: str) -> DetailOptions | None:
     """Parse the parameters of a prediction of ``target``; returns ``None`` if they request no details.
+
+    Args:
+        query: the parameters.
+        target: of the model.
+        others: names of further parameters that it may have.
 
     Raises:
         BadRequest: a parameter is malformed, repeated or unknown; the message names it.
     """
-    _check_names(query, detail_names(target))
+    _check_names(query, (*detail_names(target), *others))
     explain = _integer(query, "explain", 1, MAX_CONTRIBUTIONS)
     options = DetailOptions(
         _level(query), explain, _flag(query, "warnings"), _flag(query, "probabilities"), _class(query, target, explain)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from flask import Request
 from model_kit.records import json_text
 from werkzeug.exceptions import (
@@ -27,6 +29,10 @@ TOO_MANY = "The body has {} records; at most {} are taken at a time."
 TOO_MANY_EXPLAINED = "The body has {} records; at most {} are explained at a time (MAX_EXPLAINED)."
 TOO_MANY_WARNED = "The body has {} records; at most {} are taken at a time with warnings=true (MAX_WARNED)."
 
+#: Header with the caller's own id of one record.
+INFERENCE_ID = "Inference-Id"
+
+_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,128}")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SEPARATORS = (b",", b"[", b"{")
 #: Bytes that are read or searched at a time.
@@ -64,6 +70,20 @@ def records(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
     return found
 
 
+def items(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
+    """Return the elements of the JSON array in ``body``, or its one JSON object.
+
+    Raises:
+        RequestEntityTooLarge: the body has too many elements or values.
+        BadRequest: the body is not JSON, or neither an array nor an object.
+    """
+    _check_size(body, VALUES_PER_ROW * max(max_rows, 10_000))
+    found = _values(parse(body))
+    if len(found) > max_rows:
+        raise RequestEntityTooLarge(TOO_MANY.format(len(found), max_rows))
+    return found
+
+
 def check_details(records: Sequence[object], options: DetailOptions, *, max_explained: int, max_warned: int) -> None:
     """Check the number of records with details.
 
@@ -76,6 +96,50 @@ def check_details(records: Sequence[object], options: DetailOptions, *, max_expl
         raise RequestEntityTooLarge(TOO_MANY_EXPLAINED.format(len(records), max_explained))
     if options.warnings and len(records) > max_warned:
         raise RequestEntityTooLarge(TOO_MANY_WARNED.format(len(records), max_warned))
+
+
+def inference_ids(request: Request, records: Sequence[object], id_field: str | None) -> list[str] | None:
+    """Return the caller's own id of each record: the header ``Inference-Id`` of one record, or a field of each.
+
+    Raises:
+        BadRequest: an id is missing, malformed or given twice; the message names the record.
+    """
+    sent = request.environ.get("HTTP_INFERENCE_ID")
+    if sent is not None and id_field is not None:
+        raise BadRequest(f"Send either the header {INFERENCE_ID} or the query parameter id_field, not both.")
+    if sent is not None:
+        if len(records) != 1:
+            raise BadRequest(
+                f"The header {INFERENCE_ID} is for one record; for several, name their field: ?id_field=Id."
+            )
+        return [_checked_id(sent, f"The header {INFERENCE_ID}")]
+    if id_field is None:
+        return None
+    found: dict[str, int] = {}
+    for row, record in enumerate(records):
+        value = _value_of(record, id_field)
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        checked = _checked_id(text, f"The field {id_field!r} (id_field) of record {row}")
+        if checked in found:
+            raise BadRequest(f"The records {found[checked]} and {row} have the same {id_field!r} (id_field).")
+        found[checked] = row
+    return list(found)
+
+
+def _checked_id(text: object, what: str) -> str:
+    if not isinstance(text, str) or not _ID.fullmatch(text):
+        raise BadRequest(f"{what} must be a text of 1 to 128 characters without control characters, or a whole number.")
+    return text
+
+
+def _value_of(record: object, name: str) -> object:
+    if isinstance(record, msgspec.Raw):
+        try:
+            value = msgspec.json.decode(record, type=dict[str, msgspec.Raw]).get(name)
+            return None if value is None else msgspec.json.decode(value)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+    return record.get(name) if isinstance(record, dict) else None
 
 
 def _values(document: object) -> Sequence[object]:

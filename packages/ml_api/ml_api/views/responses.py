@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Header of a prediction that names the columns with unusual values, and its maximum length.
 WARNINGS = "X-Prediction-Warnings"
 MAX_HEADER = 1000
+#: Header of a prediction that is in the prediction log: its id, which ``/<row>`` completes for one record.
+PREDICTION_ID = "Prediction-Id"
 #: Compact; raises an error for NaN and infinity, which JSON does not have.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 #: The same for documents with dataclasses.
@@ -92,6 +94,8 @@ def describe_version(
 
 def prediction(answer: Answer, model_version: str) -> Response:
     """Create the response of a prediction: 422 if records were sent and none was scored, else 200."""
+    if isinstance(answer, DetailedAnswer):
+        return detailed_prediction(answer, model_version)
     n_scored = len(answer.predictions) - len(answer.errors)
     document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
     # Every number in it is finite, as JSON requires.

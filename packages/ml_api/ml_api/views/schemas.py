@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from marshmallow import INCLUDE, RAISE, Schema, fields, validate
+from marshmallow import INCLUDE, RAISE, Schema, ValidationError, fields, validate, validates_schema
 from model_kit.spec import KINDS, ClassValue
 
 _MESSAGES = fields.Dict(keys=fields.String(), values=fields.List(fields.String()))
@@ -186,6 +186,48 @@ def class_prediction(identifier: str, classes: Sequence[ClassValue]) -> type[Pre
         ),
     }
     return type(f"ClassPrediction_{identifier}Schema", (PredictionSchema,), members)
+
+
+class OutcomeSchema(ClosedSchema):
+    """What came true for one record: an item of ``POST /v1/outcomes``."""
+
+    id = fields.String(
+        validate=validate.Regexp(r"^[0-9a-f]{32}/(0|[1-9][0-9]{0,8})$", error="Must be <Prediction-Id>/<row>."),
+        metadata=_describe("Header Prediction-Id of the prediction, a slash, and the index of the record"),
+    )
+    inference_id = fields.String(
+        validate=validate.Length(1, 128), metadata=_describe("Your own id of the record, instead; needs model")
+    )
+    model = fields.String(metadata=_describe("Name of the model that predicted"))
+    value = fields.Raw(required=True, metadata=_describe("The true number, or the true class as the data spells it"))
+
+    @validates_schema
+    def check_identity(self, data: dict[str, Any], **_: Any) -> None:
+        """Check that one prediction is meant."""
+        if "inference_id" in data and "model" not in data:
+            raise ValidationError("Missing data for required field, beside inference_id.", "model")
+        if "inference_id" not in data and "id" not in data:
+            raise ValidationError("Either id or inference_id is required.")
+
+
+class OutcomeResultSchema(ClosedSchema):
+    """What became of one outcome."""
+
+    status = fields.String(
+        required=True, validate=validate.OneOf(["recorded", "unchanged", "conflict", "unknown", "invalid"])
+    )
+    detail = fields.String(required=True, allow_none=True, metadata=_describe("Why it is not recorded; else null"))
+
+
+class OutcomeResultsSchema(ClosedSchema):
+    """``POST /v1/outcomes``."""
+
+    results = fields.List(
+        fields.Nested(OutcomeResultSchema), required=True, metadata=_describe("One for each outcome, in order")
+    )
+    counts = fields.Dict(
+        required=True, keys=fields.String(), values=fields.Integer(), metadata=_describe("Status -> its results")
+    )
 
 
 class TargetSchema(ClosedSchema):

@@ -28,6 +28,11 @@ _HEADERS = {
         "Fields with a level or value never seen in training, or with unusually many missing values, percent-encoded",
         "Neighborhood, LotArea",
     ),
+    responses.PREDICTION_ID: (
+        "PredictionID",
+        "Id of the answer in the prediction log; `/<row>` completes it for one record. Absent if it is not in the log",
+        examples.PREDICTION_ID,
+    ),
     "Allow": ("Allow", "The allowed methods", "GET, HEAD, OPTIONS"),
     "Retry-After": ("RetryAfter", "Seconds after which to retry", "30"),
     "ETag": ("ETag", "Changes with the content; send it as If-None-Match to revalidate a copy", '"5f2c8b1e9d6a4f70"'),
@@ -39,7 +44,7 @@ _HEADERS = {
 }
 
 #: Headers of services that need keys or limit rates, which are added with those.
-_OPTIONAL = ("WWW-Authenticate", "RateLimit", "RateLimit-Policy")
+_OPTIONAL = ("WWW-Authenticate", "RateLimit", "RateLimit-Policy", responses.PREDICTION_ID)
 
 #: Errors that the server returns before routing.
 _SERVER_ERRORS = (
@@ -95,7 +100,7 @@ def identifier(text: str) -> str:
 def add_header(document: APISpec, name: str) -> None:
     """Add a shared header."""
     component, text, shown = _HEADERS[name]
-    required = name != responses.WARNINGS
+    required = name not in (responses.WARNINGS, responses.PREDICTION_ID)
     document.components.header(
         component, {"description": text, "required": required, "schema": {"type": "string"}, "example": shown}
     )

@@ -20,6 +20,7 @@ from ml_api.views.openapi.service_paths import (
     add_documentation,
     add_metrics,
     add_models,
+    add_outcomes,
     add_pages,
     add_service,
 )
@@ -75,6 +76,8 @@ def build(
         else:
             document.tag({"name": name, "description": f"Model `{name}`, which could not be loaded"})
             paths.add_broken(broken[name])
+    if settings.prediction_log is not None:
+        add_outcomes(document, settings.max_rows, names)
     add_models(document, responses.describe_models(models, broken))
     add_service(document, version)
     if settings.metrics and settings.metrics_port is None:

@@ -32,6 +32,8 @@ REQUEST_ID = "3f2b8c1e9d6a4f70b5c8e2a19d04f6b3"
 
 #: Kinds of field for which a text may be a valid value.
 WORDS: Final = ("category", "text")
+#: The prediction id in the examples.
+PREDICTION_ID = "0197f3a25c4e8b1e9d6a4f70b5c8e2a1"
 
 NO_JSON = "no JSON"
 

@@ -11,7 +11,7 @@ from model_kit.scoring.intervals import HIGHEST, LOWEST
 from model_kit.scoring.protocol import Model
 
 from ml_api.settings import Settings
-from ml_api.views import parameters, responses, schemas
+from ml_api.views import parameters, requests, responses, schemas
 from ml_api.views.openapi import examples
 from ml_api.views.openapi.components import JSON, Responses, identifier, operation, problem, response
 from ml_api.views.openapi.examples import example, request
@@ -94,6 +94,8 @@ class ModelPaths:
 
     def _add_predictions(self, model: Model, record: JSONSchema, settings: Settings) -> None:
         shown = examples.Predictions(self._name, model, settings)
+        has_log = settings.prediction_log is not None
+        more_headers = (responses.WARNINGS, *([responses.PREDICTION_ID] if has_log else []))
         target = model.spec.target
         schema = (
             schemas.class_prediction(identifier(self._name), target.classes)
@@ -102,7 +104,7 @@ class ModelPaths:
         )
         answers = {
             "200": response(
-                "At least one record was scored, or none was sent.", JSON, schema, shown.ok(), responses.WARNINGS
+                "At least one record was scored, or none was sent.", JSON, schema, shown.ok(), *more_headers
             ),
             "400": problem(
                 "The body is not JSON, or neither an array nor an object; or a query parameter is unknown or malformed:"
@@ -124,7 +126,8 @@ class ModelPaths:
         in_unit = f" in {target.unit}" if target.unit else ""
         body = {"schema": _body(record, settings.max_rows), "examples": shown.bodies()}
         answers["503"] = problem(
-            "The model could not be loaded, or the server has no memory for another large request.",
+            "The model could not be loaded, or the server has no memory for another large request"
+            f"{', or the prediction could not be recorded' if has_log else ''}.",
             examples.broken_model(self._name, NOT_LOADED) | shown.busy(),
             "Retry-After",
         )
@@ -138,7 +141,7 @@ class ModelPaths:
                 in_unit=in_unit,
                 details=_CLASS if target.is_class else _NUMBER,
             ),
-            parameters=_details(model, settings),
+            parameters=_details(model, settings) + (_ids() if has_log else []),
             requestBody={"required": True, "content": {JSON: body}},
         )
 
@@ -211,6 +214,14 @@ def _details(model: Model, settings: Settings) -> list[dict[str, Any]]:
         }
         found += [probabilities, explained]
     return found
+
+
+def _ids() -> list[dict[str, Any]]:
+    """Create the parameters with the caller's own ids, for the prediction log."""
+    text = {"type": "string", "maxLength": 128}
+    header = {"name": requests.INFERENCE_ID, "in": "header", "description": "Your own id of the one record"}
+    field = {"name": parameters.ID_FIELD, "in": "query", "description": "Field with your own id of each record"}
+    return [{**header, "schema": text}, {**field, "schema": {"type": "string"}}]
 
 
 def _query(name: str, text: str, low: int, high: int) -> dict[str, Any]:

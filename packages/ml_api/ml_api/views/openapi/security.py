@@ -70,4 +70,6 @@ def require_keys(built: dict[str, Any]) -> None:
 def _scope(path: str, operations: dict[str, Any]) -> str:
     if path in ("/metrics", "/v1/outcomes"):
         return path.rpartition("/")[2]
+    if path == "/report":
+        return "metrics"
     return "predict" if "post" in operations else "read"

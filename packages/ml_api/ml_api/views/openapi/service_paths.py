@@ -7,7 +7,7 @@ from typing import Any
 
 from apispec import APISpec
 
-from ml_api.views import assets, schemas, site
+from ml_api.views import assets, parameters, responses, schemas, site
 from ml_api.views.openapi import examples
 from ml_api.views.openapi.components import (
     HTML,
@@ -15,13 +15,22 @@ from ml_api.views.openapi.components import (
     METRICS,
     PROBLEM,
     Responses,
+    add_header,
     headers,
     identifier,
     operation,
+    problem,
     response,
     response_ref,
 )
 from ml_api.views.openapi.examples import Examples, example, request
+
+_OUTCOMES = """\
+Takes what came true for predictions that are in the log: one outcome, or an array of them, each by id and row of the \
+prediction or by your own id (`inference_id`, which wins; the latest prediction with it is meant). Each has a result: \
+`recorded`; `unchanged`, if this value is recorded already; `conflict`, if another one is; `unknown`, if there is no \
+such prediction; `invalid`, if the value cannot be compared with the prediction.
+"""
 
 
 def add_models(document: APISpec, models: Mapping[str, Any]) -> None:
@@ -35,6 +44,57 @@ def add_models(document: APISpec, models: Mapping[str, Any]) -> None:
         "List the installed models",
         {"200": _json("The installed models.", schemas.ModelsSchema, shown)},
     )
+
+
+def add_outcomes(document: APISpec, max_rows: int, names: Sequence[str]) -> None:
+    """Add ``/v1/outcomes``, which takes at most ``max_rows``, and ``/report``."""
+    tag = "Outcomes"
+    add_header(document, responses.PREDICTION_ID)
+    document.tag({"name": tag, "description": "What came true"})
+    document.components.schema("Outcome", schema=schemas.OutcomeSchema)
+    item = {"$ref": "#/components/schemas/Outcome"}
+    array = {"title": "Array of outcomes", "type": "array", "items": item, "maxItems": max_rows}
+    sent = {
+        "by prediction": example("By prediction id", [{"id": f"{examples.PREDICTION_ID}/0", "value": 169000}]),
+        "by own id": example("By your own id", [{"inference_id": "7", "model": next(iter(names), ""), "value": 1}]),
+    }
+    found = {
+        "results": [{"status": "recorded", "detail": None}],
+        "counts": {"recorded": 1, "unchanged": 0, "conflict": 0, "unknown": 0, "invalid": 0},
+    }
+    answers = {
+        "200": _json("What became of each.", schemas.OutcomeResultsSchema, {"one": example("Recorded", found)}),
+        "400": problem("The body is not JSON, or neither an array nor an object; or a query parameter is invalid.", {}),
+        "408": problem("The body did not arrive in time.", {}),
+        "413": problem(f"More than {max_rows} outcomes (setting `MAX_ROWS`), or too many bytes or values.", {}),
+        "415": problem("The headers do not declare the body as plain JSON in UTF-8.", {}),
+        "503": problem("The outcomes could not be recorded; none is.", {}, "Retry-After"),
+    }
+    replace = {
+        "name": parameters.REPLACE,
+        "in": "query",
+        "description": "Whether a value replaces another one that is recorded, which is kept as history",
+        "schema": {"type": "boolean", "default": False},
+    }
+    body = {"required": True, "content": {JSON: {"schema": {"anyOf": [item, array]}, "examples": sent}}}
+    more = {"description": _OUTCOMES, "parameters": [replace], "requestBody": body}
+    documented = operation(tag, "record_outcomes", "Record what came true", answers, **more)
+    document.path("/v1/outcomes", operations={"post": documented})
+    page = response("A page.", HTML, {"type": "string"}, {}, "Cache-Control", "Content-Security-Policy")
+    failures = {
+        "400": problem("A query parameter is invalid; the detail names it.", {}),
+        "503": problem("The prediction log does not answer, or other reports are computed.", {}, "Retry-After"),
+    }
+    given = {
+        "since": f"Start of the window: 7d, 12h, 30m, or a date; default: {parameters.DEFAULT_WINDOW}",
+        "model": "The model; default: all",
+        "by": "Field whose groups are told apart",
+    }
+    chosen = [
+        {"name": n, "in": "query", "description": text, "schema": {"type": "string"}} for n, text in given.items()
+    ]
+    summary = "Live errors by version and group, and the coverage of ranges, as an HTML page"
+    _get(document, tag, "/report", summary, {"200": page} | failures, parameters=chosen)
 
 
 def add_service(document: APISpec, version: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Context
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -124,6 +125,8 @@ class Intervals:
         self.widths = np.array(calibration["widths"], np.float64)
         self._levels = calibration["levels"]
         self._is_log = target.scale == "log"
+        # Half of the time of a row.
+        self._at_level = lru_cache(maxsize=16)(self._interpolate)
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any], target: Target) -> Intervals:
@@ -156,13 +159,15 @@ class Intervals:
         """
         if not LOWEST <= level <= HIGHEST:
             raise IntervalError(f"the level of an interval is from {LOWEST} to {HIGHEST}, not {level}: {LEVELS_REASON}")
-        at_level = np.array([np.interp(level, self._levels, widths) for widths in self.widths])
-        width = at_level[np.searchsorted(self.edges, predictions, side="right")]
+        width = self._at_level(level)[np.searchsorted(self.edges, predictions, side="right")]
         with np.errstate(over="ignore"):
             low = predictions * np.exp(-width) if self._is_log else predictions - width
             high = predictions * np.exp(width) if self._is_log else predictions + width
         # A bound may overflow near the largest float.
         return np.maximum(low, -LARGEST), np.minimum(high, LARGEST)
+
+    def _interpolate(self, level: float) -> Numbers:
+        return np.array([np.interp(level, self._levels, widths) for widths in self.widths])
 
     def at_reported_levels(self, predictions: Numbers) -> Ranges:
         """Compute intervals at all levels of the coverage table."""

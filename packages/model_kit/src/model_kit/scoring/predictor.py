@@ -142,30 +142,34 @@ class Predictor:
         answer = self(records)
         target = self.model.spec.target
         scored = [position for position, value in enumerate(answer.predictions) if value is not None]
-
-        def aligned(found: Iterable[T]) -> list[T | None]:
-            """Align the details of the scored records with all records; ``None`` for the others."""
-            details = dict(zip(scored, found, strict=True))
-            return [details.get(position) for position in range(len(records))]
-
-        intervals: Any = None
-        explanations = row_warnings = of_classes = None
-        if interval is not None and target.is_class:
-            intervals = aligned(self._sets(answer.scores, interval))
-        elif interval is not None:
-            ranges = self._intervals(answer.scores, interval)
-            intervals = aligned(zip(*(ends.tolist() for ends in ranges), strict=True))
-        if probabilities and target.is_class:
-            of_classes = aligned(dict(zip(target.keys, row, strict=True)) for row in answer.scores.tolist())
+        explanations = row_warnings = None
+        intervals = None if interval is None else self.intervals(answer, interval)
+        of_classes = self.probabilities(answer) if probabilities and target.is_class else None
         if explain is not None:
             sent: list[Any] = [_value(records[position]) for position in scored]
-            explanations = aligned(self._explanations(sent, answer.scores, explain, of_class))
+            explanations = _aligned(answer, self._explanations(sent, answer.scores, explain, of_class))
         if warnings:
             # Decode one at a time: ten thousand records take a hundred megabytes as objects.
             values: Iterable[Any] = (_value(records[position]) for position in scored)
-            row_warnings = aligned(map(self._warnings, values))
+            row_warnings = _aligned(answer, map(self._warnings, values))
         details = (answer.scores, intervals, explanations, row_warnings, of_classes)
         return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, answer.unusual, *details)
+
+    def intervals(self, answer: Answer, level: float) -> list[Any]:
+        """Return the interval, or the set of classes, of each prediction; ``None`` where there is no prediction.
+
+        Raises:
+            IntervalError: the model has no calibrated intervals, or none of that level.
+        """
+        if self.model.spec.target.is_class:
+            return _aligned(answer, self._sets(answer.scores, level))
+        ranges = self._intervals(answer.scores, level)
+        return _aligned(answer, zip(*(ends.tolist() for ends in ranges), strict=True))
+
+    def probabilities(self, answer: Answer) -> list[dict[str, float] | None]:
+        """Return the probability of each class, as text, for each prediction; ``None`` where there is no prediction."""
+        keys = self.model.spec.target.keys
+        return _aligned(answer, (dict(zip(keys, row, strict=True)) for row in answer.scores.tolist()))
 
     def _explanations(
         self, sent: Sequence[Any], scores: NDArray[np.float64], n: int, of_class: str | None
@@ -258,6 +262,13 @@ class Predictor:
             target.classes[position] if math.isfinite(value) else None
             for position, value in zip(chosen, scores[:, 0].tolist(), strict=True)
         )
+
+
+def _aligned(answer: Answer, found: Iterable[T]) -> list[T | None]:
+    """Align the details of the scored records with all records; ``None`` for the others."""
+    scored = (position for position, value in enumerate(answer.predictions) if value is not None)
+    details = dict(zip(scored, found, strict=True))
+    return [details.get(position) for position in range(len(answer.predictions))]
 
 
 def _value(record: object) -> object:

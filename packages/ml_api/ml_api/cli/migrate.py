@@ -1,0 +1,19 @@
+"""``ml-api migrate``: bring the prediction log's schema to what this code needs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ml_api.prediction_log.opening import opened
+
+
+def add(subparsers: Any) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser("migrate", help="create or update the tables of the prediction log")
+    parser.set_defaults(run=_run)
+
+
+def _run(_: argparse.Namespace) -> None:
+    with opened() as database:
+        print(f"The prediction log has schema {database.migrate()}.")

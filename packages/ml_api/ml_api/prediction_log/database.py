@@ -1,0 +1,277 @@
+"""The database of the prediction log: connections with timeouts, migrations, and whether code and schema fit."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, text
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
+
+from ml_api.prediction_log.schema import REVISION, compatibility, predictions
+from ml_api.settings import LogSettings
+
+#: Columns of ``predictions`` by name.
+Row: TypeAlias = Mapping[str, Any]
+
+#: Connections of one process: the writer's, two for outcomes, one for the page of live errors.
+POOL_SIZE = 4
+#: Key of PostgreSQL's advisory lock, so that one migration runs at a time.
+_MIGRATION_LOCK = 0x6D6C5F617069
+_MIGRATE = "run `ml-api migrate` (`make migrate`) with the same PREDICTION_LOG"
+
+_COLUMNS = ", ".join(column.name for column in predictions.columns)
+#: One parameter for all rows: a twentieth of the client's time for a parameter of each value.
+_INSERT_POSTGRES = text(
+    f"INSERT INTO predictions ({_COLUMNS}) SELECT {_COLUMNS} "  # noqa: S608  names of our columns
+    "FROM json_populate_recordset(NULL::predictions, :rows) ON CONFLICT DO NOTHING"
+)
+_INSERT_SQLITE = sqlite.insert(predictions).on_conflict_do_nothing()
+
+
+class SchemaError(Exception):
+    """Schema and code do not fit; the message says what to run."""
+
+
+class Database:
+    """The database that ``PREDICTION_LOG`` names; connects when it is used.
+
+    Args:
+        settings: of the prediction log.
+        is_patient: whether a statement may take any time, as those of commands may.
+    """
+
+    def __init__(self, settings: LogSettings, *, is_patient: bool = False) -> None:
+        self.settings = settings
+        url = make_url(settings.url)
+        self.is_postgres = url.get_backend_name() == "postgresql"
+        #: The file, of SQLite.
+        self.path = None if self.is_postgres else Path(url.database or "")
+        self._timeout = 0 if is_patient else settings.timeout
+        self.engine: Engine = create_engine(
+            url,
+            connect_args=self._postgres_arguments() if self.is_postgres else {"timeout": settings.timeout},
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            pool_timeout=settings.timeout,
+            hide_parameters=True,
+        )
+        event.listen(self.engine, "connect", self._on_connect)
+        if not self.is_postgres:
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    def _postgres_arguments(self) -> dict[str, Any]:
+        seconds = self.settings.timeout
+        # Without these a server that has vanished from the network is waited for for a quarter of an hour.
+        alive = {"keepalives_idle": seconds, "keepalives_interval": 1, "keepalives_count": 3}
+        return {
+            "connect_timeout": max(seconds, 2),
+            "tcp_user_timeout": seconds * 1000,
+            "application_name": "ml_api",
+            **alive,
+        }
+
+    def _on_connect(self, connection: Any, _: Any) -> None:
+        """Set up a new connection."""
+        if self.is_postgres:
+            connection.autocommit = True
+            connection.execute(f"SET statement_timeout = {self._timeout * 1000}")
+            connection.autocommit = False
+            return
+        # As SQLAlchemy's documentation says for transactions that begin where they should: _begin_sqlite.
+        connection.isolation_level = None
+        durability = "FULL" if self.settings.durability == "power" else "NORMAL"
+        for pragma in ("journal_mode = WAL", f"synchronous = {durability}", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @contextmanager
+    def begin(self) -> Generator[Connection]:
+        """Open a transaction that ends with the block, or is cut off when it takes longer than the timeout.
+
+        Raises:
+            SchemaError: schema and code do not fit.
+            SQLAlchemyError: the database does not answer, or in time.
+        """
+        with self.engine.begin() as connection:
+            check_schema(connection)
+            if not self._timeout:
+                yield connection
+                return
+            timer = threading.Timer(self._timeout, interrupt, [connection.connection.dbapi_connection])
+            timer.daemon = True
+            timer.start()
+            try:
+                yield connection
+            finally:
+                timer.cancel()
+
+    @contextmanager
+    def turn(self) -> Generator[None]:
+        """Wait for the writers of other processes, of SQLite, which would look for its lock every few milliseconds."""
+        if self.path is None:
+            yield
+            return
+        # Not the database itself: closing it would give up SQLite's own locks.
+        descriptor = os.open(f"{self.path}-writer", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert rows of ``predictions``; those that are there already stay as they are."""
+        if self.is_postgres:
+            connection.execute(_INSERT_POSTGRES, {"rows": msgspec.json.encode(rows).decode()})
+        else:
+            connection.execute(_INSERT_SQLITE, rows)
+
+    def migrate(self) -> str:
+        """Bring the schema to what this code knows; returns its revision.
+
+        Raises:
+            SchemaError: the schema is newer.
+        """
+        # In a command only: the server has no use for it.
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
+
+        if self.path is not None:
+            # It holds what people have sent; before SQLite creates it, readable by all.
+            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+        with self.engine.begin() as connection:
+            if self.is_postgres:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            found = _revision(connection)
+            if found is not None and found > REVISION:
+                raise SchemaError(
+                    f"the schema is {found}, which is newer than this code's {REVISION}: use a newer ml-api"
+                )
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        return REVISION
+
+
+class SqlSink:
+    """Where the writer's rows go: the table of a database.
+
+    Args:
+        database: one connection of it is used.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._engine = database.engine
+        if database.is_postgres:
+            # One statement is a transaction of its own, and saves two round trips.
+            self._engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._lock = threading.Lock()
+        self._in_use: Any = None
+        self._is_checked = self._is_interrupted = False
+
+    def write(self, rows: Sequence[Row]) -> None:
+        """Commit ``rows``.
+
+        Raises:
+            SQLAlchemyError, SchemaError: they are not committed, or it is not known whether they are.
+        """
+        self._is_interrupted = False
+        try:
+            self._write(rows)
+        except DBAPIError as error:
+            self._is_checked = False
+            if not error.connection_invalidated or self._is_interrupted:
+                raise
+            # The server was restarted since the last rows; inserting twice does no harm.
+            self._write(rows)
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        with self._database.turn(), self._engine.connect() as connection:
+            with self._lock:
+                self._in_use = connection.connection.dbapi_connection
+            try:
+                if not self._is_checked:
+                    check_schema(connection)
+                    connection.rollback()
+                    self._is_checked = True
+                self._database.insert(connection, rows)
+                connection.commit()
+            finally:
+                with self._lock:
+                    self._in_use = None
+
+    def interrupt(self) -> None:
+        """Cut off what :meth:`write` waits for, from another thread."""
+        with self._lock:
+            if self._in_use is not None:
+                self._is_interrupted = True
+                interrupt(self._in_use)
+
+
+def interrupt(connection: Any) -> None:
+    """End the statement of a connection (of the driver) in another thread, also where the server does not answer."""
+    if hasattr(connection, "interrupt"):
+        with suppress(Exception):  # it may be closed by now
+            connection.interrupt()
+        return
+    with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as own:
+        own.shutdown(socket.SHUT_RDWR)
+
+
+def check_schema(connection: Connection) -> None:
+    """Check that this code can use the schema.
+
+    Raises:
+        SchemaError: it cannot; the message says what to run.
+    """
+    found = _revision(connection)
+    if found is None:
+        raise SchemaError(f"the prediction log's database has no tables yet: {_MIGRATE}")
+    if found < REVISION:
+        raise SchemaError(f"the prediction log has schema {found}, and this code needs {REVISION}: {_MIGRATE}")
+    minimum = connection.scalar(select(compatibility.c.minimum)) if found > REVISION else REVISION
+    if minimum is None or minimum > REVISION:
+        raise SchemaError(
+            f"the prediction log has schema {found}, for code of {minimum} or later, and this code is of {REVISION}: "
+            "install a newer ml-api"
+        )
+
+
+def is_about_rows(error: BaseException) -> bool:
+    """Whether the database refused the rows themselves, and might take others."""
+    # A StatementError that is none of the driver's: a value that it cannot be given.
+    is_value = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
+    return is_value or isinstance(error, DataError | IntegrityError | UnicodeError)
+
+
+def describe(error: BaseException) -> str:
+    """Describe why the database failed, without a value of a row."""
+    # The text of other errors may quote rows.
+    cause = error.orig if isinstance(error, OperationalError) else error
+    kind = type(cause).__name__
+    if isinstance(error, OperationalError) or not isinstance(error, DBAPIError):
+        return f"{kind}: {(str(cause).strip() or '?').splitlines()[0]}"
+    return kind
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # Who reads first and writes later would fail where another has written in between.
+    is_reader = connection.get_execution_options().get("is_reader")
+    connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")

@@ -1,0 +1,174 @@
+"""The prediction log of one worker process: from an answer to the rows that are committed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from model_kit.errors import IntervalError
+from model_kit.scoring.predictor import Answer, Predictor
+
+from ml_api.logs import LOGGER
+from ml_api.prediction_log.database import Database, Row, SqlSink
+from ml_api.prediction_log.retention import purge_some
+from ml_api.prediction_log.schema import new_id
+from ml_api.prediction_log.writer import Commit, Writer
+from ml_api.settings import LogSettings
+
+#: Level of the intervals and sets that are logged, whatever was asked for, so that their coverage can be compared.
+LEVEL = 0.9
+#: Bytes that a row counts in the queue beside its inputs.
+ROW_BYTES = 1000
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode_fields = msgspec.json.encode
+
+
+class PredictionLog:
+    """Records predictions.
+
+    Args:
+        settings: of the log.
+        predictors: name of a model -> its predictor.
+        count: called with what became of rows (``recorded``, ``failed``, ``refused``) and their number, for metrics.
+    """
+
+    def __init__(
+        self,
+        settings: LogSettings,
+        predictors: Mapping[str, Predictor],
+        count: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self.database = Database(settings)
+        self._settings = settings
+        self._models = {name: _ModelRows(name, one, settings) for name, one in predictors.items()}
+        known = {field for one in predictors.values() for field in one.model.spec.names}
+        if unknown := [field for field in settings.redact if field not in known]:
+            LOGGER.error("PREDICTION_LOG_REDACT has fields that no model has", extra={"fields": {"unknown": unknown}})
+        self.writer = Writer(
+            SqlSink(self.database),
+            timeout=settings.timeout,
+            queue_bytes=settings.queue_bytes,
+            maintain=lambda: purge_some(self.database),
+            count=count,
+        )
+
+    @property
+    def is_required(self) -> bool:
+        """Whether a prediction is answered only after it is recorded."""
+        return self._settings.required
+
+    def record(
+        self,
+        name: str,
+        records: Sequence[object],
+        answer: Answer,
+        *,
+        request_id: str,
+        key: str | None = None,
+        inference_ids: Sequence[str] | None = None,
+    ) -> Commit:
+        """Queue one row for each record.
+
+        Args:
+            name: of the model.
+            records: as they were sent.
+            answer: the predictions of all of them.
+            request_id: of the request.
+            key: name of the caller's key.
+            inference_ids: the caller's own id of each record.
+
+        Raises:
+            LogUnavailableError: the queue is full, or the database failed a moment ago.
+        """
+        prediction_id = new_id()
+        common = {
+            "prediction_id": prediction_id,
+            "time": datetime.now(UTC).replace(tzinfo=None),
+            "request_id": request_id,
+            "key": key,
+        }
+        rows = self._models[name].rows(records, answer, common, inference_ids or [None] * len(records))
+        size = sum(ROW_BYTES + len(row["inputs"] or "") for row in rows)
+        commit = Commit(prediction_id, request_id, rows, size, self.writer.flush)
+        self.writer.submit(commit)
+        return commit
+
+    def close(self) -> None:
+        """Write what is queued, for at most the timeout of a commit."""
+        self.writer.close(self._settings.timeout)
+        self.database.engine.dispose()
+
+
+class _ModelRows:
+    """Makes the rows of one model."""
+
+    def __init__(self, name: str, predictor: Predictor, settings: LogSettings) -> None:
+        self._predictor = predictor
+        model = predictor.model
+        self._of_model = {
+            "model": name,
+            "version": model.version,
+            "artifact_sha256": model.lineage.get("artifact_sha256"),
+        }
+        # Only fields of the model: what else was sent may be about people, and explains no prediction.
+        self._fields = frozenset(model.spec.names) - set(settings.redact) if settings.inputs else frozenset()
+        self._has_inputs = settings.inputs
+        self._keys = model.spec.target.keys
+        self._range_name = "set" if self._keys else "interval"
+        try:
+            predictor.intervals(predictor([]), LEVEL)
+            self._has_ranges = True
+        except IntervalError:
+            self._has_ranges = False
+
+    def rows(
+        self, records: Sequence[object], answer: Answer, common: Row, inference_ids: Sequence[str | None]
+    ) -> list[Row]:
+        n = len(records)
+        common = {**common, **self._of_model}
+        ranges: Sequence[Any] = self._predictor.intervals(answer, LEVEL) if self._has_ranges else [None] * n
+        probabilities: Sequence[Any] = self._predictor.probabilities(answer) if self._keys else [None] * n
+        return [
+            {
+                **common,
+                "row": row,
+                "inference_id": inference_ids[row],
+                "inputs": self._inputs(record),
+                "prediction": None if self._keys else prediction,
+                "detail": self._detail(prediction, ranges[row], probabilities[row]),
+                "errors": _text(answer.errors[row]) if row in answer.errors else None,
+            }
+            for row, (record, prediction) in enumerate(zip(records, answer.predictions, strict=True))
+        ]
+
+    def _inputs(self, record: object) -> str | None:
+        """The fields of a record as JSON, each as it was sent; ``None`` if it is not an object."""
+        if not self._has_inputs:
+            return None
+        fields = self._fields
+        try:
+            if isinstance(record, msgspec.Raw):
+                sent = _decode_fields(record)
+                return _encode_fields({name: value for name, value in sent.items() if name in fields}).decode()
+            if isinstance(record, dict):
+                # msgspec cannot encode integers of any size.
+                return json.dumps({name: value for name, value in record.items() if name in fields})
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            pass
+        return None
+
+    def _detail(self, prediction: Any, bounds: Any, probabilities: Any) -> str | None:
+        if prediction is None:
+            return None
+        detail: dict[str, Any] = {"class": prediction, "probabilities": probabilities} if self._keys else {}
+        if bounds is not None:
+            detail |= {self._range_name: bounds, "level": LEVEL}
+        return _text(detail) if detail else None
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
