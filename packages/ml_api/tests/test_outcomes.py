@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -245,6 +248,22 @@ def test_what_is_too_old_is_purged(
     assert "nothing is purged: give --days, or set PREDICTION_LOG_DAYS" in capsys.readouterr().err
 
 
+def test_reader_of_a_pipe_may_stop(client: FlaskClient, database: Database) -> None:
+    predict(client, [RIDE] * 2000)
+    command = [sys.executable, "-m", "ml_api.cli", "log", "export"]
+    environ = os.environ | {
+        "PREDICTION_LOG": database.settings.url,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["row"] == 0
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1
+
+
 def test_commands_say_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,7 +276,7 @@ def test_commands_say_what_is_missing(
     unset, no_tables, no_folder = capsys.readouterr().err.splitlines()
     assert unset == "ml-api: PREDICTION_LOG is not set; it names the database (docs/prediction-log.md)"
     assert no_tables.startswith("ml-api: the prediction log's database has no tables yet: run `ml-api migrate`")
-    assert no_folder.startswith("ml-api: the prediction log failed: FileNotFoundError: [Errno 2] No such file")
+    assert no_folder == f"ml-api: {tmp_path}/missing/log.db: No such file or directory"
 
 
 def test_outcomes_of_a_file_are_recorded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -37,7 +38,13 @@ def opened() -> Generator[Database]:
         yield database
     except SchemaError as error:
         raise SettingsError(str(error)) from error
-    except (SQLAlchemyError, OSError) as error:
+    except SQLAlchemyError as error:
         raise SettingsError(f"the prediction log failed: {describe(error)}") from error
+    except BrokenPipeError as error:
+        # The reader has what it wants; what is left in the buffer must not cause an error at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from error
+    except OSError as error:
+        raise SettingsError(f"{error.filename or 'the output'}: {error.strerror}") from error
     finally:
         database.engine.dispose()
