@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import zipfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 from lightgbm import LGBMClassifier
 from model_kit.errors import DataError, DefinitionError
-from model_kit.scaffold.estimator_source import estimator_source
+from model_kit.scaffold.estimator_source import _Writer, estimator_source
 from model_kit.scaffold.new import written_definition
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.predictor import Predictor
@@ -26,6 +27,8 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler, TargetEncoder
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.utils import all_estimators
+from xgboost import XGBRegressor
 
 pytestmark = pytest.mark.usefixtures("forgotten_packages")
 
@@ -201,6 +204,25 @@ def test_source_makes_the_estimator_again() -> None:
     names: dict[str, object] = {}
     exec(text, names)
     assert repr(names["ESTIMATOR"]) == repr(estimator)
+
+
+@pytest.mark.parametrize(
+    "kind", [*(kind for _, kind in all_estimators()), LGBMClassifier, XGBRegressor], ids=lambda kind: kind.__name__
+)
+def test_source_imports_every_estimator_from_where_it_is(kind: type) -> None:
+    writer = _Writer()
+    assert writer._imported(kind, "") == kind.__name__
+    ((module, name),) = writer.imports
+    assert getattr(importlib.import_module(module), name) is kind
+    assert not any(part.startswith("_") for part in module.split("."))
+
+
+def test_texts_that_are_equal_as_numbers_are_two_classes(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"size": [*range(40)] * 5})
+    classes = np.where(frame["size"] < 20, "01", "1")
+    estimator = LogisticRegression().fit(frame, classes)
+    folder = model_kit.save(estimator, frame, classes, name="codes", into=tmp_path, cv=False, report=ignored)
+    assert written_definition(folder, "codes_model").target.classes == ("01", "1")
 
 
 def test_texts_that_are_numbers_stay_the_codes_that_an_encoder_has_learned(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_threshold_is_kept(
     target = model.spec.target
     assert (target.positive, target.threshold) != (None, 0.5)
     assert target.positive == positive
-    assert f"It predicts {positive} from a probability of {target.threshold} on" in lines
+    assert f"It predicts {positive} from a probability of {target.threshold:.6g} on" in lines
     expected = (estimator if fitted else estimator.fit(frame, y)).predict(frame)
     predictions = np.array(Predictor(model)(frame.to_dict("records")).predictions)
     assert np.mean(predictions == expected) >= 0.99
@@ -108,3 +108,16 @@ def test_probability_that_float32_rounds_down_is_not_below_the_threshold() -> No
     target = Target("left", kind="class", classes=("no", "yes"), threshold=0.7)
     found = np.array([[0.3, float(np.float32(0.7))], [0.30001, 0.69999]])
     assert decide(found, target).tolist() == [1, 0]
+
+
+def test_threshold_among_probabilities_that_the_calibration_tells_hardly_apart_is_exact(tmp_path: Path) -> None:
+    # Every row from 0.6 on is right: the calibration is nearly flat there.
+    frame = pd.DataFrame({"size": np.linspace(-4, 4, 800)})
+    wanted = np.where(frame["size"] > 0, "yes", "no")
+    wanted[:390:7] = "yes"
+    estimator = FixedThresholdClassifier(LogisticRegression(), threshold=0.8).fit(frame, wanted)
+    folder = model_kit.save(estimator, frame, wanted, name="steep", into=tmp_path, report=lambda _: None)
+    predictions = Predictor(written_definition(folder, "steep_model").load())(frame.to_dict("records")).predictions
+    assert (np.array(predictions) == estimator.predict(frame)).all()
+    near = Target("y", kind="class", classes=("no", "yes"), threshold=0.9993768)
+    assert decide(np.array([[0.0, 0.9993767], [0.0, 0.9993768]]), near).tolist() == [0, 1]

@@ -19,7 +19,7 @@ from model_kit.batch.rows import InputRow
 from model_kit.comparison.scorer import Prediction, Scorer
 from model_kit.records.generation import NEVER_SEEN
 from model_kit.records.text import is_null
-from model_kit.scoring.classes import TIE
+from model_kit.scoring.classes import lowest_positive
 from model_kit.spec import RARE, Field, InputSpec, Learned, Target
 from model_kit.spec.dates import days_to_iso, iso_to_days
 
@@ -145,7 +145,7 @@ class Measure:
             positive = target.keys[target.positive_position]
             others = [key for key in target.keys if key != positive]
             first, second = (
-                positive if chances.get(positive, 0.0) >= target.threshold - TIE else others[0]
+                positive if chances.get(positive, 0.0) >= lowest_positive(target) else others[0]
                 for chances in (before, after)
             )
             shown = positive

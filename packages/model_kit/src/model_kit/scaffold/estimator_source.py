@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -76,10 +78,14 @@ class _Writer:
             raise DefinitionError(
                 f"{where} is {name}, which is defined in the notebook; put it into a module that can be imported"
             )
-        # scikit-learn's public modules: sklearn.linear_model, not sklearn.linear_model._ridge.
-        public = ".".join(part for part in module.split(".") if not part.startswith("_"))
-        self.imports.add((public, name))
+        # The shortest that has it is the public one: sklearn.ensemble, not sklearn.ensemble._forest.
+        found = (path for path in accumulate(module.split("."), "{}.{}".format) if _has(path, name, value))
+        self.imports.add((next(found, module), name))
         return str(name)
+
+
+def _has(module: str, name: str, value: object) -> bool:
+    return getattr(sys.modules.get(module), name, None) is value
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -138,7 +138,8 @@ def draft_from_bytes(
     """
     report(f"Reading {file_name}")
     table = read_table(content, target, file_name, numbers)
-    inferred = infer_target(table.target, target_kind)
+    are_texts = bool(classes) and all(isinstance(one, str) for one in classes)
+    inferred = infer_target(table.target, target_kind, are_texts=are_texts)
     if inferred.fault:
         raise DataError(f"{file_name}: the target {target!r} cannot be used: {inferred.fault}")
     if inferred.classes and (unit or scale):

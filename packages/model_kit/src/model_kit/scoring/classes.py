@@ -17,7 +17,8 @@ Probabilities: TypeAlias = NDArray[np.float64]
 
 #: Log-odds stay within this: a probability is then never 0 or 1, and its logarithm finite.
 MOST_LOG_ODDS: Final = 34.0
-#: A probability that is less than the threshold by no more than this is not below it: float32 rounds 0.7 down.
+#: A probability of about 0.5 that is less than the threshold by no more than this is not below it: float32 rounds 0.7
+#: down. Nearer to 0 and 1 it is less, as differences are there.
 TIE: Final = 1e-6
 
 
@@ -97,9 +98,14 @@ def log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return _bounded(np.asarray(found))
 
 
+def lowest_positive(target: Target) -> float:
+    """The lowest probability of the positive one of two classes from which on it is predicted."""
+    return target.threshold - TIE * 4 * target.threshold * (1 - target.threshold)
+
+
 def decide(probabilities: Probabilities, target: Target) -> NDArray[np.intp]:
     """Positions of the predicted classes, shape (n_rows,): by the threshold for two classes, else the most probable."""
     if len(target.classes) == 2:
         positive = target.positive_position
-        return np.where(probabilities[:, positive] >= target.threshold - TIE, positive, 1 - positive)
+        return np.where(probabilities[:, positive] >= lowest_positive(target), positive, 1 - positive)
     return np.asarray(probabilities.argmax(axis=1))

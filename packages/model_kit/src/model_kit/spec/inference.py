@@ -280,7 +280,9 @@ class TargetGuess:
     suspicions: tuple[str, ...] = ()
 
 
-def infer_target(column: Column, kind: Literal["number", "class"] | None = None) -> TargetGuess:
+def infer_target(
+    column: Column, kind: Literal["number", "class"] | None = None, *, are_texts: bool = False
+) -> TargetGuess:
     """Whether a column holds a number or a class.
 
     Texts and two whole numbers are classes, and a few whole numbers from 0 on, one after the other; others are numbers.
@@ -288,13 +290,14 @@ def infer_target(column: Column, kind: Literal["number", "class"] | None = None)
     Args:
         column: of the training file.
         kind: what it is, if that is known.
+        are_texts: texts that look like numbers are none, so that "01" and "1" are two classes.
     """
     texts = tuple(column.counts)
     if column.n_missing:
         return TargetGuess(f"{column.n_missing:,} of {column.n_rows:,} rows have no value; remove these rows")
     if len(texts) == 1:
         return TargetGuess("it is constant: there is nothing to predict")
-    are_numbers = all(_NUMBER.fullmatch(text) for text in texts)
+    are_numbers = not are_texts and all(_NUMBER.fullmatch(text) for text in texts)
     if are_numbers and len({float(text) for text in texts}) == 1:
         ways = f"{len(texts)} spellings of one number, as far as a float tells them apart"
         return TargetGuess(f"it is constant: it has {ways}; there is nothing to predict")

@@ -43,7 +43,8 @@ def with_threshold(fitted: Fitted, calibration: Calibration = UNCALIBRATED) -> T
     if target.positive is None:
         target = replace(target, positive=target.classes[position])
     found = float(calibration(probabilities)[0, target.positive_position])
-    return replace(target, threshold=float(f"{found:.6g}"))
+    # Where a calibration is nearly flat, as it is beyond the rows that it has seen, the last digits tell rows apart.
+    return replace(target, threshold=found)
 
 
 def _decides(estimator: Any) -> Any:

@@ -122,7 +122,7 @@ def train(
             correction = calibration.calibrate(evaluation.out_of_fold, dataset.target[evaluation.rows])
         target = with_threshold(fitted, Calibration((correction or {}).get("tables")))
         if target != definition.target:
-            report(f"It predicts {target.positive} from a probability of {target.threshold} on")
+            report(f"It predicts {target.positive} from a probability of {target.threshold:.6g} on")
             definition = replace(definition, target=target)
             fitted = replace(fitted, spec=replace(fitted.spec, target=target))
             if evaluation:
