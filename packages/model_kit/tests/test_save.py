@@ -20,7 +20,7 @@ from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.predictor import Predictor
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, make_column_selector
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import KFold
@@ -354,3 +354,14 @@ def test_training_reports_whether_and_how_probabilities_are_calibrated(frame: pd
     after, before = (float(one) for one in re.findall(r"\d+\.\d{4}", line))
     assert after < 0.7
     assert before > 5
+
+
+def test_rows_beside_the_threshold_of_a_tree_are_told(tmp_path: Path) -> None:
+    # As float32 the values of the second are those of the first, from which a tree of float64 tells them apart.
+    frame = pd.DataFrame({"size": [*np.linspace(1, 2, 200), *[3.0] * 4, *[3.0 + 1e-8] * 4]})
+    target = np.r_[np.zeros(200), np.zeros(4), np.ones(4) * 9]
+    estimator = HistGradientBoostingRegressor(max_iter=20, min_samples_leaf=2).fit(frame, target)
+    lines: list[str] = []
+    model_kit.save(estimator, frame, target, name="near", into=tmp_path, cv=False, report=lines.append)
+    (told,) = (line for line in lines if "rounded to float32" in line)
+    assert told.startswith("4 of 208 rows of X, such as row 204, have another prediction than by the estimator: numb")

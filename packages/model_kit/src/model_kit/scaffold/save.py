@@ -137,7 +137,7 @@ def save(
         if fitted:
             exported = deepcopy(kept_as) if is_frame else _without_names(kept_as)
             kept = adopt(definition, found.dataset.rows, found.dataset.target, exported)
-            _require_same(estimator, asked, kept, found.dataset.rows)
+            _require_same(estimator, asked, kept, found.dataset.rows, report)
         is_plain = bool(texts) or is_frame
         code = estimator_source(estimator, plain=is_plain)
         attribute = "ESTIMATOR" if is_plain else "make_estimator"
@@ -149,10 +149,11 @@ def save(
         return package if wheel is None else _wheel(package, Path(wheel))
 
 
-def _require_same(estimator: Any, asked: Any, kept: Fitted, rows: Sequence[Row]) -> None:
+def _require_same(estimator: Any, asked: Any, kept: Fitted, rows: Sequence[Row], report: Callable[[str], None]) -> None:
     """Make sure that a fitted estimator predicts of the fields what it predicts of the frame.
 
-    A few rows may differ: numbers are float32, so that one beside a threshold may fall on its other side.
+    A few rows may differ, and are reported: numbers are float32, so that one beside a threshold of a tree may fall on
+    its other side.
 
     Raises:
         DataError: it does not; the text has the first row. Or it fails.
@@ -188,6 +189,11 @@ def _require_same(estimator: Any, asked: Any, kept: Fitted, rows: Sequence[Row])
         raise DataError(
             f"the estimator predicts {wanted[row]} of row {row} of X, and {chosen[row]} of its fields as requests have "
             f"them: {_AS_REQUESTED}. {_GIVE_UNFITTED}"
+        )
+    if differs.any():
+        report(
+            f"{int(differs.sum()):,} of {len(differs):,} rows of X, such as row {int(np.argmax(differs))}, have "
+            f"another prediction than by the estimator: {_AS_REQUESTED}, and numbers are rounded to float32"
         )
 
 
