@@ -138,7 +138,7 @@ def _add_limiter(app: API, settings: Settings) -> RateLimiter:
 
     storage = SharedStorage(current_place().folder / "limits")
     proxies = TrustedProxies(settings.forwarded_allow_ips)
-    limiter = RateLimiter(settings.rate_limit, storage, settings.rate_limit_redis, proxies)
+    limiter = RateLimiter(settings.rate_limit, storage, settings.rate_limit_redis, proxies, settings.max_body_bytes)
     app.checks += (limiter,)
     return limiter
 
