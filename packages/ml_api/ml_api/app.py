@@ -150,7 +150,10 @@ def _add_metrics(app: API, registry: Registry, settings: Settings) -> None:
 
     place = current_place()
     app.metrics = Recorder(place.folder, place.slot)
-    app.register_blueprint(metrics.blueprint(registry, place.folder, settings.metrics_port))
+    app.register_blueprint(metrics.blueprint(registry, place.folder))
+    if settings.metrics_port is not None:
+        # First, so that what a port does not serve is not found with any key or none.
+        app.checks = (metrics.PortCheck(settings.metrics_port), *app.checks)
 
 
 def _add_log(app: API, registry: Registry, settings: Settings, of_log: LogSettings) -> PredictionLog:

@@ -72,6 +72,15 @@ def scrape(server: Server, port: int | None = None) -> dict[str, float]:
     return parse(text)
 
 
+def ask(port: int, method: str, path: str, body: str | None = None) -> int:
+    """The status of a response."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path, body, JSON)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Path], FlaskClient]]:
     """Creates clients of applications that count in a folder of their own."""
@@ -399,6 +408,10 @@ def test_port_of_its_own_and_a_folder_that_ends_with_the_server(serve: Serve) ->
     server = serve(METRICS_PORT=str(port))
     assert server.request("GET", "/metrics")[0].status == 404
     assert server.predict(GOLDEN_ROW)[0] == 200
+    assert scrape(server, port)['ml_api_rows_total{model="rides",result="scored"}'] == 1
+    assert [ask(port, "GET", path) for path in ("/", "/version", "/v1/models", "/nowhere")] == [404] * 4
+    assert ask(port, "POST", URL, json.dumps(GOLDEN_ROW)) == 404
+    assert [ask(port, "GET", path) for path in ("/health", "/health/ready")] == [200, 200]
     assert scrape(server, port)['ml_api_rows_total{model="rides",result="scored"}'] == 1
     folder = folder_of(server)
     assert sorted(path.name for path in folder.iterdir()) == ["counter_0.db", "histogram_0.db"]
