@@ -119,12 +119,17 @@ def test_responses_are_counted_by_route_and_status(counted: FlaskClient) -> None
     for path in ("/health", "/health", "/nowhere", "/elsewhere", "/v1/models/boats"):
         counted.get(path)
     counted.post(URL, data="{", content_type="application/json")
+    for method, path in (("GET", URL), ("CANARY", URL), ("POST", "/health"), ("PUT", "/nowhere")):
+        counted.open(path, method=method)
     found = metrics(counted)
     assert {key: value for key, value in found.items() if key.startswith("ml_api_requests_total")} == {
         'ml_api_requests_total{route="/health",status="200"}': 2,
-        'ml_api_requests_total{route="(unknown)",status="404"}': 2,
+        'ml_api_requests_total{route="(unknown)",status="404"}': 3,
         'ml_api_requests_total{route="/v1/models/<name>",status="404"}': 1,
         'ml_api_requests_total{route="/v1/predict/<name>",status="400"}': 1,
+        # A path that exists, for other methods.
+        'ml_api_requests_total{route="/v1/predict/<name>",status="405"}': 2,
+        'ml_api_requests_total{route="/health",status="405"}': 1,
         # The documentation of the responses, which these tests hold them to.
         'ml_api_requests_total{route="/openapi.json",status="200"}': 1,
     }
