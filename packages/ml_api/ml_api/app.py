@@ -138,7 +138,7 @@ def _add_limiter(app: API, settings: Settings) -> RateLimiter:
 
     storage = SharedStorage(current_place().folder / "limits")
     proxies = TrustedProxies(settings.forwarded_allow_ips)
-    limiter = RateLimiter(settings.rate_limit, storage, settings.rate_limit_redis, proxies)
+    limiter = RateLimiter(settings.rate_limit, storage, settings.rate_limit_redis, proxies, settings.max_body_bytes)
     app.checks += (limiter,)
     return limiter
 
@@ -150,7 +150,10 @@ def _add_metrics(app: API, registry: Registry, settings: Settings) -> None:
 
     place = current_place()
     app.metrics = Recorder(place.folder, place.slot)
-    app.register_blueprint(metrics.blueprint(registry, place.folder, settings.metrics_port))
+    app.register_blueprint(metrics.blueprint(registry, place.folder))
+    if settings.metrics_port is not None:
+        # First, so that what a port does not serve is not found with any key or none.
+        app.checks = (metrics.PortCheck(settings.metrics_port), *app.checks)
 
 
 def _add_log(app: API, registry: Registry, settings: Settings, of_log: LogSettings) -> PredictionLog:

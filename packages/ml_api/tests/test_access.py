@@ -53,6 +53,7 @@ def test_one_line_for_a_refusal(
     assert (line["status"], line["request_id"]) == (status, response.headers["X-Request-ID"])
     assert path not in (set(line.values()) - {line["route"]})
     assert line["method"] == method
+    assert line["route"] == ("/v1/predict/<name>" if path == URL else None)
 
 
 def test_word_that_is_no_method_is_not_logged(client: FlaskClient, log: list[dict[str, Any]]) -> None:

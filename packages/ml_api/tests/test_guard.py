@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask.testing import FlaskClient
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, load_rides
+from werkzeug.test import Client
 
 from ml_api.app import create_app
 from ml_api.cli.main import main
@@ -93,6 +94,28 @@ def test_metrics_need_their_scope(bundle: Path, tmp_path: Path, monkeypatch: pyt
     text = client.get("/metrics", headers=bearer("metrics")).text
     assert 'ml_api_requests_refused_total{reason="no_key"} 1.0' in text
     assert 'ml_api_requests_refused_total{reason="scope"} 1.0' in text
+    assert app.metrics is not None
+    app.metrics.close()
+
+
+def test_what_a_port_does_not_serve_is_not_found_with_any_key_or_none(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml_api.shared_folder import Place
+
+    monkeypatch.setattr("ml_api.shared_folder.place", Place(tmp_path, 0))
+    app = create_app(Settings(api_keys=ENTRIES, metrics=True, metrics_port=9100), {"rides": lambda: load_rides(bundle)})
+    client = Client(app)  # the document is that of the other port
+
+    def statuses(path: str, headers: dict[str, str]) -> list[int]:
+        ports = ("http://localhost:5000", "http://localhost:9100")
+        return [client.get(path, base_url=base, headers=headers).status_code for base in ports]
+
+    assert statuses("/version", {}) == [401, 404]
+    assert statuses("/version", bearer("read")) == [200, 404]
+    assert statuses("/metrics", {}) == [404, 401]
+    assert statuses("/metrics", bearer("metrics")) == [404, 200]
+    assert statuses("/health", {}) == [200, 200]
     assert app.metrics is not None
     app.metrics.close()
 

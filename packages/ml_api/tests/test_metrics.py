@@ -72,6 +72,15 @@ def scrape(server: Server, port: int | None = None) -> dict[str, float]:
     return parse(text)
 
 
+def ask(port: int, method: str, path: str, body: str | None = None) -> int:
+    """The status of a response."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(method, path, body, JSON)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[Path], FlaskClient]]:
     """Creates clients of applications that count in a folder of their own."""
@@ -110,12 +119,17 @@ def test_responses_are_counted_by_route_and_status(counted: FlaskClient) -> None
     for path in ("/health", "/health", "/nowhere", "/elsewhere", "/v1/models/boats"):
         counted.get(path)
     counted.post(URL, data="{", content_type="application/json")
+    for method, path in (("GET", URL), ("CANARY", URL), ("POST", "/health"), ("PUT", "/nowhere")):
+        counted.open(path, method=method)
     found = metrics(counted)
     assert {key: value for key, value in found.items() if key.startswith("ml_api_requests_total")} == {
         'ml_api_requests_total{route="/health",status="200"}': 2,
-        'ml_api_requests_total{route="(unknown)",status="404"}': 2,
+        'ml_api_requests_total{route="(unknown)",status="404"}': 3,
         'ml_api_requests_total{route="/v1/models/<name>",status="404"}': 1,
         'ml_api_requests_total{route="/v1/predict/<name>",status="400"}': 1,
+        # A path that exists, for other methods.
+        'ml_api_requests_total{route="/v1/predict/<name>",status="405"}': 2,
+        'ml_api_requests_total{route="/health",status="405"}': 1,
         # The documentation of the responses, which these tests hold them to.
         'ml_api_requests_total{route="/openapi.json",status="200"}': 1,
     }
@@ -399,6 +413,10 @@ def test_port_of_its_own_and_a_folder_that_ends_with_the_server(serve: Serve) ->
     server = serve(METRICS_PORT=str(port))
     assert server.request("GET", "/metrics")[0].status == 404
     assert server.predict(GOLDEN_ROW)[0] == 200
+    assert scrape(server, port)['ml_api_rows_total{model="rides",result="scored"}'] == 1
+    assert [ask(port, "GET", path) for path in ("/", "/version", "/v1/models", "/nowhere")] == [404] * 4
+    assert ask(port, "POST", URL, json.dumps(GOLDEN_ROW)) == 404
+    assert [ask(port, "GET", path) for path in ("/health", "/health/ready")] == [200, 200]
     assert scrape(server, port)['ml_api_rows_total{model="rides",result="scored"}'] == 1
     folder = folder_of(server)
     assert sorted(path.name for path in folder.iterdir()) == ["counter_0.db", "histogram_0.db"]

@@ -296,21 +296,60 @@ def test_other_requests_cost_one_and_those_of_operators_nothing(limited: Any) ->
 def test_request_fits_after_the_seconds_that_were_told_and_not_one_earlier(
     storage: SharedStorage, clock: Clock, cost: int, previous: int, current: int, passed: float
 ) -> None:
-    limiter = RateLimiter("10/minute", storage, None, TrustedProxies(()))
+    limiter = RateLimiter("10/minute", storage, None, TrustedProxies(()), 1000)
     clock.now = 1_000_000 * 60.0
     for count in (previous, current):
         assert storage.acquire_sliding_window_entry(limiter._item.key_for("caller"), 100, 60, count)
         clock.now += 60
     clock.now += passed - 60
-    accepted, wait, _, _ = limiter._ask("caller", cost)
+    accepted, counts = limiter._ask("caller", cost)
     if accepted:
         assert previous * (1 - passed / 60) + current < 11 - cost
         return
+    wait = limiter._wait(10 - cost, counts)
     now = clock.now
     clock.now = now + wait - 1
     assert not limiter._ask("caller", cost)[0]
     clock.now = now + wait
     assert limiter._ask("caller", cost)[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "records", "wait"),
+    [
+        # None fits. After this window (30 s) its 10 count less than 6, rounded down to 5, beyond 24 s of the next one.
+        (10, 5, 55),
+        # One fits, and is counted: 7 count less than 6 beyond 8.6 s. The four that remain would fit after 31 s.
+        (6, 5, 39),
+        # The whole limit: 10 count less than 1 beyond 54 s.
+        (10, 10, 85),
+    ],
+)
+def test_request_of_several_records_fits_after_the_seconds_that_it_was_told(
+    limited: Any, clock: Clock, before: int, records: int, wait: int
+) -> None:
+    client = limited()
+    assert client.post(URL, json=[GOLDEN_ROW] * before).status_code == 200
+    refused = client.post(URL, json=[GOLDEN_ROW] * records)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, str(wait))
+    clock.now += wait
+    assert client.post(URL, json=[GOLDEN_ROW] * records).status_code == 200
+
+
+def test_refused_body_is_not_parsed_to_tell_when_it_fits(limited: Any) -> None:
+    client = limited()
+    client.post(URL, json=[GOLDEN_ROW] * 10)
+
+    def wait(body: str, path: str = URL, method: str = "POST") -> str:
+        response = client.open(path, method=method, data=body, content_type="application/json")
+        assert response.status_code == 429
+        return str(response.headers["Retry-After"])
+
+    # Each { counts, also where the JSON is broken; more than the limit count as the limit.
+    assert [wait("{" * count) for count in (1, 5, 10, 99)] == ["31", "55", "85", "85"]
+    assert [wait(""), wait("[]"), wait("[1, 2]")] == ["31"] * 3
+    # Other requests cost one.
+    assert [wait("{{{{{", "/nowhere"), wait("{{{{{", method="OPTIONS")] == ["31"] * 2
 
 
 def test_window_that_has_just_begun_has_all_its_seconds(limited: Any, clock: Clock) -> None:
