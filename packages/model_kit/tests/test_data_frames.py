@@ -147,7 +147,7 @@ def test_columns_are_decoded_as_a_table_has_them() -> None:
     ]
     spec = fit_spec(fields, Target("rent"), rows, rare_below=1)
     given: list[Row] = [*rows, {"size": None, "town": None}, {"town": "Rom"}]
-    frame = FrameMaker(spec, impute=False, single=False)
+    frame = FrameMaker(spec, impute=(), single=False)
     found = frame.frame(frame.encode(given))
     assert found["size"][0] == 1.1
     assert found["size"].isna().tolist() == [False, True, True, True]
@@ -158,7 +158,7 @@ def test_columns_are_decoded_as_a_table_has_them() -> None:
     assert found["garden"].tolist()[1] == 1.0
     assert found["garden"].isna().tolist() == [True, False, True, True]
     assert found["day"][0] == 2.0
-    rounded = FrameMaker(spec, impute=True, single=True)
+    rounded = FrameMaker(spec, impute=spec.names, single=True)
     columns = rounded.columns(rounded.encode(given), MISSING_TEXT)
     assert columns["size"].tolist() == [float(np.float32(1.1))] * 4
     assert columns["town"].tolist() == ["Ulm", "Bonn", "", UNSEEN_TEXT]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from model_kit.errors import DefinitionError, TrainingError
-from model_kit.spec import InputSpec
+from model_kit.scoring.definition import ModelDefinition
+from model_kit.spec import InputSpec, fit_spec
 from model_kit.testing import ride_definition
 from model_kit.training.dataset import Dataset
-from model_kit.training.estimators.preparation import accepts_nan
+from model_kit.training.estimators.preparation import accepts_nan, imputed_by_kit
 from model_kit.training.estimators.preprocessing import MISSING, MedianImputer
 from model_kit.training.evaluation import fit
 from model_kit.training.export import to_onnx
-from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.ensemble import AdaBoostRegressor, HistGradientBoostingRegressor, RandomForestRegressor, VotingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -106,11 +111,48 @@ def test_function_gets_the_spec_and_medians_where_its_estimator_has_none(rides: 
         (make_pipeline(ColumnTransformer([("n", StandardScaler(), [0])], remainder="passthrough"), Ridge()), False),
         (VotingRegressor([("a", HistGradientBoostingRegressor()), ("b", Ridge())]), False),
         (VotingRegressor([("a", HistGradientBoostingRegressor()), ("b", own_columns(Ridge()))]), True),
+        (CalibratedClassifierCV(make_pipeline(SimpleImputer(), LogisticRegression())), True),
         (object(), True),
     ],
 )
 def test_whether_nan_is_accepted_is_told_by_the_parts(estimator: Any, accepts: bool) -> None:
     assert accepts_nan(estimator) is accepts
+
+
+def of_area(numbers: Any, *others: Any, remainder: str = "drop") -> ColumnTransformer:
+    """Columns in which the area has imputation of its own."""
+    own = ("area", make_pipeline(SimpleImputer(), StandardScaler()), ["area"])
+    return ColumnTransformer([own, ("numbers", *numbers), *others], remainder=remainder)
+
+
+@pytest.mark.parametrize("is_fitted", [False, True])
+@pytest.mark.parametrize(
+    ("columns", "final", "imputed"),
+    [
+        (of_area(("passthrough", ["rooms", "garden"])), Ridge(), ("rooms", "garden")),
+        (of_area((SimpleImputer(), ["rooms"]), ("flag", "passthrough", ["garden"])), Ridge(), ("garden",)),
+        (of_area((SimpleImputer(), ["rooms"])), Ridge(), ()),
+        (of_area(("drop", ["town", "heating"]), remainder="passthrough"), Ridge(), ("rooms", "garden")),
+        (of_area((StandardScaler(), make_column_selector("rooms"))), Ridge(), ("rooms",)),
+        (of_area((StandardScaler(), slice("rooms", "rooms"))), HistGradientBoostingRegressor(max_iter=2), ()),
+        (of_area((StandardScaler(), ["area"])), Ridge(), ("area",)),
+    ],
+)
+def test_of_a_frame_only_what_the_estimator_refuses_is_imputed(
+    columns: ColumnTransformer,
+    final: Any,
+    imputed: tuple[str, ...],
+    is_fitted: bool,
+    flats: Dataset,
+    flats_frame: pd.DataFrame,
+    flat_definition: Callable[..., ModelDefinition],
+) -> None:
+    estimator = make_pipeline(columns, final)
+    definition = flat_definition(estimator)
+    spec = fit_spec(definition.fields, definition.target, flats.rows)
+    if is_fitted:
+        estimator = clone(estimator).fit(flats_frame.drop(columns="rent").fillna({"area": 80.0}), flats.target)
+    assert imputed_by_kit(estimator, spec, is_fitted=is_fitted) == imputed
 
 
 @pytest.mark.parametrize(

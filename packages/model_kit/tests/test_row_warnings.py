@@ -57,6 +57,10 @@ def test_typical_value_is_claimed_only_for_a_model_that_declares_it() -> None:
         ("imputed", "passengers was not given"),
         ("imputed", "colour was not given"),
     ]
+    assert said(RowWarnings(spec, imputes=["passengers"]), passengers=None, distance=None, colour="red") == [
+        ("imputed", "distance was not given"),
+        ("imputed", "passengers was not given; a typical value was used"),
+    ]
     assert said(RowWarnings(spec, imputes=True), passengers=None) == [
         ("imputed", "passengers was not given; a typical value was used"),
         ("imputed", "colour was not given"),

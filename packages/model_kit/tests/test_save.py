@@ -18,14 +18,24 @@ from model_kit.scaffold.estimator_source import _Writer, estimator_source
 from model_kit.scaffold.new import written_definition
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.predictor import Predictor
+from model_kit.spec import Row
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler, TargetEncoder
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    SplineTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import all_estimators
 from xgboost import XGBRegressor
@@ -365,3 +375,70 @@ def test_rows_beside_the_threshold_of_a_tree_are_told(tmp_path: Path) -> None:
     model_kit.save(estimator, frame, target, name="near", into=tmp_path, cv=False, report=lines.append)
     (told,) = (line for line in lines if "rounded to float32" in line)
     assert told.startswith("4 of 208 rows of X, such as row 204, have another prediction than by the estimator: numb")
+
+
+@pytest.fixture
+def customers() -> pd.DataFrame:
+    """A number with gaps, a boolean and an ordered text without."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"score": random.gamma(2, 100, 300), "member": random.random(300) < 0.5})
+    frame["size"] = random.choice(["S", "M", "L"], 300)
+    frame.loc[::10, "score"] = np.nan
+    return frame
+
+
+def of_customers(*others: object) -> ColumnTransformer:
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    return ColumnTransformer([("score", numbers, ["score"]), ("member", "passthrough", ["member"]), *others])
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+@pytest.mark.parametrize("kind", ["number", "class"])
+def test_own_imputation_stays_where_another_column_has_none(
+    kind: str, fitted: bool, customers: pd.DataFrame, tmp_path: Path
+) -> None:
+    frame = customers.drop(columns="size")
+    value = 500 + 0.1 * frame["score"].fillna(150) + 20 * frame["member"]
+    y = value if kind == "number" else pd.Series(np.where(value > 525, "high", "low"))
+    final = Ridge() if kind == "number" else LogisticRegression()
+    expected = make_pipeline(of_customers(), final).fit(frame, y)
+    model = save_classes(expected if fitted else clone(expected), frame, y.rename("y"), tmp_path).load()
+    assert (model.card["imputation"], model.card["imputed"]) == ("kit", ["member"])
+    given: list[Row] = [*rows_of(frame), {"score": None, "member": True}]
+    wanted = expected.predict(pd.concat([frame, pd.DataFrame({"score": [np.nan], "member": [True]})]))
+    if kind == "number":
+        assert model.predict(given) == pytest.approx(wanted, abs=1e-4)
+    else:
+        assert Predictor(model)(given).predictions == wanted.tolist()
+        assert set(wanted[:300:10]) == {"high", "low"}, "of rows with a gap"
+    (warnings,) = Predictor(model).detailed([{"member": True}], warnings=True).warnings or []
+    assert [warning["message"] for warning in warnings or []] == ["score was not given"], "the kit used no value"
+
+
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_encoder_inside_a_fitted_calibration_scores_levels_that_it_never_saw(
+    ensemble: bool, customers: pd.DataFrame, tmp_path: Path
+) -> None:
+    codes = ("size", OrdinalEncoder(categories=[["S", "M", "L"]]), ["size"])
+    y = np.where(customers["score"].fillna(150) + 50 * (customers["size"] == "L") > 180, "high", "low")
+    pipeline = make_pipeline(of_customers(codes), LogisticRegression())
+    expected = CalibratedClassifierCV(pipeline, cv=3, ensemble=ensemble).fit(customers, y)
+    told: list[str] = []
+    folder = model_kit.save(
+        expected, customers, y, name="sort", into=tmp_path, cv=False, report=told.append, runtime="scikit-learn"
+    )
+    model = written_definition(folder, "sort_model").load()
+    assert "OrdinalEncoder scores levels that it never saw, instead of failing" in told
+    difference = model.predict(rows_of(customers)) - expected.predict_proba(customers)
+    assert np.abs(difference).max() < 1e-6
+    unseen: Row = {"score": 150.0, "member": True, "size": "XL"}
+    assert np.isfinite(model.predict([unseen])).all()
+    with pytest.raises(ValueError, match="Found unknown categories"):
+        expected.predict(pd.DataFrame([unseen]))

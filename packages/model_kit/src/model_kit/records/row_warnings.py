@@ -6,7 +6,7 @@ Messages repeat what was sent. They are for whoever sent it and never for a log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
@@ -91,14 +91,21 @@ class RowWarnings:
     Args:
         spec: the fitted table of fields.
         contradictions: those that the model declares.
-        imputes: the model replaces a missing number, date, boolean or ordered level by a typical value.
+        imputes: whether the model replaces a missing number, date, boolean or ordered level by a typical value, or the
+            names of the fields of which it does.
 
     Attributes:
         codes: all codes that its warnings can have.
     """
 
-    def __init__(self, spec: InputSpec, contradictions: Sequence[Contradiction] = (), *, imputes: bool = False) -> None:
-        self._imputes = imputes
+    def __init__(
+        self,
+        spec: InputSpec,
+        contradictions: Sequence[Contradiction] = (),
+        *,
+        imputes: bool | Collection[str] = False,
+    ) -> None:
+        self._imputed = frozenset(spec.names if imputes is True else imputes or ())
         self._contradictions = contradictions
         self.codes = (*CODES, *(contradiction.code for contradiction in self._contradictions))
         self._fields = [(field, spec.learned[field.name]) for field in spec.fields]
@@ -119,7 +126,7 @@ class RowWarnings:
         for field, learned in self._fields:
             row[field.name] = value = _read(field, record.get(field.name))
             if value is None:
-                said = _imputed(field, imputes=self._imputes)
+                said = _imputed(field, imputes=field.name in self._imputed)
             elif field.is_number:
                 said = _of_number(field, learned, value)
             elif field.kind == "text":

@@ -137,6 +137,8 @@ def save(
         if fitted:
             exported = deepcopy(kept_as) if is_frame else _without_names(kept_as)
             kept = adopt(definition, found.dataset.rows, found.dataset.target, exported)
+            for change in kept.changes:  # made in the estimator that is then trained with
+                report(change)
             _require_same(estimator, asked, kept, found.dataset.rows, report)
         is_plain = bool(texts) or is_frame
         code = estimator_source(estimator, plain=is_plain)

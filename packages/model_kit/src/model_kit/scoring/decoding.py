@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +22,11 @@ MISSING_CODE: Final = -2
 MISSING_TEXT: Final = ""
 
 
+def imputed_fields(card: Mapping[str, Any], spec: InputSpec) -> tuple[str, ...]:
+    """Fields whose missing values the kit replaces by typical ones; all, where a card says only that it does."""
+    return tuple(card.get("imputed", spec.names)) if card.get("imputation") == "kit" else ()
+
+
 class FrameMaker:
     """Rows -> encode -> impute -> columns: the only way to the input of an estimator that takes a DataFrame.
 
@@ -30,30 +35,33 @@ class FrameMaker:
 
     Args:
         spec: the fitted table of fields; each level has a code of its own.
-        impute: replace missing numbers, booleans and dates by the typical ones, whatever training had.
+        impute: names of numbers, booleans and dates whose missing values are replaced by the typical one, whatever
+            training had.
         single: round numbers to float32, which is what the inputs of a graph are.
 
     Attributes:
         encode: rows -> the encoded matrix.
+        imputed: the names in ``impute``.
         texts: whether each column is one of levels, as texts, shape (n_columns,).
     """
 
-    def __init__(self, spec: InputSpec, *, impute: bool, single: bool) -> None:
+    def __init__(self, spec: InputSpec, *, impute: Collection[str], single: bool) -> None:
         self.encode = Encoder(spec)
         self.spec = spec
         behind = [False] * (spec.n_columns - len(spec.fields))
         self.texts = np.array([*(field.kind == "category" for field in spec.fields), *behind])
         self._tables = [self._levels(field) for field in spec.fields]
-        self._single, self._imputes = single, impute
+        self._single, self.imputed = single, tuple(impute)
         typical = {name: learned.typical for name, learned in spec.learned.items()}
         filled = np.nan_to_num(self.encode([typical])[0])
         self._bools = [field.kind == "boolean" and not spec.learned[field.name].missing for field in spec.fields]
         self._bools += behind
-        self._filled = np.where(~self.texts if impute else self._bools, filled, np.nan)
+        named = np.array([*(field.name in impute for field in spec.fields), *behind])
+        self._filled = np.where(named & ~self.texts | self._bools, filled, np.nan)
 
     def of(self, spec: InputSpec) -> FrameMaker:
         """The same for another spec of these fields."""
-        return FrameMaker(spec, impute=self._imputes, single=self._single)
+        return FrameMaker(spec, impute=self.imputed, single=self._single)
 
     def _levels(self, field: Field) -> NDArray[np.object_]:
         """The text of each code from -1 on; empty for other kinds."""

@@ -16,6 +16,7 @@ from model_kit.records.vectorizer import load_texts
 from model_kit.scoring.bundle import CARD, GOLDEN, RUN, SPEC, VOCABULARY, Bundle, read_bundle
 from model_kit.scoring.calibration import UNCALIBRATED, Calibration
 from model_kit.scoring.classes import Output, to_probabilities
+from model_kit.scoring.decoding import imputed_fields
 from model_kit.scoring.runtimes import load_runtime
 from model_kit.spec import InputSpec, Row, Target
 
@@ -64,7 +65,7 @@ class BundleModel:
         version: version of the model package's distribution.
         contradictions: combinations of values that are impossible, for row warnings.
         imputes: the estimator replaces missing values by typical ones; the card of a model for which the kit does so
-            says it too.
+            says it too, and of which fields.
 
     Raises:
         BundleError: a file has invalid content; the message names it.
@@ -84,12 +85,12 @@ class BundleModel:
         self.aliases: tuple[str, ...] = ()
         self.contradictions = tuple(contradictions)
         self.card: dict[str, Any] = bundle.json(CARD)
-        self.imputes = imputes or self.card.get("imputation") == "kit"
         self.golden: dict[str, Any] = bundle.json(GOLDEN)
         try:
             self.spec = InputSpec.from_json(bundle.files[SPEC])
         except SpecError as error:
             raise BundleError(SPEC, str(error)) from error
+        self.imputes = imputes or imputed_fields(self.card, self.spec)
         if VOCABULARY in bundle.files:
             try:
                 self.spec = self.spec.with_texts(load_texts(bundle.files[VOCABULARY]))

@@ -43,8 +43,8 @@ class Model(Explainable, Protocol):
     """A loaded model.
 
     Its optional attribute ``contradictions`` is a sequence of :class:`~model_kit.records.row_warnings.Contradiction`;
-    without it, row warnings come from the spec only. ``imputes``, a boolean, says that it replaces missing values by
-    typical ones.
+    without it, row warnings come from the spec only. ``imputes``, a boolean or names of fields, says whether, or of
+    which, it replaces missing values by typical ones.
     """
 
     @property

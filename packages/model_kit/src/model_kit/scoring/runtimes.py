@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model_kit.errors import BundleError, MissingLibraryError
 from model_kit.records.encoding import Derive, Encoded, FeatureMaker, Features
 from model_kit.scoring.bundle import MODEL
-from model_kit.scoring.decoding import MISSING_TEXT, FrameMaker
+from model_kit.scoring.decoding import MISSING_TEXT, FrameMaker, imputed_fields
 from model_kit.spec import InputSpec
 
 
@@ -41,7 +41,7 @@ def load_runtime(card: Mapping[str, Any], content: bytes, spec: InputSpec, deriv
     features: FeatureMaker | FrameMaker
     if served.get("input") == "frame":
         single = served.get("kind") != "scikit-learn"
-        features = FrameMaker(spec, impute=card.get("imputation") == "kit", single=single)
+        features = FrameMaker(spec, impute=imputed_fields(card, spec), single=single)
     else:
         features = FeatureMaker(spec, derive)
     if served.get("kind") == "scikit-learn":

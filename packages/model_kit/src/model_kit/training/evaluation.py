@@ -30,7 +30,7 @@ from model_kit.scoring.model import to_target_unit
 from model_kit.spec import InputSpec, Row, Target, Value, class_key, fit_spec
 from model_kit.training.dataset import Dataset
 from model_kit.training.estimators.parts import accept_unseen, name_columns
-from model_kit.training.estimators.preparation import Source, accepts_nan, prepare, told
+from model_kit.training.estimators.preparation import Source, accepts_nan, imputed_by_kit, prepare, told
 from model_kit.training.estimators.preprocessing import MedianImputer
 
 N_SPLITS = 10
@@ -186,7 +186,7 @@ def fit(definition: ModelDefinition, rows: Sequence[Row], target: NDArray[Any]) 
     if not prepared.is_centred:
         offset, spec = 0.0, spec.with_offset(0.0)
     spread = 0.0 if is_class or spec.target.scale == "log" else float(np.std(target))
-    features = _features(definition, spec, takes_frame=prepared.takes_frame, imputation=prepared.imputation)
+    features = _features(definition, spec, takes_frame=prepared.takes_frame, imputed=prepared.imputed)
     fitted = Fitted(
         spec, features, prepared.estimator, prepared.preprocessing, prepared.imputation, spread, prepared.changes
     )
@@ -213,10 +213,10 @@ def _fit_spec(definition: ModelDefinition, rows: Sequence[Row], rare_below: int)
 
 
 def _features(
-    definition: ModelDefinition, spec: InputSpec, *, takes_frame: bool, imputation: Source
+    definition: ModelDefinition, spec: InputSpec, *, takes_frame: bool, imputed: Sequence[str]
 ) -> FeatureMaker | FrameMaker:
     if takes_frame:
-        return FrameMaker(spec, impute=imputation == "kit", single=definition.runtime == "onnx")
+        return FrameMaker(spec, impute=imputed, single=definition.runtime == "onnx")
     return FeatureMaker(spec, definition.derive)
 
 
@@ -243,11 +243,12 @@ def adopt(
     """As :func:`fit`, for an estimator that is fitted already and predicts the target in its unit."""
     is_frame = hasattr(estimator, "feature_names_in_")
     spec = _fit_spec(definition, rows, 1 if is_frame else definition.rare_below)
-    imputation: Source = "package" if accepts_nan(estimator) else "kit"
-    features = _features(definition, spec, takes_frame=is_frame, imputation=imputation)
     name_columns(estimator)
     spread = 0.0 if definition.target.is_class else float(np.std(target))
     changes = told(accept_unseen(estimator))
+    imputed = imputed_by_kit(estimator, spec, is_fitted=True) if is_frame else ()
+    imputation: Source = "kit" if imputed or not (is_frame or accepts_nan(estimator)) else "package"
+    features = _features(definition, spec, takes_frame=is_frame, imputed=imputed)
     if imputation == "kit" and isinstance(features, FeatureMaker):
         imputer = MedianImputer(dtype="float64").fit(features(rows).astype(np.float64))
         estimator = Pipeline([("imputer", imputer), ("estimator", estimator)])

@@ -25,6 +25,7 @@ from model_kit.scoring.assessment import by_level
 from model_kit.scoring.bundle import CARD, GOLDEN, REFERENCE, RUN, SPEC, VOCABULARY, dump_json, write_bundle
 from model_kit.scoring.calibration import Calibration
 from model_kit.scoring.classes import decide
+from model_kit.scoring.decoding import FrameMaker
 from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.scoring.intervals import MIN_RESIDUALS, calibrate, cross_fitted
 from model_kit.scoring.runtimes import make_runtime
@@ -177,6 +178,7 @@ def train(
         },
         "preprocessing": fitted.preprocessing,
         "imputation": fitted.imputation,
+        **({"imputed": fitted.features.imputed} if isinstance(fitted.features, FrameMaker) else {}),
         "runtime": exported.runtime,
         "agreement": exported.agreement,
         "graph": exported.graph,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.calibration import _CalibratedClassifier
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
@@ -28,6 +29,8 @@ def parts(estimator: Any) -> Iterator[BaseEstimator]:
         if isinstance(value, BaseEstimator):
             yield value
             stack += vars(value).values()
+        elif isinstance(value, _CalibratedClassifier):  # what a fitted CalibratedClassifierCV has a list of
+            stack.append(value.estimator)
         elif isinstance(value, dict):
             stack += value.values()
         elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):

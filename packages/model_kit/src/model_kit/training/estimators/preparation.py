@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.model_selection._search import BaseSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 from sklearn.utils import get_tags
+from sklearn.utils._indexing import _get_column_indices
 
 from model_kit.errors import DefinitionError, first_line
 from model_kit.records.features import default_layout
+from model_kit.scoring.classes import scores_of
+from model_kit.scoring.decoding import FrameMaker
 from model_kit.scoring.definition import Estimator, ModelDefinition
 from model_kit.spec import InputSpec
 from model_kit.training.estimators.encoding import encode_categories
@@ -46,6 +54,16 @@ _FILLING: Final = (
     HashingVectorizer,
 )
 
+#: Estimators that leave their input to :attr:`estimator`.
+_WRAPPERS: Final = (
+    BaseSearchCV,
+    CalibratedClassifierCV,
+    FixedThresholdClassifier,
+    FrozenEstimator,
+    OneVsRestClassifier,
+    TunedThresholdClassifierCV,
+)
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -55,8 +73,8 @@ class Prepared:
         estimator: with what the kit puts in front of it.
         preprocessing: who encodes categories.
         imputation: who decides what missing values become.
-        takes_frame: its input is a DataFrame, see :class:`~model_kit.scoring.decoding.FrameMaker`, which imputes where
-            the kit does.
+        takes_frame: its input is a DataFrame, see :class:`~model_kit.scoring.decoding.FrameMaker`.
+        imputed: of a DataFrame, the fields that the kit imputes.
         is_centred: it learns the target less its mean; that of a notebook, or one that needs a positive target, does
             not.
         changes: what the kit changed in it, a line each.
@@ -66,6 +84,7 @@ class Prepared:
     preprocessing: Source
     imputation: Source
     takes_frame: bool = False
+    imputed: tuple[str, ...] = ()
     is_centred: bool = True
     changes: tuple[str, ...] = ()
 
@@ -108,9 +127,9 @@ def prepare(definition: ModelDefinition, spec: InputSpec) -> Prepared:
         )
     if texts := [field.name for field in spec.fields if field.kind == "text"]:
         estimator = with_text_column(estimator, texts, definition)
-    imputes = not accepts_nan(estimator)
     if takes_frame(estimator):
-        return _of_frame(estimator, definition, imputes=imputes)
+        return _of_frame(estimator, definition, spec)
+    imputes = not accepts_nan(estimator)
     is_centred = spec.target.scale == "log" or not needs_the_target_itself(estimator)
     imputation: Source = "kit" if imputes or _begins_with_medians(estimator) else "package"
     if is_own or definition.derive is not None:
@@ -162,16 +181,47 @@ def _is_of_texts(step: Any) -> bool:
     return isinstance(step, CountVectorizer | HashingVectorizer)
 
 
-def _of_frame(estimator: Any, definition: ModelDefinition, *, imputes: bool) -> Prepared:
+def _of_frame(estimator: Any, definition: ModelDefinition, spec: InputSpec) -> Prepared:
     if definition.derive is not None:
         raise DefinitionError(
             f"{definition.name}: the estimator chooses columns by name, and derive makes features that have none; "
             "declare one of the two"
         )
     name_columns(estimator)
-    imputation: Source = "kit" if imputes else "package"
+    imputed = imputed_by_kit(estimator, spec, is_fitted=False)
+    imputation: Source = "kit" if imputed else "package"
     is_centred = definition.target.scale == "log"
-    return Prepared(estimator, "package", imputation, True, is_centred, told(accept_unseen(estimator)))
+    return Prepared(estimator, "package", imputation, True, imputed, is_centred, told(accept_unseen(estimator)))
+
+
+def imputed_by_kit(estimator: Any, spec: InputSpec, *, is_fitted: bool) -> tuple[str, ...]:
+    """The fields of a DataFrame whose missing values an estimator cannot take, so that the kit fills them.
+
+    A fitted estimator is tried on the row of typical values without one of them; of another, its parts tell.
+    """
+    frames = FrameMaker(spec, impute=spec.names, single=False)
+    row = frames.frame(frames.encode([{name: learned.typical for name, learned in spec.learned.items()}]))
+    for field in spec.fields:
+        if field.kind == "text":
+            row[field.name] = ""
+    numbers = [field.name for field in spec.fields if field.kind not in {"category", "text"}]
+    if not is_fitted:
+        return tuple(name for name in numbers if _after(estimator, name, row) == "refused")
+    if _predicts(estimator, row, numbers):
+        return ()
+    return tuple(name for name in numbers if not _predicts(estimator, row, [name]))
+
+
+def _predicts(estimator: Any, row: Any, missing: Sequence[str]) -> bool:
+    """Whether a fitted estimator gives finite scores of a DataFrame without the values of some columns."""
+    scores = scores_of(estimator)[0] if is_classifier(estimator) else estimator.predict
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = scores(row.assign(**dict.fromkeys(missing, np.nan)))
+        return bool(np.isfinite(np.asarray(found, float)).all())
+    except Exception:  # noqa: BLE001 - whatever it says of NaN
+        return False
 
 
 def told(encoders: Iterable[str]) -> tuple[str, ...]:
@@ -184,30 +234,34 @@ def accepts_nan(estimator: Any) -> bool:
     return _after(estimator) != "refused"
 
 
-def _after(part: Any) -> Literal["refused", "kept", "filled"]:
-    """What becomes of NaN in a transformer or regressor."""
+def _after(part: Any, column: str = "", frame: Any = None) -> Literal["refused", "kept", "filled"]:
+    """What becomes of NaN in a transformer or regressor: anywhere, or in one column of its DataFrame."""
     if part is None or isinstance(part, str):
         return "kept" if part != "drop" else "filled"
     if isinstance(part, _FILLING):
         return "filled"
     if isinstance(part, Pipeline):
         for _, step in part.steps:
-            if (found := _after(step)) != "kept":
+            if (found := _after(step, column, frame)) != "kept":
                 return found
+            if step is not None and step != "passthrough":  # columns behind it have other names
+                frame = None
         return "kept"
     if isinstance(part, TransformedTargetRegressor):
-        return "refused" if part.regressor is None else _after(part.regressor)
-    if isinstance(part, BaseSearchCV):
-        return _after(part.estimator)
-    inside: list[Any] | None = None
+        return "refused" if part.regressor is None else _after(part.regressor, column, frame)
+    if isinstance(part, _WRAPPERS):
+        return _after(part.estimator, column, frame)
+    fates: set[str] = set()
     if isinstance(part, FeatureUnion):
-        inside = [step for _, step in part.transformer_list]
+        fates = {_after(step, column, frame) for _, step in part.transformer_list}
     elif isinstance(part, ColumnTransformer):
-        inside = [*(step for _, step, _ in part.transformers), part.remainder]
+        given = [(step, _given(columns, frame)) for _, step, columns in part.transformers]
+        fates = {_after(step, column, one) for step, one in given if one is None or column in one}
+        if frame is None or not fates:
+            fates.add(_after(part.remainder, column))
     elif isinstance(part, VotingRegressor | StackingRegressor | VotingClassifier | StackingClassifier):
-        inside = [step for _, step in part.estimators]
-    if inside is not None:
-        fates = {_after(one) for one in inside}
+        fates = {_after(one, column, frame) for _, one in part.estimators}
+    if fates:
         return "refused" if "refused" in fates else "kept" if "kept" in fates else "filled"
     if not isinstance(part, BaseEstimator):
         return "kept"
@@ -215,6 +269,16 @@ def _after(part: Any) -> Literal["refused", "kept", "filled"]:
         return "kept" if get_tags(part).input_tags.allow_nan else "refused"
     except (AttributeError, TypeError):  # one that wraps another that it does not have
         return "refused"
+
+
+def _given(columns: Any, frame: Any) -> Any:
+    """What a part of a ColumnTransformer is given of a DataFrame; ``None`` if it is not known."""
+    if frame is None:
+        return None
+    try:
+        return frame.iloc[:, _get_column_indices(frame, columns(frame) if callable(columns) else columns)]
+    except Exception:  # noqa: BLE001 - fitting tells what is wrong with them
+        return None
 
 
 def _begins_with_columns(estimator: Any) -> bool:
