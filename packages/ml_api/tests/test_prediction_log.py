@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from model_kit.training.train import train
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from sqlalchemy import text
 
+import ml_api
 from ml_api.app import create_app
 from ml_api.cli.main import main
 from ml_api.keys import new_key
@@ -209,7 +211,8 @@ def test_nothing_is_imported_without_the_log() -> None:
         "import sys; from ml_api.app import create_app; import ml_api.cli.main; create_app(models={});"
         "print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    environ = os.environ | {"PYTHONPATH": str(Path(ml_api.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True)
     roots = {name.partition(".")[0] for name in done.stdout.split()}
     assert roots & {"ml_api", "sqlalchemy", "alembic", "psycopg"} == {"ml_api"}
 
