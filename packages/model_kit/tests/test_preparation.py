@@ -112,6 +112,7 @@ def test_function_gets_the_spec_and_medians_where_its_estimator_has_none(rides: 
         (VotingRegressor([("a", HistGradientBoostingRegressor()), ("b", Ridge())]), False),
         (VotingRegressor([("a", HistGradientBoostingRegressor()), ("b", own_columns(Ridge()))]), True),
         (CalibratedClassifierCV(make_pipeline(SimpleImputer(), LogisticRegression())), True),
+        (CalibratedClassifierCV(), False),
         (object(), True),
     ],
 )

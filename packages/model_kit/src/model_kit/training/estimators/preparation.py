@@ -250,7 +250,7 @@ def _after(part: Any, column: str = "", frame: Any = None) -> Literal["refused",
     if isinstance(part, TransformedTargetRegressor):
         return "refused" if part.regressor is None else _after(part.regressor, column, frame)
     if isinstance(part, _WRAPPERS):
-        return _after(part.estimator, column, frame)
+        return "refused" if part.estimator is None else _after(part.estimator, column, frame)
     fates: set[str] = set()
     if isinstance(part, FeatureUnion):
         fates = {_after(step, column, frame) for _, step in part.transformer_list}
