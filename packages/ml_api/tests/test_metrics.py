@@ -32,6 +32,7 @@ from ml_api.metrics.recorder import Recorder
 from ml_api.settings import Settings
 from ml_api.shared_folder import Place, SharedFolder
 from ml_api.worker_loads import WorkerLoads
+from operated import wait_until
 
 if TYPE_CHECKING:
     from tests.conftest import Serve, Server
@@ -436,9 +437,10 @@ def test_what_the_server_refuses_is_counted_while_it_refuses(serve: Serve) -> No
     assert server.predict(GOLDEN_ROW)[0] == 503
     found = scrape(server)
     sleeping.join()
-    assert server.predict(GOLDEN_ROW)[0] == 200
+    # An overload that has just ended may have this one refused too.
+    wait_until(lambda: server.predict(GOLDEN_ROW)[0] == 200)
     assert scrape(server)['ml_api_requests_total{route="(server)",status="499"}'] == 1
     assert found['ml_api_requests_total{route="(server)",status="503"}'] == 1
     assert found['ml_api_requests_refused_total{reason="in_flight"}'] == 1
     refused = [line for line in server.lines if line.get("status") == 503]
-    assert [line["refused"] for line in refused] == ["in_flight"]
+    assert {line["refused"] for line in refused} == {"in_flight"}
