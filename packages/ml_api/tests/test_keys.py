@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from clock import Clock
 from ml_api import keys
 from ml_api.cli.main import main
 from ml_api.keys import Key, KeyRing, KeysError, new_key, parse_variable, read_file
@@ -86,16 +87,9 @@ def test_comparison_does_not_end_at_the_first_match(monkeypatch: pytest.MonkeyPa
     assert len(compared) == 3
 
 
-class Clock:
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+    clock = Clock(100.0)
     monkeypatch.setattr(keys, "time", clock)
     return clock
 

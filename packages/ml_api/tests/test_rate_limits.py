@@ -20,6 +20,7 @@ import pytest
 from flask.testing import FlaskClient
 from model_kit.testing import GOLDEN_ROW, load_rides
 
+from clock import Clock
 from ml_api.app import create_app
 from ml_api.client_address import TrustedProxies
 from ml_api.keys import new_key
@@ -38,21 +39,9 @@ DAY = 86_400
 KEYS = [new_key(name, ("predict", "read")) for name in ("one", "two", "two")]
 
 
-class Clock:
-    """The time of storage and limiter, in the middle of a minute."""
-
-    now = 1_000_000 * 60 + 30.0
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+    clock = Clock(1_000_000 * 60 + 30.0)  # the middle of a minute
     monkeypatch.setattr(storage_module, "time", clock)
     return clock
 
@@ -95,16 +84,6 @@ def test_earlier_windows_do_not_count_as_this_one(storage: SharedStorage, clock:
     clock.now += later
     assert storage.get_sliding_window("k", 60)[2] == 0
     assert storage.get_sliding_window("k", 60)[0] == (4 if later == 60 else 0)
-
-
-def test_key_can_be_forgotten_and_all_can(storage: SharedStorage) -> None:
-    for key in ("k", "other"):
-        take(storage, 10, key=key)
-    storage.clear_sliding_window("k", 60)
-    storage.clear_sliding_window("unheard of", 60)
-    assert (take(storage, 10), take(storage, key="other")) == (True, False)
-    storage.reset()
-    assert take(storage, 10, key="other")
 
 
 def test_full_table_forgets_the_caller_of_longest_ago_and_least(

@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from math import ceil, floor
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from flask import Request, g, request
 from limits import parse
 from limits.storage import SlidingWindowCounterSupport, storage_from_string
-from limits.strategies import SlidingWindowCounterRateLimiter
 from werkzeug.exceptions import RequestEntityTooLarge, TooManyRequests
 
 from ml_api.access import add_headers
@@ -22,6 +21,9 @@ from ml_api.client_address import TrustedProxies
 from ml_api.logs import LOGGER
 from ml_api.rate_limits.storage import SharedStorage
 from ml_api.views.requests import read_body
+
+#: Where the counts of sliding windows are.
+Counter: TypeAlias = SharedStorage | SlidingWindowCounterSupport
 
 #: Blueprints that operators ask, and whose requests cost nothing.
 FREE = ("health", "metrics")
@@ -69,12 +71,12 @@ class RateLimiter:
         self._policy = f'"{POLICY}";q={self._item.amount};w={self._window}'
         self._proxies = proxies
         self._max_body_bytes = max_body_bytes
-        self._local = SlidingWindowCounterRateLimiter(storage)
+        self._local = storage
         self._remote = self._connect(redis) if redis else None
         self._pause_until = 0.0
 
     @staticmethod
-    def _connect(url: str) -> SlidingWindowCounterRateLimiter:
+    def _connect(url: str) -> SlidingWindowCounterSupport:
         from redis.backoff import NoBackoff  # noqa: PLC0415  most servers need no Redis
         from redis.retry import Retry  # noqa: PLC0415
 
@@ -84,7 +86,7 @@ class RateLimiter:
             # By default it would be asked again for seconds, in which the request waits.
             "retry": Retry(NoBackoff(), 0),
         }
-        return SlidingWindowCounterRateLimiter(storage_from_string(url, **options))
+        return cast("SlidingWindowCounterSupport", storage_from_string(url, **options))
 
     def __call__(self, request: Request) -> None:
         """Count one record for a request, whatever it asks.
@@ -142,13 +144,11 @@ class RateLimiter:
                 LOGGER.error("Redis failed; this machine counts for itself", extra={"fields": fields})
         return self._ask_one(self._local, caller, cost)
 
-    def _ask_one(self, limiter: SlidingWindowCounterRateLimiter, caller: str, cost: int) -> tuple[bool, _Counts]:
+    def _ask_one(self, counter: Counter, caller: str, cost: int) -> tuple[bool, _Counts]:
         """Return whether it was accepted, and the counts afterwards."""
-        accepted = limiter.hit(self._item, caller, cost=cost)
-        storage = cast("SlidingWindowCounterSupport", limiter.storage)
-        previous, previous_left, current, current_left = storage.get_sliding_window(
-            self._item.key_for(caller), self._window
-        )
+        key = self._item.key_for(caller)
+        accepted = counter.acquire_sliding_window_entry(key, self._item.amount, self._window, cost)
+        previous, previous_left, current, current_left = counter.get_sliding_window(key, self._window)
         # The current window counts until the one after it has ended.
         left = current_left - self._window if current else previous_left
         return accepted, _Counts(previous, previous_left, current, left)

@@ -1,5 +1,6 @@
-"""Counts of rate limits in a file that all workers of a server map: a storage for the library ``limits``.
+"""Counts of rate limits in a file that all workers of a server map.
 
+They are taken and read as those of the library ``limits`` are, whose own storages count for one process or in a server.
 A table of fixed size holds, for each caller, the counts of the current window and of the one before. An update holds a
 lock of the operating system, which it releases when a process dies. Its stores are ordered so that death between any
 two of them leaves either the old counts or a current window that has not begun.
@@ -19,8 +20,6 @@ from math import floor
 from pathlib import Path
 from typing import Final
 
-from limits.storage import SlidingWindowCounterSupport, Storage
-
 #: A caller may be in any entry of its bucket. If all are taken, the one with the oldest and lowest count is replaced,
 #: and that caller begins anew: beyond some 50,000 callers in two windows.
 BUCKETS: Final = 8192
@@ -31,28 +30,22 @@ _COUNTS = 2
 _NO_WINDOW = -1
 
 
-class SharedStorage(Storage, SlidingWindowCounterSupport):
+class SharedStorage:
     """Counts of sliding windows in a file; each process opens it itself, after it has been forked.
+
+    It has what is used of :class:`limits.storage.SlidingWindowCounterSupport`.
 
     Args:
         path: the file; created if it does not exist.
     """
 
-    STORAGE_SCHEME = None
-
     def __init__(self, path: Path) -> None:
-        super().__init__()
         self._threads = threading.Lock()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         size = BUCKETS * ENTRIES * _PLACES * 8
         os.ftruncate(self._file, size)
         self._map = mmap.mmap(self._file, size)
         self._places = memoryview(self._map).cast("q")
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """Exceptions of the storage."""
-        return OSError
 
     def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Add ``amount`` to a count unless that would exceed ``limit``; returns whether it was added."""
@@ -82,48 +75,11 @@ class SharedStorage(Storage, SlidingWindowCounterSupport):
                 return 0, 0.0, 0, 0.0
             return self._count(entry, int(window) - 1), left, self._count(entry, int(window)), left + expiry
 
-    def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Forget the counts of a key."""
-        with self._locked():
-            entry = self._find(key, create=False)
-            if entry >= 0:
-                self._forget(entry)
-
-    def check(self) -> bool:
-        """Return that the storage works."""
-        return True
-
-    def reset(self) -> int | None:
-        """Forget all counts."""
-        with self._locked():
-            for entry in range(0, len(self._places), _PLACES):
-                if self._places[entry]:
-                    self._forget(entry)
-        return None
-
     def close(self) -> None:
         """Close the file."""
         self._places.release()
         self._map.close()
         os.close(self._file)
-
-    # Fixed windows, which the interface has too.
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Not supported."""
-        raise NotImplementedError("only sliding windows")
-
-    def get(self, key: str) -> int:
-        """Not supported."""
-        raise NotImplementedError("only sliding windows")
-
-    def get_expiry(self, key: str) -> float:
-        """Not supported."""
-        raise NotImplementedError("only sliding windows")
-
-    def clear(self, key: str) -> None:
-        """Not supported."""
-        raise NotImplementedError("only sliding windows")
 
     @contextmanager
     def _locked(self) -> Generator[None]:
