@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
 
+from suspended import suspended
+
 if TYPE_CHECKING:
     from tests.conftest import Serve, Server
 
@@ -336,11 +338,8 @@ def test_worker_that_hangs_keeps_no_connection_waiting(serve: Serve) -> None:
     server = settled(serve(WEB_CONCURRENCY="2"))
     connections = [server.connect() for _ in range(6)]
     (hanging,) = pids(server, connections[:1])
-    os.kill(hanging, signal.SIGSTOP)
-    try:
+    with suspended(hanging):
         assert hanging not in pids(server, connections[1:])
-    finally:
-        os.kill(hanging, signal.SIGCONT)
     for connection in connections:
         connection.close()
 

@@ -22,6 +22,7 @@ import pytest
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, write_ride_bundle
 
 from ml_api.admission import CALM
+from suspended import suspended
 
 if TYPE_CHECKING:
     from tests.conftest import Serve, Server
@@ -183,14 +184,14 @@ def test_no_connection_of_a_burst_is_closed_before_its_request_is_answered(serve
     server = serve(entry_points=NAPS, MAX_CONNECTIONS="250", MAX_IN_FLIGHT="10")
     worker = server.lines[0]["pid"]
     with ExitStack() as stack:
-        os.kill(worker, signal.SIGSTOP)
-        stack.callback(os.kill, worker, signal.SIGCONT)
+        resumption = stack.enter_context(ExitStack())
+        resumption.enter_context(suspended(worker))
         clients = [
             stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10)) for _ in range(700)
         ]
         for client in clients:
             client.sendall(post(GOLDEN_ROW))
-        os.kill(worker, signal.SIGCONT)
+        resumption.close()
         found = Counter(read_response(client)[:2] for client in clients)
     assert set(found) == {(200, None), (503, "1")}
     assert found[200, None] >= 10
