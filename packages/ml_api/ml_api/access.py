@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, current_app, g, request
+from flask import Request, Response, current_app, g
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import Rule
 
@@ -64,13 +64,13 @@ def add_headers(headers: dict[str, str]) -> None:
     g.access.headers = (g.access.headers or {}) | headers
 
 
-def begin() -> None:
+def begin(request: Request) -> None:
     """Assign an id to the current request."""
     g.access = _RequestContext(time.perf_counter(), request_id(request.environ.get("HTTP_X_REQUEST_ID")))
 
 
-def _rule_of_other_method() -> Rule | None:
-    """Return the rule of the current request's path if it exists for other methods only."""
+def _rule_of_other_method(request: Request) -> Rule | None:
+    """Return the rule of the request's path if it exists for other methods only."""
     error = request.routing_exception
     if not isinstance(error, MethodNotAllowed) or not error.valid_methods:
         return None
@@ -78,11 +78,11 @@ def _rule_of_other_method() -> Rule | None:
     return adapter.match(method=min(error.valid_methods), return_rule=True)[0] if adapter else None
 
 
-def end(response: Response, metrics: Recorder | None = None) -> Response:
-    """Add the request id to ``response``, write the request's log line, and count it."""
-    # Each use of g and request looks up the current context; once is enough.
+def end(request: Request, response: Response, metrics: Recorder | None = None) -> Response:
+    """Add the id of the current request to its response, write its log line, and count it."""
+    # Each use of g looks up the current context; once is enough.
     context: _RequestContext = g.access
-    environ, rule = request.environ, request.url_rule or _rule_of_other_method()
+    environ, rule = request.environ, request.url_rule or _rule_of_other_method(request)
     response.headers[HEADER] = context.request_id
     # A browser must not take an answer for HTML because of a value that was sent and is repeated in it.
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response
+from flask.globals import request_ctx
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
 
@@ -73,7 +74,9 @@ class API(Flask):
 
     def full_dispatch_request(self) -> Response:
         """Handle a request, from assigning its id to writing its log line."""
-        access.begin()
+        # The request itself: its proxy looks it up at each use.
+        request = request_ctx.request
+        access.begin(request)
         try:
             for check in self.checks:
                 check(request)
@@ -84,7 +87,14 @@ class API(Flask):
 
     def finalize_request(self, rv: Any, from_error_handler: bool = False) -> Response:
         """Return the response with its request id, after writing the log line."""
-        return access.end(rv if isinstance(rv, Response) else self.make_response(rv), self.metrics)
+        response = rv if isinstance(rv, Response) else self.make_response(rv)
+        return access.end(request_ctx.request, response, self.metrics)
+
+    def do_teardown_request(self, exc: Any = None) -> None:
+        """Do nothing: there are no such hooks."""
+
+    def do_teardown_appcontext(self, exc: Any = None) -> None:
+        """Do nothing: there are no such hooks."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``func`` unchanged: no view is asynchronous."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gunicorn.http import errors  # type: ignore[import-untyped]
 from gunicorn.http.body import ChunkedReader  # type: ignore[import-untyped]
-from gunicorn.http.message import Request  # type: ignore[import-untyped]
 from gunicorn.http.unreader import IterUnreader  # type: ignore[import-untyped]
+
+from ml_api.http1 import Request
 
 if TYPE_CHECKING:
     from ml_api.prediction_log.writer import Commit

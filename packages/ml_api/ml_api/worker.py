@@ -33,7 +33,7 @@ import msgspec
 from gunicorn.http import errors, wsgi  # type: ignore[import-untyped]
 from gunicorn.workers import base  # type: ignore[import-untyped]
 
-from ml_api import logs, shared_folder
+from ml_api import http1, logs, shared_folder
 from ml_api.admission import (
     MAX_WAITING,
     NO_MEMORY,
@@ -127,6 +127,7 @@ class Worker(base.Worker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Create the state of the event loop, load the application, and run."""
+        self.cfg: Any = http1.CachedConfig(self.cfg)
         self.selector = selectors.DefaultSelector()
         self.budget = MemoryBudget(self.settings.max_held_bytes)
         #: All connections but those whose request computes or waits for that, in the order in which they began to wait.
@@ -531,7 +532,9 @@ class Worker(base.Worker):  # type: ignore[misc]
         # A large body is not copied: the application takes it from the environ.
         request.body = BytesIO(body if isinstance(body, bytes) else b"")
         try:
-            response, environ = wsgi.create(request, connection, connection.address, connection.server, self.cfg)
+            response, environ = wsgi.create(
+                request, connection, connection.address, connection.server, self.cfg, http1.Response
+            )
             environ["wsgi.multithread"] = True
             environ[LEAVE_LOOP] = partial(self.leave, connection, current)
             environ[WAIT_FOR] = partial(setattr, connection, "commit")

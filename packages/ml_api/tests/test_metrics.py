@@ -358,8 +358,16 @@ def test_sums_are_those_of_the_clients_over_kills_and_reloads(serve: Serve) -> N
     server = serve(WEB_CONCURRENCY="2", METRICS="true", LOG_LEVEL="info")
     seen: list[Mapping[str, float]] = [scrape(server)]
     answers: Counter[tuple[str, int]] = Counter()
-    rows = 0
+    rows, starts = 0, 2
+
+    def wait_for_starts() -> None:
+        give_up = time.monotonic() + 30
+        while (found := scrape(server)["ml_api_worker_starts_total"]) < starts:
+            assert time.monotonic() < give_up, found
+            time.sleep(0.05)
+
     for event in ("reload", "kill", "reload", "kill"):
+        wait_for_starts()
         old = workers(server)
         load = Load(server)
         time.sleep(0.3)
@@ -371,9 +379,8 @@ def test_sums_are_those_of_the_clients_over_kills_and_reloads(serve: Serve) -> N
         load.stop()
         if event == "kill":  # one that is idle: a request that it computes would be counted, and not answered
             os.kill(min(old), signal.SIGKILL)
-            starts = seen[-1]["ml_api_worker_starts_total"]
-            while scrape(server)["ml_api_worker_starts_total"] == starts:
-                time.sleep(0.05)
+        starts += 2 if event == "reload" else 1
+        wait_for_starts()
         answers += load.answers
         rows += load.rows
         seen.append(scrape(server))
@@ -388,7 +395,7 @@ def test_sums_are_those_of_the_clients_over_kills_and_reloads(serve: Serve) -> N
     assert found['ml_api_rows_total{model="rides",result="scored"}'] == rows
     assert found['ml_api_prediction_count{model="rides"}'] == rows
     # Two to begin with, two for each reload, one for each kill; at most four at a time.
-    assert found["ml_api_worker_starts_total"] == 8
+    assert found["ml_api_worker_starts_total"] == starts == 8
     slots = {path.stem.partition("_")[2] for path in folder_of(server).iterdir()}
     assert slots <= {"0", "1", "2", "3"}
     server.process.terminate()

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Request, Response
+from flask.globals import request_ctx
 from model_kit.errors import CannotExplainError, IntervalError
 from model_kit.scoring.predictor import Answer, DetailedAnswer, Predictor
 from werkzeug.exceptions import BadRequest
@@ -39,15 +40,20 @@ def blueprint(
 
     @views.post("/v1/predict/<name>")
     def predict(name: str) -> Response:
+        request = request_ctx.request
         predictor = lookup.predictor(registry, name)
         # Most requests have no parameters, and skip parsing them.
-        options, id_field = _options(predictor) if request.environ.get("QUERY_STRING") else (None, None)
+        options, id_field = _options(predictor, request) if request.environ.get("QUERY_STRING") else (None, None)
         body = requests.body(request, max_bytes=settings.max_body_bytes)
         records = requests.records(body, max_rows=settings.max_rows)
         if limiter is not None:
             limiter.charge(len(records))
         ids = requests.inference_ids(request, records, id_field) if prediction_log is not None else None
-        answer = compute(predictor, records) if options is None else compute_details(predictor, records, options)
+        answer = (
+            compute(predictor, records, request)
+            if options is None
+            else compute_details(predictor, records, options, request)
+        )
         if metrics is not None:
             metrics.answer(name, predictor.model, answer)
         access.add_log_fields(model=name, rows=len(answer.predictions), errors=len(answer.errors), fast=answer.n_fast)
@@ -58,12 +64,12 @@ def blueprint(
             return response
         return recording.record(prediction_log, name, records, answer, ids, response)
 
-    def compute(predictor: Predictor, records: Sequence[object]) -> Answer:
+    def compute(predictor: Predictor, records: Sequence[object], request: Request) -> Answer:
         with limit.admit(len(records), request.environ):
             return predictor(records)
 
     def compute_details(
-        predictor: Predictor, records: Sequence[object], options: parameters.DetailOptions
+        predictor: Predictor, records: Sequence[object], options: parameters.DetailOptions, request: Request
     ) -> DetailedAnswer:
         requests.check_details(records, options, max_explained=settings.max_explained, max_warned=settings.max_warned)
         price = cost(len(records), explain=options.explain is not None, warnings=options.warnings)
@@ -73,7 +79,7 @@ def blueprint(
         except (CannotExplainError, IntervalError) as error:
             raise BadRequest(responses.capitalize(str(error))) from error
 
-    def _options(predictor: Predictor) -> tuple[parameters.DetailOptions | None, str | None]:
+    def _options(predictor: Predictor, request: Request) -> tuple[parameters.DetailOptions | None, str | None]:
         target = predictor.model.spec.target
         if prediction_log is None:
             return parameters.details(request.args, target), None
