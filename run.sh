@@ -1,5 +1,6 @@
 #!/bin/sh
 # Serve: what a container or a dyno executes. PORT says where to listen; packages/ml_api/README.md lists the settings.
+# With arguments: the command ml-api, such as `sh run.sh reload`.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")"
 # Where `make install` has made an environment, that is the one meant; elsewhere it is the python on PATH.
@@ -23,4 +24,7 @@ for name in $(env | sed -n 's/=.*//; /^PACKAGE_INDEX_/p; /^TWINE_/p; /^PIP_/p; /
 done
 cd packages/ml_api
 # -E: the variables PYTHON* of other programs (PYTHONPATH, PYTHONSAFEPATH, PYTHONWARNINGS=error) could keep it from starting.
+if [ $# -gt 0 ]; then
+    exec "$python" -E ${PYTHONDONTWRITEBYTECODE:+-B} -m ml_api.cli "$@"
+fi
 exec "$python" -E ${PYTHONDONTWRITEBYTECODE:+-B} -m ml_api

@@ -48,7 +48,7 @@ PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 def model_folder() -> Path:
     """The bundle of the model that is asked, trained if these sources and libraries have not been before."""
-    from model_kit.training.provenance import source_digest  # noqa: PLC0415 - the counted process must not pay for what trains
+    from model_kit.scoring.installed import source_digest  # noqa: PLC0415 - the counted process must not pay for what trains
 
     sources = [source_digest(ROOT / f"packages/{name}/src/{name}") for name in ("model_kit", "regression_model")]
     digest = hashlib.sha256("".join([*sources, PYTHON, libraries()]).encode()).hexdigest()

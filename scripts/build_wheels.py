@@ -17,7 +17,7 @@ from typing import Any
 import model_kit
 from model_kit.errors import ModelKitError
 from model_kit.scoring.bundle import CARD, MANIFEST, Bundle, expected_files, read_bundle
-from model_kit.training.provenance import source_digest
+from model_kit.scoring.installed import source_digest
 from packaging.version import Version
 
 from project import Package, ScriptError, find_version

@@ -1,6 +1,7 @@
 """Deploy the tested wheels on Heroku, verify what then runs, and go back if it is not what was meant.
 
-  git        push a release commit: the tested commit, with our wheels pinned by the hash of the tested files
+  git        push a release commit: the tested commit, with our wheels pinned by the hash of the tested files, and what
+             the app's settings need (METRICS, RATE_LIMIT, PREDICTION_LOG)
   container  push the tested image and release it
   promote    release on one app what another app runs, by its pipeline
   verify     hold what runs to what was tested; changes nothing
@@ -101,7 +102,7 @@ def _named(release: Release | None) -> str:
 
 def release_by_git(api: Heroku, app: str, project: Project, manifest: Manifest, say: Say = print) -> Callable[[], None]:
     """Return how to release by pushing the release commit; the commit is made at once."""
-    commit = release_commit(project, manifest)
+    commit = release_commit(project, manifest, api.config(app))
 
     def release() -> None:
         if live_commit(api.platform, project.root, app) != commit:

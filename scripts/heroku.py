@@ -102,10 +102,10 @@ class Heroku:
         return found
 
     def releases(self, app: str) -> list[Release]:
-        """Return the app's releases that came to be, the newest first."""
+        """Return the app's releases that came to be or still may (the release process runs), the newest first."""
         newest = {"Range": "version ..; order=desc,max=50"}
         found = self._call("GET", f"/apps/{app}/releases", headers=newest)
-        return [_release(release) for release in found if release.get("status", "succeeded") == "succeeded"]
+        return [_release(release) for release in found if release.get("status") not in ("failed", "expired")]
 
     def slug_commit(self, app: str, slug: str) -> str | None:
         """Return the commit that a slug was built from."""

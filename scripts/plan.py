@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from model_kit.scoring.bundle import CARD, read_bundle
-from model_kit.training.provenance import git_commit, source_digest
+from model_kit.scoring.installed import source_digest
+from model_kit.training.provenance import git_commit
 from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version

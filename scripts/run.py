@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from model_kit.scoring.bundle import CARD, GOLDEN, SPEC, Bundle
-from model_kit.training.provenance import source_digest
+from model_kit.scoring.installed import source_digest
 
 from build_wheels import read_trained
 from environment import locked

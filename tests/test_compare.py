@@ -16,7 +16,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from model_kit.comparison import index as reader
 from model_kit.errors import DataError
-from model_kit.training.provenance import source_digest
+from model_kit.scoring.installed import source_digest
 from regression_model import DEFINITION
 
 import compare as command

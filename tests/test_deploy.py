@@ -16,8 +16,9 @@ import pytest
 from heroku_standin import Heroku as Standin
 from heroku_standin import heroku
 from model_kit.scoring.bundle import GOLDEN, dump_json, write_bundle
+from model_kit.scoring.installed import source_digest
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, ride_files
-from model_kit.training.provenance import git_commit, source_digest
+from model_kit.training.provenance import git_commit
 
 import deploy
 import live_service
@@ -107,7 +108,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Generator[Scene]:
             delay=1.0,
         ) as platform,
     ):
-        settings = {"WEB_CONCURRENCY": "1", "HOST": "127.0.0.1"}
+        settings = {"WEB_CONCURRENCY": "1", "HOST": "127.0.0.1", "SHUTDOWN_DELAY": "0"}
         platform.create("rides-staging", **settings)
         platform.create("rides", **settings)
         for name, value in platform.environ.items():
@@ -296,12 +297,26 @@ def test_promotion_releases_the_very_slug_and_rollback_the_one_before(
 def test_the_release_commit_is_the_same_whoever_makes_it_and_only_of_a_commit(
     scene: Scene, first: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = release_commit(scene.project, first)
+    made = release_commit(scene.project, first, {})
     monkeypatch.setenv("GIT_AUTHOR_NAME", "somebody")
-    assert release_commit(scene.project, first) == made
+    assert release_commit(scene.project, first, {}) == made
     for commit_, word in ((None, "no repository"), ("0" * 40 + "-dirty", "files were changed")):
         with pytest.raises(ScriptError, match=word):
-            release_commit(scene.project, replace(first, commit=commit_))
+            release_commit(scene.project, replace(first, commit=commit_), {})
+
+
+def test_the_release_has_what_the_settings_of_the_app_need(scene: Scene, first: Manifest) -> None:
+    def added(settings: dict[str, str]) -> set[str]:
+        made = [release_commit(scene.project, first, settings_) for settings_ in ({}, settings)]
+        lines = git(scene.project, "diff", *made, "--", "requirements.txt").splitlines()
+        return {found[1] for line in lines if (found := re.match(r"\+([a-z][\w-]*)(\[\w+\])?==", line))}
+
+    metrics, log = {"limits", "prometheus-client", "redis"}, {"alembic", "psycopg", "psycopg-binary", "sqlalchemy"}
+    assert added({"METRICS": "false", "PREDICTION_LOG": "", "WEB_CONCURRENCY": "1"}) == set()
+    assert metrics <= added({"METRICS": "true"}) == added({"METRICS_PORT": "9"}) == added({"RATE_LIMIT": "1/day"})
+    assert log <= added({"PREDICTION_LOG": "DATABASE_URL"})
+    both = added({"PREDICTION_LOG": "DATABASE_URL", "METRICS": "true"})
+    assert both == added({"PREDICTION_LOG": "DATABASE_URL"}) | added({"METRICS": "true"})
 
 
 def test_two_package_managers_are_refused_as_the_platform_does(
@@ -417,7 +432,7 @@ def test_a_way_back_that_is_none_or_fails_is_said(scene: Scene, broken: tuple[Ma
 def test_what_git_has_but_no_release_has_is_told(
     scene: Scene, first: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = release_commit(scene.project, first)
+    made = release_commit(scene.project, first, Heroku(platform_from_environment()).config("rides"))
     monkeypatch.setattr(deploy, "live_commit", lambda *_: made)
     api = Heroku(platform_from_environment())
     with pytest.raises(ScriptError, match="rides has .* already, but no release of it"):
@@ -450,4 +465,4 @@ def test_ctrl_c_ends_the_command_without_a_traceback(scene: Scene, monkeypatch: 
 def test_a_shallow_clone_is_refused(scene: Scene, first: Manifest, tmp_path: Path) -> None:
     git(scene.project, "clone", "--quiet", "--depth=1", scene.project.root.as_uri(), str(tmp_path / "shallow"))
     with pytest.raises(ScriptError, match="git fetch --unshallow"):
-        release_commit(Project(tmp_path / "shallow"), first)
+        release_commit(Project(tmp_path / "shallow"), first, {})

@@ -3,14 +3,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from model_kit.scoring.installed import source_digest
 
 import check_wheels
 import publish as publishing
 import wheels as command
+from build_wheels import build_wheel, development_version
 from check_wheels import check
 from package_index import PackageIndex
 from plan import ModelPlan, Plan
@@ -67,6 +70,18 @@ def test_what_was_made_is_what_is_published_and_what_is_fetched_afterwards(
     assert [wheel.origin for wheel in fetched.wheels] == ["index", "index"]
     assert fetched.pins() == manifest.pins()
     assert fetched.models[0].artifact_sha256 == artifact
+
+
+def test_code_of_a_wheel_is_what_its_model_was_trained_with_but_for_the_version(
+    project: Project, model: Package, tmp_path: Path
+) -> None:
+    train(model)
+    wheel = build_wheel(model, development_version(model), tmp_path / "built")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    installed = tmp_path / "site" / model.source.name
+    trained_with = json.loads((installed / "bundle/card.json").read_text())["code_sha256"]
+    assert source_digest(installed) != trained_with == source_digest(installed, is_built=True)
 
 
 def test_a_released_version_that_is_something_else_here_is_refused(

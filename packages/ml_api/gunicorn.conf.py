@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import gc
 import importlib
-import json
 import os
 import resource
-import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-from model_kit.scoring.bundle import hold
 
 from ml_api.keys import KeyRing
 from ml_api.logs import JSONFormatter, LineWriter
 from ml_api.memory import trim
+from ml_api.pid_file import PidFile, path_of
+from ml_api.served import Served
 from ml_api.settings import Settings, SettingsError
 from ml_api.shared_folder import SharedFolder
 from ml_api.worker import Worker
@@ -62,12 +59,12 @@ bind = settings.bind
 # An event loop with connection limits and admission control: see ml_api/worker.py.
 worker_class = "ml_api.worker.Worker"
 Worker.settings = settings
-# Balances connections between workers: see ml_api/worker_loads.py. Created once in the master, so that all workers
-# share it, those of before and after a reload too.
-Worker.loads = Worker.loads or WorkerLoads(settings.workers)
-# Metrics and rate limits of all workers; like the loads, kept over a reload.
+# Balances connections between workers: see ml_api/worker_loads.py. The master executes this file once, so that all
+# workers share it, those of before and after a reload too.
+Worker.loads = WorkerLoads(settings.workers)
+# Metrics and rate limits of all workers.
 if settings.metrics or settings.rate_limit:
-    Worker.shared = Worker.shared or SharedFolder()
+    Worker.shared = SharedFolder()
 # Threads cannot use several cores, because scoring a row is half Python; processes can.
 workers = settings.workers
 # Each connection is a file descriptor, and a worker that runs out of them dies. Many systems allow 1024.
@@ -81,7 +78,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # connections. Modules that start no thread are imported once, here, after the variables above are set: the workers
 # share their memory and start faster.
 preload_app = False
-app = importlib.import_module("ml_api.app")
+importlib.import_module("ml_api.app")
+reloading = importlib.import_module("ml_api.reloading")
 for variable, is_set, modules in (
     ("METRICS", settings.metrics, ("ml_api.controllers.metrics", "ml_api.metrics.recorder")),
     ("RATE_LIMIT", settings.rate_limit, ("ml_api.rate_limits.limiter",)),
@@ -97,11 +95,14 @@ if settings.prediction_log is not None:
         importlib.import_module("ml_api.prediction_log.startup").check(settings.prediction_log)
     except SettingsError as error:
         sys.exit(f"ml_api does not start: {error}")
-# A worker that is restarted later serves what its sisters serve, whatever MODEL_DIR has by then.
-hold(app.installed_models())
+# A worker that is restarted later serves what its sisters serve, whatever is installed or in MODEL_DIR by then.
+packages = importlib.import_module("model_kit.scoring.installed")
+installed = packages.read_installed()
+packages.serve(installed)
+Worker.served = Served()
 # A worker without a heartbeat for this long is replaced; it sends none while it loads the models.
 timeout = 60
-# The platform kills the processes 30 s after SIGTERM; requests in progress get most of that.
+# The platform kills the processes 30 s after SIGTERM; SHUTDOWN_DELAY and requests in progress get most of that.
 graceful_timeout = 25
 # Above the 90 s after which the router closes its idle connections: if the server closed first, a request that the
 # router has already sent would be lost.
@@ -126,26 +127,21 @@ logger_class = JSONLogger
 
 
 def when_ready(server: Any) -> None:
-    """Keep the workers' garbage collectors from writing to shared memory, and have a reload check the models first."""
+    """Keep the workers' garbage collectors from writing to shared memory, and handle reloads."""
     gc.freeze()
     if settings.is_public and not settings.needs_keys:
         server.log.warning(WITHOUT_KEYS, ", ".join(bind))
-    # gunicorn has no hook before a reload; afterwards the workers that work are told to stop.
-    server.reload = partial(reload_checked, server.reload, server.log)
-
-
-def reload_checked(reload: Callable[[], None], log: Any) -> None:
-    """Reload, unless a model that would be loaded is broken: the workers keep those that they have."""
-    command = [sys.executable, "-m", "ml_api.models"]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=timeout)
-        faults = json.loads(done.stdout)
-    except (ValueError, OSError, subprocess.SubprocessError) as error:
-        faults = {"": f"the check failed: {error}"}
-    for name, reason in faults.items():
-        log.error("Not reloaded, the workers keep their models: %s", ": ".join(filter(None, (name, reason))))
-    if not faults:
-        reload()
+        pid_file = PidFile(path_of(settings))
+    except SettingsError as error:
+        if settings.pid_file is not None:
+            sys.exit(f"ml_api does not start: {error}")
+        server.log.warning("ml-api reload will not find this server: %s", error)
+        pid_file = None
+    count = str
+    if settings.metrics and Worker.shared is not None:
+        count = importlib.import_module("ml_api.metrics.recorder").ReloadCounter(Worker.shared.path)
+    reloading.Reloader(server, installed, Worker.served, pid_file, count).install()
 
 
 def on_exit(server: Any) -> None:  # noqa: ARG001  gunicorn passes it by position

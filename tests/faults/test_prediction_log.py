@@ -123,8 +123,9 @@ def test_server_starts_before_its_database(serve: Serve, postgres: Postgres) -> 
 
 
 def test_stopping_writes_what_is_queued(serve: Serve, file: str) -> None:
-    service = serve(file, PREDICTION_LOG_REQUIRED="false")
+    service = serve(file, PREDICTION_LOG_REQUIRED="false", SHUTDOWN_DELAY="1")
     with Load(service.port) as load:
         load.reaches(200)
-    service.stop()
+        # Asked until nobody listens.
+        service.stop()
     assert service.logged() == load.answered

@@ -19,7 +19,14 @@ from small_project import make_project
 
 GIT = {f"GIT_{role}_{part}": "test@localhost" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
 #: What is asked for at the root of a project that is deployed.
-_FILES = ("run.sh", "Procfile", "requirements.txt", "requirements/train.txt")
+_FILES = (
+    "run.sh",
+    "Procfile",
+    "requirements.txt",
+    "requirements/train.txt",
+    "requirements/operations.txt",
+    "requirements/log.txt",
+)
 
 
 def make_deployable(root: Path) -> Project:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import model_kit
+from model_kit.scoring.installed import source_digest
 from model_kit.testing import write_ride_bundle
-from model_kit.training.provenance import source_digest
 
 from project import ROOT, Package, Project
 

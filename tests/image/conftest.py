@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from model_kit.scoring.bundle import CARD, dump_json, read_bundle, write_bundle
-from model_kit.training.provenance import source_digest
+from model_kit.scoring.installed import source_digest
 
 import service
 from check_tracked import tracked

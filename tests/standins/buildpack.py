@@ -41,8 +41,8 @@ def build(settings: dict[str, Any], commit: str) -> dict[str, str]:
         raise BuildError(f"a Python app needs one package manager's files at its root, and has {found or 'none'}")
     if found != ["pip"]:
         raise BuildError(f"this stand-in builds with pip only, not with {found[0]}")
-    web = re.search(r"^web:\s*(.+)$", (folder / "Procfile").read_text(), re.MULTILINE)
-    if web is None:
+    processes = dict(re.findall(r"^([a-z]+):\s*(.+)$", (folder / "Procfile").read_text(), re.MULTILINE))
+    if "web" not in processes:
         raise BuildError("the Procfile has no web process")
     python = find_python((folder / ".python-version").read_text().strip())
     print(f"-----> Using {python}", flush=True)
@@ -71,7 +71,8 @@ def build(settings: dict[str, Any], commit: str) -> dict[str, str]:
             print(f"       {line}", flush=True)
     if done.returncode:
         raise BuildError("pip could not install requirements.txt")
-    return {"id": slug, "commit": commit, "command": web.group(1), "folder": str(folder)}
+    release = {"release": processes["release"]} if "release" in processes else {}
+    return {"id": slug, "commit": commit, "command": processes["web"], "folder": str(folder)} | release
 
 
 def find_python(version: str) -> str:

@@ -3,7 +3,8 @@
 One app has a repository whose pre-receive hook builds, a list of releases, a router with a port of its own, and one web
 dyno. A release is as with preboot (devcenter.heroku.com/articles/preboot): the new dyno is started beside the old one;
 once it has bound its port and a while has passed - 3 minutes there, ``delay`` here - the router sends everything to
-it, whether it is well or not, and the old one gets SIGTERM. Readiness is none of the platform's business
+it, whether it is well or not, and the old one gets SIGTERM. Before that the Procfile's release process runs; if it
+fails, so does the release, and nothing changes. Readiness is none of the platform's business
 (github.com/heroku/roadmap/issues/139): that is why a deployment is verified.
 """
 
@@ -57,6 +58,7 @@ class Release:
     image: str | None
     config: dict[str, str]
     description: str
+    status: str = "pending"
 
 
 @dataclass
@@ -216,8 +218,14 @@ class Heroku(ThreadingHTTPServer):
         while (release := app.starts.get()) is not None:
             if release.slug is not None or release.image is not None:
                 self._start(app, release)
+            else:
+                release.status = "succeeded"
 
     def _start(self, app: App, release: Release) -> None:
+        if not self._release_phase(app, release):
+            release.status = "failed"
+            return
+        release.status = "succeeded"
         dyno = self._dyno(app, release)
         until = time.monotonic() + BOOT
         while dyno.process.poll() is None and time.monotonic() < until and not _bound(dyno.port):
@@ -232,14 +240,35 @@ class Heroku(ThreadingHTTPServer):
         if old is not None:
             _stop(old)
 
+    def _release_phase(self, app: App, release: Release) -> bool:
+        if release.slug is None or "release" not in release.slug:
+            return True
+        command, environ = ["bash", "-c", release.slug["release"]], self._environ(release.slug, "release.1")
+        with (app.folder / f"v{release.version}.release.log").open("wb") as log:
+            done = subprocess.run(
+                command,
+                cwd=release.slug["folder"],
+                env=environ | release.config,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        return done.returncode == 0
+
+    @staticmethod
+    def _environ(slug: Mapping[str, str], dyno: str) -> dict[str, str]:
+        folder = slug["folder"]
+        path = f"{folder}/.heroku/python/bin:/usr/bin:/bin"
+        return {"PATH": path, "HOME": folder, "LANG": "C.UTF-8", "DYNO": dyno}
+
     def _dyno(self, app: App, release: Release) -> Dyno:
         port = free_port()
         with (app.folder / f"v{release.version}.log").open("wb") as log:
             if release.slug is not None:
                 folder = release.slug["folder"]
-                environ = {"PATH": f"{folder}/.heroku/python/bin:/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8"}
                 command = ["bash", "-c", release.slug["command"]]
-                environ |= {"PORT": str(port), "DYNO": "web.1"} | release.config
+                environ = self._environ(release.slug, "web.1") | {"PORT": str(port)} | release.config
             else:
                 assert self.image_command is not None
                 assert release.image is not None
@@ -396,7 +425,7 @@ class ApiHandler(BaseHTTPRequestHandler):
     def _release(app: App, release: Release) -> dict[str, Any]:
         slug = None if release.slug is None else {"id": release.slug["id"]}
         facts = {"id": release.id, "version": release.version, "slug": slug, "description": release.description}
-        return facts | {"current": release is app.releases[-1], "status": "succeeded"}
+        return facts | {"current": release is app.releases[-1], "status": release.status}
 
     def _json(self, status: int, document: Any) -> None:
         content = json.dumps(document).encode()

@@ -37,7 +37,7 @@ from project import ROOT, Project, find_version
 BREAK = """
 import json
 from model_kit.scoring.bundle import CARD, GOLDEN, dump_json, read_bundle, write_bundle
-from model_kit.training.provenance import source_digest
+from model_kit.scoring.installed import source_digest
 from project import Project
 (model,) = Project().models("regression")
 files = dict(read_bundle(model.bundle).files)

@@ -1,7 +1,7 @@
 """Starts gunicorn if the settings are valid: ``python -m ml_api``, in the folder of ``gunicorn.conf.py``.
 
-gunicorn reads ``WEB_CONCURRENCY`` when it is imported, where an invalid value ends in a traceback, and lets
-``GUNICORN_CMD_ARGS`` override its configuration file.
+gunicorn reads ``WEB_CONCURRENCY`` when it is imported, and later systemd's ``LISTEN_FDS`` and ``LISTEN_PID``, where an
+invalid or empty value ends in a traceback, and lets ``GUNICORN_CMD_ARGS`` override its configuration file.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"ml_api does not start: {error}")
     os.environ["WEB_CONCURRENCY"] = str(settings.workers)
+    for name in ("LISTEN_FDS", "LISTEN_PID"):
+        if not os.environ.get(name):
+            os.environ.pop(name, None)
     for name in [name for name in os.environ if name.startswith("GUNICORN_")]:
         del os.environ[name]
         sys.stderr.write(f"ml_api ignores {name}; packages/ml_api/README.md lists the settings\n")

@@ -55,6 +55,8 @@ class API(Flask):
     guard: Guard | None = None
     #: Counts the responses, if metrics are on.
     metrics: Recorder | None = None
+    #: The models.
+    registry: Registry
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return the URL adapter of ``request``, without parsing its host."""
@@ -121,6 +123,7 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     registry = Registry(installed_models() if models is None else models)
 
     app = API("ml_api", static_folder=None, template_folder="views/templates")
+    app.registry = registry
     # Flask would redirect //health with an HTML page; here it is a path that is not found.
     app.url_map.merge_slashes = False
     problems.init_app(app)

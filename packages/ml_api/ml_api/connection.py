@@ -28,6 +28,8 @@ BODY = "ml_api.body"
 LEAVE_LOOP = "ml_api.leave_loop"
 #: Key of the WSGI environ: a function that has the response wait for a commit.
 WAIT_FOR = "ml_api.wait_for"
+#: Key of the WSGI environ: present if the server stops.
+IS_STOPPING = "ml_api.is_stopping"
 #: Requests whose body is received before the application is called; the body of others is discarded.
 TAKES_BODY = re.compile(r"/v1/(predict/.|outcomes)")
 #: A head for which no parser is needed to know where the request ends: one length, and no other header that has to do

@@ -80,6 +80,8 @@ class Settings:
         workers: ``WEB_CONCURRENCY``, worker processes; each loads the models and uses one core.
         threads: ``THREADS``, short requests that one worker computes at the same time; long ones compute one at a time.
         request_timeout: ``REQUEST_TIMEOUT``, seconds to receive a request, and to send its response.
+        shutdown_delay: ``SHUTDOWN_DELAY``, seconds after SIGTERM for which the server still accepts connections.
+        pid_file: ``PID_FILE``, file by which ``ml-api reload`` finds the server; ``None``: by its port.
         max_rows: ``MAX_ROWS``, maximum number of records in one request.
         max_explained: ``MAX_EXPLAINED``, maximum number of records in one request for explanations.
         max_warned: ``MAX_WARNED``, maximum number of records in one request for warnings.
@@ -107,6 +109,8 @@ class Settings:
     workers: int = 2
     threads: int = 4
     request_timeout: int = 20
+    shutdown_delay: int = 0
+    pid_file: str | None = None
     max_rows: int = 10_000
     max_explained: int = 100
     max_warned: int = 1_000
@@ -135,12 +139,15 @@ class Settings:
         Raises:
             SettingsError: a value is invalid; the message names the variable and the valid values.
         """
+        _check_activation(environ)
         return cls(
             host=_text(environ, "HOST", cls.host, r"[A-Za-z0-9.:_-]+", "a host name or an IP address"),
             port=_integer(environ, "PORT", cls.port, 1, 65_535),
             workers=_integer(environ, "WEB_CONCURRENCY", cls.workers, 1, 256),
             threads=_integer(environ, "THREADS", cls.threads, 1, 256),
             request_timeout=_integer(environ, "REQUEST_TIMEOUT", cls.request_timeout, 1, 3600),
+            shutdown_delay=_shutdown_delay(environ),
+            pid_file=_path(environ, "PID_FILE"),
             max_rows=_integer(environ, "MAX_ROWS", cls.max_rows, 1, 10_000_000),
             max_explained=_integer(environ, "MAX_EXPLAINED", cls.max_explained, 1, 10_000_000),
             max_warned=_integer(environ, "MAX_WARNED", cls.max_warned, 1, 10_000_000),
@@ -227,6 +234,26 @@ def _integer(environ: Mapping[str, str], variable: str, default: int, low: int, 
 
 def _flag(environ: Mapping[str, str], variable: str, default: bool) -> bool:
     return _choice(environ, variable, str(default).lower(), ("true", "false")) == "true"
+
+
+def _shutdown_delay(environ: Mapping[str, str]) -> int:
+    # Heroku's router sends requests for a moment after SIGTERM. gunicorn.conf.py ends the server after 25 s, of which
+    # requests that are accepted last need some.
+    return _integer(environ, "SHUTDOWN_DELAY", 5 if environ.get("DYNO") else Settings.shutdown_delay, 0, 15)
+
+
+def _check_activation(environ: Mapping[str, str]) -> None:
+    """Check the variables of systemd's socket activation, which gunicorn reads."""
+    for variable in ("LISTEN_FDS", "LISTEN_PID"):
+        _integer(environ, variable, 0, 0, 10**9)
+
+
+def _path(environ: Mapping[str, str], variable: str) -> str | None:
+    path = environ.get(variable) or None
+    # The server and the commands run in different folders.
+    if path is not None and not path.startswith("/"):
+        raise SettingsError(f"{variable} is {path!r}; it must be an absolute path, such as /run/ml-api/server.pid")
+    return path
 
 
 def _redis(environ: Mapping[str, str]) -> str | None:

@@ -16,6 +16,7 @@ import ctypes
 import os
 import select
 import selectors
+import signal
 import socket
 import sys
 import threading
@@ -44,6 +45,7 @@ from ml_api.admission import (
 )
 from ml_api.connection import (
     BODY,
+    IS_STOPPING,
     LEAVE_LOOP,
     MAX_DISCARDED,
     MIN_RATE,
@@ -55,9 +57,10 @@ from ml_api.connection import (
 from ml_api.memory import trim
 from ml_api.memory_budget import MemoryBudget
 from ml_api.request_id import HEADER
+from ml_api.served import Served
 from ml_api.settings import Settings
 from ml_api.shared_folder import Place, SharedFolder
-from ml_api.worker_loads import NO_WORKER, WorkerLoads
+from ml_api.worker_loads import NO_WORKER, READY, REPLACED, UNEXPECTED, WorkerLoads
 
 if TYPE_CHECKING:
     from ml_api.metrics.recorder import Recorder
@@ -77,6 +80,8 @@ TRIM_THRESHOLD = 8 * 1024 * 1024
 #: Connections accepted at a time, before their requests are received: a burst of more than ``max_connections`` would
 #: otherwise close those whose requests have not been looked at.
 MAX_ACCEPTED = 64
+#: Seconds of gunicorn's ``graceful_timeout`` that are left for what follows the last response: the prediction log.
+FLUSH_SECONDS = 3.0
 #: Seconds for which connections are left to other workers with less load.
 DEFER_SECONDS = 0.03
 #: Status in the log of a request whose client had left before it was computed; it is nginx's.
@@ -112,11 +117,14 @@ REASONS = {TOO_MANY: "in_flight", OUT_OF_MEMORY: "memory", TIMED_OUT: "timeout",
 
 
 class Worker(base.Worker):  # type: ignore[misc]
-    """A worker with one event loop. ``gunicorn.conf.py`` sets ``settings``, ``loads`` and ``shared``."""
+    """A worker with one event loop. ``gunicorn.conf.py`` sets ``settings``, ``loads``, ``shared`` and ``served``."""
 
     settings = Settings()
     loads: WorkerLoads | None = None
     shared: SharedFolder | None = None
+    served: Served | None = None
+    #: Time of the first SIGTERM, and time until which the worker accepts connections all the same; 0: none has come.
+    stopping_since = accepting_until = 0.0
     #: Counts the responses that the application does not make, if metrics are on.
     metrics: Recorder | None = None
 
@@ -166,6 +174,9 @@ class Worker(base.Worker):  # type: ignore[misc]
         """Load the application."""
         super().load_wsgi()
         self.metrics = getattr(self.wsgi, "metrics", None)
+        if self.served is not None:
+            is_expected = self.served.publish(self.wsgi.registry.identities())
+            self.load_slot.state = READY if is_expected else UNEXPECTED
         guard = getattr(self.wsgi, "guard", None)
         # Who has no key must not take memory either.
         Connection.accepts_body = staticmethod(guard.accepts_body) if guard else None
@@ -188,10 +199,25 @@ class Worker(base.Worker):  # type: ignore[misc]
                     trim()
                 if self.ppid != os.getppid():
                     self.alive = False
+            if self.stopping_since and now >= self.accepting_until:
+                self.alive = False
             current = self.current
             self.stopped.wait(IDLE_INTERVAL if current is None else WATCH_INTERVAL)
             if current is not None:
                 self.replace_leader(current)
+
+    def init_signals(self) -> None:
+        """Handle signals; SIGHUP is the master's business, even if the whole process group gets it."""
+        super().init_signals()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def handle_exit(self, sig: Any, frame: Any) -> None:
+        """Stop; accept connections during the delay, unless another worker does. A second SIGTERM changes nothing."""
+        if not self.stopping_since:
+            self.stopping_since = time.monotonic()
+            delay = 0 if self.load_slot.state == REPLACED else self.settings.shutdown_delay
+            self.accepting_until = self.stopping_since + delay
+            self.alive = delay > 0
 
     def handle_quit(self, sig: Any, frame: Any) -> None:
         """Stop at once."""
@@ -308,7 +334,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         if self.alive:
             return
         if not self.stop_at:
-            self.stop_at = now + self.cfg.graceful_timeout
+            self.stop_at = (self.stopping_since or now) + self.cfg.graceful_timeout - FLUSH_SECONDS
             self.stop_accepting()
             # A request may be on its way on a connection that was kept.
             for connection in self.idle:
@@ -540,7 +566,10 @@ class Worker(base.Worker):  # type: ignore[misc]
             environ[WAIT_FOR] = partial(setattr, connection, "commit")
             if body is not None:
                 environ[BODY] = body
-            if not self.alive or connection.unread > MAX_DISCARDED:
+            is_stopping = bool(self.stopping_since) or not self.alive
+            if is_stopping:
+                environ[IS_STOPPING] = True
+            if is_stopping or connection.unread > MAX_DISCARDED:
                 response.force_close()
             chunks = self.wsgi(environ, response.start_response)
             try:
@@ -605,7 +634,7 @@ class Worker(base.Worker):  # type: ignore[misc]
 
     def refuse(self, connection: Connection, error: Exception, *, keep: bool = False) -> None:
         """Answer a request that the application does not receive, and close the connection unless ``keep``."""
-        connection.keep = keep
+        connection.keep = keep = keep and not self.stopping_since
         # It has just been active, and is not the one that has waited longest.
         self.idle.pop(connection, None)
         connection.output.append(self.problem(error, keep=keep))

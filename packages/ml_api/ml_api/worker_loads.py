@@ -14,6 +14,8 @@ from itertools import count
 NO_WORKER = -1
 #: Load of a worker that has not published any yet: more than any other.
 STARTING = 1 << 32
+#: State of a slot's worker: it has loaded the expected models, or others; another worker replaces it. At first it is 0.
+READY, UNEXPECTED, REPLACED = 1, 2, 3
 
 
 class WorkerLoads:
@@ -27,6 +29,8 @@ class WorkerLoads:
     def __init__(self, workers: int) -> None:
         slots = 4 * workers
         self._loads = memoryview(mmap.mmap(-1, 8 * slots)).cast("q")
+        # More than there are loads: workers that only finish their requests are not compared, but are told apart.
+        self._states = memoryview(mmap.mmap(-1, 64 * workers))
         self._taken: set[int] = set()
         for slot in range(slots):
             self._loads[slot] = NO_WORKER
@@ -35,7 +39,7 @@ class WorkerLoads:
         """Allocate the first free slot for a worker that is about to be forked."""
         number = next(number for number in count() if number not in self._taken)
         self._taken.add(number)
-        slot = LoadSlot(self._loads, self._taken, number)
+        slot = LoadSlot(self._loads, self._states, self._taken, number)
         slot.publish(STARTING)
         return slot
 
@@ -47,12 +51,24 @@ class LoadSlot:
         number: 0, 1, ...; no other living worker has it.
     """
 
-    def __init__(self, loads: memoryview[int], taken: set[int], number: int) -> None:
+    def __init__(self, loads: memoryview[int], states: memoryview[int], taken: set[int], number: int) -> None:
         self._loads = loads
+        self._states = states
         self._taken = taken
         self.number = number
         self._slot = number if number < len(loads) else None
         self._released = False
+        self.state = 0
+
+    @property
+    def state(self) -> int:
+        """``READY``, ``UNEXPECTED``, ``REPLACED`` or 0, the same in every process."""
+        return self._states[self.number] if self.number < len(self._states) else READY
+
+    @state.setter
+    def state(self, state: int) -> None:
+        if self.number < len(self._states):
+            self._states[self.number] = state
 
     def publish(self, load: int) -> None:
         """Set the load of this worker; ``NO_WORKER`` if it accepts no connections."""

@@ -55,7 +55,10 @@ VARIABLES = (
     "MAX_IN_FLIGHT",
     "MAX_CONNECTIONS",
     "MAX_CONNECTIONS_PER_PEER",
+    "MODEL_DIR",
     "MODEL_SHA256",
+    "SHUTDOWN_DELAY",
+    "PID_FILE",
     "LOG_LEVEL",
     "DEFAULT_MODEL",
     "API_KEYS_FILE",
@@ -332,6 +335,13 @@ class Server:
         """gunicorn's log."""
         return Path(self.folder, "err").read_text()
 
+    @property
+    def workers(self) -> set[int]:
+        """Process ids of the living workers."""
+        command = ["ps", "-o", "pid=,stat=", "--ppid", str(self.process.pid)]
+        listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        return {int(line.split()[0]) for line in listed if not line.split()[1].startswith("Z")}
+
     def line_of(self, request_id: str) -> dict[str, Any]:
         """Return the log line of a request; it is written just before the response."""
         (line,) = [line for line in self.lines if line.get("request_id") == request_id and line["message"] == "request"]
@@ -368,14 +378,23 @@ Serve: TypeAlias = Callable[..., Server]
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Serve]:
-    """Starts gunicorns: ``serve(bundle, entry_points, boats=True, **environ)``; those that still run at the end are
-    stopped."""
+    """Starts gunicorns: ``serve(bundle, entry_points, boats=True, package={file: text}, **environ)``; those that still
+    run at the end are stopped."""
     servers: list[Server] = []
 
-    def start(rides: Path = bundle, entry_points: str = ENTRY_POINTS, *, boats: bool = False, **environ: str) -> Server:
+    def start(
+        rides: Path = bundle,
+        entry_points: str = ENTRY_POINTS,
+        *,
+        boats: bool = False,
+        package: Mapping[str, str] | None = None,
+        **environ: str,
+    ) -> Server:
         folder = tmp_path_factory.mktemp("server")
         install(folder / "site", DISTRIBUTION, "1.2.3", entry_points)
-        (folder / "site" / "rides_package.py").write_text(PACKAGE)
+        for name, text in (package or {"rides_package.py": PACKAGE}).items():
+            (folder / "site" / name).parent.mkdir(exist_ok=True)
+            (folder / "site" / name).write_text(text)
         if boats:
             install(folder / "site", "boat-model", "2.0.0", "[ml_api.models]\nboats = boats_package:load\n")
             (folder / "site" / "boats_package.py").write_text(BOATS)

@@ -267,17 +267,19 @@ def test_browser_asks_for_the_key_once(serve: Serve, browser: Browser) -> None:
     ("environ", "is_told"),
     [({}, True), ({"API_KEYS": ENTRIES}, False), ({"HOST": "127.0.0.1"}, False)],
 )
-def test_public_address_without_keys_is_told_at_the_start(environ: dict[str, str], is_told: bool) -> None:
+def test_public_address_without_keys_is_told_at_the_start(
+    tmp_path: Path, environ: dict[str, str], is_told: bool
+) -> None:
     script = """
 import logging, runpy, sys, types
 logging.basicConfig(format="%(levelname)s %(message)s")
-runpy.run_path("gunicorn.conf.py")["when_ready"](types.SimpleNamespace(reload=None, log=logging.getLogger()))
+runpy.run_path("gunicorn.conf.py")["when_ready"](types.SimpleNamespace(stop=None, log=logging.getLogger()))
 """
     path = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=FOLDER,
-        env={**os.environ, "PYTHONPATH": path, **environ},
+        env={**os.environ, "PYTHONPATH": path, "PID_FILE": str(tmp_path / "pid"), **environ},
         capture_output=True,
         text=True,
         check=True,

@@ -4,6 +4,7 @@ import gc
 import os
 import resource
 import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,16 +14,18 @@ from typing import Any
 
 import pytest
 
-from ml_api.worker import Worker
+from ml_api.settings import Settings, SettingsError
+from ml_api.worker import FLUSH_SECONDS, Worker
 from ml_api.worker_loads import WorkerLoads
 
 CONF = Path(__file__).parents[1] / "gunicorn.conf.py"
 ROUTER_IDLE_SECONDS = 90
+SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 PLATFORM_KILLS_AFTER_SECONDS = 30
 
 
 @pytest.fixture
-def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setenv("PORT", "8123")
     monkeypatch.setenv("HOST", "127.0.0.1")
     monkeypatch.setenv("WEB_CONCURRENCY", "3")
@@ -30,6 +33,8 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(Worker, "settings", Worker.settings)
     monkeypatch.setattr(Worker, "loads", None)
     monkeypatch.setattr(Worker, "shared", None)
+    monkeypatch.setattr(Worker, "served", None)
+    monkeypatch.setenv("PID_FILE", str(tmp_path / "pid"))
     monkeypatch.setenv("LOG_LEVEL", "warning")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
@@ -38,8 +43,11 @@ def conf(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 def unfrozen() -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     gc.unfreeze()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def test_settings_come_from_the_environment(conf: dict[str, Any]) -> None:
@@ -55,6 +63,10 @@ def test_decisions(conf: dict[str, Any]) -> None:
     assert conf["settings"].max_connections + 50 < resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert conf["keepalive"] > ROUTER_IDLE_SECONDS
     assert conf["graceful_timeout"] < PLATFORM_KILLS_AFTER_SECONDS
+    # What the last connection asks must be answered, and the prediction log written, after the longest delay.
+    with pytest.raises(SettingsError, match="^SHUTDOWN_DELAY is '16'; it must be a whole number from 0 to 15$"):
+        Settings.from_environ({"SHUTDOWN_DELAY": "16"})
+    assert conf["graceful_timeout"] - FLUSH_SECONDS - 15 > 5
     assert conf["control_socket_disable"] is True
     assert conf["preload_app"] is False
     assert conf["worker_tmp_dir"] == ("/dev/shm" if Path("/dev/shm").is_dir() else None)
@@ -81,7 +93,7 @@ def test_what_is_loaded_is_frozen(conf: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("unfrozen")
 def test_what_the_workers_share_is_frozen(conf: dict[str, Any]) -> None:
-    conf["when_ready"](SimpleNamespace(reload=None, log=None))
+    conf["when_ready"](SimpleNamespace(stop=None))
     assert gc.get_freeze_count() > 0
 
 
@@ -112,29 +124,3 @@ def test_load_slot_of_an_exited_worker_is_released(conf: dict[str, Any]) -> None
     assert other.is_overloaded()
     conf["child_exit"](None, Exited)
     assert not other.is_overloaded()
-
-
-class Log:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def error(self, message: str, *arguments: object) -> None:
-        self.lines.append(message % arguments)
-
-
-@pytest.mark.parametrize(
-    ("printed", "said"),
-    [
-        ("{}", []),
-        ('{"rides": "model.onnx: damaged"}', ["rides: model.onnx: damaged"]),
-        ("", ["the check failed: Expecting value: line 1 column 1 (char 0)"]),
-    ],
-)
-def test_reload_only_to_models_that_work(
-    conf: dict[str, Any], monkeypatch: pytest.MonkeyPatch, printed: str, said: list[str]
-) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(stdout=printed))
-    log, reloads = Log(), [0]
-    conf["reload_checked"](lambda: reloads.append(1), log)
-    assert log.lines == [f"Not reloaded, the workers keep their models: {reason}" for reason in said]
-    assert len(reloads) == 1 + (not said)

@@ -503,6 +503,13 @@ def test_migrate_alone_refuses_a_newer_schema(
         connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
     assert main(["migrate"]) == 1
     assert "the schema is 0009, which is newer than this code's 0001: use a newer ml-api" in capsys.readouterr().err
+    # As after a rollback: if the newer schema is one that this code can use.
+    assert main(["migrate", "--keep-newer"]) == 0
+    assert capsys.readouterr().out == "The prediction log has schema 0009.\n"
+    with Database(LogSettings(place)).engine.begin() as connection:
+        connection.execute(text("UPDATE compatibility SET minimum = '0009'"))
+    assert main(["migrate", "--keep-newer"]) == 1
+    assert "for code of 0009 or later" in capsys.readouterr().err
 
 
 def test_database_that_does_not_answer_does_not_keep_the_server_from_starting(

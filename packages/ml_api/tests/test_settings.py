@@ -14,6 +14,8 @@ VARIABLES = {
     "WEB_CONCURRENCY": ("3", "workers", 3),
     "THREADS": ("8", "threads", 8),
     "REQUEST_TIMEOUT": ("7", "request_timeout", 7),
+    "SHUTDOWN_DELAY": ("4", "shutdown_delay", 4),
+    "PID_FILE": ("/run/ml-api.pid", "pid_file", "/run/ml-api.pid"),
     "MAX_ROWS": ("5", "max_rows", 5),
     "MAX_EXPLAINED": ("6", "max_explained", 6),
     "MAX_WARNED": ("7", "max_warned", 7),
@@ -54,6 +56,8 @@ def test_defaults() -> None:
         workers=2,
         threads=4,
         request_timeout=20,
+        shutdown_delay=0,
+        pid_file=None,
         max_rows=10_000,
         max_explained=100,
         max_warned=1_000,
@@ -120,6 +124,11 @@ def test_bad_port_is_refused_by_name(text: str) -> None:
         ("METRICS_PORT", "x", "a whole number from 1 to 65535"),
         ("DEFAULT_MODEL", "a/b", "the name of a model"),
         ("GIT_COMMIT", "<script>", "a commit, such as 97be0ea"),
+        ("SHUTDOWN_DELAY", "16", "a whole number from 0 to 15"),
+        ("SHUTDOWN_DELAY", "2.5", "a whole number from 0 to 15"),
+        ("PID_FILE", "server.pid", "an absolute path, such as /run/ml-api/server.pid"),
+        ("LISTEN_FDS", "junk", "a whole number from 0 to 1000000000"),
+        ("LISTEN_PID", "junk", "a whole number from 0 to 1000000000"),
     ],
 )
 def test_bad_value_is_refused_by_name(variable: str, text: str, allowed: str) -> None:
@@ -167,6 +176,11 @@ def test_bad_list_or_address_is_refused_by_name(variable: str, text: str, messag
         Settings.from_environ({variable: text})
     assert str(caught.value).startswith(f"{variable} {message}")
     assert "canary" not in str(caught.value)
+
+
+def test_router_of_the_platform_is_waited_for() -> None:
+    assert Settings.from_environ({"DYNO": "web.1"}).shutdown_delay == 5
+    assert Settings.from_environ({"DYNO": "web.1", "SHUTDOWN_DELAY": "0"}).shutdown_delay == 0
 
 
 def test_settings_are_frozen() -> None:

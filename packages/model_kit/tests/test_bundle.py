@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,8 @@ from model_kit.scoring.bundle import (
     CONTENT,
     MANIFEST,
     MODEL,
-    bundle_exists,
     digest,
     dump_json,
-    hold,
     read_bundle,
     write_bundle,
 )
@@ -225,25 +222,3 @@ def test_bundle_of_another_digest_than_the_pinned_one_is_refused_though_its_mani
     with pytest.raises(BundleError, match=rf"^MODEL_SHA256: the artefact's sha256 is {digest(files)}, which is not"):
         read_bundle(bundle, pinned=True)
     assert read_bundle(bundle).artifact_sha256 == pinned
-
-
-@pytest.fixture
-def released() -> Iterator[None]:
-    yield
-    hold([])
-
-
-@pytest.mark.usefixtures("released")
-def test_held_bundle_is_what_was_read_whatever_the_folder_has_by_then(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MODEL_DIR", str(bundle.parent))
-    hold([bundle.name, "missing"])
-    shutil.copytree(bundle, bundle.with_name("missing"))
-    assert (bundle_exists(bundle), bundle_exists(bundle.with_name("missing"))) == (True, False)
-    (bundle / "model.onnx").write_bytes(b"other")
-    assert read_bundle(bundle).files == ride_files()
-    hold([bundle.name])
-    assert bundle_exists(bundle.with_name("missing"))
-    with pytest.raises(BundleError, match=r"^model\.onnx: sha256 is "):
-        read_bundle(bundle)

@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from model_kit.training.provenance import git_commit, source_digest
+from model_kit.scoring.installed import source_digest
+from model_kit.training.provenance import git_commit
 
 
 def test_digest_changes_with_code_and_names_and_with_nothing_else(tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from model_kit.errors import DataError, FloorError, IntervalError, SpecError
 from model_kit.records.row_warnings import Contradiction
 from model_kit.scoring.bundle import read_bundle
 from model_kit.scoring.definition import Floors
+from model_kit.scoring.installed import source_digest
 from model_kit.scoring.intervals import REPORTED_LEVELS, Intervals
 from model_kit.spec import Field, InputSpec, Level, Row
 from model_kit.testing import TARGET, load_rides, ride_definition
 from model_kit.training.dataset import Dataset
 from model_kit.training.evaluation import fit
-from model_kit.training.provenance import git_commit, source_digest
+from model_kit.training.provenance import git_commit
 from model_kit.training.reference import reference
 from model_kit.training.train import doubtful_levels, train
 from sklearn.linear_model import Ridge

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
+from ml_api.connection import IS_STOPPING
 from ml_api.models.registry import RETRY_AFTER, Registry
 from ml_api.views import problems, responses
 
@@ -18,6 +19,8 @@ def blueprint(registry: Registry) -> Blueprint:
 
     @views.get("/health/ready")
     def ready() -> Response:
+        if IS_STOPPING in request.environ:
+            return problems.problem(503, "The server is stopping.", [("Retry-After", str(RETRY_AFTER))], models={})
         faults = registry.faults()
         if not faults and registry.names:
             return responses.status("ready")

@@ -72,6 +72,7 @@ DURATION = _Family(
 )
 REFUSED = _Family("requests_refused", "Requests that were refused, by reason", "reason")
 LOGGED = _Family("prediction_log_rows", "Rows for the prediction log: recorded, failed or refused", "result")
+RELOADS = _Family("reloads", "Reloads by what became of them: ok or refused", "result")
 ROWS = _Family("rows", "Records by what became of them: scored or rejected", "model", "result")
 REJECTED = _Family("rejected_fields", "Errors of records, by field; (record): not of one field", "model", "field")
 PREDICTIONS = _Family("prediction", "Predictions in the unit of the target", "model")
@@ -191,6 +192,22 @@ class Recorder:
         total = self._histograms.index(DURATION.sum_key(route))
         found = self._durations[route] = (total, self._histograms.indices(DURATION.bucket_keys(LATENCY, route)))
         return found
+
+
+class ReloadCounter:
+    """Counts reloads, in a file of the master process.
+
+    Args:
+        folder: that of the workers' files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._counters = _Totals(folder / "counter_master.db")
+        self._indices = {result: self._counters.index(RELOADS.key(result)) for result in ("ok", "refused")}
+
+    def __call__(self, result: str) -> None:
+        """Count a reload: ``ok`` or ``refused``."""
+        self._counters.values[self._indices[result]] += 1
 
 
 class _Model:

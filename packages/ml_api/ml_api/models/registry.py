@@ -146,6 +146,20 @@ class Registry:
             for name in self.names
         }
 
+    def identities(self) -> dict[str, dict[str, str]]:
+        """Return name -> ``version`` and, of a bundle, ``artifact_sha256``; or ``error`` of a model without either."""
+        found = {}
+        for name in self.names:
+            if name in self._broken:
+                found[name] = {"error": self._broken[name]}
+            else:
+                lineage = self._loaded[name].lineage
+                artifact = lineage.get("artifact_sha256")
+                found[name] = {"version": self._loaded[name].predictor.model.version} | (
+                    {"artifact_sha256": artifact} if artifact else {}
+                )
+        return found
+
     def default_version(self, default: str) -> str | None:
         """Return the version of the only model, else of the model ``default``; ``None`` if it was not loaded."""
         name = self.names[0] if len(self.names) == 1 else default

@@ -134,8 +134,11 @@ class Database:
         else:
             connection.execute(_INSERT_SQLITE, rows)
 
-    def migrate(self) -> str:
+    def migrate(self, *, keep_newer: bool = False) -> str:
         """Bring the schema to what this code knows; returns its revision.
+
+        Args:
+            keep_newer: leave a newer schema that this code can use as it is.
 
         Raises:
             SchemaError: the schema is newer.
@@ -154,6 +157,9 @@ class Database:
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             found = _revision(connection)
             if found is not None and found > REVISION:
+                if keep_newer:
+                    check_schema(connection)
+                    return found
                 raise SchemaError(
                     f"the schema is {found}, which is newer than this code's {REVISION}: use a newer ml-api"
                 )

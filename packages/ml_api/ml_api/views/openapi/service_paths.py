@@ -107,7 +107,7 @@ def add_service(document: APISpec, version: Mapping[str, Any]) -> None:
     ready = {
         "200": _status("ready", "/health/ready"),
         "503": response(
-            "A model is unavailable, or none is installed.",
+            "A model is unavailable, none is installed, or the server is stopping.",
             PROBLEM,
             schemas.NotReadySchema,
             {"broken": example("A damaged model", not_ready)},

@@ -20,8 +20,8 @@ import model_kit
 from model_kit.comparison.index import URL, IndexClient, Listed, exactly, index_from_environment, newest_release
 from model_kit.errors import DataError
 from model_kit.scoring.bundle import CARD, MANIFEST
+from model_kit.scoring.installed import source_digest
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
-from model_kit.training.provenance import source_digest
 
 Kind: TypeAlias = Literal["wheel", "index", "bundle"]
 #: Stands for the newest release on the index.

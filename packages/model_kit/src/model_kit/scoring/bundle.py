@@ -9,7 +9,6 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -124,26 +123,18 @@ def write_bundle(folder: Path, files: Mapping[str, bytes]) -> str:
     return artifact
 
 
-#: Folder -> bundle that :func:`hold` has read; ``None`` if there was no folder.
-_held: dict[Path, Bundle | None] = {}
+#: Folder -> bundle that was read before, or why it could not be; ``None`` if there was no folder.
+_held: dict[Path, Bundle | BundleError | None] = {}
 
 
-def hold(names: Iterable[str]) -> None:
-    """Read the bundles of ``MODEL_DIR`` once for all processes that are forked later.
-
-    They get what was read, whatever the folders have by then, so that all of them serve the same version. A bundle that
-    cannot be read is not held: the process that reads it gets the reason.
-    """
+def hold(bundles: Mapping[Path, Bundle | BundleError | None]) -> None:
+    """Have this process, and those that it forks, read these bundles, whatever their folders have by then."""
     _held.clear()
-    outside = os.environ.get(MODEL_DIR)
-    for name in names if outside else ():
-        folder = Path(str(outside), name)
-        with suppress(BundleError):
-            _held[folder] = read_bundle(folder) if folder.exists() else None
+    _held.update(bundles)
 
 
 def bundle_exists(folder: Path) -> bool:
-    """Return whether there is a folder for a bundle, or was when :func:`hold` looked."""
+    """Return whether there is a folder for a bundle, or was when it was read to be held."""
     return _held[folder] is not None if folder in _held else folder.exists()
 
 
@@ -157,7 +148,10 @@ def read_bundle(folder: Path, *, pinned: bool = False) -> Bundle:
     Raises:
         BundleError: a file is missing, damaged, too large or unexpected; the message names it, or ``MODEL_SHA256``.
     """
-    bundle = _held.get(folder) or _read_bundle(folder)
+    held = _held.get(folder)
+    if isinstance(held, BundleError):
+        raise held
+    bundle = held or read_folder(folder)
     expected = os.environ.get(MODEL_SHA256, "").replace(",", " ").lower().split()
     # The manifest states the digest too, but whoever can write the folder can write that.
     if pinned and expected and (found := digest(bundle.files)) not in expected:
@@ -165,7 +159,12 @@ def read_bundle(folder: Path, *, pinned: bool = False) -> Bundle:
     return bundle
 
 
-def _read_bundle(folder: Path) -> Bundle:
+def read_folder(folder: Path) -> Bundle:
+    """Read a bundle as :func:`read_bundle` does, whatever is held.
+
+    Raises:
+        BundleError: as there.
+    """
     manifest = _read_manifest(folder)
     hashes: dict[str, str] = manifest["files"]
     for path in folder.iterdir():

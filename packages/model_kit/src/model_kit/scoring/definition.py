@@ -21,6 +21,7 @@ from model_kit.errors import BundleError, DefinitionError
 from model_kit.records.encoding import Derive
 from model_kit.records.row_warnings import Contradiction
 from model_kit.scoring.bundle import CARD, MANIFEST, MODEL_DIR, SPEC, Bundle, bundle_exists, read_bundle
+from model_kit.scoring.installed import check_code
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
@@ -226,9 +227,10 @@ class ModelDefinition:
         sha256. Needs neither pandas nor scikit-learn.
 
         Raises:
-            BundleError: a file is missing or damaged, or the bundle is of other fields than this code; it names the
-                file, or ``MODEL_DIR``.
+            BundleError: a file is missing or damaged, the bundle is of other fields than this code, or the code is not
+                what the server has read; it names the file, or ``MODEL_DIR``.
         """
+        check_code(self.folder)
         outside = os.environ.get(MODEL_DIR)
         if not outside:
             return self._model(read_bundle(self.bundle, pinned=True), self.version)

@@ -1,8 +1,7 @@
-"""Which code this is: a digest of a package's own sources, and its git commit."""
+"""The git commit of a package's code."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -11,17 +10,6 @@ from typing import Final
 
 #: Variables by which git names another repository than that of the folder it works in, as in a hook.
 REPOSITORY_VARIABLES: Final = {"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
-
-
-def source_digest(package: Path) -> str:
-    """sha256 over the names and contents of all Python and TOML files below ``package``, in order of their names."""
-    digest = hashlib.sha256()
-    paths = [path for path in package.rglob("*") if path.suffix in {".py", ".toml"}]
-    for path in sorted(paths, key=lambda path: path.relative_to(package).as_posix()):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
 
 
 def git_commit(folder: Path, report: Callable[[str], object] | None = None) -> str | None:

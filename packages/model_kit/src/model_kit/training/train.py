@@ -27,6 +27,7 @@ from model_kit.scoring.calibration import Calibration
 from model_kit.scoring.classes import decide
 from model_kit.scoring.decoding import FrameMaker
 from model_kit.scoring.definition import Estimator, ModelDefinition
+from model_kit.scoring.installed import source_digest
 from model_kit.scoring.intervals import MIN_RESIDUALS, calibrate, cross_fitted
 from model_kit.scoring.runtimes import make_runtime
 from model_kit.spec import Field, InputSpec, Row, Target
@@ -45,7 +46,7 @@ from model_kit.training.evaluation import (
 )
 from model_kit.training.export import Export, export
 from model_kit.training.importance import importance
-from model_kit.training.provenance import git_commit, source_digest
+from model_kit.training.provenance import git_commit
 from model_kit.training.reference import distribution, reference
 from model_kit.training.threshold import with_threshold
 from model_kit.training.verdict import N_ROWS, try_estimator
