@@ -567,7 +567,7 @@ class Worker(base.Worker):  # type: ignore[misc]
             if body is not None:
                 environ[BODY] = body
             is_stopping = bool(self.stopping_since) or not self.alive
-            if is_stopping:
+            if is_stopping and self.load_slot.state != REPLACED:
                 environ[IS_STOPPING] = True
             if is_stopping or connection.unread > MAX_DISCARDED:
                 response.force_close()

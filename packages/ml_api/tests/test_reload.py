@@ -244,6 +244,15 @@ def predictions(server: Server, found: Counter[tuple[str, float]], failures: lis
                 found[document["version"], round(document["predictions"][0], 6)] += 1
                 if response.headers["Connection"] == "close":
                     break
+                # A worker that is replaced is no server that stops.
+                connection.request("GET", "/health/ready")
+                response = connection.getresponse()
+                response.read()
+                if response.status != 200:
+                    failures.append(f"not ready: {response.status}")
+                    return
+                if response.headers["Connection"] == "close":
+                    break
         except OSError as error:
             failures.append(repr(error))
             return
