@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -410,6 +411,20 @@ def test_rows_that_the_database_refuses_fail_alone() -> None:
     other.result(timeout=5)
     assert (good.is_kept(), bad.is_kept(), other.is_kept()) == (True, False, True)
     assert commit(writer, 4) is not None  # the database is not taken to be down
+
+
+def test_rows_that_wait_are_told() -> None:
+    told: SimpleQueue[int] = SimpleQueue()
+    sink = TestSink()
+    sink.go.clear()
+    writer = Writer(sink, timeout=60, queue_bytes=1000, report_queue=told.put)
+    commit(writer, 1, 2, 3).flush()
+    while told.get(timeout=60) != 3:
+        pass
+    sink.go.set()
+    while told.get(timeout=60) != 0:
+        pass
+    writer.close(5)
 
 
 def test_what_is_queued_is_written_before_the_end(place: str, bundle: Path) -> None:

@@ -44,8 +44,10 @@ def refresh(database: Database, folder: Path, references: Mapping[Artifact, Refe
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _age(path) < INTERVAL:
             return False
+        if not (found := _computed(database, references)):
+            return False  # the first rows are told as soon as they are counted
         temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(_computed(database, references)), "utf-8")
+        temporary.write_text(json.dumps(found), "utf-8")
         temporary.rename(path)
     except BlockingIOError:
         return False

@@ -19,7 +19,7 @@ from ml_api.prediction_log.database import Database, describe
 #: Rows that are counted together: one alone takes thirty times as long as one of many.
 BLOCK: Final = 256
 #: Seconds between two writes.
-WRITE_INTERVAL: Final = 5.0
+WRITE_INTERVAL: Final = 2.0
 
 
 class Tally:
