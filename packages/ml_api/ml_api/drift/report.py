@@ -159,7 +159,7 @@ def _histogram(field: Mapping[str, Any]) -> dict[str, Any]:
         kept, rest = cells[: MOST_CELLS - 1], cells[MOST_CELLS - 1 :]
         cells = [*kept, (f"{len(rest)} more", sum(cell[1] for cell in rest), sum(cell[2] for cell in rest))]
     most = max(max(cell[1:]) for cell in cells) or 1.0
-    room = WIDTH - LABELS - 60
+    room = WIDTH - LABELS - 100
     bars = [
         {
             "label": label if len(label) < 26 else f"{label[:24]}…",
