@@ -66,7 +66,7 @@ def test_index_is_its_formula_with_half_a_row_in_each_cell() -> None:
 def test_index_without_drift_is_spread_as_the_threshold_says() -> None:
     random = np.random.default_rng(1)
     shares = np.full(10, 0.1)
-    found = [psi(random.multinomial(300, shares), random.multinomial(1460, shares)) for _ in range(3000)]
+    found = [psi(*(random.multinomial(size, shares).tolist() for size in (300, 1460))) for _ in range(3000)]
     spread = 1 / 300 + 1 / 1460
     for probability in (0.5, 0.1, 0.01):
         beyond = np.mean(np.array(found) > spread * quantile(probability, 9))
@@ -96,7 +96,7 @@ def test_rare_levels_are_merged_into_others() -> None:
 N_TRAINING = 1460
 LEVELS = [f"level {number}" for number in range(12)]
 WIDE = tuple(
-    Field(f"f{n}", "number" if n % 2 else ("integer", "category", "boolean", "category")[n // 2 % 4], "")  # type: ignore[arg-type]
+    Field(f"f{n}", "number" if n % 2 else ("integer", "category", "boolean", "category")[n // 2 % 4], "")
     for n in range(80)
 )
 

@@ -22,8 +22,8 @@ def test_numbers_are_counted_per_bin_with_the_upper_edge_included() -> None:
     values = [1] * 10 + [2] * 11 + [3] * 12
     assert refer(values, bins=(1, 2)) == {"missing": 0, "edges": [1, 2], "counts": [10, 11, 12]}
     # Also of numbers that a client keeps in float32.
-    values = [0.1] * 10 + [float(np.float32(0.1))] * 10 + [0.2] * 10
-    assert refer(values, bins=(0.1,)) == {"missing": 0, "edges": [0.1], "counts": [20, 10]}
+    tenths = [0.1] * 10 + [float(np.float32(0.1))] * 10 + [0.2] * 10
+    assert refer(tenths, bins=(0.1,)) == {"missing": 0, "edges": [0.1], "counts": [20, 10]}
 
 
 def test_rare_bins_are_merged_with_a_neighbour() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def rows_of_all_kinds(n: int = 400) -> list[dict[str, Any]]:
     ]
 
 
-def counted(spec: InputSpec, document: dict[str, Any], rows: list[Row], scores: Any = None) -> dict[str, list[int]]:
+def counted(spec: InputSpec, document: dict[str, Any], rows: Sequence[Row], scores: Any = None) -> dict[str, list[int]]:
     encoded = Encoder(spec)(rows)
     scores = np.zeros(len(rows)) if scores is None else np.asarray(scores, np.float64)
     found = Reference(document, spec).count(encoded, scores)
@@ -76,7 +77,14 @@ def test_values_that_training_never_saw_are_counted_apart() -> None:
     rows = rows_of_all_kinds()
     spec = fit_spec(FIELDS, PLAIN, rows)
     document = reference(spec, rows)
-    new = {"area": 1e9, "rooms": 6, "zone": "new", "day": "2030-01-01", "sold": "1999-01-01T00:00:00", "words": "!"}
+    new: dict[str, Any] = {
+        "area": 1e9,
+        "rooms": 6,
+        "zone": "new",
+        "day": "2030-01-01",
+        "sold": "1999-01-01T00:00:00",
+        "words": "!",
+    }
     found = counted(spec, document, [new, new | {"area": -1e15}])
     assert {name: counts[:2] for name, counts in found.items()} == {
         "area": [0, 2],
@@ -112,7 +120,7 @@ def test_levels_that_share_a_code_share_a_cell() -> None:
 
 
 def test_unknown_levels_are_expected_as_often_as_training_had_rare_ones() -> None:
-    rows: list[Row] = [{"zone": "a"}] * 90 + [{"zone": f"rare {number}"} for number in range(10)]
+    rows: list[Row] = [{"zone": zone} for zone in ["a"] * 90 + [f"rare {number}" for number in range(10)]]
     spec = fit_spec(FIELDS[2:3], PLAIN, rows)
     (zone,) = Reference(reference(spec, rows), spec).distributions
     assert zone.unknown == 11 / 100
