@@ -68,9 +68,9 @@ def test_predictions_are_counted_between_those_of_the_model() -> None:
     found = reference_predictions(out_of_fold, served, PLAIN)
     assert found == {
         "prediction": {
-            # The mean of both repeats: the first bin, 5 rows, is merged with the next one, and the last one has 15.
-            "edges": [1.95, 2.95, 3.95, 4.95, 5.95, 6.95, 7.95, 8.95],
-            "counts": [15, 10, 10, 10, 10, 10, 10, 10, 15],
+            # At the deciles of both repeats together, of which the counts are the mean.
+            "edges": [1.45, 2.45, 3.45, 4.45, 5.45, 6.45, 7.45, 8.45, 9.45],
+            "counts": [10, 10, 10, 10, 10, 10, 10, 10, 10, 10],
         }
     }
 

@@ -71,7 +71,7 @@ def reference_predictions(
         out_of_fold: shape (n_repeats, n), in the target's unit; of classes calibrated probabilities, shape (n_repeats,
             n, n_classes).
         served: those of the model itself for its training rows, shape (n_rows,) or (n_rows, n_classes). Bins end
-            between them, at about their deciles: where many are the same, all are in one bin.
+            between them, at about the deciles of the others: where many are the same, all are in one bin.
         target: of the model.
 
     Returns:
@@ -90,21 +90,23 @@ def reference_predictions(
 
 
 def _binned(out_of_fold: NDArray[np.float64], served: NDArray[np.float64]) -> dict[str, Any]:
-    edges = _edges_between(served)
+    edges = _edges_between(np.sort(served), np.sort(out_of_fold.ravel()))
     counts = np.bincount(bins_of(out_of_fold.ravel(), edges), minlength=len(edges) + 1) / len(out_of_fold)
     return _merged_bins(counts.round().astype(int).tolist(), edges)
 
 
-def _edges_between(values: NDArray[np.float64]) -> list[float]:
-    """Numbers between the values, at about their deciles, each half way to the next larger one."""
-    ordered = np.sort(values)
-    least = float(ordered[-1] - ordered[0]) / 100
+def _edges_between(served: NDArray[np.float64], unseen: NDArray[np.float64]) -> list[float]:
+    """Numbers at about the deciles of ``unseen``, each half way between neighbours of ``served``. Both ascend."""
+    least = float(served[-1] - served[0]) / 100
     edges = set()
     for step in range(1, N_BINS):
-        value = float(ordered[math.ceil(len(ordered) * step / N_BINS) - 1])
-        larger = ordered[ordered > value + SAME * max(abs(value), least)]
+        value = float(unseen[math.ceil(len(unseen) * step / N_BINS) - 1])
+        same = SAME * max(abs(value), least)
+        place = int(np.searchsorted(served, value + same, side="right"))
+        lower = float(served[place - 1]) if place else value
+        larger = served[served > lower + same]
         if len(larger):
-            edges.add(float(f"{(value + float(larger[0])) / 2:.{DIGITS}g}"))
+            edges.add(float(f"{(lower + float(larger[0])) / 2:.{DIGITS}g}"))
     return sorted(edges)
 
 
