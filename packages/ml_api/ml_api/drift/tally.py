@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -18,8 +19,10 @@ from ml_api.prediction_log.database import Database, describe
 
 #: Rows that are counted together: one alone takes thirty times as long as one of many.
 BLOCK: Final = 256
-#: Seconds between two writes.
-WRITE_INTERVAL: Final = 2.0
+#: Seconds between two writes at least and at most; and between them the share of the time that they may take, as a
+#: write of SQLite keeps the log's out meanwhile.
+WRITE_INTERVAL, LONGEST_INTERVAL = 2.0, 60.0
+MOST_WRITING: Final = 0.01
 
 
 class Tally:
@@ -118,9 +121,11 @@ class DriftLog:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        is_closed = False
+        is_closed, wait = False, WRITE_INTERVAL
         while not is_closed:
-            is_closed = self._closed.wait(WRITE_INTERVAL)
+            is_closed = self._closed.wait(wait)
+            wait = WRITE_INTERVAL
+            started = time.monotonic()
             try:
                 for tally in self._tallies:
                     tally.write(self._database)
@@ -135,6 +140,8 @@ class DriftLog:
                 if self._fault is not None:
                     LOGGER.warning("the counts for drift are written again")
                 self._fault = None
+                took = time.monotonic() - started
+                wait = min(max(WRITE_INTERVAL, took / MOST_WRITING), LONGEST_INTERVAL)
 
 
 def _reference(name: str, predictor: Predictor) -> Reference | None:
