@@ -21,7 +21,7 @@ from ml_api.prediction_log.database import Database, describe
 BLOCK: Final = 256
 #: Seconds between two writes at least and at most; and between them the share of the time that they may take, as a
 #: write of SQLite keeps the log's out meanwhile.
-WRITE_INTERVAL, LONGEST_INTERVAL = 2.0, 60.0
+WRITE_INTERVAL, LONGEST_INTERVAL = 2.0, 15.0
 MOST_WRITING: Final = 0.01
 
 
