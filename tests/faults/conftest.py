@@ -9,7 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from model_kit.testing import write_ride_bundle
+from model_kit.testing import REFERENCE_OF_RIDES, write_ride_bundle
 
 from installed import hide_other_models, install
 from operated import ML_API, Serve, Service
@@ -34,7 +34,7 @@ def serve(tmp_path: Path) -> Generator[Serve]:
     install(site, "regression-model", "1.2.3", "[ml_api.models]\nrides = rides_package:load\n")
     (site / "rides_package.py").write_text(PACKAGE)
     hide_other_models(site)
-    write_ride_bundle(tmp_path / "rides")
+    write_ride_bundle(tmp_path / "rides", reference=REFERENCE_OF_RIDES)
     environ = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(site), *filter(None, sys.path)]),
         "RIDES_BUNDLE": str(tmp_path / "rides"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -172,12 +173,20 @@ def _add_metrics(app: API, registry: Registry, settings: Settings) -> None:
 def _add_log(app: API, registry: Registry, settings: Settings, of_log: LogSettings) -> PredictionLog:
     # Its libraries take 25 MB.
     from ml_api.controllers import live_errors, outcomes  # noqa: PLC0415
+    from ml_api.drift.tally import DriftLog  # noqa: PLC0415
     from ml_api.prediction_log.log import PredictionLog  # noqa: PLC0415
 
     predictors = {name: registry.predictor(name) for name in registry.models()}
-    log = PredictionLog(of_log, predictors, app.metrics.logged if app.metrics else None)
+    log = PredictionLog(of_log, predictors, app.metrics)
     # Writes what is queued.
     atexit.register(log.close)
+    refresh = None
+    if app.metrics is not None:
+        from ml_api.drift import live  # noqa: PLC0415
+
+        refresh = partial(live.refresh, log.database, current_place().folder)
+    # Ends before the log does.
+    atexit.register(DriftLog(log.database, predictors, refresh).close, of_log.timeout)
     app.register_blueprint(outcomes.blueprint(log, settings))
     app.register_blueprint(live_errors.blueprint(log.database))
     return log

@@ -123,6 +123,11 @@ def load_lengths():
         card = {"data": {"name": "rides by hand", "synthetic": True}, "evaluated": True}
         golden = {"row": {"distance": 8.0}, "prediction": "long"}
         lineage = {"version": version, "data": card["data"]}
+        reference = {
+            "rows": 200,
+            "fields": {"distance": {"missing": 0, "edges": [], "counts": [200]}},
+            "prediction": {"levels": {"short": 100, "long": 100}, "other": 0},
+        }
 
         def score(self, encoded):
             long = encoded[:, 0] >= 8

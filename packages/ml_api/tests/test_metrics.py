@@ -208,6 +208,22 @@ def test_refusals_are_counted_by_reason(recorder: Recorder, tmp_path: Path) -> N
     assert found['ml_api_requests_total{route="(server)",status="400"}'] == 1
 
 
+def test_rows_that_wait_are_summed_over_workers_and_end_with_their_worker(tmp_path: Path) -> None:
+    first, second = Recorder(tmp_path, 0), Recorder(tmp_path, 1)
+    assert "ml_api_prediction_log_queued_rows" not in read(tmp_path)
+    first.queued(7)
+    first.queued(5)
+    second.queued(2)
+    assert read(tmp_path)["ml_api_prediction_log_queued_rows"] == 7
+    first.close()
+    # Its successor has nothing that waits yet.
+    successor = Recorder(tmp_path, 0)
+    successor.queued(0)
+    assert read(tmp_path)["ml_api_prediction_log_queued_rows"] == 2
+    for recorder in (second, successor):
+        recorder.close()
+
+
 def test_threads_lose_no_count(recorder: Recorder, tmp_path: Path) -> None:
     together = threading.Barrier(4)
 

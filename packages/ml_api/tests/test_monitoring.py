@@ -20,12 +20,15 @@ import yaml
 from model_kit.testing import GOLDEN_ROW, write_ride_bundle
 
 from ml_api.keys import new_key
-from ml_api.settings import Settings
+from ml_api.prediction_log.database import Database
+from ml_api.settings import LogSettings, Settings
 
 if TYPE_CHECKING:
     from tests.conftest import Serve, Server
 
 ROOT = Path(__file__).parents[3]
+#: Rows of one request, enough to be judged.
+LONG_RIDES = 300
 MONITORING = ROOT / "deploy/monitoring"
 RULES = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD = json.loads((MONITORING / "grafana/dashboards/ml-api.json").read_text())
@@ -256,6 +259,7 @@ def watched(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     write_ride_bundle(folder / "rides", target_distribution={"edges": [10.0, 20.0, 40.0], "shares": [0.5, 0.5]})
     operator, own = new_key("prometheus", ("metrics",)), new_key("tests", ("predict", "read"))
     port = free_port()
+    Database(LogSettings(f"sqlite:///{folder}/log.db")).migrate()
     server = serve(
         folder / "rides",
         MODELS,
@@ -263,15 +267,19 @@ def watched(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         METRICS_PORT=str(port),
         API_KEYS=f"{operator[1]} {own[1]}",
         TEST_API_KEY=own[0],
+        PREDICTION_LOG=str(folder / "log.db"),
     )
     prometheus = Prometheus(folder, port, operator[0])
     try:
         wait_for(lambda: prometheus.query('up{job="ml-api"} == 1'))
+        # All of them are longer than in training.
+        server.predict([{"distance": 9.0}] * LONG_RIDES, "lengths")
         # Rates need values that differ.
         for _ in range(6):
             ask_everything(server)
             time.sleep(0.5)
-        wait_for(lambda: prometheus.query("sum(ml_api_rows_total) == 24"))
+        wait_for(lambda: prometheus.query(f"sum(ml_api_rows_total) == {24 + LONG_RIDES}"))
+        wait_for(lambda: prometheus.query('ml_api_drift_window_rows{model="lengths"} > 0'))
         yield server, prometheus
     finally:
         prometheus.stop()
@@ -301,7 +309,7 @@ def test_prometheus_sees_what_was_asked(watched: tuple[Server, Prometheus]) -> N
     assert rows == {
         ("rides", "scored"): "6",
         ("rides", "rejected"): "6",
-        ("lengths", "scored"): "12",
+        ("lengths", "scored"): str(12 + LONG_RIDES),
         ("lengths", "rejected"): "0",
     }
     (median,) = prometheus.query('histogram_quantile(0.5, ml_api_prediction_bucket{model="rides"})')
@@ -314,6 +322,7 @@ def test_alerts_fire_and_reach_alertmanager(watched: tuple[Server, Prometheus]) 
     assert {rule["name"]: rule["health"] for rule in rules} == {rule["alert"]: "ok" for rule in RULES}
     # Half of the records for rides are rejected.
     wait_for(lambda: "MLAPIRecordsRejected" in prometheus.firing())
+    wait_for(lambda: "MLAPIDrift" in prometheus.firing())
     assert "MLAPIDown" not in prometheus.firing()
     server.stop()
     wait_for(lambda: "MLAPIDown" in prometheus.firing())

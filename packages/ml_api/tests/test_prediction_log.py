@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from flask.testing import FlaskClient
 from model_kit.testing import load_rides
@@ -27,9 +30,10 @@ import ml_api
 from ml_api.app import create_app
 from ml_api.cli.main import main
 from ml_api.keys import new_key
+from ml_api.prediction_log import schema
 from ml_api.prediction_log.database import Database, Row, SchemaError, SqlSink
 from ml_api.prediction_log.log import PredictionLog
-from ml_api.prediction_log.schema import metadata, new_id
+from ml_api.prediction_log.schema import REVISION, metadata, new_id
 from ml_api.prediction_log.startup import check
 from ml_api.prediction_log.writer import Commit, LogUnavailableError, Writer
 from ml_api.settings import LogSettings, Settings, SettingsError
@@ -409,6 +413,20 @@ def test_rows_that_the_database_refuses_fail_alone() -> None:
     assert commit(writer, 4) is not None  # the database is not taken to be down
 
 
+def test_rows_that_wait_are_told() -> None:
+    told: SimpleQueue[int] = SimpleQueue()
+    sink = TestSink()
+    sink.go.clear()
+    writer = Writer(sink, timeout=60, queue_bytes=1000, report_queue=told.put)
+    commit(writer, 1, 2, 3).flush()
+    while told.get(timeout=60) != 3:
+        pass
+    sink.go.set()
+    while told.get(timeout=60) != 0:
+        pass
+    writer.close(5)
+
+
 def test_what_is_queued_is_written_before_the_end(place: str, bundle: Path) -> None:
     log = PredictionLog(LogSettings(place, required=False), {})
     made = Commit(new_id(), "r", [_row()], 10, log.writer.flush)
@@ -467,12 +485,12 @@ def test_server_without_tables_says_what_to_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("revision", "minimum", "message"),
     [
-        ("0000", "0000", "has schema 0000, and this code needs 0001: run `ml-api migrate`"),
-        ("0009", "0001", None),
+        ("0000", "0000", f"has schema 0000, and this code needs {REVISION}: run `ml-api migrate`"),
+        ("0009", REVISION, None),
         (
             "0009",
             "0005",
-            "has schema 0009, for code of 0005 or later, and this code is of 0001: install a newer ml-api",
+            f"has schema 0009, for code of 0005 or later, and this code is of {REVISION}: install a newer ml-api",
         ),
     ],
 )
@@ -498,11 +516,12 @@ def test_migrate_alone_refuses_a_newer_schema(
 ) -> None:
     monkeypatch.setenv("PREDICTION_LOG", place)
     assert main(["migrate"]) == 0
-    assert capsys.readouterr().out == "The prediction log has schema 0001.\n"
+    assert capsys.readouterr().out == f"The prediction log has schema {REVISION}.\n"
     with Database(LogSettings(place)).engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
     assert main(["migrate"]) == 1
-    assert "the schema is 0009, which is newer than this code's 0001: use a newer ml-api" in capsys.readouterr().err
+    message = f"the schema is 0009, which is newer than this code's {REVISION}: use a newer ml-api"
+    assert message in capsys.readouterr().err
     # As after a rollback: if the newer schema is one that this code can use.
     assert main(["migrate", "--keep-newer"]) == 0
     assert capsys.readouterr().out == "The prediction log has schema 0009.\n"
@@ -510,6 +529,20 @@ def test_migrate_alone_refuses_a_newer_schema(
         connection.execute(text("UPDATE compatibility SET minimum = '0009'"))
     assert main(["migrate", "--keep-newer"]) == 1
     assert "for code of 0009 or later" in capsys.readouterr().err
+
+
+def test_older_schema_is_expanded_and_older_code_may_still_use_it(tmp_path: Path) -> None:
+    database = Database(LogSettings(f"sqlite:///{tmp_path}/old.db"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).with_name("migrations")))
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        database.insert(connection, [_row()])
+    assert database.migrate() == REVISION
+    with database.begin() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM predictions")) == 1
+        assert connection.scalar(text("SELECT minimum FROM compatibility")) == "0001"
 
 
 def test_database_that_does_not_answer_does_not_keep_the_server_from_starting(

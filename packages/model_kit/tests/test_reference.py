@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import TARGET
-from model_kit.training.reference import FEWEST, distribution, reference
+from model_kit.training.reference import FEWEST, distribution, reference, reference_predictions
 
 
 def refer(values: list[Any], kind: str = "number", bins: tuple[float, ...] = ()) -> dict[str, Any]:
@@ -21,6 +21,9 @@ def refer(values: list[Any], kind: str = "number", bins: tuple[float, ...] = ())
 def test_numbers_are_counted_per_bin_with_the_upper_edge_included() -> None:
     values = [1] * 10 + [2] * 11 + [3] * 12
     assert refer(values, bins=(1, 2)) == {"missing": 0, "edges": [1, 2], "counts": [10, 11, 12]}
+    # Also of numbers that a client keeps in float32.
+    tenths = [0.1] * 10 + [float(np.float32(0.1))] * 10 + [0.2] * 10
+    assert refer(tenths, bins=(0.1,)) == {"missing": 0, "edges": [0.1], "counts": [20, 10]}
 
 
 def test_rare_bins_are_merged_with_a_neighbour() -> None:
@@ -57,6 +60,46 @@ def test_missing_values_are_counted_unless_there_are_only_a_few() -> None:
 def test_field_that_only_a_few_rows_have_tells_nothing_of_them() -> None:
     assert refer([1, 2, 3] + [None] * 50, bins=(1, 2)) == {"missing": 50, "edges": [], "counts": [0]}
     assert refer(["a", "b"] + [None] * 50, "category") == {"missing": 50, "levels": {}, "other": 0}
+
+
+def test_predictions_are_counted_between_those_of_the_model() -> None:
+    served = np.arange(100) / 10
+    out_of_fold = np.array([served + 0.04, served + 1.04])
+    found = reference_predictions(out_of_fold, served, PLAIN)
+    assert found == {
+        "prediction": {
+            # At the deciles of both repeats together, of which the counts are the mean.
+            "edges": [1.45, 2.45, 3.45, 4.45, 5.45, 6.45, 7.45, 8.45, 9.45],
+            "counts": [10, 10, 10, 10, 10, 10, 10, 10, 10, 10],
+        }
+    }
+
+
+def test_predictions_that_are_the_same_but_for_their_last_digits_are_in_one_bin() -> None:
+    served = np.repeat([100.0, 200.0, 300.0], 40)
+    noise = 1 + 1e-7 * np.tile([-1, 1], 60)
+    found = reference_predictions(np.array([served * noise]), served * noise[::-1], PLAIN)
+    assert found == {"prediction": {"edges": [150.0, 250.0], "counts": [40, 40, 40]}}
+    assert reference_predictions(np.zeros((1, 50)), np.zeros(50), PLAIN)["prediction"] == {"edges": [], "counts": [50]}
+
+
+def test_predicted_classes_are_counted_as_means_with_their_probabilities() -> None:
+    target = Target("left", kind="class", classes=("no", "yes"), threshold=0.4)
+    yes = np.array([np.repeat([0.1, 0.6], [60, 40]), np.repeat([0.1, 0.41], [80, 20])])
+    found = reference_predictions(np.stack([1 - yes, yes], axis=2), np.stack([1 - yes[0], yes[0]], axis=1), target)
+    assert found == {
+        "prediction": {"levels": {"no": 70, "yes": 30}, "other": 0},
+        "probability": {"edges": [0.35], "counts": [70, 30]},
+    }
+
+
+def test_rare_classes_are_merged_and_the_largest_probability_of_several_is_counted() -> None:
+    target = Target("kind", kind="class", classes=("a", "b", "c"))
+    found = np.eye(3)[np.repeat([0, 1, 2], [50, 30, 5])] * 0.6 + 0.2
+    assert reference_predictions(found[np.newaxis], found, target) == {
+        "prediction": {"levels": {"a": 50}, "other": 35},
+        "probability": {"edges": [], "counts": [85]},
+    }
 
 
 PLAIN = Target("temperature", "C", "identity")

@@ -110,7 +110,18 @@ def test_durations_are_told_in_milliseconds(tmp_path: Path, rides: Dataset, monk
 def test_reference_is_of_the_training_rows(trained: tuple[Path, dict[str, Any]], rides: Dataset) -> None:
     bundle = read_bundle(trained[0])
     spec = InputSpec.from_json(bundle.files["spec.json"])
-    assert bundle.json("reference.json") == json.loads(json.dumps(reference(spec, rides.rows)))
+    document = bundle.json("reference.json")
+    predictions = document.pop("prediction")
+    assert document == json.loads(json.dumps(reference(spec, rides.rows)))
+    # The graph's predictions of rows that it did not see.
+    assert sum(predictions["counts"]) == len(rides.rows)
+    assert predictions["edges"] == sorted(predictions["edges"])
+    assert len(predictions["edges"]) == 9
+
+
+def test_reference_of_a_model_without_evaluation_has_no_predictions(tmp_path: Path, rides: Dataset) -> None:
+    train(ride_definition(), rides, tmp_path / "bundle", cv=False)
+    assert set(read_bundle(tmp_path / "bundle").json("reference.json")) == {"rows", "fields"}
 
 
 def test_each_step_is_told(tmp_path: Path, rides: Dataset) -> None:

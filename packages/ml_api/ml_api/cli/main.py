@@ -1,7 +1,7 @@
 """The command ``ml-api``: finds the subcommands, which are the modules beside this one.
 
 Such a module has ``add(subparsers)``, which adds a parser whose default ``run`` is a function of the parsed arguments
-that raises a :class:`~ml_api.settings.SettingsError` for what the user can put right.
+that raises a :class:`~ml_api.settings.SettingsError` for what the user can put right, and may return an exit status.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             import_module(f"{cli.__name__}.{module.name}").add(subparsers)
     options = parser.parse_args(arguments)
     try:
-        options.run(options)
+        status: int | None = options.run(options)
     except SettingsError as error:
         print(f"ml-api: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status or 0
 
 
 if __name__ == "__main__":

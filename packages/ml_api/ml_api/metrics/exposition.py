@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from ml_api.metrics.drift import DriftGauges
 from ml_api.models.registry import Registry
 
 __all__ = ["CONTENT_TYPE", "exposition"]
@@ -42,4 +43,5 @@ def exposition(folder: Path, registry: Registry) -> bytes:
     collected = CollectorRegistry()
     MultiProcessCollector(collected, path=str(folder))
     collected.register(_Models(registry))
+    collected.register(DriftGauges(folder))
     return generate_latest(collected)

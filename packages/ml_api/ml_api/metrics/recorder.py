@@ -50,6 +50,10 @@ class _Family:
         """The key of a counter."""
         return self._key("total", self.labels, values)
 
+    def gauge_key(self) -> str:
+        """The key of a gauge."""
+        return mmap_key(self.name, self.name, [], [], self.text)
+
     def sum_key(self, *values: str) -> str:
         """The key of the sum of a histogram."""
         return self._key("sum", self.labels, values)
@@ -73,6 +77,7 @@ DURATION = _Family(
 REFUSED = _Family("requests_refused", "Requests that were refused, by reason", "reason")
 LOGGED = _Family("prediction_log_rows", "Rows for the prediction log: recorded, failed or refused", "result")
 RELOADS = _Family("reloads", "Reloads by what became of them: ok or refused", "result")
+QUEUED = _Family("prediction_log_queued_rows", "Rows that wait for their commit to the prediction log")
 ROWS = _Family("rows", "Records by what became of them: scored or rejected", "model", "result")
 REJECTED = _Family("rejected_fields", "Errors of records, by field; (record): not of one field", "model", "field")
 PREDICTIONS = _Family("prediction", "Predictions in the unit of the target", "model")
@@ -124,6 +129,7 @@ class Recorder:
 
     def __init__(self, folder: Path, slot: int = 0) -> None:
         self._lock = threading.Lock()
+        self._folder, self._slot = folder, slot
         self._counters = _Totals(folder / f"counter_{slot}.db")
         self._histograms = _Totals(folder / f"histogram_{slot}.db")
         #: Route and status -> index of the counter; route -> indices of the sum and of the buckets; and so on.
@@ -131,6 +137,8 @@ class Recorder:
         self._durations: dict[str, tuple[int, list[int]]] = {}
         self._models: dict[str, _Model] = {}
         self._logged: dict[str, int] = {}
+        #: Of what this worker has now, unlike counts; only with a prediction log.
+        self._gauges: _Totals | None = None
         # Rates of what has not happened yet are 0 and not absent.
         self._refused = {reason: self._counters.index(REFUSED.key(reason)) for reason in REASONS}
         self._counters.values[self._counters.index(STARTS.key())] += 1
@@ -139,6 +147,8 @@ class Recorder:
         """Close the files; nothing can be counted afterwards."""
         self._counters.close()
         self._histograms.close()
+        if self._gauges is not None:
+            self._gauges.close()
 
     def request(self, route: str | None, status: int, environ: Mapping[str, Any], refused: str | None) -> None:
         """Count a response of the application.
@@ -171,6 +181,14 @@ class Recorder:
             if index is None:
                 index = self._logged[result] = self._counters.index(LOGGED.key(result))
             self._counters.values[index] += n_rows
+
+    def queued(self, n_rows: int) -> None:
+        """Set the rows of this worker that wait for their commit to the prediction log."""
+        with self._lock:
+            if self._gauges is None:
+                # Of several workers the sum is told; that of a worker which was killed is set anew by the next one.
+                self._gauges = _Totals(self._folder / f"gauge_sum_{self._slot}.db")
+            self._gauges.values[self._gauges.index(QUEUED.gauge_key())] = n_rows
 
     def answer(self, name: str, model: Model, answer: Answer) -> None:
         """Count the records of a prediction."""

@@ -22,8 +22,8 @@ from ml_api.settings import LogSettings
 #: Columns of ``predictions`` by name.
 Row: TypeAlias = Mapping[str, Any]
 
-#: Connections of one process: the writer's, two for outcomes, one for the page of live errors.
-POOL_SIZE = 4
+#: Connections of one process: the writer's, two for outcomes, one for the page of live errors, one for drift.
+POOL_SIZE = 5
 #: Key of PostgreSQL's advisory lock, so that one migration runs at a time.
 _MIGRATION_LOCK = 0x6D6C5F617069
 _MIGRATE = "run `ml-api migrate` (`make migrate`) with the same PREDICTION_LOG"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from model_kit.errors import IntervalError
@@ -17,6 +17,9 @@ from ml_api.prediction_log.retention import purge_some
 from ml_api.prediction_log.schema import new_id
 from ml_api.prediction_log.writer import Commit, Writer
 from ml_api.settings import LogSettings
+
+if TYPE_CHECKING:
+    from ml_api.metrics.recorder import Recorder
 
 #: Level of the intervals and sets that are logged, whatever was asked for, so that their coverage can be compared.
 LEVEL = 0.9
@@ -33,14 +36,14 @@ class PredictionLog:
     Args:
         settings: of the log.
         predictors: name of a model -> its predictor.
-        count: called with what became of rows (``recorded``, ``failed``, ``refused``) and their number, for metrics.
+        metrics: counts what became of rows, and has the number of those that wait.
     """
 
     def __init__(
         self,
         settings: LogSettings,
         predictors: Mapping[str, Predictor],
-        count: Callable[[str, int], None] | None = None,
+        metrics: Recorder | None = None,
     ) -> None:
         self.database = Database(settings)
         self._settings = settings
@@ -53,7 +56,8 @@ class PredictionLog:
             timeout=settings.timeout,
             queue_bytes=settings.queue_bytes,
             maintain=lambda: purge_some(self.database),
-            count=count,
+            count=metrics.logged if metrics else None,
+            report_queue=metrics.queued if metrics else None,
         )
 
     @property

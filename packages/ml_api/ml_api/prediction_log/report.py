@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Select, select
 
+from ml_api.html_report import render
 from ml_api.prediction_log.database import Database
 from ml_api.prediction_log.retention import since, stream
 from ml_api.prediction_log.schema import outcomes, predictions
@@ -249,9 +249,5 @@ def _notes(found: Sequence[Any]) -> list[str]:
 
 def as_html(document: dict[str, Any]) -> str:
     """Return the report as one HTML file that loads nothing and runs no script."""
-    environment = Environment(
-        loader=PackageLoader("ml_api.prediction_log", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     found = list(tables(document))
-    template = environment.get_template("report.html.jinja")
-    return template.render(heading=_heading(document), tables=found, notes=_notes(found))
+    return render("prediction_log/report.html.jinja", heading=_heading(document), tables=found, notes=_notes(found))

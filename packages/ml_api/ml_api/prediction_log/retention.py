@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, delete, select
 
 from ml_api.prediction_log.database import Database, check_schema
-from ml_api.prediction_log.schema import id_at, outcomes, predictions
+from ml_api.prediction_log.schema import drift_counts, id_at, outcomes, predictions
 
 #: Requests whose rows are deleted in one transaction, so that none of the writer's waits for long.
 CHUNK = 500
@@ -37,8 +37,12 @@ def purge_chunk(database: Database, days: int) -> tuple[bool, int]:
     if not days:
         return False, 0
     ids = predictions.c.prediction_id
-    too_old = id_at(datetime.now(UTC) - timedelta(days=days))
+    end = datetime.now(UTC) - timedelta(days=days)
+    too_old = id_at(end)
     with database.begin() as connection:
+        connection.execute(
+            delete(drift_counts).where(drift_counts.c.hour < end.replace(tzinfo=None) - timedelta(hours=1))
+        )
         oldest = select(ids).distinct().where(ids < too_old).order_by(ids).limit(CHUNK)
         found = connection.scalars(oldest).all()
         return len(found) == CHUNK, _delete(connection, ids.in_(found))

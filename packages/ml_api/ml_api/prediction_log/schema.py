@@ -10,6 +10,7 @@ from datetime import datetime
 from random import getrandbits
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     DateTime,
     Float,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 )
 
 #: Newest migration that this code knows.
-REVISION = "0001"
+REVISION = "0002"
 #: Characters of an id that a caller makes.
 MAX_ID = 128
 
@@ -81,6 +82,17 @@ replaced_outcomes = Table(
     ForeignKeyConstraint(
         ["prediction_id", "row"], ["predictions.prediction_id", "predictions.row"], ondelete="CASCADE"
     ),
+)
+#: Rows that were scored in an hour, by cell of the reference of what scored them; see :mod:`ml_api.drift.store`.
+drift_counts = Table(
+    "drift_counts",
+    metadata,
+    Column("hour", DateTime, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("artifact_sha256", String(64), primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("counts", Text, nullable=False),
 )
 #: The oldest code that can use the schema, by the newest migration that it knows; one row.
 compatibility = Table("compatibility", metadata, Column("minimum", String(32), primary_key=True))

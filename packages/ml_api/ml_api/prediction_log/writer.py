@@ -94,6 +94,7 @@ class Writer:
         queue_bytes: size of what may wait; one request is taken in any case if none waits.
         maintain: deletes some of what is too old, and returns whether there is more.
         count: called with a name of ``Counts`` and the rows to add, for metrics.
+        report_queue: called every ``WATCH_INTERVAL`` with the rows that wait, for metrics.
     """
 
     def __init__(
@@ -104,10 +105,11 @@ class Writer:
         queue_bytes: int,
         maintain: Callable[[], bool] = lambda: False,
         count: Callable[[str, int], None] | None = None,
+        report_queue: Callable[[int], None] | None = None,
     ) -> None:
         self.counts = Counts()
         self._sink, self._timeout, self._limit, self._maintain = sink, timeout, queue_bytes, maintain
-        self._count = count
+        self._count, self._report_queue = count, report_queue
         self._queue: SimpleQueue[list[Commit] | None] = SimpleQueue()
         self._lock = threading.Lock()
         #: What :meth:`flush` puts into the queue.
@@ -162,6 +164,7 @@ class Writer:
         self.flush()
         self._queue.put(None)
         self._thread.join(timeout)
+        self._tell_queue()
 
     def _run(self) -> None:
         maintained = time.monotonic()
@@ -247,6 +250,10 @@ class Writer:
                 self._fault = None
             LOGGER.warning("the prediction log works again", extra={"fields": vars(self.counts)})
 
+    def _tell_queue(self) -> None:
+        if self._report_queue is not None:
+            self._report_queue(self.counts.queued)
+
     def _keep_up(self) -> bool:
         try:
             return self._maintain()
@@ -258,6 +265,7 @@ class Writer:
         """Flush what was left, and give up what waits for too long."""
         while not self._closed.wait(WATCH_INTERVAL):
             self.flush()
+            self._tell_queue()
             now = time.monotonic()
             with self._lock:
                 overdue = [commit for commit in self._pending if now > commit.deadline]

@@ -89,8 +89,21 @@ def ride_graph() -> bytes:
     return bytes(model.SerializeToString())
 
 
-def ride_files(**card: Any) -> dict[str, bytes]:
-    """The files of the bundle, ``card`` overriding entries of its card."""
+#: What training would have counted in 2,000 rows of rides.
+REFERENCE_OF_RIDES: dict[str, Any] = {
+    "rows": 2000,
+    "fields": {
+        "distance": {"missing": 0, "edges": [1.0, 3.5, 8.0], "counts": [500, 500, 500, 500]},
+        "passengers": {"missing": 200, "edges": [1.0, 2.0], "counts": [900, 500, 400]},
+        "zone": {"missing": 0, "levels": {"A": 1600, "B": 400}, "other": 0},
+        "comfort": {"missing": 400, "levels": {"1": 800, "2": 800}, "other": 0},
+    },
+    "prediction": {"edges": [40.0], "counts": [1500, 500]},
+}
+
+
+def ride_files(*, reference: Any = None, **card: Any) -> dict[str, bytes]:
+    """The files of the bundle, ``card`` overriding entries of its card; by default the reference has no field."""
     facts: dict[str, Any] = {
         "format": 1,
         "model": "rides",
@@ -106,13 +119,13 @@ def ride_files(**card: Any) -> dict[str, bytes]:
         SPEC: SPEC_OF_RIDES.to_json().encode(),
         CARD: dump_json(facts | card),
         GOLDEN: dump_json({"row": GOLDEN_ROW, "prediction": GOLDEN_PREDICTION}),
-        REFERENCE: dump_json({"rows": 100, "fields": {}}),
+        REFERENCE: dump_json(reference or {"rows": 100, "fields": {}}),
     }
 
 
-def write_ride_bundle(folder: Path, **card: Any) -> str:
+def write_ride_bundle(folder: Path, *, reference: Any = None, **card: Any) -> str:
     """Write the bundle of rides to ``folder``; returns its artefact's sha256."""
-    return write_bundle(folder, ride_files(**card))
+    return write_bundle(folder, ride_files(reference=reference, **card))
 
 
 def ride_definition(**changes: Any) -> ModelDefinition:

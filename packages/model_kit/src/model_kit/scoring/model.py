@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from model_kit.errors import BundleError, NotReadyError, SpecError
 from model_kit.records.encoding import Derive, Encoded, Encoder
 from model_kit.records.row_warnings import Contradiction
 from model_kit.records.vectorizer import load_texts
-from model_kit.scoring.bundle import CARD, GOLDEN, RUN, SPEC, VOCABULARY, Bundle, read_bundle
+from model_kit.scoring.bundle import CARD, GOLDEN, REFERENCE, RUN, SPEC, VOCABULARY, Bundle, read_bundle
 from model_kit.scoring.calibration import UNCALIBRATED, Calibration
 from model_kit.scoring.classes import Output, to_probabilities
 from model_kit.scoring.decoding import imputed_fields
@@ -103,6 +105,8 @@ class BundleModel:
             raise BundleError(CARD, f"not a card: {error!r}") from error
         if not {"row", "prediction"} <= set(self.golden):
             raise BundleError(GOLDEN, "it must hold row and prediction")
+        # Parsed when something asks: a hundred kilobytes of numbers that predictions do not need.
+        self._reference = bundle.files[REFERENCE]
         self._encode = Encoder(self.spec)
         self._runtime = load_runtime(self.card, bundle.model, self.spec, derive)
         self._finish = Finish(self.spec.target, self.card.get("runtime", {}), Calibration.from_card(self.card))
@@ -117,6 +121,18 @@ class BundleModel:
             BundleError: a file is missing or damaged; the message names it.
         """
         return cls(read_bundle(folder), derive, version, contradictions)
+
+    @cached_property
+    def reference(self) -> dict[str, Any]:
+        """The content of ``reference.json``.
+
+        Raises:
+            BundleError: it is no JSON object.
+        """
+        try:
+            return dict(json.loads(self._reference))
+        except (ValueError, TypeError) as error:
+            raise BundleError(REFERENCE, f"not JSON: {error}") from error
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
         """Return predictions of encoded rows: shape (n_rows,), in the target's unit; of a class, its probabilities.

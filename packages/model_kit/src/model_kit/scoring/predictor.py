@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
@@ -79,10 +79,17 @@ class DetailedAnswer(Answer):
 
 
 class Predictor:
-    """A model with the validators of its records; created once per model."""
+    """A model with the validators of its records; created once per model.
+
+    Attributes:
+        model: what scores.
+        observe: called with the encoded rows that were scored and their scores, in no particular order; ``None``: no
+            function is. It may be called in several threads.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.observe: Callable[[Encoded, NDArray[np.float64]], None] | None = None
         self._fast_lane = FastLane(model.spec)
         self._validate = Validator(model.spec)
         self._encode = Encoder(model.spec)
@@ -228,6 +235,8 @@ class Predictor:
             positions = [*positions, *(accepted.declined[index] for index in validated.positions)]
         predictions: list[Prediction | None] = [None] * len(records)
         scores = self.model.score(encoded) if positions else self._no_scores
+        if self.observe is not None and positions:
+            self.observe(encoded, scores)
         finite = []
         for row, (position, prediction) in enumerate(zip(positions, self._predictions(scores), strict=True)):
             if prediction is None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_kit.records.encoding import Encoder
+from model_kit.scoring.classes import decide
+from model_kit.scoring.reference import bins_of, shown_probability
 from model_kit.spec import InputSpec, Row, Target
-from model_kit.spec.dates import iso_to_days
-from model_kit.spec.learning import find_words
 
 #: Cells with fewer rows are merged, so that no cell is about a few rows.
 FEWEST = 10
+#: Bins of predictions.
+N_BINS: Final = 10
+#: Predictions that differ by less than this are the same, as float32 and float64 do: relative to them, or to a
+#: hundredth of their range.
+SAME: Final = 1e-5
+#: Digits of an edge between predictions.
+DIGITS: Final = 6
 #: Bars of the targets' histogram at most, rows for each of them, and the share of rows beyond either end.
 MOST_BARS: Final = 40
 ROWS_PER_BAR: Final = 20
@@ -27,39 +35,91 @@ def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
 
     Returns:
         ``rows``: how many; ``fields``: name -> ``missing`` (rows without a value) and either ``edges`` (upper,
-        inclusive, of all bins but the last; of dates in days since 1970-01-01) with ``counts``, or ``levels`` (level
-        -> count) with ``other``. Cells of fewer than 10 rows are merged with a neighbour or into ``other``; what is
-        still rare then is not told (0).
+        inclusive, of all bins but the last; of dates in days since 1970-01-01, of texts in words) with ``counts``, or
+        ``levels`` (level -> count) with ``other``; of texts also ``unknown``, those without a known word. Cells of
+        fewer than 10 rows are merged with a neighbour or into ``other``; what is still rare then is not told (0).
     """
     fields = {}
-    for field in spec.fields:
-        column = [row.get(field.name) for row in rows]
-        present = [value for value in column if value is not None]
-        missing = len(column) - len(present)
-        bins = spec.learned[field.name].bins
-        if field.kind == "text":
-            cells = _count_bins([float(len(find_words(str(value)))) for value in present], bins)
-        elif field.kind in ("category", "boolean"):
-            cells = _count_levels([str(value).lower() if field.kind == "boolean" else str(value) for value in present])
-        elif field.is_temporal:
-            cells = _count_bins([iso_to_days(field, str(value)) for value in present], bins)
+    encoded = Encoder(spec)(rows)
+    for number, field in enumerate(spec.fields):
+        if field.kind in ("category", "boolean"):
+            present = [value for row in rows if (value := row.get(field.name)) is not None]
+            missing = len(rows) - len(present)
+            texts = [str(value).lower() if field.kind == "boolean" else str(value) for value in present]
+            cells = _merged_levels(Counter(texts))
         else:
-            cells = _count_bins([float(value) for value in present], bins)
+            column = encoded[:, number]
+            values = column[~np.isnan(column)]
+            missing = len(rows) - len(values)
+            cells = {}
+            if field.kind == "text":
+                is_known = values > 0
+                cells["unknown"] = _unless_rare(int((~is_known).sum()))
+                values = values[is_known]
+            edges = spec.learned[field.name].bins
+            cells |= _merged_bins(np.bincount(bins_of(values, edges), minlength=len(edges) + 1).tolist(), edges)
         fields[field.name] = {"missing": _unless_rare(missing)} | cells
     return {"rows": len(rows), "fields": fields}
 
 
-def _count_levels(values: list[str]) -> dict[str, Any]:
-    counts = Counter(values)
+def reference_predictions(
+    out_of_fold: NDArray[np.float64], served: NDArray[np.float64], target: Target
+) -> dict[str, dict[str, Any]]:
+    """How predictions of rows that the model did not see are spread.
+
+    Args:
+        out_of_fold: shape (n_repeats, n), in the target's unit; of classes calibrated probabilities, shape (n_repeats,
+            n, n_classes).
+        served: those of the model itself for its training rows, shape (n_rows,) or (n_rows, n_classes). Bins end
+            between them, at about the deciles of the others: where many are the same, all are in one bin.
+        target: of the model.
+
+    Returns:
+        ``prediction``, and of classes ``probability`` (of the positive one of two classes, else the largest), each with
+        ``edges`` and ``counts`` or ``levels`` and ``other``, as in :func:`reference`: means over the repeats.
+    """
+    if not target.is_class:
+        return {"prediction": _binned(out_of_fold, served)}
+    counts = [np.bincount(decide(repeat, target), minlength=len(target.classes)) for repeat in out_of_fold]
+    means = np.mean(counts, axis=0).round().astype(int).tolist()
+    probabilities = np.array([shown_probability(repeat, target) for repeat in out_of_fold])
+    return {
+        "prediction": _merged_levels(dict(zip(target.keys, means, strict=True))),
+        "probability": _binned(probabilities, shown_probability(served, target)),
+    }
+
+
+def _binned(out_of_fold: NDArray[np.float64], served: NDArray[np.float64]) -> dict[str, Any]:
+    edges = _edges_between(np.sort(served), np.sort(out_of_fold.ravel()))
+    counts = np.bincount(bins_of(out_of_fold.ravel(), edges), minlength=len(edges) + 1) / len(out_of_fold)
+    return _merged_bins(counts.round().astype(int).tolist(), edges)
+
+
+def _edges_between(served: NDArray[np.float64], unseen: NDArray[np.float64]) -> list[float]:
+    """Numbers at about the deciles of ``unseen``, each half way between neighbours of ``served``. Both ascend."""
+    least = float(served[-1] - served[0]) / 100
+    edges = set()
+    for step in range(1, N_BINS):
+        value = float(unseen[math.ceil(len(unseen) * step / N_BINS) - 1])
+        same = SAME * max(abs(value), least)
+        place = int(np.searchsorted(served, value + same, side="right"))
+        lower = float(served[place - 1]) if place else value
+        larger = served[served > lower + same]
+        if len(larger):
+            edges.add(float(f"{(lower + float(larger[0])) / 2:.{DIGITS}g}"))
+    return sorted(edges)
+
+
+def _merged_levels(counted: Mapping[str, int]) -> dict[str, Any]:
+    counts = dict(counted)
     ordered = sorted(counts, key=lambda level: (counts[level], level))
     other = 0
     while ordered and (counts[ordered[0]] < FEWEST or 0 < other < FEWEST):
         other += counts.pop(ordered.pop(0))
-    return {"levels": dict(counts), "other": _unless_rare(other)}
+    return {"levels": counts, "other": _unless_rare(other)}
 
 
-def _count_bins(values: list[float], edges: Sequence[float]) -> dict[str, Any]:
-    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1).tolist()
+def _merged_bins(counts: list[int], edges: Sequence[float]) -> dict[str, Any]:
     kept = list(edges)
     position = 0
     while len(counts) > 1 and position < len(counts):

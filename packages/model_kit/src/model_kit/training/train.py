@@ -47,7 +47,7 @@ from model_kit.training.evaluation import (
 from model_kit.training.export import Export, export
 from model_kit.training.importance import importance
 from model_kit.training.provenance import git_commit
-from model_kit.training.reference import distribution, reference
+from model_kit.training.reference import distribution, reference, reference_predictions
 from model_kit.training.threshold import with_threshold
 from model_kit.training.verdict import N_ROWS, try_estimator
 
@@ -201,7 +201,9 @@ def train(
         SPEC: fitted.spec.to_json().encode(),
         CARD: dump_json(card),
         GOLDEN: dump_json({"row": golden, **_golden_prediction(fitted, golden, card)}),
-        REFERENCE: dump_json(reference(fitted.spec, dataset.rows)),
+        REFERENCE: dump_json(
+            reference(fitted.spec, dataset.rows) | _reference_predictions(evaluation, fitted, dataset, card)
+        ),
     }
     artifact = write_bundle(bundle, files)
     report(f"Wrote {bundle} (artefact {artifact[:12]})")
@@ -285,6 +287,19 @@ def _errors(
         return None
     rows = [dataset.rows[row] for row in evaluation.rows.tolist()]
     return by_level(evaluation.out_of_fold, dataset.target[evaluation.rows], rows, spec, strongest)
+
+
+def _reference_predictions(
+    evaluation: Evaluation | None, fitted: Fitted, dataset: Dataset, card: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the reference has of predictions; empty without cross-validation, which predicts rows that were not seen."""
+    if evaluation is None:
+        return {}
+    out_of_fold, served, target = evaluation.out_of_fold, fitted.predict(dataset.rows), fitted.spec.target
+    if target.is_class:
+        out_of_fold = calibrated(out_of_fold, dataset.target[evaluation.rows])
+        served = Calibration.from_card(card)(served)
+    return reference_predictions(out_of_fold, served, target)
 
 
 def _golden_prediction(fitted: Fitted, golden: Row, card: Mapping[str, Any]) -> dict[str, Any]:
