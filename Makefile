@@ -65,7 +65,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate faults migrate data new-model sample train compare publish release \
+.PHONY: help run dev test test-all lint format typecheck imports tracked audit schemathesis mutate faults migrate data new-model sample train compare publish release \
 	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain bench-log screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
@@ -114,6 +114,10 @@ typecheck: tools-dev ## Check types, strictly
 
 imports: tools-dev # which package may import which
 	@$(bin)/python scripts/imports.py
+
+audit: tools-dev ## Look for known vulnerabilities in what the locks pin (needs the network), and for licences that are not allowed
+	@$(bin)/python scripts/licences.py
+	@$(bin)/python scripts/audit.py
 
 tracked: tools-dev # no binaries, no data
 	@$(bin)/python scripts/check_tracked.py
