@@ -25,6 +25,8 @@ THOUSANDS ?=
 PYTEST ?=
 # Cases for each operation: make schemathesis EXAMPLES=5000
 EXAMPLES ?= 1000
+# Requests of the soak: make soak COUNT=20000
+COUNT ?= 200000
 # What to mutate, all if nothing is named: make mutate MUTATE=views
 MUTATE ?=
 
@@ -65,7 +67,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test test-all lint format typecheck imports tracked schemathesis mutate faults migrate data new-model sample train compare publish release \
+.PHONY: help run dev test test-all lint format typecheck imports tracked audit schemathesis mutate faults soak migrate data new-model sample train compare publish release \
 	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain bench-log screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
@@ -115,11 +117,18 @@ typecheck: tools-dev ## Check types, strictly
 imports: tools-dev # which package may import which
 	@$(bin)/python scripts/imports.py
 
+audit: tools-dev ## Look for known vulnerabilities in what the locks pin (needs the network), and for licences that are not allowed
+	@$(bin)/python scripts/licences.py
+	@$(bin)/python scripts/audit.py
+
 tracked: tools-dev # no binaries, no data
 	@$(bin)/python scripts/check_tracked.py
 
 faults: tools-dev ## Kill workers and databases under load, and see that no answer is lost
 	@$(bin)/python -m pytest tests/faults -rA $(PYTEST)
+
+soak: tools-dev ## Send COUNT=200000 mixed requests while workers and the database are killed: SOAK="--seed 7 --json soak.json"
+	@$(bin)/python tests/helpers/soak.py --count $(COUNT) $(SOAK)
 
 migrate: tools-dev ## Create or update the tables of the prediction log that PREDICTION_LOG names
 	@cd packages/ml_api && exec $(CURDIR)/$(bin)/python -m ml_api.cli migrate

@@ -25,6 +25,7 @@ LOCKS = (
     ("requirements/scikit-learn.in", "requirements/scikit-learn.txt"),
     ("requirements/operations.in", "requirements/operations.txt"),
     ("requirements/log.in", "requirements/log.txt"),
+    ("requirements/otel.in", "requirements/otel.txt"),
     ("requirements/dev.in", "requirements/dev.txt"),
     ("requirements/bench.in", "requirements/bench.txt"),
 )

@@ -37,7 +37,7 @@ NEEDS: Mapping[str, Collection[str]] = {
 TESTS = ".ci/run"
 #: What goes out -> what must have succeeded before, in every job that does it.
 AFTER: Mapping[str, Collection[str]] = {
-    "release": {"lint", "typecheck", "imports", "tracked", TESTS, "test-wheel", "compare"},
+    "release": {"lint", "typecheck", "imports", "tracked", "audit", TESTS, "test-wheel", "compare"},
     "deploy": {"release", "smoke-image"},
     "deploy-container": {"release", "smoke-image"},
     "promote": {"deploy"},

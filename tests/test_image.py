@@ -77,6 +77,7 @@ def test_secrets_are_mounted_and_never_arguments() -> None:
         "LOG",
         "MODEL_VERSION",
         "OPERATIONS",
+        "OTEL",
         "SCIKIT_LEARN",
     }
     for variable in ("PACKAGE_INDEX_URL", "PACKAGE_INDEX_USER", "PACKAGE_INDEX_TOKEN"):

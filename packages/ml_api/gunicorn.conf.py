@@ -26,7 +26,7 @@ from ml_api.worker import Worker
 from ml_api.worker_loads import WorkerLoads
 
 #: Where the optional packages are.
-OPERATIONS = "pip install --no-deps -r requirements/operations.txt"
+OPERATIONS, OTEL = (f"pip install --no-deps -r requirements/{name}.txt" for name in ("operations", "otel"))
 #: Said at the start of a server that everyone may ask who reaches it.
 WITHOUT_KEYS = (
     "LISTENING ON %s WITHOUT API KEYS: whoever reaches this address may ask; set API_KEYS_FILE or API_KEYS "
@@ -80,16 +80,17 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 preload_app = False
 importlib.import_module("ml_api.app")
 reloading = importlib.import_module("ml_api.reloading")
-for variable, is_set, modules in (
-    ("METRICS", settings.metrics, ("ml_api.controllers.metrics", "ml_api.metrics.recorder")),
-    ("RATE_LIMIT", settings.rate_limit, ("ml_api.rate_limits.limiter",)),
-    ("RATE_LIMIT_REDIS", settings.rate_limit and settings.rate_limit_redis, ("redis",)),
+for variable, is_set, modules, remedy in (
+    ("METRICS", settings.metrics, ("ml_api.controllers.metrics", "ml_api.metrics.recorder"), OPERATIONS),
+    ("RATE_LIMIT", settings.rate_limit, ("ml_api.rate_limits.limiter",), OPERATIONS),
+    ("RATE_LIMIT_REDIS", settings.rate_limit and settings.rate_limit_redis, ("redis",), OPERATIONS),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", settings.otlp_endpoint, ("ml_api.tracing",), OTEL),
 ):
     try:
         for module in modules if is_set else ():
             importlib.import_module(module)
     except ModuleNotFoundError as error:
-        sys.exit(f"ml_api does not start: {variable} needs {error.name}, which is not installed; {OPERATIONS}")
+        sys.exit(f"ml_api does not start: {variable} needs {error.name}, which is not installed; {remedy}")
 if settings.prediction_log is not None:
     try:
         importlib.import_module("ml_api.prediction_log.startup").check(settings.prediction_log)

@@ -66,11 +66,16 @@ class Postgres:
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
         command = [str(self._programs / "postgres"), "-D", str(self._data), *arguments]
-        with self._data.with_name("log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **self._as_user())
+        log = self._data.with_name("log")
         give_up = time.monotonic() + BOOT_SECONDS
         while not self._answers():
-            assert time.monotonic() < give_up, "PostgreSQL did not start"
+            assert time.monotonic() < give_up, f"PostgreSQL did not start:\n{log.read_text()[-2000:]}"
+            # It refuses to start beside a process of before, which may be ending.
+            if self.process is None or self.process.poll() is not None:
+                with log.open("ab") as file:
+                    self.process = subprocess.Popen(
+                        command, stdout=file, stderr=file, start_new_session=True, **self._as_user()
+                    )
             time.sleep(0.05)
 
     def _answers(self) -> bool:
@@ -82,12 +87,15 @@ class Postgres:
         """Send a signal to all of its processes."""
         if self.process is not None:
             # Its processes lead groups of their own.
-            tree = subprocess.run(
-                ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], check=False, capture_output=True, text=True
-            )
-            for pid in (self.process.pid, *map(int, tree.stdout.split())):
+            for pid in (self.process.pid, *self._children()):
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
+
+    def _children(self) -> list[int]:
+        if self.process is None:
+            return []
+        command = ["ps", "-o", "pid=", "--ppid", str(self.process.pid)]
+        return [int(pid) for pid in subprocess.run(command, check=False, capture_output=True, text=True).stdout.split()]
 
     def kill(self) -> None:
         """End all of its processes with SIGKILL."""
@@ -95,6 +103,34 @@ class Postgres:
             self.signal(signal.SIGKILL)
             self.process.wait()
             self.process = None
+
+    def restart(self) -> None:
+        """Have it end at once, without a checkpoint, and start it again."""
+        assert self.process is not None
+        command = [str(self._programs / "pg_ctl"), "-D", str(self._data), "-m", "immediate", "-W", "stop"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._as_user())
+        self.process.wait()
+        self.process = None
+        self.start()
+
+    def kill_postmaster(self) -> None:
+        """End its first process with SIGKILL, and wait until the others have noticed."""
+        assert self.process is not None
+        others = self._children()
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        give_up = time.monotonic() + BOOT_SECONDS
+        while any(map(_runs, others)):
+            assert time.monotonic() < give_up, "PostgreSQL's processes did not end"
+            time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process has not ended, whether or not its parent has taken notice."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    return False
 
 
 @contextmanager

@@ -15,7 +15,10 @@ from ml_api.logs import log_request
 from ml_api.request_id import HEADER, request_id
 
 if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
     from ml_api.metrics.recorder import Recorder
+    from ml_api.tracing import Tracer
 
 #: Methods that are logged; any other is arbitrary text from the client.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
@@ -35,6 +38,7 @@ class _RequestContext:
     pending: Future[Any] | None = None
     log_fields: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] | None = None
+    span: Span | None = None
 
 
 def current_id() -> str:
@@ -64,9 +68,14 @@ def add_headers(headers: dict[str, str]) -> None:
     g.access.headers = (g.access.headers or {}) | headers
 
 
-def begin(request: Request) -> None:
-    """Assign an id to the current request."""
-    g.access = _RequestContext(time.perf_counter(), request_id(request.environ.get("HTTP_X_REQUEST_ID")))
+def begin(request: Request, tracer: Tracer | None = None) -> None:
+    """Assign an id to the current request, and start its span."""
+    environ = request.environ
+    g.access = context = _RequestContext(time.perf_counter(), request_id(environ.get("HTTP_X_REQUEST_ID")))
+    if tracer is not None:
+        method = environ["REQUEST_METHOD"]
+        context.span = tracer.start(environ, method if method in METHODS else None)
+        context.log_fields["traceparent"] = tracer.traceparent(context.span)
 
 
 def _rule_of_other_method(request: Request) -> Rule | None:
@@ -78,8 +87,10 @@ def _rule_of_other_method(request: Request) -> Rule | None:
     return adapter.match(method=min(error.valid_methods), return_rule=True)[0] if adapter else None
 
 
-def end(request: Request, response: Response, metrics: Recorder | None = None) -> Response:
-    """Add the id of the current request to its response, write its log line, and count it."""
+def end(
+    request: Request, response: Response, metrics: Recorder | None = None, tracer: Tracer | None = None
+) -> Response:
+    """Add the id of the current request to its response, write its log line, count it, and end its span."""
     # Each use of g looks up the current context; once is enough.
     context: _RequestContext = g.access
     environ, rule = request.environ, request.url_rule or _rule_of_other_method(request)
@@ -110,6 +121,8 @@ def end(request: Request, response: Response, metrics: Recorder | None = None) -
             metrics.request(route, own, environ, fields.get("refused"))
         duration = round((time.perf_counter() - context.started) * 1000, 3)
         log_request(status=own, duration_ms=duration, response_bytes=None if has_failed else length, **fields)
+        if tracer is not None and context.span is not None:
+            tracer.end(context.span, own, fields)
 
     if context.pending is None:
         ended()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ml_api.metrics.recorder import Recorder
     from ml_api.prediction_log.log import PredictionLog
     from ml_api.rate_limits.limiter import RateLimiter
+    from ml_api.tracing import Tracer
 
 
 class NoSessions(SessionInterface):
@@ -58,6 +59,8 @@ class API(Flask):
     metrics: Recorder | None = None
     #: The models.
     registry: Registry
+    #: Traces the requests, if traces are on.
+    tracer: Tracer | None = None
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return the URL adapter of ``request``, without parsing its host."""
@@ -79,7 +82,7 @@ class API(Flask):
         """Handle a request, from assigning its id to writing its log line."""
         # The request itself: its proxy looks it up at each use.
         request = request_ctx.request
-        access.begin(request)
+        access.begin(request, self.tracer)
         try:
             for check in self.checks:
                 check(request)
@@ -91,7 +94,7 @@ class API(Flask):
     def finalize_request(self, rv: Any, from_error_handler: bool = False) -> Response:
         """Return the response with its request id, after writing the log line."""
         response = rv if isinstance(rv, Response) else self.make_response(rv)
-        return access.end(request_ctx.request, response, self.metrics)
+        return access.end(request_ctx.request, response, self.metrics, self.tracer)
 
     def do_teardown_request(self, exc: Any = None) -> None:
         """Do nothing: there are no such hooks."""
@@ -137,6 +140,10 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
         app.checks += (app.guard,)
     if settings.metrics:
         _add_metrics(app, registry, settings)
+    if settings.otlp_endpoint:
+        from ml_api.tracing import Tracer  # noqa: PLC0415  its libraries take 7 MB
+
+        app.tracer = Tracer()
     limiter = _add_limiter(app, settings) if settings.rate_limit else None
     prediction_log = _add_log(app, registry, settings, settings.prediction_log) if settings.prediction_log else None
     app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter, prediction_log))

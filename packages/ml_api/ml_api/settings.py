@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+#: Which requests are traced, in OpenTelemetry's words.
+SAMPLERS = tuple(
+    f"{prefix}{name}" for prefix in ("parentbased_", "") for name in ("always_on", "always_off", "traceidratio")
+)
 
 
 class SettingsError(Exception):
@@ -100,6 +104,8 @@ class Settings:
         cors_origins: ``CORS_ORIGINS``, origins whose pages may read the responses; none by default.
         metrics: ``METRICS``, whether ``/metrics`` exists; ``METRICS_PORT`` turns it on too.
         metrics_port: ``METRICS_PORT``, TCP port of ``/metrics``; ``None``: that of the service.
+        otlp_endpoint: ``OTEL_EXPORTER_OTLP_ENDPOINT``, the collector of traces; ``None``, also if another ``OTEL_``
+            variable turns them off: there are none.
         git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
         prediction_log: settings of the prediction log; ``None``: there is none.
     """
@@ -129,6 +135,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     metrics: bool = False
     metrics_port: int | None = None
+    otlp_endpoint: str | None = field(default=None, repr=False)
     git_commit: str | None = None
     prediction_log: LogSettings | None = None
 
@@ -174,6 +181,7 @@ class Settings:
             cors_origins=_origins(environ, "CORS_ORIGINS"),
             metrics=_flag(environ, "METRICS", cls.metrics) or bool(environ.get("METRICS_PORT")),
             metrics_port=_metrics_port(environ),
+            otlp_endpoint=_otlp_endpoint(environ),
             git_commit=_commit(environ),
             prediction_log=LogSettings.from_environ(environ),
         )
@@ -298,6 +306,25 @@ def _metrics_port(environ: Mapping[str, str]) -> int | None:
     if port == _integer(environ, "PORT", Settings.port, 1, 65_535):
         raise SettingsError(f"METRICS_PORT is {port}, which is PORT too; set METRICS=true instead to use one port")
     return port
+
+
+def _otlp_endpoint(environ: Mapping[str, str]) -> str | None:
+    """Return the collector of traces; the libraries would only warn of a value that they do not know."""
+    endpoints = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    named = [variable for variable in endpoints if environ.get(variable)]
+    if not named or _flag(environ, "OTEL_SDK_DISABLED", False):
+        return None
+    if _choice(environ, "OTEL_TRACES_EXPORTER", "otlp", ("otlp", "none")) == "none":
+        return None
+    for variable in named:
+        # It may contain a password, which no message repeats.
+        if not re.match(r"https?://[^/]", environ[variable]):
+            raise SettingsError(f"{variable} must begin with http:// or https://, and a host")
+    for variable in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
+        _choice(environ, variable, "http/protobuf", ("http/protobuf",))
+    if "ratio" in _choice(environ, "OTEL_TRACES_SAMPLER", SAMPLERS[0], SAMPLERS):
+        _text(environ, "OTEL_TRACES_SAMPLER_ARG", "1", r"0(\.[0-9]+)?|1(\.0+)?", "a number from 0 to 1")
+    return environ[named[0]]
 
 
 def _text(environ: Mapping[str, str], variable: str, default: str, pattern: str, allowed: str) -> str:

@@ -72,6 +72,8 @@ VARIABLES = (
     "PREDICTION_LOG",
     "DATABASE_URL",
     "DYNO",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
 )
 
 #: A model package as it would be installed. The model ``naps`` sleeps a second over eight passengers, and

@@ -38,6 +38,7 @@ VARIABLES = {
     ),
     "METRICS": ("true", "metrics", True),
     "METRICS_PORT": ("9100", "metrics_port", 9100),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://localhost:4318", "otlp_endpoint", "http://localhost:4318"),
     "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
     "PREDICTION_LOG": ("/log.db", "prediction_log", LogSettings("sqlite:////log.db")),
 }
@@ -76,6 +77,7 @@ def test_defaults() -> None:
         cors_origins=(),
         metrics=False,
         metrics_port=None,
+        otlp_endpoint=None,
         git_commit=None,
         prediction_log=None,
     )

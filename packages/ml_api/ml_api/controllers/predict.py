@@ -57,6 +57,8 @@ def blueprint(
         if metrics is not None:
             metrics.answer(name, predictor.model, answer)
         access.add_log_fields(model=name, rows=len(answer.predictions), errors=len(answer.errors), fast=answer.n_fast)
+        if settings.otlp_endpoint:
+            access.add_log_fields(version=predictor.model.version)
         if answer.unusual:
             access.add_log_fields(unusual=answer.unusual)
         response = responses.prediction(answer, predictor.model.version)
