@@ -24,6 +24,7 @@ REQUIREMENTS, COMMIT = "requirements.txt", "COMMIT"
 OPTIONAL = {
     "requirements/operations.txt": ("METRICS", "METRICS_PORT", "RATE_LIMIT"),
     "requirements/log.txt": ("PREDICTION_LOG",),
+    "requirements/otel.txt": ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
 }
 #: A package of a lock, with its hashes and comments.
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9][^\s=\[]*).*\n(?:[ \t]+.*\n)*", re.MULTILINE)

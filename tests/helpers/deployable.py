@@ -26,6 +26,7 @@ _FILES = (
     "requirements/train.txt",
     "requirements/operations.txt",
     "requirements/log.txt",
+    "requirements/otel.txt",
 )
 
 
