@@ -68,7 +68,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test test-all lint format typecheck imports tracked audit schemathesis mutate faults soak migrate data new-model sample train compare publish release \
-	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain bench-log screenshot instructions instructions-record \
+	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain bench-log bench-shadow screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
 
@@ -212,6 +212,9 @@ bench-batch: served ## Price a CSV of ROWS=1000000
 
 bench-log: tools-dev ## What the prediction log costs: on against off, with SQLite and PostgreSQL
 	@$(bin)/python benchmarks/prediction_log.py $(model)
+
+bench-shadow: tools-dev ## What a shadow costs the callers: latency at half of the capacity, with it against without
+	@$(bin)/python benchmarks/shadow.py $(model)
 
 bench-explain: tools-dev ## How close explanations are, and how long they take: BENCH_DATA=path.csv
 	@PYTHONPATH=packages/ml_api $(bin)/python benchmarks/explain.py $(model)

@@ -62,8 +62,8 @@ Worker.settings = settings
 # Balances connections between workers: see ml_api/worker_loads.py. The master executes this file once, so that all
 # workers share it, those of before and after a reload too.
 Worker.loads = WorkerLoads(settings.workers)
-# Metrics and rate limits of all workers.
-if settings.metrics or settings.rate_limit:
+# Metrics, rate limits and candidates of all workers.
+if settings.metrics or settings.rate_limit or settings.candidates:
     Worker.shared = SharedFolder()
 # Threads cannot use several cores, because scoring a row is half Python; processes can.
 workers = settings.workers
@@ -85,6 +85,7 @@ for variable, is_set, modules, remedy in (
     ("RATE_LIMIT", settings.rate_limit, ("ml_api.rate_limits.limiter",), OPERATIONS),
     ("RATE_LIMIT_REDIS", settings.rate_limit and settings.rate_limit_redis, ("redis",), OPERATIONS),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", settings.otlp_endpoint, ("ml_api.tracing",), OTEL),
+    ("SHADOW_MODELS or CANARY_MODELS", settings.candidates, ("ml_api.candidates.connections",), OPERATIONS),
 ):
     try:
         for module in modules if is_set else ():
@@ -101,6 +102,9 @@ packages = importlib.import_module("model_kit.scoring.installed")
 installed = packages.read_installed()
 packages.serve(installed)
 Worker.served = Served()
+if settings.candidates and Worker.shared is not None:
+    candidates = importlib.import_module("ml_api.candidates.launcher")
+    Worker.launcher = candidates.Launcher(settings, Worker.shared.path)
 # A worker without a heartbeat for this long is replaced; it sends none while it loads the models.
 timeout = 60
 # The platform kills the processes 30 s after SIGTERM; SHUTDOWN_DELAY and requests in progress get most of that.
@@ -143,10 +147,14 @@ def when_ready(server: Any) -> None:
     if settings.metrics and Worker.shared is not None:
         count = importlib.import_module("ml_api.metrics.recorder").ReloadCounter(Worker.shared.path)
     reloading.Reloader(server, installed, Worker.served, pid_file, count).install()
+    if Worker.launcher is not None:
+        Worker.launcher.install(server)
 
 
 def on_exit(server: Any) -> None:  # noqa: ARG001  gunicorn passes it by position
-    """Delete what the workers shared."""
+    """End the candidates, and delete what the workers shared."""
+    if Worker.launcher is not None:
+        Worker.launcher.stop()
     if Worker.shared is not None:
         Worker.shared.remove()
 

@@ -22,6 +22,8 @@ SHORT = 50
 EXPLANATION, WARNINGS = 400, 10
 #: Long requests that wait, and seconds after which they are refused.
 MAX_WAITING, MAX_WAIT = 32, 10.0
+#: Requests for one model that wait for its canary; the installed version answers further ones.
+CANARY_SLOTS = 4
 #: Seconds after which a client may retry.
 RETRY_AFTER = 5
 #: Seconds after which a thread that computes lets another one continue: Python's, and while a long request computes.

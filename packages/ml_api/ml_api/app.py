@@ -27,6 +27,7 @@ from ml_api.shared_folder import current_place
 from ml_api.views import problems
 
 if TYPE_CHECKING:
+    from ml_api.candidates.connections import Candidates
     from ml_api.metrics.recorder import Recorder
     from ml_api.prediction_log.log import PredictionLog
     from ml_api.rate_limits.limiter import RateLimiter
@@ -132,7 +133,8 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     app.url_map.merge_slashes = False
     problems.init_app(app)
     app.register_blueprint(health.blueprint(registry))
-    app.register_blueprint(version.blueprint(registry, settings))
+    candidates = _make_candidates(settings) if settings.candidates else None
+    app.register_blueprint(version.blueprint(registry, settings, candidates))
     if settings.cors_origins:
         app.checks += (CORS(settings.cors_origins),)
     if (ring := KeyRing.from_settings(settings)) is not None:
@@ -146,11 +148,17 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
         app.tracer = Tracer()
     limiter = _add_limiter(app, settings) if settings.rate_limit else None
     prediction_log = _add_log(app, registry, settings, settings.prediction_log) if settings.prediction_log else None
-    app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter, prediction_log))
-    app.register_blueprint(model_routes.blueprint(registry))
+    app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter, prediction_log, candidates))
+    app.register_blueprint(model_routes.blueprint(registry, candidates))
     app.register_blueprint(docs.blueprint(registry, settings))
     app.register_blueprint(pages.blueprint(registry, settings))
     return app
+
+
+def _make_candidates(settings: Settings) -> Candidates:
+    from ml_api.candidates.connections import Candidates  # noqa: PLC0415  most servers have none
+
+    return Candidates(settings, current_place().folder)
 
 
 def _add_limiter(app: API, settings: Settings) -> RateLimiter:

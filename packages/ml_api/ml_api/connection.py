@@ -30,6 +30,8 @@ LEAVE_LOOP = "ml_api.leave_loop"
 WAIT_FOR = "ml_api.wait_for"
 #: Key of the WSGI environ: present if the server stops.
 IS_STOPPING = "ml_api.is_stopping"
+#: Key of the WSGI environ: a function that has another one called after the response.
+CALL_AFTER = "ml_api.call_after"
 #: Requests whose body is received before the application is called; the body of others is discarded.
 TAKES_BODY = re.compile(r"/v1/(predict/.|outcomes)")
 #: A head for which no parser is needed to know where the request ends: one length, and no other header that has to do
@@ -129,6 +131,8 @@ class Connection:
         self.body: bytes | bytearray | None = None
         #: What the response waits for; 503 replaces it if that fails.
         self.commit: Commit | None = None
+        #: Called after the response was sent, or as much as the client took at once; it does not wait.
+        self.after: Callable[[], None] | None = None
         self._length = self._chunk = self._searched = 0
         self._chunked = self._in_trailer = False
 
@@ -324,6 +328,11 @@ def wait_for(environ: Mapping[str, Any], commit: Commit) -> bool:
     if wait is not None:
         wait(commit)
     return wait is not None
+
+
+def call_after(environ: Mapping[str, Any], function: Callable[[], None]) -> None:
+    """Have our server call a function, which does not wait, after the response."""
+    environ[CALL_AFTER](function)
 
 
 def has_left(environ: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ unset ones as empty. An invalid value raises an error that names the variable.
 from __future__ import annotations
 
 import errno
+import os
 import re
 import socket
 from collections.abc import Mapping
@@ -75,6 +76,21 @@ class LogSettings:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """Another version of a model than the installed one.
+
+    Attributes:
+        kind: ``shadow``: scores the same rows; ``canary``: serves a share of the callers.
+        name: of the model.
+        path: the folder of a bundle, or a wheel.
+    """
+
+    kind: str
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """Settings of the server.
 
@@ -108,6 +124,10 @@ class Settings:
             variable turns them off: there are none.
         git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
         prediction_log: settings of the prediction log; ``None``: there is none.
+        shadow_models: ``SHADOW_MODELS``, candidates that score the same rows after the answer.
+        canary_models: ``CANARY_MODELS``, candidates that serve a share of the callers.
+        canary_share: ``CANARY_SHARE``, that share, from 0 to 1.
+        candidate_timeout: ``CANDIDATE_TIMEOUT``, seconds for an answer of a candidate, which is then replaced.
     """
 
     host: str = "0.0.0.0"  # noqa: S104  the router of a container or dyno connects from outside
@@ -138,6 +158,10 @@ class Settings:
     otlp_endpoint: str | None = field(default=None, repr=False)
     git_commit: str | None = None
     prediction_log: LogSettings | None = None
+    shadow_models: tuple[Candidate, ...] = ()
+    canary_models: tuple[Candidate, ...] = ()
+    canary_share: float = 0.05
+    candidate_timeout: int = 5
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -184,7 +208,16 @@ class Settings:
             otlp_endpoint=_otlp_endpoint(environ),
             git_commit=_commit(environ),
             prediction_log=LogSettings.from_environ(environ),
+            shadow_models=_shadows(environ),
+            canary_models=_candidates(environ, "CANARY_MODELS", "canary"),
+            canary_share=_share(environ, "CANARY_SHARE", cls.canary_share),
+            candidate_timeout=_integer(environ, "CANDIDATE_TIMEOUT", cls.candidate_timeout, 1, 60),
         )
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """All candidates."""
+        return self.shadow_models + self.canary_models
 
     @property
     def needs_keys(self) -> bool:
@@ -297,6 +330,39 @@ def _origins(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
 
 def _list(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, environ.get(variable, "").split(","))))
+
+
+def _shadows(environ: Mapping[str, str]) -> tuple[Candidate, ...]:
+    found = _candidates(environ, "SHADOW_MODELS", "shadow")
+    if found and not environ.get("PREDICTION_LOG"):
+        raise SettingsError(
+            "SHADOW_MODELS is set, and PREDICTION_LOG is not: what a candidate predicts is kept in the prediction log, "
+            "beside what was answered (docs/shadow.md)"
+        )
+    return found
+
+
+def _candidates(environ: Mapping[str, str], variable: str, kind: str) -> tuple[Candidate, ...]:
+    found: dict[str, Candidate] = {}
+    for entry in _list(environ, variable):
+        name, separator, path = map(str.strip, entry.partition("="))
+        if not separator or not re.fullmatch(r"[^/\s]+", name):
+            raise SettingsError(f"{variable} has {entry!r}; it must be name=PATH, several of them with commas")
+        if name in found:
+            raise SettingsError(f"{variable} names the model {name} twice; a model has one {kind} at a time")
+        if not path.startswith("/"):
+            raise SettingsError(f"{variable}: the path of {name} is {path!r}; it must be absolute")
+        if not (os.path.isdir(path) or (path.endswith(".whl") and os.path.isfile(path))):
+            raise SettingsError(f"{variable}: {name} is {path}, which is neither the folder of a bundle nor a wheel")
+        found[name] = Candidate(kind, name, path)
+    return tuple(found.values())
+
+
+def _share(environ: Mapping[str, str], variable: str, default: float) -> float:
+    text = environ.get(variable) or str(default)
+    if not re.fullmatch(r"0?\.[0-9]{1,9}|[01](\.0*)?", text) or float(text) > 1:
+        raise SettingsError(f"{variable} is {text!r}; it must be a share from 0 to 1, such as 0.05")
+    return float(text)
 
 
 def _metrics_port(environ: Mapping[str, str]) -> int | None:

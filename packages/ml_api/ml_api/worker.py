@@ -36,6 +36,7 @@ from gunicorn.workers import base  # type: ignore[import-untyped]
 
 from ml_api import http1, logs, shared_folder
 from ml_api.admission import (
+    CANARY_SLOTS,
     MAX_WAITING,
     NO_MEMORY,
     NO_RECORD,
@@ -45,6 +46,7 @@ from ml_api.admission import (
 )
 from ml_api.connection import (
     BODY,
+    CALL_AFTER,
     IS_STOPPING,
     LEAVE_LOOP,
     MAX_DISCARDED,
@@ -63,6 +65,7 @@ from ml_api.shared_folder import Place, SharedFolder
 from ml_api.worker_loads import NO_WORKER, READY, REPLACED, UNEXPECTED, WorkerLoads
 
 if TYPE_CHECKING:
+    from ml_api.candidates.launcher import Launcher
     from ml_api.metrics.recorder import Recorder
 
 #: Events after which one more request is computed before the next ones: refusing must not take all of the time.
@@ -117,12 +120,14 @@ REASONS = {TOO_MANY: "in_flight", OUT_OF_MEMORY: "memory", TIMED_OUT: "timeout",
 
 
 class Worker(base.Worker):  # type: ignore[misc]
-    """A worker with one event loop. ``gunicorn.conf.py`` sets ``settings``, ``loads``, ``shared`` and ``served``."""
+    """A worker with one event loop. ``gunicorn.conf.py`` sets what is shared: ``settings`` to ``launcher``."""
 
     settings = Settings()
     loads: WorkerLoads | None = None
     shared: SharedFolder | None = None
     served: Served | None = None
+    #: In the master process, starts the candidates.
+    launcher: Launcher | None = None
     #: Time of the first SIGTERM, and time until which the worker accepts connections all the same; 0: none has come.
     stopping_since = accepting_until = 0.0
     #: Counts the responses that the application does not make, if metrics are on.
@@ -165,7 +170,8 @@ class Worker(base.Worker):  # type: ignore[misc]
         #: Has the prediction log write what it has taken; called before the event loop waits.
         self.flush_log: Callable[[], None] | None = None
         # The leader, its successor, and everything that may wait outside the event loop.
-        self.threads = ThreadPoolExecutor(self.settings.threads + 2 * MAX_WAITING + 4)
+        canaries = CANARY_SLOTS * len(self.settings.canary_models)
+        self.threads = ThreadPoolExecutor(self.settings.threads + 2 * MAX_WAITING + 4 + canaries)
         if self.shared is not None:
             shared_folder.place = Place(self.shared.path, self.load_slot.number)
         super().init_process()
@@ -564,6 +570,8 @@ class Worker(base.Worker):  # type: ignore[misc]
             environ["wsgi.multithread"] = True
             environ[LEAVE_LOOP] = partial(self.leave, connection, current)
             environ[WAIT_FOR] = partial(setattr, connection, "commit")
+            if self.settings.shadow_models:
+                environ[CALL_AFTER] = partial(setattr, connection, "after")
             if body is not None:
                 environ[BODY] = body
             is_stopping = bool(self.stopping_since) or not self.alive
@@ -595,8 +603,10 @@ class Worker(base.Worker):  # type: ignore[misc]
         self.idle[connection] = None
         self.freed += len(connection.body or b"")
         commit, connection.commit = connection.commit, None
+        after, connection.after = connection.after, None
         if commit is not None and not commit.is_kept():
             connection.output = [self.problem(NOT_RECORDED, keep=connection.keep, request_id=commit.request_id)]
+            after = None
         try:
             if connection.ended and not connection.output:
                 self.close(connection)
@@ -609,6 +619,8 @@ class Worker(base.Worker):  # type: ignore[misc]
                 self.watch(connection, selectors.EVENT_WRITE)
         except OSError:
             self.close(connection)
+        if after is not None:
+            after()
 
     def after_response(self, connection: Connection) -> None:
         """Wait for the next request, or close the connection so that the client can still read the response."""

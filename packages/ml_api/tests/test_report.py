@@ -6,23 +6,19 @@ import json
 import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from model_kit.scoring.assessment import score
 from model_kit.spec import Target
 from numpy import array
 
+from logged import add
 from ml_api.app import create_app
 from ml_api.cli.main import main
 from ml_api.moments import moment
 from ml_api.prediction_log.database import Database
-from ml_api.prediction_log.outcomes import Outcome, record
 from ml_api.prediction_log.report import as_html, as_text, report, wilson
-from ml_api.prediction_log.schema import time_of
 from ml_api.settings import LogSettings, Settings
-
-NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -30,22 +26,6 @@ def database(tmp_path: Path) -> Database:
     database = Database(LogSettings(f"sqlite:///{tmp_path}/log.db"))
     database.migrate()
     return database
-
-
-def add(
-    database: Database, number: int, prediction: float | None, outcome: Any = None, days: float = 0, **changes: Any
-) -> None:
-    """Add a prediction of so many days ago, and its outcome."""
-    at = NOW - timedelta(days=days)
-    identity = f"{time_of(at.timestamp())}{number:020x}"
-    names = ("key", "artifact_sha256", "inference_id", "inputs", "detail", "errors")
-    row = dict.fromkeys(names) | {"row": 0, "request_id": "r", "model": "m", "version": "1", "prediction": prediction}
-    row |= {"prediction_id": identity, "time": at.replace(tzinfo=None)} | changes
-    with database.begin() as connection:
-        database.insert(connection, [row])
-    if outcome is not None:
-        (result,) = record(database, [Outcome(outcome, identity)], key=None, replace=False)
-        assert result.status == "recorded"
 
 
 def interval(low: float, high: float) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_api.settings import LogSettings, PortInUseError, Settings, SettingsError
+from ml_api.settings import Candidate, LogSettings, PortInUseError, Settings, SettingsError
 
 VARIABLES = {
     "HOST": ("127.0.0.1", "host", "127.0.0.1"),
@@ -40,6 +40,9 @@ VARIABLES = {
     "METRICS_PORT": ("9100", "metrics_port", 9100),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://localhost:4318", "otlp_endpoint", "http://localhost:4318"),
     "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
+    "CANARY_MODELS": ("rides=/", "canary_models", (Candidate("canary", "rides", "/"),)),
+    "CANARY_SHARE": ("0.2", "canary_share", 0.2),
+    "CANDIDATE_TIMEOUT": ("3", "candidate_timeout", 3),
     "PREDICTION_LOG": ("/log.db", "prediction_log", LogSettings("sqlite:////log.db")),
 }
 
@@ -80,6 +83,10 @@ def test_defaults() -> None:
         otlp_endpoint=None,
         git_commit=None,
         prediction_log=None,
+        shadow_models=(),
+        canary_models=(),
+        canary_share=0.05,
+        candidate_timeout=5,
     )
 
 
@@ -89,7 +96,8 @@ def test_each_variable_is_read(variable: str, text: str, name: str, value: objec
 
 
 def test_every_field_has_its_variable() -> None:
-    assert {name for _, name, _ in VARIABLES.values()} == set(Settings.__dataclass_fields__)
+    names = {name for _, name, _ in VARIABLES.values()} | {"shadow_models"}  # it needs another variable
+    assert names == set(Settings.__dataclass_fields__)
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
@@ -185,6 +193,38 @@ def test_router_of_the_platform_is_waited_for() -> None:
     assert Settings.from_environ({"DYNO": "web.1", "SHUTDOWN_DELAY": "0"}).shutdown_delay == 0
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("CANARY_MODELS", "rides", "CANARY_MODELS has 'rides'; it must be name=PATH, several of them with commas"),
+        ("CANARY_MODELS", "a=/,a=/tmp", "CANARY_MODELS names the model a twice; a model has one canary at a time"),
+        ("CANARY_MODELS", "a=bundle", "CANARY_MODELS: the path of a is 'bundle'; it must be absolute"),
+        ("SHADOW_MODELS", "a=/none.whl", "SHADOW_MODELS: a is /none.whl, which is neither the folder of a bundle nor"),
+        ("SHADOW_MODELS", "a=/dev/null", "SHADOW_MODELS: a is /dev/null, which is neither the folder of a bundle nor"),
+        ("SHADOW_MODELS", "a=/", "SHADOW_MODELS is set, and PREDICTION_LOG is not: what a candidate predicts is kept"),
+        ("CANARY_SHARE", "5%", "CANARY_SHARE is '5%'; it must be a share from 0 to 1, such as 0.05"),
+        ("CANARY_SHARE", "1.5", "CANARY_SHARE is '1.5'; it must be"),
+        ("CANDIDATE_TIMEOUT", "0", "CANDIDATE_TIMEOUT is '0'; it must be a whole number from 1 to 60"),
+    ],
+)
+def test_bad_candidate_is_refused_by_name(variable: str, text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environ({variable: text})
+    assert str(caught.value).startswith(message)
+
+
+def test_shadows_need_the_prediction_log_and_canaries_do_not(tmp_path: Path) -> None:
+    wheel = tmp_path / "rides-1.whl"
+    wheel.touch()
+    found = Settings.from_environ({"SHADOW_MODELS": f"rides={wheel}, boats=/", "PREDICTION_LOG": "/log.db"})
+    assert found.candidates == (Candidate("shadow", "rides", str(wheel)), Candidate("shadow", "boats", "/"))
+
+
+@pytest.mark.parametrize(("text", "share"), [("0", 0.0), ("1", 1.0), (".25", 0.25), ("1.0", 1.0)])
+def test_shares(text: str, share: float) -> None:
+    assert Settings.from_environ({"CANARY_SHARE": text}).canary_share == share
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]
@@ -235,7 +275,8 @@ def test_port_that_is_used_is_refused_by_name() -> None:
 
 def test_readme_lists_every_variable_with_its_default() -> None:
     readme = Path(__file__).parents[1].joinpath("README.md").read_text()
-    for variable, (_, name, _) in VARIABLES.items():
+    names = {variable: name for variable, (_, name, _) in VARIABLES.items()} | {"SHADOW_MODELS": "shadow_models"}
+    for variable, name in names.items():
         default = getattr(Settings(), name)
         text = str(default).lower() if isinstance(default, bool) else default
         if isinstance(default, tuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
 from model_kit.records.generation import generate_rows
@@ -12,14 +13,18 @@ from ml_api.controllers import lookup
 from ml_api.models.registry import Registry
 from ml_api.views import parameters, responses
 
+if TYPE_CHECKING:
+    from ml_api.candidates.connections import Candidates
 
-def blueprint(registry: Registry) -> Blueprint:
+
+def blueprint(registry: Registry, candidates: Candidates | None = None) -> Blueprint:
     """Create ``/v1/models``, ``/v1/models/<name>`` and ``/v1/models/<name>/sample``."""
     views = Blueprint("models", __name__)
 
     @views.get("/v1/models")
     def models() -> Response:
-        return responses.json_response(responses.describe_models(registry.models(), registry.faults()))
+        described = {} if candidates is None else candidates.describe()
+        return responses.json_response(responses.describe_models(registry.models(), registry.faults(), described))
 
     @views.get("/v1/models/<name>")
     def model(name: str) -> Response:

@@ -13,7 +13,7 @@ from model_kit.errors import CannotExplainError, IntervalError
 from model_kit.scoring.predictor import Answer, DetailedAnswer, Predictor
 from werkzeug.exceptions import BadRequest
 
-from ml_api import access
+from ml_api import access, connection
 from ml_api.admission import ConcurrencyLimit, cost
 from ml_api.controllers import lookup, recording
 from ml_api.models.registry import Registry
@@ -21,7 +21,9 @@ from ml_api.settings import Settings
 from ml_api.views import parameters, requests, responses
 
 if TYPE_CHECKING:
+    from ml_api.candidates.connections import Candidates
     from ml_api.metrics.recorder import Recorder
+    from ml_api.prediction_log.details import Served
     from ml_api.prediction_log.log import PredictionLog
     from ml_api.rate_limits.limiter import RateLimiter
 
@@ -32,6 +34,7 @@ def blueprint(
     metrics: Recorder | None = None,
     limiter: RateLimiter | None = None,
     prediction_log: PredictionLog | None = None,
+    candidates: Candidates | None = None,
 ) -> Blueprint:
     """Create ``/v1/predict/<name>``."""
     views = Blueprint("predict", __name__)
@@ -49,11 +52,18 @@ def blueprint(
         if limiter is not None:
             limiter.charge(len(records))
         ids = requests.inference_ids(request, records, id_field) if prediction_log is not None else None
-        answer = (
-            compute(predictor, records, request)
-            if options is None
-            else compute_details(predictor, records, options, request)
-        )
+        if options is not None:
+            check_details(records, options)
+        served = None if candidates is None else ask_canary(name, predictor, body, options, request)
+        if served is not None:
+            answer, model_version = served.answer, served.version
+        else:
+            answer = (
+                compute(predictor, records, request)
+                if options is None
+                else compute_details(predictor, records, options, request)
+            )
+            model_version = predictor.model.version
         if metrics is not None:
             metrics.answer(name, predictor.model, answer)
         access.add_log_fields(model=name, rows=len(answer.predictions), errors=len(answer.errors), fast=answer.n_fast)
@@ -61,10 +71,15 @@ def blueprint(
             access.add_log_fields(version=predictor.model.version)
         if answer.unusual:
             access.add_log_fields(unusual=answer.unusual)
-        response = responses.prediction(answer, predictor.model.version)
+        response = responses.prediction(answer, model_version)
         if prediction_log is None:
             return response
-        return recording.record(prediction_log, name, records, answer, ids, response)
+        shadow = None if candidates is None else candidates.shadows.get(name)
+        after = None if shadow is None else partial(shadow.send, body=body, records=records)
+        return recording.record(prediction_log, name, records, answer, ids, response, served, after)
+
+    def check_details(records: Sequence[object], options: parameters.DetailOptions) -> None:
+        requests.check_details(records, options, max_explained=settings.max_explained, max_warned=settings.max_warned)
 
     def compute(predictor: Predictor, records: Sequence[object], request: Request) -> Answer:
         with limit.admit(len(records), request.environ):
@@ -73,13 +88,35 @@ def blueprint(
     def compute_details(
         predictor: Predictor, records: Sequence[object], options: parameters.DetailOptions, request: Request
     ) -> DetailedAnswer:
-        requests.check_details(records, options, max_explained=settings.max_explained, max_warned=settings.max_warned)
         price = cost(len(records), explain=options.explain is not None, warnings=options.warnings)
         try:
             with limit.admit(price, request.environ):
                 return predictor.detailed(records, **asdict(options))
         except (CannotExplainError, IntervalError) as error:
             raise BadRequest(responses.capitalize(str(error))) from error
+
+    def ask_canary(
+        name: str,
+        predictor: Predictor,
+        body: bytes | bytearray,
+        options: parameters.DetailOptions | None,
+        request: Request,
+    ) -> Served | None:
+        """Return the answer of the canary; ``None`` if there is none, or it does not serve this caller."""
+        canary = None if candidates is None else candidates.canaries.get(name)
+        if candidates is None or canary is None or not canary.is_for(_caller(candidates, request)):
+            return None
+        served, result = canary.ask(
+            body,
+            None if options is None else asdict(options),
+            is_logged=prediction_log is not None,
+            wait=partial(connection.leave_loop, request.environ),
+        )
+        version = predictor.model.version if served is None else served.version
+        access.add_log_fields(canary=result, version=version)
+        if metrics is not None:
+            metrics.canary(name, version, result)
+        return served
 
     def _options(predictor: Predictor, request: Request) -> tuple[parameters.DetailOptions | None, str | None]:
         target = predictor.model.spec.target
@@ -90,3 +127,11 @@ def blueprint(
     for alias, model in registry.aliases.items():
         views.add_url_rule(alias, f"predict at {alias.replace('.', ' ')}", partial(predict, model), methods=["POST"])
     return views
+
+
+def _caller(candidates: Candidates, request: Request) -> str:
+    """Return what tells the caller of the current request from others: its key, else its own id, else its address."""
+    key, own = access.current_key(), request.environ.get("HTTP_INFERENCE_ID")
+    if key is not None:
+        return f"key {key}"
+    return f"id {own}" if own else f"address {candidates.proxies.client(request.environ)}"

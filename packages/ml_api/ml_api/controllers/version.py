@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flask import Blueprint, Response
 
 from ml_api import __version__
@@ -9,8 +11,11 @@ from ml_api.models.registry import Registry
 from ml_api.settings import Settings
 from ml_api.views import responses
 
+if TYPE_CHECKING:
+    from ml_api.candidates.connections import Candidates
 
-def blueprint(registry: Registry, settings: Settings) -> Blueprint:
+
+def blueprint(registry: Registry, settings: Settings, candidates: Candidates | None = None) -> Blueprint:
     """Create ``/version``."""
     views = Blueprint("version", __name__)
 
@@ -22,6 +27,7 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
                 __version__,
                 settings.git_commit,
                 registry.lineages(),
+                None if candidates is None else candidates.describe(),
             )
         )
 

@@ -10,10 +10,30 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from ml_api.candidates.status import READY, read_all
 from ml_api.metrics.drift import DriftGauges
 from ml_api.models.registry import Registry
 
 __all__ = ["CONTENT_TYPE", "exposition"]
+
+
+class _Candidates:
+    """Whether the candidates answer."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metric, if there are candidates."""
+        ready = GaugeMetricFamily(
+            "ml_api_candidate_ready",
+            "1 if the candidate answers, else 0",
+            labels=["kind", "model", "version"],
+        )
+        for one in read_all(self._folder):
+            ready.add_metric([one.kind, one.name, one.version or ""], one.state == READY)
+        if ready.samples:
+            yield ready
 
 
 class _Models:
@@ -44,4 +64,5 @@ def exposition(folder: Path, registry: Registry) -> bytes:
     MultiProcessCollector(collected, path=str(folder))
     collected.register(_Models(registry))
     collected.register(DriftGauges(folder))
+    collected.register(_Candidates(folder))
     return generate_latest(collected)

@@ -40,7 +40,7 @@ REASONS = ("in_flight", "long_requests", "memory", "rate_limit", "no_key", "scop
 _SIZE = 1 << 16
 
 
-class _Family:
+class Family:
     """A metric: its name, its help, and the names of its labels. Its keys are those of prometheus_client's files."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
@@ -69,22 +69,29 @@ class _Family:
         return mmap_key(self.name, f"{self.name}_{part}", list(labels), texts, self.text)
 
 
-STARTS = _Family("worker_starts", "Worker processes that were started")
-REQUESTS = _Family("requests", "Responses by route and status", "route", "status")
-DURATION = _Family(
+STARTS = Family("worker_starts", "Worker processes that were started")
+REQUESTS = Family("requests", "Responses by route and status", "route", "status")
+DURATION = Family(
     "request_duration_seconds", "Time from the arrival of a whole request to its response, by route", "route"
 )
-REFUSED = _Family("requests_refused", "Requests that were refused, by reason", "reason")
-LOGGED = _Family("prediction_log_rows", "Rows for the prediction log: recorded, failed or refused", "result")
-RELOADS = _Family("reloads", "Reloads by what became of them: ok or refused", "result")
-QUEUED = _Family("prediction_log_queued_rows", "Rows that wait for their commit to the prediction log")
-ROWS = _Family("rows", "Records by what became of them: scored or rejected", "model", "result")
-REJECTED = _Family("rejected_fields", "Errors of records, by field; (record): not of one field", "model", "field")
-PREDICTIONS = _Family("prediction", "Predictions in the unit of the target", "model")
-CLASSES = _Family("predicted_class", "Predictions by class", "model", "class")
+REFUSED = Family("requests_refused", "Requests that were refused, by reason", "reason")
+LOGGED = Family("prediction_log_rows", "Rows for the prediction log: recorded, failed or refused", "result")
+RELOADS = Family("reloads", "Reloads by what became of them: ok or refused", "result")
+QUEUED = Family("prediction_log_queued_rows", "Rows that wait for their commit to the prediction log")
+ROWS = Family("rows", "Records by what became of them: scored or rejected", "model", "result")
+REJECTED = Family("rejected_fields", "Errors of records, by field; (record): not of one field", "model", "field")
+PREDICTIONS = Family("prediction", "Predictions in the unit of the target", "model")
+CANARY = Family(
+    "canary_requests",
+    "Requests of callers whom the canary serves, by who answered and why",
+    "model",
+    "version",
+    "result",
+)
+CLASSES = Family("predicted_class", "Predictions by class", "model", "class")
 
 
-class _Totals:
+class Totals:
     """Totals by key in a file. Not thread-safe.
 
     Attributes:
@@ -130,15 +137,16 @@ class Recorder:
     def __init__(self, folder: Path, slot: int = 0) -> None:
         self._lock = threading.Lock()
         self._folder, self._slot = folder, slot
-        self._counters = _Totals(folder / f"counter_{slot}.db")
-        self._histograms = _Totals(folder / f"histogram_{slot}.db")
+        self._counters = Totals(folder / f"counter_{slot}.db")
+        self._histograms = Totals(folder / f"histogram_{slot}.db")
         #: Route and status -> index of the counter; route -> indices of the sum and of the buckets; and so on.
         self._requests: dict[tuple[str, int], int] = {}
         self._durations: dict[str, tuple[int, list[int]]] = {}
         self._models: dict[str, _Model] = {}
         self._logged: dict[str, int] = {}
         #: Of what this worker has now, unlike counts; only with a prediction log.
-        self._gauges: _Totals | None = None
+        self._gauges: Totals | None = None
+        self._canary: dict[tuple[str, str, str], int] = {}
         # Rates of what has not happened yet are 0 and not absent.
         self._refused = {reason: self._counters.index(REFUSED.key(reason)) for reason in REASONS}
         self._counters.values[self._counters.index(STARTS.key())] += 1
@@ -187,8 +195,22 @@ class Recorder:
         with self._lock:
             if self._gauges is None:
                 # Of several workers the sum is told; that of a worker which was killed is set anew by the next one.
-                self._gauges = _Totals(self._folder / f"gauge_sum_{self._slot}.db")
+                self._gauges = Totals(self._folder / f"gauge_sum_{self._slot}.db")
             self._gauges.values[self._gauges.index(QUEUED.gauge_key())] = n_rows
+
+    def canary(self, name: str, version: str, result: str) -> None:
+        """Count a request of a caller whom the canary serves.
+
+        Args:
+            name: of the model.
+            version: that answered.
+            result: ``answered``, or why the installed version did.
+        """
+        with self._lock:
+            index = self._canary.get((name, version, result))
+            if index is None:
+                index = self._canary[name, version, result] = self._counters.index(CANARY.key(name, version, result))
+            self._counters.values[index] += 1
 
     def answer(self, name: str, model: Model, answer: Answer) -> None:
         """Count the records of a prediction."""
@@ -220,7 +242,7 @@ class ReloadCounter:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._counters = _Totals(folder / "counter_master.db")
+        self._counters = Totals(folder / "counter_master.db")
         self._indices = {result: self._counters.index(RELOADS.key(result)) for result in ("ok", "refused")}
 
     def __call__(self, result: str) -> None:
@@ -231,7 +253,7 @@ class ReloadCounter:
 class _Model:
     """The totals of one model."""
 
-    def __init__(self, name: str, model: Model, counters: _Totals, histograms: _Totals) -> None:
+    def __init__(self, name: str, model: Model, counters: Totals, histograms: Totals) -> None:
         self._name, self._fields = name, frozenset(model.spec.names)
         self._counters, self._histograms = counters, histograms
         self._scored, self._rejected = (counters.index(ROWS.key(name, result)) for result in ("scored", "rejected"))

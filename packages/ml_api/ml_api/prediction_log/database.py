@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 
-from ml_api.prediction_log.schema import REVISION, compatibility, predictions
+from ml_api.prediction_log.schema import REVISION, compatibility, predictions, shadow_predictions
 from ml_api.settings import LogSettings
 
 #: Columns of ``predictions`` by name.
@@ -35,6 +35,20 @@ _INSERT_POSTGRES = text(
     "FROM json_populate_recordset(NULL::predictions, :rows) ON CONFLICT DO NOTHING"
 )
 _INSERT_SQLITE = sqlite.insert(predictions).on_conflict_do_nothing()
+
+#: The same for what a shadow predicts, of predictions that are in the log: they may have been deleted meanwhile.
+_SHADOW_COLUMNS = [column.name for column in shadow_predictions.columns]
+_IS_LOGGED = (
+    "WHERE EXISTS (SELECT 1 FROM predictions p WHERE p.prediction_id = {} AND p.row = {}) ON CONFLICT DO NOTHING"
+)
+_INSERT_SHADOW_POSTGRES = text(
+    f"INSERT INTO shadow_predictions ({', '.join(_SHADOW_COLUMNS)}) SELECT {', '.join(_SHADOW_COLUMNS)} "  # noqa: S608
+    f"FROM json_populate_recordset(NULL::shadow_predictions, :rows) s {_IS_LOGGED.format('s.prediction_id', 's.row')}"
+)
+_INSERT_SHADOW_SQLITE = text(
+    f"INSERT INTO shadow_predictions ({', '.join(_SHADOW_COLUMNS)}) "
+    f"SELECT {', '.join(f':{name}' for name in _SHADOW_COLUMNS)} {_IS_LOGGED.format(':prediction_id', ':row')}"
+)
 
 
 class SchemaError(Exception):
@@ -134,6 +148,13 @@ class Database:
         else:
             connection.execute(_INSERT_SQLITE, rows)
 
+    def insert_shadow(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Insert rows of ``shadow_predictions`` whose prediction is in the log; those that are there already stay."""
+        if self.is_postgres:
+            connection.execute(_INSERT_SHADOW_POSTGRES, {"rows": msgspec.json.encode(rows).decode()})
+        else:
+            connection.execute(_INSERT_SHADOW_SQLITE, rows)
+
     def migrate(self, *, keep_newer: bool = False) -> str:
         """Bring the schema to what this code knows; returns its revision.
 
@@ -169,14 +190,15 @@ class Database:
 
 
 class SqlSink:
-    """Where the writer's rows go: the table of a database.
+    """Where rows go: a table of a database.
 
     Args:
         database: one connection of it is used.
+        insert: inserts them; by default into ``predictions``.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, insert: Callable[[Connection, Sequence[Row]], None] | None = None) -> None:
+        self._database, self._insert = database, insert or database.insert
         self._engine = database.engine
         if database.is_postgres:
             # One statement is a transaction of its own, and saves two round trips.
@@ -210,7 +232,7 @@ class SqlSink:
                     check_schema(connection)
                     connection.rollback()
                     self._is_checked = True
-                self._database.insert(connection, rows)
+                self._insert(connection, rows)
                 connection.commit()
             finally:
                 with self._lock:

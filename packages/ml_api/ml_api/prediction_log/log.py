@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from model_kit.errors import IntervalError
 from model_kit.scoring.predictor import Answer, Predictor
 
 from ml_api.logs import LOGGER
 from ml_api.prediction_log.database import Database, Row, SqlSink
+from ml_api.prediction_log.details import RowDetails, Served, as_text
 from ml_api.prediction_log.retention import purge_some
 from ml_api.prediction_log.schema import new_id
 from ml_api.prediction_log.writer import Commit, Writer
@@ -21,8 +21,6 @@ from ml_api.settings import LogSettings
 if TYPE_CHECKING:
     from ml_api.metrics.recorder import Recorder
 
-#: Level of the intervals and sets that are logged, whatever was asked for, so that their coverage can be compared.
-LEVEL = 0.9
 #: Bytes that a row counts in the queue beside its inputs.
 ROW_BYTES = 1000
 
@@ -74,6 +72,7 @@ class PredictionLog:
         request_id: str,
         key: str | None = None,
         inference_ids: Sequence[str] | None = None,
+        served: Served | None = None,
     ) -> Commit:
         """Queue one row for each record.
 
@@ -84,6 +83,7 @@ class PredictionLog:
             request_id: of the request.
             key: name of the caller's key.
             inference_ids: the caller's own id of each record.
+            served: what another version of the model than the installed one says of its answer.
 
         Raises:
             LogUnavailableError: the queue is full, or the database failed a moment ago.
@@ -95,7 +95,7 @@ class PredictionLog:
             "request_id": request_id,
             "key": key,
         }
-        rows = self._models[name].rows(records, answer, common, inference_ids or [None] * len(records))
+        rows = self._models[name].rows(records, answer, common, inference_ids or [None] * len(records), served)
         size = sum(ROW_BYTES + len(row["inputs"] or "") for row in rows)
         commit = Commit(prediction_id, request_id, rows, size, self.writer.flush)
         self.writer.submit(commit)
@@ -111,7 +111,6 @@ class _ModelRows:
     """Makes the rows of one model."""
 
     def __init__(self, name: str, predictor: Predictor, settings: LogSettings) -> None:
-        self._predictor = predictor
         model = predictor.model
         self._of_model = {
             "model": name,
@@ -121,30 +120,29 @@ class _ModelRows:
         # Only fields of the model: what else was sent may be about people, and explains no prediction.
         self._fields = frozenset(model.spec.names) - set(settings.redact) if settings.inputs else frozenset()
         self._has_inputs = settings.inputs
-        self._keys = model.spec.target.keys
-        self._range_name = "set" if self._keys else "interval"
-        try:
-            predictor.intervals(predictor([]), LEVEL)
-            self._has_ranges = True
-        except IntervalError:
-            self._has_ranges = False
+        self._details = RowDetails(predictor)
 
     def rows(
-        self, records: Sequence[object], answer: Answer, common: Row, inference_ids: Sequence[str | None]
+        self,
+        records: Sequence[object],
+        answer: Answer,
+        common: Row,
+        inference_ids: Sequence[str | None],
+        served: Served | None,
     ) -> list[Row]:
-        n = len(records)
         common = {**common, **self._of_model}
-        ranges: Sequence[Any] = self._predictor.intervals(answer, LEVEL) if self._has_ranges else [None] * n
-        probabilities: Sequence[Any] = self._predictor.probabilities(answer) if self._keys else [None] * n
+        if served is not None:
+            common |= {"version": served.version, "artifact_sha256": served.artifact_sha256}
+        details = self._details(answer) if served is None else served.details
         return [
             {
                 **common,
                 "row": row,
                 "inference_id": inference_ids[row],
                 "inputs": self._inputs(record),
-                "prediction": None if self._keys else prediction,
-                "detail": self._detail(prediction, ranges[row], probabilities[row]),
-                "errors": _text(answer.errors[row]) if row in answer.errors else None,
+                "prediction": None if self._details.is_class else prediction,
+                "detail": details[row],
+                "errors": as_text(answer.errors[row]) if row in answer.errors else None,
             }
             for row, (record, prediction) in enumerate(zip(records, answer.predictions, strict=True))
         ]
@@ -164,15 +162,3 @@ class _ModelRows:
         except (msgspec.MsgspecError, ValueError, RecursionError):
             pass
         return None
-
-    def _detail(self, prediction: Any, bounds: Any, probabilities: Any) -> str | None:
-        if prediction is None:
-            return None
-        detail: dict[str, Any] = {"class": prediction, "probabilities": probabilities} if self._keys else {}
-        if bounds is not None:
-            detail |= {self._range_name: bounds, "level": LEVEL}
-        return _text(detail) if detail else None
-
-
-def _text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Select, select
 
@@ -16,6 +16,10 @@ from ml_api.prediction_log.database import Database
 from ml_api.prediction_log.retention import since, stream
 from ml_api.prediction_log.schema import outcomes, predictions
 
+#: A table for people: title, heads, rows.
+TableText: TypeAlias = tuple[str, list[str], list[list[str]]]
+#: Said of a report without predictions.
+EMPTY = "No prediction is in the log."
 #: Rows of a group below which its figures are marked, as in a model's card.
 FEW = 20
 #: Groups that a table shows, the worst first; JSON has all.
@@ -23,7 +27,7 @@ SHOWN = 20
 #: Normal quantile of the interval of a coverage (95 %).
 _Z = 1.96
 #: A probability of 0 counts as this in the log loss.
-_SMALLEST = 1e-15
+SMALLEST = 1e-15
 
 
 @dataclass
@@ -104,7 +108,7 @@ class _Sums:
         probabilities: dict[str, float] = detail["probabilities"]
         true = outcome if isinstance(outcome, str) else json.dumps(outcome)
         self.right += detail["class"] == outcome
-        self.log_loss -= math.log(max(probabilities[true], _SMALLEST))
+        self.log_loss -= math.log(max(probabilities[true], SMALLEST))
         squares = [(probability - (name == true)) ** 2 for name, probability in probabilities.items()]
         self.brier += squares[-1] if len(squares) == 2 else sum(squares)
 
@@ -121,11 +125,11 @@ class _Sums:
         return figures
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson, 1927)."""
-    share, z2 = hits / n, _Z * _Z
+def wilson(hits: int, n: int, z: float = _Z) -> tuple[float, float]:
+    """Return the interval of a proportion (Wilson, 1927), by default that of 95 %."""
+    share, z2 = hits / n, z * z
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    half = z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
@@ -171,7 +175,7 @@ def report(
         | {"by": {name: _groups(groups, version, name, is_class=classes[version]) for name in by}}
         for version, sums in sorted(versions.items())
     ]
-    return {"since": start and _utc(start), "until": _utc(datetime.now(UTC)), "versions": found}
+    return {"since": start and utc(start), "until": utc(datetime.now(UTC)), "versions": found}
 
 
 def _groups(
@@ -186,11 +190,12 @@ def _groups(
     return sorted(found, key=lambda group: (-(group[measure] or 0), group["value"] or ""))
 
 
-def _utc(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
+    """Format a time in UTC."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def tables(document: dict[str, Any]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+def tables(document: dict[str, Any]) -> Iterator[TableText]:
     """Return the report as tables: title, heads, rows."""
     for is_class in (False, True):
         chosen = [one for one in document["versions"] if one["is_class"] == is_class]
@@ -213,10 +218,11 @@ def _cells(figures: dict[str, Any], measures: Sequence[str]) -> list[str]:
         ends = f"{figures['coverage_low']:.1%} to {figures['coverage_high']:.1%}"
         coverage = f"{figures['coverage']:.1%} ({ends}) of {figures['level']:.0%}"
     counts = [f"{figures['predictions']:,}", f"{figures['errors']:,}", f"{figures['outcomes']:,}{few}"]
-    return [*counts, *(_number(figures[name]) for name in measures), coverage]
+    return [*counts, *(number(figures[name]) for name in measures), coverage]
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Format a figure for people."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
@@ -224,14 +230,32 @@ def _number(value: float | None) -> str:
 
 def as_text(document: dict[str, Any]) -> str:
     """Return the report for a terminal."""
-    lines = [_heading(document), ""]
     found = list(tables(document))
+    return render_text(_heading(document), found, _notes(found), EMPTY)
+
+
+def as_html(document: dict[str, Any]) -> str:
+    """Return the report as one HTML file."""
+    found = list(tables(document))
+    return render_html("Live errors", _heading(document), found, _notes(found), EMPTY)
+
+
+def render_text(heading: str, found: Sequence[TableText], notes: Sequence[str], empty: str) -> str:
+    """Return tables for a terminal; ``empty`` is said if there are none."""
+    lines = [heading, ""]
     for title, heads, rows in found:
         widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
         lines += [title, *(_line(row, widths) for row in (heads, *rows)), ""]
     if not found:
-        lines += ["No prediction is in the log.", ""]
-    return "\n".join([*lines, *_notes(found)])
+        lines += [empty, ""]
+    return "\n".join([*lines, *notes])
+
+
+def render_html(title: str, heading: str, found: Sequence[TableText], notes: Sequence[str], empty: str) -> str:
+    """Return tables as one HTML file that loads nothing and runs no script; ``empty`` is said if there are none."""
+    return render(
+        "prediction_log/report.html.jinja", title=title, heading=heading, tables=found, notes=notes, empty=empty
+    )
 
 
 def _line(cells: Iterable[str], widths: Sequence[int]) -> str:
@@ -242,12 +266,6 @@ def _heading(document: dict[str, Any]) -> str:
     return f"Predictions from {document['since'] or 'the beginning'} to {document['until']}"
 
 
-def _notes(found: Sequence[Any]) -> list[str]:
+def _notes(found: Sequence[TableText]) -> list[str]:
     is_marked = any(cell.endswith(" *") for _, _, rows in found for row in rows for cell in row)
     return [f"* fewer than {FEW} outcomes"] if is_marked else []
-
-
-def as_html(document: dict[str, Any]) -> str:
-    """Return the report as one HTML file that loads nothing and runs no script."""
-    found = list(tables(document))
-    return render("prediction_log/report.html.jinja", heading=_heading(document), tables=found, notes=_notes(found))

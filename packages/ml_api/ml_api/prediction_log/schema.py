@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 #: Newest migration that this code knows.
-REVISION = "0002"
+REVISION = "0003"
 #: Characters of an id that a caller makes.
 MAX_ID = 128
 
@@ -93,6 +93,19 @@ drift_counts = Table(
     Column("artifact_sha256", String(64), primary_key=True),
     Column("rows", BigInteger, nullable=False),
     Column("counts", Text, nullable=False),
+)
+#: What a shadow predicts for the rows of ``predictions``.
+shadow_predictions = Table(
+    "shadow_predictions",
+    metadata,
+    *_row(),
+    Column("version", Text, primary_key=True),
+    Column("prediction", Float(53)),
+    Column("detail", Text),
+    Column("errors", Text),
+    ForeignKeyConstraint(
+        ["prediction_id", "row"], ["predictions.prediction_id", "predictions.row"], ondelete="CASCADE"
+    ),
 )
 #: The oldest code that can use the schema, by the newest migration that it knows; one row.
 compatibility = Table("compatibility", metadata, Column("minimum", String(32), primary_key=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -81,15 +82,20 @@ def status(word: str) -> Response:
 
 
 def describe_version(
-    model_version: str | None, api_version: str, git_commit: str | None, models: Mapping[str, Mapping[str, Any]]
+    model_version: str | None,
+    api_version: str,
+    git_commit: str | None,
+    models: Mapping[str, Mapping[str, Any]],
+    candidates: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Describe the version of the API and the lineage of each model."""
-    return {
+    """Describe the version of the API, the lineage of each model, and the candidates, if there are any."""
+    document = {
         "model_version": model_version,
         "api_version": api_version,
         "git_commit": git_commit,
         "models": dict(models),
     }
+    return document if candidates is None else document | {"candidates": dict(candidates)}
 
 
 def prediction(answer: Answer, model_version: str) -> Response:
@@ -150,8 +156,18 @@ def links(name: str) -> dict[str, str]:
     }
 
 
-def describe_models(loaded: Mapping[str, Model], faults: Mapping[str, str]) -> dict[str, Any]:
-    """Summarize all installed models; ``faults`` has the reason of each model that is unavailable."""
+def describe_models(
+    loaded: Mapping[str, Model],
+    faults: Mapping[str, str],
+    candidates: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Summarize all installed models.
+
+    Args:
+        loaded: name -> model.
+        faults: name -> reason, of each model that is unavailable.
+        candidates: name -> ``shadow`` and ``canary``, of each model that has them.
+    """
     return {
         "models": [
             {
@@ -161,6 +177,7 @@ def describe_models(loaded: Mapping[str, Model], faults: Mapping[str, str]) -> d
                 "version": loaded[name].version if name in loaded else None,
                 "target": describe_target(loaded[name]) if name in loaded else None,
                 "links": links(name),
+                **candidates.get(name, {}),
             }
             for name in sorted({*loaded, *faults})
         ]

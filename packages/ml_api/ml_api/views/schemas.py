@@ -35,6 +35,17 @@ class StatusSchema(ClosedSchema):
     status = fields.String(required=True, validate=validate.OneOf(["ok", "ready"]))
 
 
+class CandidateSchema(ClosedSchema):
+    """Another version of a model: a shadow, which scores the same records, or a canary, which serves some callers."""
+
+    version = fields.String(required=True, allow_none=True, metadata=_describe("Its version; null until it is loaded"))
+    state = fields.String(
+        required=True, validate=validate.OneOf(["starting", "ready", "restarting", "cut off", "refused"])
+    )
+    reason = fields.String(required=True, allow_none=True, metadata=_describe("Why it is not ready; else null"))
+    share = fields.Float(metadata=_describe("Of a canary, the share of the callers that it serves"))
+
+
 class VersionSchema(ClosedSchema):
     """``GET /version``."""
 
@@ -50,6 +61,13 @@ class VersionSchema(ClosedSchema):
         keys=fields.String(),
         values=fields.Dict(),
         metadata=_describe("Lineage of each model, or an error if it could not be loaded"),
+    )
+    candidates = fields.Dict(
+        keys=fields.String(),
+        values=fields.Dict(
+            keys=fields.String(validate=validate.OneOf(["shadow", "canary"])), values=fields.Nested(CandidateSchema)
+        ),
+        metadata=_describe("Model -> its shadow and its canary; absent if the server has no candidates"),
     )
 
 
@@ -260,6 +278,8 @@ class ModelSummarySchema(ClosedSchema):
     )
     target = fields.Nested(TargetSchema, required=True, allow_none=True)
     links = fields.Nested(LinksSchema, required=True)
+    shadow = fields.Nested(CandidateSchema, metadata=_describe("Scores the same records; absent if there is none"))
+    canary = fields.Nested(CandidateSchema, metadata=_describe("Serves some callers; absent if there is none"))
 
 
 class ModelsSchema(ClosedSchema):

@@ -1,0 +1,183 @@
+"""Candidates as a worker sees them; their processes are in tests/faults."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES, load_rides
+
+from ml_api import shared_folder
+from ml_api.app import create_app
+from ml_api.candidates.canary import Canary
+from ml_api.candidates.compatibility import incompatibility
+from ml_api.candidates.packets import MAX_BODY, MAX_PACKET, Packet
+from ml_api.candidates.shadow import Shadow
+from ml_api.candidates.status import Status, path, write
+from ml_api.settings import Candidate, Settings
+
+ID = "0123456789abcdef" * 2
+SPEC = json.loads(SPEC_OF_RIDES.to_json())
+
+
+def changed(field: str | None = None, **changes: Any) -> dict[str, Any]:
+    """The spec of rides with other facts of its target, or of a field, which is added if there is none."""
+    spec: dict[str, Any] = json.loads(json.dumps(SPEC))
+    if field is None:
+        spec["target"] |= changes
+        return spec
+    found = [one for one in spec["fields"] if one["name"] == field]
+    if not found:
+        found.append({"name": field, "kind": "number"})
+        spec["fields"] += found
+    found[0].update(changes)
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reason"),
+    [
+        (SPEC, None),
+        (changed("wheels"), None),
+        (changed("passengers", kind="number"), None),
+        (changed("passengers", minimum=0, maximum=9), None),
+        (changed("distance", required=False), None),
+        (changed(name="price"), "it predicts name price, and the installed version fare"),
+        (changed(unit="USD"), "it predicts unit USD, and the installed version EUR"),
+        (changed(classes=["a", "b"]), "it predicts classes ['a', 'b'], and the installed version none"),
+        (changed("wheels", required=True), "it requires the field wheels, which the installed version does not"),
+        (changed("comfort", required=True), "it requires the field comfort, which the installed version does not"),
+        (
+            changed("distance", kind="integer"),
+            "the field distance: its kind is integer, and in the installed version number",
+        ),
+        (changed("distance", unit="m"), "the field distance: its unit is m, and in the installed version km"),
+        (changed("passengers", minimum=2), "the field passengers: its minimum is 2, and in the installed version 1"),
+        (changed("distance", maximum=9), "the field distance: its maximum is 9, and in the installed version none"),
+        (
+            changed("comfort", numeric_codes=False),
+            "the field comfort: it takes no numbers for its levels, and the installed version does",
+        ),
+    ],
+)
+def test_canary_must_take_what_the_installed_version_takes(candidate: dict[str, Any], reason: str | None) -> None:
+    assert incompatibility(SPEC, candidate) == reason
+
+
+def test_share_of_the_callers_is_stable_and_grows() -> None:
+    callers = [f"key {number}" for number in range(10_000)]
+    small, large = (
+        {caller for caller in callers if Canary("rides", Path("/"), share, 1).is_for(caller)} for share in (0.05, 0.2)
+    )
+    assert len(small) == pytest.approx(500, abs=80)
+    assert len(large) == pytest.approx(2000, abs=150)
+    assert small < large
+    assert not any(Canary("rides", Path("/"), 0, 1).is_for(caller) for caller in callers)
+    assert all(Canary("rides", Path("/"), 1, 1).is_for(caller) for caller in callers)
+    # Another model has other callers.
+    other = {caller for caller in callers if Canary("boats", Path("/"), 0.05, 1).is_for(caller)}
+    assert len(small & other) < 100
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[socket.socket]:
+    """The socket of a runner."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        listener.settimeout(20)
+        yield listener
+
+
+def received(listener: socket.socket, n_rows: int) -> list[Packet]:
+    """Packets of the next connection that have so many rows."""
+    connection, _ = listener.accept()
+    connection.settimeout(20)
+    packets: list[Packet] = []
+    with connection:
+        while sum(packet.n_rows for packet in packets) < n_rows:
+            packets.append(Packet.decode(connection.recv(MAX_PACKET)))
+    return packets
+
+
+def test_body_is_sent_as_it_came(runner: socket.socket) -> None:
+    body = b'[{"distance": 1}, 2]'
+    with closing(Shadow(Path(runner.getsockname()))) as shadow:
+        shadow.send(ID, body, [{"distance": 1}, 2])
+    assert received(runner, 2) == [Packet(ID, 0, 2, 0, body)]
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_large_body_is_sent_in_parts_and_what_fits_into_none_is_dropped(runner: socket.socket, is_text: bool) -> None:
+    rows: list[Any] = [{"distance": number, "note": "é" * 100} for number in range(2000)]
+    rows[1000] = {"note": "x" * MAX_BODY}
+    body = json.dumps(rows).encode()
+    records = [msgspec.Raw(json.dumps(row).encode()) for row in rows] if is_text else rows
+    shadow = Shadow(Path(runner.getsockname()))
+    shadow.send(ID, body, records)
+    packets = received(runner, 1999)
+    assert len(packets) > 3
+    found: dict[int, Any] = {}
+    for packet in packets:
+        assert packet.prediction_id == ID
+        assert len(packet.body) <= MAX_BODY
+        found |= dict(enumerate(json.loads(packet.body), start=packet.first))
+    assert found == {number: row for number, row in enumerate(rows) if number != 1000}
+    # The next packet says what was dropped.
+    with closing(shadow):
+        shadow.send(ID, b"[{}]", [{}])
+    (packet,) = received(runner, 1)
+    assert packet.dropped == 1
+
+
+def test_rows_that_no_runner_takes_are_told_when_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml_api.candidates.shadow.RETRY_INTERVAL", 0)
+    shadow = Shadow(tmp_path / "socket")
+    shadow.send(ID, b"[1, 2]", [1, 2])
+    shadow.send(ID, b"[3]", [3])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        with closing(shadow):
+            shadow.send(ID, b"[4]", [4])
+        assert received(listener, 1) == [Packet(ID, 0, 1, 3, b"[4]")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the processes of the server share."""
+    monkeypatch.setattr(shared_folder, "place", shared_folder.Place(tmp_path, 0))
+    return tmp_path
+
+
+def test_version_and_models_tell_of_candidates(bundle: Path, folder: Path) -> None:
+    canary = Candidate("canary", "rides", "/")
+    app = create_app(Settings(canary_models=(canary,), canary_share=0.1), {"rides": lambda: load_rides(bundle)})
+    write(path(folder, canary, 0, "status"), Status("canary", "rides", "cut off", "2.0.0", None, "it fails"))
+    client = app.test_client()
+    found = {"version": "2.0.0", "state": "cut off", "reason": "it fails", "share": 0.1}
+    assert client.get("/version").get_json()["candidates"] == {"rides": {"canary": found}}
+    (model,) = client.get("/v1/models").get_json()["models"]
+    assert model["canary"] == found
+    assert "shadow" not in model
+
+
+def test_without_a_runner_the_installed_version_answers(bundle: Path, folder: Path, log: list[dict[str, Any]]) -> None:
+    assert folder.is_dir()
+    settings = Settings(canary_models=(Candidate("canary", "rides", "/"),), canary_share=1.0)
+    client = create_app(settings, {"rides": lambda: load_rides(bundle)}).test_client()
+    response = client.post("/v1/predict/rides?explain=1", json=[GOLDEN_ROW])
+    assert (response.status_code, response.get_json()["version"]) == (200, "1.2.3")
+    (line,) = [line for line in log if line["message"] == "request"]
+    assert (line["canary"], line["version"]) == ("not_ready", "1.2.3")
+
+
+def test_nothing_of_candidates_is_told_without_any(bundle: Path) -> None:
+    client = create_app(Settings(), {"rides": lambda: load_rides(bundle)}).test_client()
+    assert "candidates" not in client.get("/version").get_json()
