@@ -101,6 +101,10 @@ if settings.prediction_log is not None:
 packages = importlib.import_module("model_kit.scoring.installed")
 installed = packages.read_installed()
 packages.serve(installed)
+if settings.prediction_log is not None and (known := packages.field_names(installed)) is not None:
+    for name in settings.prediction_log.redact:
+        if name not in known:
+            sys.exit(f"ml_api does not start: PREDICTION_LOG_REDACT has {name!r}, which is no field of any model")
 Worker.served = Served()
 if settings.candidates and Worker.shared is not None:
     candidates = importlib.import_module("ml_api.candidates.launcher")

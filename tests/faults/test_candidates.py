@@ -283,5 +283,9 @@ def test_runner_that_dies_is_started_again(serve_candidates: ServeCandidates, wh
     wait_until(lambda: service.candidates("runner") not in ([], [runner]))
     wait_until(lambda: bool(service.predict(FAIR)) and service.rows("recorded") > 1)
     assert scorers[0] not in service.candidates("scorer")
-    (found,) = json.loads(service.command("shadow-report", "--json"))["comparisons"]
-    assert (found["rows"], found["mean_difference"]) == (service.rows("recorded"), 1.0)
+
+    def is_reported() -> bool:
+        (found,) = json.loads(service.command("shadow-report", "--json"))["comparisons"]
+        return (found["rows"], found["mean_difference"]) == (service.rows("recorded"), 1.0)
+
+    wait_until(is_reported)  # the last rows may still be written

@@ -123,7 +123,7 @@ def read_file(path: Path) -> tuple[Key, ...]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeError) as error:
-        raise KeysError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        raise KeysError(f"{path} (API_KEYS_FILE): {getattr(error, 'strerror', None) or error}") from error
     entries = ((number, line.partition("#")[0].strip()) for number, line in enumerate(lines, 1))
     return parse((f"{path}, line {number}", entry) for number, entry in entries if entry)
 

@@ -164,7 +164,8 @@ class Reloader:
             faults, identities = json.loads(content)
         except ValueError:
             raise Refused({"": "the process that checks the models has ended"}) from None
-        _refuse(faults)
+        # One that was broken before keeps nobody from the others.
+        _refuse({name: fault for name, fault in faults.items() if "error" not in self._served.read().get(name, {})})
         return identities
 
     def _switch(self) -> None:

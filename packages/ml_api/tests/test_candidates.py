@@ -181,3 +181,17 @@ def test_without_a_runner_the_installed_version_answers(bundle: Path, folder: Pa
 def test_nothing_of_candidates_is_told_without_any(bundle: Path) -> None:
     client = create_app(Settings(), {"rides": lambda: load_rides(bundle)}).test_client()
     assert "candidates" not in client.get("/version").get_json()
+
+
+def test_rows_that_were_dropped_are_told_without_another_request(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "runner"))
+        listener.listen()
+        shadow = Shadow(tmp_path / "runner")
+        with shadow._large:  # as while another large body is sent
+            shadow.send("a" * 32, b"[" + b"1," * MAX_BODY + b"1]", [1] * (MAX_BODY + 1))
+        connection, _ = listener.accept()
+        with connection:
+            packet = Packet.decode(connection.recv(MAX_PACKET))
+        assert (packet.n_rows, packet.dropped) == (0, MAX_BODY + 1)
+        shadow.close()

@@ -518,8 +518,10 @@ def command(
 def test_command_says_by_its_status_whether_something_has_drifted(
     command: Any, database: Database, rides: Predictor, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert command() == 0
-    assert "No counts are in the prediction log" in capsys.readouterr().out
+    assert command() == 1
+    assert "there are no counts of any model in the prediction log for this window; models that have some: none" in (
+        capsys.readouterr().err
+    )
     fill(database, rides, 1000)
     assert command("--since", "1d") == 0
     assert "rides 1.2.3: steady" in capsys.readouterr().out
@@ -527,7 +529,11 @@ def test_command_says_by_its_status_whether_something_has_drifted(
     assert command("--json", "--html", str(tmp_path / "drift.html")) == 3
     assert json.loads(capsys.readouterr().out)["models"][0]["rows"] == 4000
     assert "<h2>rides 1.2.3: drifted</h2>" in (tmp_path / "drift.html").read_text()
-    assert command("--model", "boats") == 0
+    assert command("--model", "boats") == 1
+    assert (
+        "no counts of boats in the prediction log for this window; models that have some: rides"
+        in capsys.readouterr().err
+    )
     assert command("--rows", "0") == 1
     assert "--rows is 0" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):

@@ -61,7 +61,7 @@ def test_file_may_have_comments_and_is_named_with_its_line(tmp_path: Path) -> No
     path.write_text("# callers\nx\n")
     with pytest.raises(KeysError, match=f"^{path}, line 2 is not NAME:SCOPES:SHA256"):
         read_file(path)
-    with pytest.raises(KeysError, match=f"^{tmp_path / 'none'}: No such file or directory$"):
+    with pytest.raises(KeysError, match=rf"^{tmp_path / 'none'} \(API_KEYS_FILE\): No such file or directory$"):
         read_file(tmp_path / "none")
 
 

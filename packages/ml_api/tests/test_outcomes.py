@@ -193,7 +193,7 @@ def test_outcomes_go_with_their_prediction(
     send(client, items)
     send(client, [item | {"value": 3} for item in items], "?replace=true")
     monkeypatch.setenv("PREDICTION_LOG", database.settings.url)
-    assert main(["log", "delete", "--inference-id", "person", "--model", "staff"]) == 0
+    assert main(["log", "delete", "--inference-id", "person", "--model", "staff"]) == 1
     assert main(["log", "delete", "--inference-id", "person"]) == 0
     assert main(["log", "delete", "--prediction-id", f"{first}/0"]) == 0
     assert capsys.readouterr().out.splitlines() == [f"Deleted {n} predictions." for n in (0, 1, 1)]
@@ -245,7 +245,7 @@ def test_what_is_too_old_is_purged(
     )
     monkeypatch.setenv("PREDICTION_LOG_DAYS", "0")
     assert main(["log", "purge"]) == 1
-    assert "nothing is purged: give --days, or set PREDICTION_LOG_DAYS" in capsys.readouterr().err
+    assert "nothing is purged: 0 days; give --days of at least 1, or set PREDICTION_LOG_DAYS" in capsys.readouterr().err
 
 
 def test_reader_of_a_pipe_may_stop(client: FlaskClient, database: Database) -> None:
@@ -271,11 +271,18 @@ def test_commands_say_what_is_missing(
     assert main(["log", "purge"]) == 1
     monkeypatch.setenv("PREDICTION_LOG", f"{tmp_path}/log.db")
     assert main(["log", "purge"]) == 1
+    assert not (tmp_path / "log.db").exists()
     monkeypatch.setenv("PREDICTION_LOG", f"{tmp_path}/missing/log.db")
     assert main(["migrate"]) == 1
-    unset, no_tables, no_folder = capsys.readouterr().err.splitlines()
+    (tmp_path / "rows.csv").write_text("distance,price\n1,2\n")
+    monkeypatch.setenv("PREDICTION_LOG", f"{tmp_path}/rows.csv")
+    assert [main(["migrate"]), main(["report"])] == [1, 1]
+    unset, no_file, no_folder, *no_database = capsys.readouterr().err.splitlines()
     assert unset == "ml-api: PREDICTION_LOG is not set; it names the database (docs/prediction-log.md)"
-    assert no_tables.startswith("ml-api: the prediction log's database has no tables yet: run `ml-api migrate`")
+    assert no_file.startswith(
+        f"ml-api: the prediction log's database, {tmp_path}/log.db, has no tables yet: run `ml-api migrate`"
+    )
+    assert no_database == 2 * [f"ml-api: PREDICTION_LOG: {tmp_path}/rows.csv is no SQLite database; name another file"]
     assert no_folder == f"ml-api: {tmp_path}/missing/log.db: No such file or directory"
 
 

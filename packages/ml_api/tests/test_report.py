@@ -115,6 +115,19 @@ def test_text_and_html_have_the_same_figures(database: Database) -> None:
     assert "<script" not in html
 
 
+def test_model_that_the_log_does_not_have_is_told(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(database, 1, 10.0, 1e308)
+    monkeypatch.setenv("PREDICTION_LOG", database.settings.url)
+    for command in ("report", "shadow-report"):
+        assert main([command, "--model", "n"]) == 1
+        assert capsys.readouterr().err == ("ml-api: --model n: the log has no prediction of it; it has those of: m\n")
+    # JSON has no infinity.
+    assert main(["report", "--json"]) == 0
+    assert '"rmse": null' in capsys.readouterr().out
+
+
 def test_empty_log_says_so(database: Database) -> None:
     document = report(database, None)
     assert "No prediction is in the log." in as_text(document)

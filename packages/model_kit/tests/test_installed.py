@@ -28,10 +28,10 @@ from installed import hide_other_models, install
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of an installed package ``installed_rides`` with a bundle; there is no other model."""
+    """The folder of an installed package ``served_rides`` with a bundle; there is no other model."""
     site = tmp_path / "site"
-    install(site, "installed-rides", "1.2.3", "[ml_api.models]\nrides = installed_rides.model:load\n")
-    folder = site / "installed_rides"
+    install(site, "served-rides", "1.2.3", "[ml_api.models]\nrides = served_rides.model:load\n")
+    folder = site / "served_rides"
     folder.mkdir()
     (folder / "__init__.py").write_text("raise RuntimeError('a server imports no model in its first process')\n")
     write_ride_bundle(folder / "bundle")
@@ -55,7 +55,7 @@ def test_package_is_read_and_not_imported(package: Path) -> None:
     assert (model.folder, model.code_sha256) == (package, source_digest(package))
     assert model.served is not None
     assert model.served.files == ride_files()
-    assert "installed_rides" not in sys.modules
+    assert "served_rides" not in sys.modules
 
 
 def test_bundle_in_model_dir_is_the_one_that_is_served(package: Path, given: Path) -> None:
@@ -87,7 +87,7 @@ def test_code_that_has_changed_is_refused_until_it_is_read_again(package: Path) 
     serve(read_installed())
     check_code(package)
     (package / "other.py").write_text("1")
-    with pytest.raises(BundleError, match=r"^installed_rides: its code has changed since the server loaded it"):
+    with pytest.raises(BundleError, match=r"^served_rides: its code has changed since the server loaded it"):
         check_code(package)
     serve(read_installed())
     check_code(package)

@@ -19,7 +19,7 @@ class Packet(NamedTuple):
     Attributes:
         prediction_id: of the request.
         first: index of the first of these records.
-        n_rows: how many records these are.
+        n_rows: how many records these are; none in a packet that tells only what was dropped.
         dropped: how many the worker could not send since its last packet.
         body: JSON, as requests have it.
     """

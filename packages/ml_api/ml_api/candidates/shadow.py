@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import socket
 import threading
@@ -15,6 +16,8 @@ from ml_api.candidates.packets import BUFFER, MAX_BODY, head
 
 #: Seconds until the runner is tried again after it did not answer, and for sending what is large.
 RETRY_INTERVAL, LARGE_TIMEOUT = 1.0, 10.0
+#: Seconds until the runner is told of rows that were dropped, if no packet tells it before.
+TELL_INTERVAL = 1.0
 
 
 class Shadow:
@@ -33,6 +36,8 @@ class Shadow:
         self._lock = threading.Lock()
         #: Held while a large body is sent; another one is dropped.
         self._large = threading.Lock()
+        self._teller: threading.Timer | None = None
+        atexit.register(self._tell)
 
     def send(self, prediction_id: str, body: bytes | bytearray, records: Sequence[object]) -> None:
         """Pass the records of a request on, or drop them where the runner does not keep up."""
@@ -50,9 +55,9 @@ class Shadow:
                 self._connected().sendmsg((head(prediction_id, first, n_rows, told), body))
                 self._dropped -= told
             except BlockingIOError:
-                self._dropped += n_rows
+                self._add_dropped(n_rows)
             except OSError:
-                self._dropped += n_rows
+                self._add_dropped(n_rows)
                 self.close()
                 self._retry_at = time.monotonic() + RETRY_INTERVAL
 
@@ -74,7 +79,27 @@ class Shadow:
 
     def _drop(self, n_rows: int) -> None:
         with self._lock:
-            self._dropped += n_rows
+            self._add_dropped(n_rows)
+
+    def _add_dropped(self, n_rows: int) -> None:
+        self._dropped += n_rows
+        if self._dropped and self._teller is None:
+            self._teller = threading.Timer(TELL_INTERVAL, self._tell, (True,))
+            self._teller.daemon = True
+            self._teller.start()
+
+    def _tell(self, again: bool = False) -> None:
+        """Tell the runner of what was dropped, ``again`` later where it does not take that now."""
+        with self._lock:
+            self._teller = None
+            if not self._dropped:
+                return
+            try:
+                self._connected().sendmsg((head("", 0, 0, self._dropped),))
+                self._dropped = 0
+            except OSError:
+                if again:
+                    self._add_dropped(0)
 
     def _send_large(self, prediction_id: str, records: Sequence[object]) -> None:
         """Send a large body in parts, waiting for the runner, which no request does."""

@@ -124,8 +124,9 @@ class ShadowQueue:
                 packet = Packet.decode(data)
                 self._add("sent", packet.n_rows + packet.dropped)
                 self._add("dropped", packet.dropped)
-                self._queue.append(packet)
-                self._queued += len(packet.body)
+                if packet.n_rows:
+                    self._queue.append(packet)
+                    self._queued += len(packet.body)
 
     def _send(self) -> None:
         """Send the next group to the candidate."""
@@ -151,14 +152,16 @@ class ShadowQueue:
     def _write(self) -> None:
         rows, self._rows = self._rows[:WRITE_ROWS], self._rows[WRITE_ROWS:]
         try:
-            self._sink.write(rows)
+            n_recorded = self._sink.write(rows)
         except (SQLAlchemyError, SchemaError) as error:
             self._add("not_recorded", len(rows))
             if self._fault is None:
                 self._fault = describe(error)
                 LOGGER.error("shadow rows are not recorded", extra={"fields": self._fields({"reason": self._fault})})
         else:
-            self._add("recorded", len(rows))
+            # The others' predictions are not in the log, or were deleted meanwhile.
+            self._add("recorded", n_recorded)
+            self._add("not_recorded", len(rows) - n_recorded)
             if self._fault is not None:
                 self._fault = None
                 LOGGER.warning("shadow rows are recorded again", extra={"fields": self._fields(self.counts)})

@@ -66,10 +66,16 @@ def _run(options: argparse.Namespace) -> int:
 
         start = None if options.rows else options.since or moment("7d")
         windows = store.windows(database, start=start, rows=options.rows, model=options.model)
+        if not windows:
+            known = ", ".join(store.models(database)) or "none"
+            raise SettingsError(
+                f"there are no counts of {options.model or 'any model'} in the prediction log for this window; models "
+                f"that have some: {known} (docs/drift.md)"
+            )
         document = report.report(windows, _references({window.artifact.model for window in windows}))
-    if options.html:
-        options.html.write_text(report.as_html(document), "utf-8")
-    print(json.dumps(document, indent=1) if options.json else report.as_text(document))
+        if options.html:
+            options.html.write_text(report.as_html(document), "utf-8")
+        print(json.dumps(document, indent=1) if options.json else report.as_text(document))
     return DRIFTED if document["verdict"] == HAS_DRIFTED else 0
 
 

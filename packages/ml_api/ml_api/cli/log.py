@@ -44,7 +44,9 @@ def _purge(options: argparse.Namespace) -> None:
 
         days = database.settings.days if options.days is None else options.days
         if days <= 0:
-            raise SettingsError("nothing is purged: give --days, or set PREDICTION_LOG_DAYS to more than 0")
+            raise SettingsError(
+                f"nothing is purged: {days} days; give --days of at least 1, or set PREDICTION_LOG_DAYS to more than 0"
+            )
         print(f"Deleted {retention.purge(database, days)} predictions older than {days} days.")
 
 
@@ -57,7 +59,7 @@ def _export(options: argparse.Namespace) -> None:
                 output.write(f"{json.dumps(row)}\n")
 
 
-def _delete(options: argparse.Namespace) -> None:
+def _delete(options: argparse.Namespace) -> int:
     if options.prediction_id and not re.fullmatch(r"[0-9a-f]{32}(/[0-9]{1,9})?", options.prediction_id):
         raise SettingsError(f"{options.prediction_id!r} is no prediction id: 32 hex digits, and /ROW for one row")
     with opened() as database:
@@ -67,3 +69,5 @@ def _delete(options: argparse.Namespace) -> None:
             database, prediction_id=options.prediction_id, inference_id=options.inference_id, model=options.model
         )
         print(f"Deleted {found} predictions.")
+    # An id that is spelt wrong must not pass for a person whose rows are gone.
+    return 0 if found else 1

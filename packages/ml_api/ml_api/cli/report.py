@@ -26,7 +26,9 @@ def add(subparsers: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     with opened() as database:
         from ml_api.prediction_log import report  # noqa: PLC0415  needs ml-api[log]
+        from ml_api.prediction_log.retention import check_model  # noqa: PLC0415
 
+        check_model(database, options.model)
         document = report.report(database, options.since, options.model, options.by)
         for name in options.by:
             groups = [group for version in document["versions"] for group in version["by"][name]]

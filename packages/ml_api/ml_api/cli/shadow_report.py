@@ -59,7 +59,9 @@ def _share(text: str) -> float:
 def _run(options: argparse.Namespace) -> None:
     with opened() as database:
         from ml_api.prediction_log import shadow_report as report  # noqa: PLC0415  needs ml-api[log]
+        from ml_api.prediction_log.retention import check_model  # noqa: PLC0415
 
+        check_model(database, options.model)
         document = report.shadow_report(database, options.since, options.model, options.tolerance)
         if options.html:
             options.html.write_text(report.as_html(document), "utf-8")

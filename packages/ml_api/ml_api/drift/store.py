@@ -88,6 +88,12 @@ def add(database: Database, artifact: Artifact, rows: int, counts: Counts, now: 
         connection.execute(update(drift_counts).where(*is_row).values(values))
 
 
+def models(database: Database) -> list[str]:
+    """Return the names of the models that have counts."""
+    with database.begin() as connection:
+        return sorted(connection.scalars(select(drift_counts.c.model).distinct()))
+
+
 def windows(
     database: Database, *, start: datetime | None = None, rows: int | None = None, model: str | None = None
 ) -> list[Window]:

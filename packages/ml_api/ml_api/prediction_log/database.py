@@ -51,6 +51,10 @@ _INSERT_SHADOW_SQLITE = text(
 )
 
 
+#: What an SQLite file begins with.
+_SQLITE = b"SQLite format 3\0"
+
+
 class SchemaError(Exception):
     """Schema and code do not fit; the message says what to run."""
 
@@ -114,6 +118,7 @@ class Database:
             SchemaError: schema and code do not fit.
             SQLAlchemyError: the database does not answer, or in time.
         """
+        self._check_file()
         with self.engine.begin() as connection:
             check_schema(connection)
             if not self._timeout:
@@ -126,6 +131,24 @@ class Database:
                 yield connection
             finally:
                 timer.cancel()
+
+    def _check_file(self) -> None:
+        """Check that there is an SQLite file, which SQLite would create, readable by all.
+
+        Raises:
+            SchemaError: there is none, or it is another file.
+        """
+        if self.path is None:
+            return
+        try:
+            with self.path.open("rb") as file:
+                begin = file.read(len(_SQLITE))
+        except FileNotFoundError:
+            raise SchemaError(f"the prediction log's database, {self.path}, has no tables yet: {_MIGRATE}") from None
+        except OSError as error:
+            raise SchemaError(f"PREDICTION_LOG: {self.path} cannot be read: {error.strerror}") from error
+        if begin and begin != _SQLITE:
+            raise SchemaError(f"PREDICTION_LOG: {self.path} is no SQLite database; name another file")
 
     @contextmanager
     def turn(self) -> Generator[None]:
@@ -141,19 +164,21 @@ class Database:
         finally:
             os.close(descriptor)
 
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Insert rows of ``predictions``; those that are there already stay as they are."""
+    def insert(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Insert rows of ``predictions``; those that are there already stay as they are. Returns how many are new."""
         if self.is_postgres:
-            connection.execute(_INSERT_POSTGRES, {"rows": msgspec.json.encode(rows).decode()})
-        else:
-            connection.execute(_INSERT_SQLITE, rows)
+            return connection.execute(_INSERT_POSTGRES, {"rows": msgspec.json.encode(rows).decode()}).rowcount
+        return connection.execute(_INSERT_SQLITE, rows).rowcount
 
-    def insert_shadow(self, connection: Connection, rows: Sequence[Row]) -> None:
-        """Insert rows of ``shadow_predictions`` whose prediction is in the log; those that are there already stay."""
+    def insert_shadow(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Insert rows of ``shadow_predictions`` whose prediction is in the log; those that are there already stay.
+
+        Returns:
+            How many are new.
+        """
         if self.is_postgres:
-            connection.execute(_INSERT_SHADOW_POSTGRES, {"rows": msgspec.json.encode(rows).decode()})
-        else:
-            connection.execute(_INSERT_SHADOW_SQLITE, rows)
+            return connection.execute(_INSERT_SHADOW_POSTGRES, {"rows": msgspec.json.encode(rows).decode()}).rowcount
+        return connection.execute(_INSERT_SHADOW_SQLITE, rows).rowcount
 
     def migrate(self, *, keep_newer: bool = False) -> str:
         """Bring the schema to what this code knows; returns its revision.
@@ -169,6 +194,8 @@ class Database:
         from alembic.config import Config  # noqa: PLC0415
 
         if self.path is not None:
+            if self.path.exists():
+                self._check_file()
             # It holds what people have sent; before SQLite creates it, readable by all.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         config = Config()
@@ -197,7 +224,7 @@ class SqlSink:
         insert: inserts them; by default into ``predictions``.
     """
 
-    def __init__(self, database: Database, insert: Callable[[Connection, Sequence[Row]], None] | None = None) -> None:
+    def __init__(self, database: Database, insert: Callable[[Connection, Sequence[Row]], int] | None = None) -> None:
         self._database, self._insert = database, insert or database.insert
         self._engine = database.engine
         if database.is_postgres:
@@ -207,23 +234,23 @@ class SqlSink:
         self._in_use: Any = None
         self._is_checked = self._is_interrupted = False
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Commit ``rows``.
+    def write(self, rows: Sequence[Row]) -> int:
+        """Commit ``rows``; returns how many are new.
 
         Raises:
             SQLAlchemyError, SchemaError: they are not committed, or it is not known whether they are.
         """
         self._is_interrupted = False
         try:
-            self._write(rows)
+            return self._write(rows)
         except DBAPIError as error:
             self._is_checked = False
             if not error.connection_invalidated or self._is_interrupted:
                 raise
             # The server was restarted since the last rows; inserting twice does no harm.
-            self._write(rows)
+            return self._write(rows)
 
-    def _write(self, rows: Sequence[Row]) -> None:
+    def _write(self, rows: Sequence[Row]) -> int:
         with self._database.turn(), self._engine.connect() as connection:
             with self._lock:
                 self._in_use = connection.connection.dbapi_connection
@@ -232,8 +259,9 @@ class SqlSink:
                     check_schema(connection)
                     connection.rollback()
                     self._is_checked = True
-                self._insert(connection, rows)
+                n_new = self._insert(connection, rows)
                 connection.commit()
+                return n_new
             finally:
                 with self._lock:
                     self._in_use = None

@@ -118,7 +118,9 @@ class _Sums:
         if n and is_class:
             figures.accuracy, figures.log_loss, figures.brier = self.right / n, self.log_loss / n, self.brier / n
         elif n:
-            figures.mae, figures.rmse, figures.bias = self.absolute / n, (self.squared / n) ** 0.5, self.signed / n
+            # JSON has no infinity, which the square of an outcome may be.
+            means = self.absolute / n, (self.squared / n) ** 0.5, self.signed / n
+            figures.mae, figures.rmse, figures.bias = (one if math.isfinite(one) else None for one in means)
         if figures.ranged:
             figures.coverage = self.within / figures.ranged
             figures.coverage_low, figures.coverage_high = wilson(self.within, figures.ranged)
@@ -225,7 +227,7 @@ def number(value: float | None) -> str:
     """Format a figure for people."""
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def as_text(document: dict[str, Any]) -> str:

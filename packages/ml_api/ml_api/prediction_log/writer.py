@@ -36,7 +36,7 @@ class LogUnavailableError(Exception):
 class Sink(Protocol):
     """Where rows go."""
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Row]) -> object:
         """Commit ``rows``, or raise an exception."""
 
     def interrupt(self) -> None:

@@ -92,6 +92,19 @@ def read_installed() -> dict[str, InstalledModel]:
     return found
 
 
+def field_names(installed: Mapping[str, InstalledModel]) -> set[str] | None:
+    """Return the names of all fields of the models; ``None`` if a model has no bundle, or a broken one."""
+    found: set[str] = set()
+    for model in installed.values():
+        try:
+            if model.served is None:
+                return None
+            found |= set(_spec(model.served).names)
+        except SpecError:
+            return None
+    return found
+
+
 def serve(installed: Mapping[str, InstalledModel]) -> None:
     """Have this process, and those that it forks, load these bundles, and refuse other code than was read."""
     hold({folder: bundle for model in installed.values() for folder, bundle in model.bundles.items()})
