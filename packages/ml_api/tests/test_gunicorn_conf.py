@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ml_api.cli.main import main
 from ml_api.settings import Settings, SettingsError
 from ml_api.worker import FLUSH_SECONDS, Worker
 from ml_api.worker_loads import WorkerLoads
@@ -83,6 +84,19 @@ def test_bad_port_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(CONF))
     assert caught.value.code == "ml_api does not start: PORT is 'http'; it must be a whole number from 1 to 65535"
+
+
+def test_redacting_what_is_no_field_refuses_to_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("model_kit.scoring.installed.field_names", lambda _: {"zone"})
+    monkeypatch.setattr(Worker, "served", None)
+    monkeypatch.setenv("PREDICTION_LOG", str(tmp_path / "log.db"))
+    assert main(["migrate"]) == 0
+    monkeypatch.setenv("PREDICTION_LOG_REDACT", "zone,zoen")
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(CONF))
+    assert (
+        caught.value.code == "ml_api does not start: PREDICTION_LOG_REDACT has 'zoen', which is no field of any model"
+    )
 
 
 @pytest.mark.usefixtures("unfrozen")

@@ -14,6 +14,7 @@ from model_kit.scoring.bundle import bundle_exists, read_bundle, write_bundle
 from model_kit.scoring.installed import (
     InstalledModel,
     check_code,
+    field_names,
     read_installed,
     replacement_faults,
     serve,
@@ -56,6 +57,12 @@ def test_package_is_read_and_not_imported(package: Path) -> None:
     assert model.served is not None
     assert model.served.files == ride_files()
     assert "served_rides" not in sys.modules
+
+
+def test_names_of_fields_are_known_where_every_bundle_is_good(package: Path) -> None:
+    assert field_names(read_installed()) == {field.name for field in FIELDS}
+    (package / "bundle" / "spec.json").write_text("{}")
+    assert field_names(read_installed()) is None
 
 
 def test_bundle_in_model_dir_is_the_one_that_is_served(package: Path, given: Path) -> None:
