@@ -167,3 +167,26 @@ def test_keeping_says_something_of_every_row(rides: Dataset) -> None:
     definition = ride_definition(keep_for_training=lambda rows, _: np.ones(len(rows) - 1, bool))
     with pytest.raises((ValueError, IndexError)):
         fit(definition, rides.rows, rides.target)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_do_not_share_the_cores_between_many_threads() -> None:
+    """LightGBM asks for its threads itself, and two processes of many each take thirty times as long."""
+    script = """
+import os
+import numpy as np
+from lightgbm import LGBMRegressor
+from model_kit.training import evaluation
+
+def threads_of_lightgbm(*_):
+    before = len(os.listdir("/proc/self/task"))
+    LGBMRegressor(n_estimators=2, n_jobs=4, verbose=-1).fit(np.arange(200.0).reshape(-1, 1), np.arange(200.0))
+    return len(os.listdir("/proc/self/task")) - before
+
+evaluation._hold_out = threads_of_lightgbm
+print(*evaluation._predicted(None, None, [(None, None)] * 2, 2, None), os.environ.get("OMP_THREAD_LIMIT"))
+"""
+    environ = {**os.environ, "JOBLIB_MULTIPROCESSING": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environ.pop("OMP_THREAD_LIMIT", None)
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "0 0 None\n"), done.stderr

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, TypeAlias
 
@@ -39,6 +41,8 @@ N_REPEATS = 2
 ONE_REPEAT = 5_000
 FIVE_FOLDS = 20_000
 RANDOM_STATE = 20240
+#: Most threads of OpenMP in a process, whatever a library asks for; it is read when the process starts.
+_THREAD_LIMIT: Final = "OMP_THREAD_LIMIT"
 
 #: Metrics as messages name them.
 METRIC_NAMES: Final = {
@@ -391,15 +395,34 @@ def _predicted(
     definition: ModelDefinition, dataset: Dataset, folds: Sequence[Fold], n_jobs: int, said: str | None
 ) -> Iterator[NDArray[np.float64]]:
     """Predictions of what each fold holds out, in order; ``said`` is what the progress bar says, if there is one."""
-    results = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_hold_out)(definition, dataset, fit_on, hold_out) for fit_on, hold_out in folds
-    )
+    with _one_thread_each():
+        results = Parallel(n_jobs=n_jobs, return_as="generator")(
+            delayed(_hold_out)(definition, dataset, fit_on, hold_out) for fit_on, hold_out in folds
+        )
+        try:
+            yield from tqdm(results, total=len(folds), desc=said, unit="fold", disable=None if said else True)
+        finally:
+            if n_jobs != 1:
+                # joblib would keep its processes, and their pipes, for a next time.
+                get_reusable_executor().shutdown(wait=True)
+
+
+@contextmanager
+def _one_thread_each() -> Generator[None]:
+    """Limit OpenMP to one thread in the processes that are started in the block.
+
+    LightGBM sets its number of threads at each call, which joblib's and threadpoolctl's limits do not reach. Two
+    processes with a thread for each core wait for each other in loops, and take thirty times as long.
+    """
+    before = os.environ.get(_THREAD_LIMIT)
+    os.environ[_THREAD_LIMIT] = "1"
     try:
-        yield from tqdm(results, total=len(folds), desc=said, unit="fold", disable=None if said else True)
+        yield
     finally:
-        if n_jobs != 1:
-            # joblib would keep its processes, and their pipes, for a next time.
-            get_reusable_executor().shutdown(wait=True)
+        if before is None:
+            del os.environ[_THREAD_LIMIT]
+        else:
+            os.environ[_THREAD_LIMIT] = before
 
 
 def score(
