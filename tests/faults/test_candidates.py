@@ -201,7 +201,10 @@ def test_rows_beyond_the_queue_are_dropped_and_counted(serve_candidates: ServeCa
 def test_canary_serves_the_same_callers_and_the_installed_version_stands_in(
     serve_candidates: ServeCandidates, wheel: str
 ) -> None:
-    service = serve_candidates(CANARY_MODELS=f"rides={wheel}", CANARY_SHARE="0.5")
+    # With traces the line has a version too, and it must be that of the canary.
+    service = serve_candidates(
+        CANARY_MODELS=f"rides={wheel}", CANARY_SHARE="0.5", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9"
+    )
     service.reaches("canary", "ready")
     installed = json.loads(service.ask("/v1/models/rides")[1])["version"]
     assert service.state("canary") == {"version": "2.0.0", "state": "ready", "reason": None, "share": 0.5}

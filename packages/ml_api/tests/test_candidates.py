@@ -6,68 +6,53 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES, load_rides
+from model_kit.spec import InputSpec
+from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES, TARGET, load_rides
 
 from ml_api import shared_folder
 from ml_api.app import create_app
 from ml_api.candidates.canary import Canary
-from ml_api.candidates.compatibility import incompatibility
 from ml_api.candidates.packets import MAX_BODY, MAX_PACKET, Packet
+from ml_api.candidates.runner import _judge
 from ml_api.candidates.shadow import Shadow
 from ml_api.candidates.status import Status, path, write
 from ml_api.settings import Candidate, Settings
 
 ID = "0123456789abcdef" * 2
-SPEC = json.loads(SPEC_OF_RIDES.to_json())
 
 
-def changed(field: str | None = None, **changes: Any) -> dict[str, Any]:
-    """The spec of rides with other facts of its target, or of a field, which is added if there is none."""
-    spec: dict[str, Any] = json.loads(json.dumps(SPEC))
-    if field is None:
-        spec["target"] |= changes
-        return spec
-    found = [one for one in spec["fields"] if one["name"] == field]
-    if not found:
-        found.append({"name": field, "kind": "number"})
-        spec["fields"] += found
-    found[0].update(changes)
-    return spec
+def changed(name: str, **changes: Any) -> InputSpec:
+    """The spec of rides with one field declared otherwise."""
+    fields = tuple(replace(field, **changes) if field.name == name else field for field in SPEC_OF_RIDES.fields)
+    return replace(SPEC_OF_RIDES, fields=fields)
 
 
 @pytest.mark.parametrize(
     ("candidate", "reason"),
     [
-        (SPEC, None),
-        (changed("wheels"), None),
+        (SPEC_OF_RIDES, None),
         (changed("passengers", kind="number"), None),
         (changed("passengers", minimum=0, maximum=9), None),
         (changed("distance", required=False), None),
-        (changed(name="price"), "it predicts name price, and the installed version fare"),
-        (changed(unit="USD"), "it predicts unit USD, and the installed version EUR"),
-        (changed(classes=["a", "b"]), "it predicts classes ['a', 'b'], and the installed version none"),
-        (changed("wheels", required=True), "it requires the field wheels, which the installed version does not"),
-        (changed("comfort", required=True), "it requires the field comfort, which the installed version does not"),
-        (
-            changed("distance", kind="integer"),
-            "the field distance: its kind is integer, and in the installed version number",
-        ),
-        (changed("distance", unit="m"), "the field distance: its unit is m, and in the installed version km"),
-        (changed("passengers", minimum=2), "the field passengers: its minimum is 2, and in the installed version 1"),
-        (changed("distance", maximum=9), "the field distance: its maximum is 9, and in the installed version none"),
-        (
-            changed("comfort", numeric_codes=False),
-            "the field comfort: it takes no numbers for its levels, and the installed version does",
-        ),
+        (replace(SPEC_OF_RIDES, target=replace(TARGET, name="price")), "the prediction's name was fare, is price"),
+        (replace(SPEC_OF_RIDES, target=replace(TARGET, unit="USD")), "the prediction's unit was EUR, is USD"),
+        (changed("comfort", required=True), "comfort was optional, is required"),
+        (changed("distance", unit="m"), "distance was in km, is in m"),
+        (changed("passengers", minimum=2), "passengers had the bound 1, is at least 2"),
+        (changed("comfort", numeric_codes=False), "comfort: numbers are no longer taken for its levels"),
     ],
 )
-def test_canary_must_take_what_the_installed_version_takes(candidate: dict[str, Any], reason: str | None) -> None:
-    assert incompatibility(SPEC, candidate) == reason
+def test_canary_must_take_what_the_installed_version_takes(
+    candidate: InputSpec, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_api.candidates.runner.installed_spec", lambda _: SPEC_OF_RIDES.to_json())
+    assert _judge("rides")(candidate.to_json()) == reason
 
 
 def test_share_of_the_callers_is_stable_and_grows() -> None:
@@ -187,11 +172,13 @@ def test_rows_that_were_dropped_are_told_without_another_request(tmp_path: Path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(str(tmp_path / "runner"))
         listener.listen()
+        listener.settimeout(10)
         shadow = Shadow(tmp_path / "runner")
         with shadow._large:  # as while another large body is sent
             shadow.send("a" * 32, b"[" + b"1," * MAX_BODY + b"1]", [1] * (MAX_BODY + 1))
         connection, _ = listener.accept()
         with connection:
+            connection.settimeout(10)
             packet = Packet.decode(connection.recv(MAX_PACKET))
         assert (packet.n_rows, packet.dropped) == (0, MAX_BODY + 1)
         shadow.close()

@@ -452,6 +452,15 @@ def test_rows_are_inserted_once(place: str) -> None:
     assert [row["prediction"] for row in rows(place)] == [0.1, 0.3]
 
 
+def test_rows_of_a_shadow_count_where_their_prediction_is_in_the_log(place: str) -> None:
+    database, row = Database(LogSettings(place)), _row()
+    SqlSink(database).write([row])
+    own = {name: row[name] for name in ("prediction_id", "row", "version", "prediction", "detail", "errors")}
+    sink = SqlSink(database, database.insert_shadow)
+    assert sink.write([own | {"prediction_id": new_id()}, own, own | {"prediction_id": new_id()}]) == 1
+    assert sink.write([own]) == 0
+
+
 def test_full_disk_is_said_and_passes(place: str) -> None:
     database = Database(LogSettings(place))
     sink = SqlSink(database)
@@ -480,6 +489,15 @@ def test_file_is_its_owners_alone(place: str) -> None:
 def test_server_without_tables_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"has no tables yet: run `ml-api migrate` \(`make migrate`\)"):
         check(LogSettings(f"sqlite:///{tmp_path}/new.db"))
+
+
+def test_server_does_not_take_another_file_for_a_database(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("distance,price\n" * 100)
+    with pytest.raises(
+        SettingsError, match=f"^PREDICTION_LOG: {tmp_path}/rows.csv is no SQLite database; name another"
+    ):
+        check(LogSettings(f"sqlite:///{tmp_path}/rows.csv"))
+    assert (tmp_path / "rows.csv").read_text() == "distance,price\n" * 100
 
 
 @pytest.mark.parametrize(

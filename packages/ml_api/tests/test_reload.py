@@ -171,7 +171,7 @@ def good_that_ends_the_workers(folder: Path) -> None:
     ("make", "reason"),
     [
         (damaged, "rides: MODEL_DIR: the bundle in rides/ cannot be served: model.onnx: sha256 is "),
-        (other_fields, "rides: callers would have to change: distance: unit was 'km', is 'miles'\n"),
+        (other_fields, "rides: callers would have to change: distance was in km, is in miles\n"),
         (
             other_code,
             f"rides: the bundle was trained with other code than is installed: its card has code_sha256 {'0' * 64}",
@@ -193,6 +193,23 @@ def test_bad_bundle_changes_nothing_and_is_told(
     assert json.dumps(f"Not reloaded, the workers keep their models: {reason}".strip())[:-1] in server.errors
     assert (server.workers, artifacts(server, 2)) == (workers, {before})
     assert reloads(server) == {"ok": 0, "refused": counted["refused"] + 1}
+
+
+def test_model_that_was_broken_before_keeps_no_other_from_a_reload(serve: Serve, tmp_path: Path) -> None:
+    put(tmp_path / "rides")
+    server = serve(
+        entry_points=f"{ENTRY_POINTS}walks = no_such_package:load\n",
+        package={"rides_package/__init__.py": PACKAGE},
+        WEB_CONCURRENCY="1",
+        MODEL_DIR=str(tmp_path),
+    )
+    assert server.request("GET", "/health/ready")[0].status == 503
+    now = put(tmp_path / "rides", 2.0)
+    done = command(server)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert artifacts(server, 2) == {now}
+    server.process.terminate()
+    server.process.wait(10)
 
 
 def test_worker_that_is_restarted_serves_what_its_sisters_serve(server: Server, folder: Path) -> None:

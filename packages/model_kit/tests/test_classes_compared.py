@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_kit.comparison.compatibility import compare_specs, verdict
 from model_kit.comparison.gate import read_gate
 from model_kit.comparison.html import page
 from model_kit.comparison.run import Comparison, Data, compare
@@ -16,6 +15,7 @@ from model_kit.comparison.sources import Source
 from model_kit.comparison.text import report
 from model_kit.scoring.definition import Floors
 from model_kit.spec import InputSpec, Target
+from model_kit.spec.compatibility import compare_specs, verdict
 from model_kit.training.train import train
 
 from staff import THREE, TWO, definition, make_dataset

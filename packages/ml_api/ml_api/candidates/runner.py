@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from model_kit.errors import SpecError
+from model_kit.spec import InputSpec
+from model_kit.spec.compatibility import declared_changes
 
 from ml_api import logs
 from ml_api.candidates.canary_queue import CanaryQueue
-from ml_api.candidates.compatibility import incompatibility
 from ml_api.candidates.lifetime import end_with_parent
 from ml_api.candidates.shadow_queue import ShadowQueue
 from ml_api.candidates.status import path, write
@@ -74,14 +76,19 @@ def _run(settings: Settings, kind: str, number: int, folder: Path) -> None:
         supervisor.stop()
 
 
-def _judge(name: str) -> Callable[[dict[str, Any]], str | None]:
+def _judge(name: str) -> Callable[[str], str | None]:
     """Return a function that compares the spec of a canary with that of the installed version."""
     try:
-        installed = installed_spec(name)
-    except (OSError, ValueError) as error:
+        installed = InputSpec.from_json(installed_spec(name))
+    except (OSError, SpecError) as error:
         reason = f"the installed version, with which it is compared, cannot be loaded: {error}"
         return lambda _: reason
-    return lambda spec: incompatibility(installed, spec)
+    return lambda spec: _fault(installed, InputSpec.from_json(spec))
+
+
+def _fault(installed: InputSpec, candidate: InputSpec) -> str | None:
+    """Say why callers of the installed version could not be served by a canary; ``None`` if they can."""
+    return next((change.text for change in declared_changes(installed, candidate) if change.breaking), None)
 
 
 def _counter(settings: Settings, folder: Path, kind: str, number: int, name: str) -> Callable[[str, int], None]:

@@ -74,7 +74,7 @@ def main() -> None:
         return
     lineage = scorer.model.lineage
     described = {"version": scorer.model.version, "artifact_sha256": lineage.get("artifact_sha256")}
-    send(sock, described | {"spec": json.loads(scorer.model.spec.to_json())})
+    send(sock, described | {"spec": scorer.model.spec.to_json()})
     receiver = Receiver(sock)
     answer = scorer.shadow if job.kind == "shadow" else scorer.canary
     with suppress(ConnectionError):

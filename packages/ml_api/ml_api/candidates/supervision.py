@@ -97,8 +97,8 @@ class Process:
         self.sock.close()
 
 
-def installed_spec(name: str) -> dict[str, Any]:
-    """Return the spec of the installed version of a model, as JSON values, which another process loads.
+def installed_spec(name: str) -> str:
+    """Return the ``spec.json`` of the installed version of a model, which another process loads.
 
     Raises:
         OSError: it cannot be loaded; the server itself says why.
@@ -108,7 +108,7 @@ def installed_spec(name: str) -> dict[str, Any]:
         hello = process.first_frame(START_TIMEOUT)
         if "error" in hello:
             raise OSError(hello["error"])
-        spec: dict[str, Any] = hello["spec"]
+        spec: str = hello["spec"]
         return spec
     finally:
         process.end()
@@ -141,7 +141,7 @@ class Supervisor:
         self.is_busy = False
         self._failures, self._starts, self._ready_since, self._start_at = 0, 0, 0.0, 0.0
         #: Says why a candidate of this spec cannot be used, if it cannot.
-        self.judge: Callable[[dict[str, Any]], str | None] = lambda _: None
+        self.judge: Callable[[str], str | None] = lambda _: None
 
     @property
     def is_ready(self) -> bool:

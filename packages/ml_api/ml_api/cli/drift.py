@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_api.moments import moment
-from ml_api.prediction_log.opening import opened
+from ml_api.prediction_log.opening import add_report_options, opened, write_report
 from ml_api.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -51,9 +49,7 @@ def add(subparsers: Any) -> None:
         "--since", type=moment, metavar="WHEN", help="whole hours from 7d, 12h, or a date on (default: 7d)"
     )
     window.add_argument("--rows", type=int, metavar="N", help="of each version the latest hours that have so many rows")
-    parser.add_argument("--model", help="of this model only")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table: all fields and cells")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write an HTML file too, with histograms")
+    add_report_options(parser)
     parser.set_defaults(run=_run)
 
 
@@ -73,9 +69,7 @@ def _run(options: argparse.Namespace) -> int:
                 f"that have some: {known} (docs/drift.md)"
             )
         document = report.report(windows, _references({window.artifact.model for window in windows}))
-        if options.html:
-            options.html.write_text(report.as_html(document), "utf-8")
-        print(json.dumps(document, indent=1) if options.json else report.as_text(document))
+        write_report(options, document, report.as_text, report.as_html)
     return DRIFTED if document["verdict"] == HAS_DRIFTED else 0
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 from ml_api.moments import moment
-from ml_api.prediction_log.opening import opened
+from ml_api.prediction_log.opening import add_report_options, check_model, opened, write_report
 from ml_api.settings import SettingsError
 
 
@@ -16,17 +14,14 @@ def add(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser("report", help="errors by version and group, and the coverage of ranges")
     parser.add_argument("--since", type=moment, metavar="WHEN", help="7d, 12h, or a date (default: everything)")
-    parser.add_argument("--model", help="of this model only")
     parser.add_argument("--by", action="append", default=[], metavar="FIELD", help="tell groups apart; may be repeated")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write an HTML file too")
+    add_report_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> None:
     with opened() as database:
         from ml_api.prediction_log import report  # noqa: PLC0415  needs ml-api[log]
-        from ml_api.prediction_log.retention import check_model  # noqa: PLC0415
 
         check_model(database, options.model)
         document = report.report(database, options.since, options.model, options.by)
@@ -36,6 +31,4 @@ def _run(options: argparse.Namespace) -> None:
                 raise SettingsError(
                     f"--by {name}: no record in the log has this field (PREDICTION_LOG_INPUTS, _REDACT)"
                 )
-        if options.html:
-            options.html.write_text(report.as_html(document), "utf-8")
-        print(json.dumps(document, indent=1) if options.json else report.as_text(document))
+        write_report(options, document, report.as_text, report.as_html)

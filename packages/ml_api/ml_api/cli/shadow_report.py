@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 from ml_api.moments import moment
-from ml_api.prediction_log.opening import opened
+from ml_api.prediction_log.opening import add_report_options, check_model, opened, write_report
 
 _DESCRIPTION = """\
 Compares the predictions of shadows (SHADOW_MODELS) with those that were answered, row by row: whether they agree, in
@@ -36,7 +34,6 @@ def add(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--since", type=moment, metavar="WHEN", help="7d, 12h, or a date (default: everything)")
-    parser.add_argument("--model", help="of this model only")
     parser.add_argument(
         "--tolerance",
         type=_share,
@@ -44,8 +41,7 @@ def add(subparsers: Any) -> None:
         metavar="SHARE",
         help="numbers agree within this share of the one that was answered (default: 0.01)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write an HTML file too")
+    add_report_options(parser)
     parser.set_defaults(run=_run)
 
 
@@ -59,10 +55,7 @@ def _share(text: str) -> float:
 def _run(options: argparse.Namespace) -> None:
     with opened() as database:
         from ml_api.prediction_log import shadow_report as report  # noqa: PLC0415  needs ml-api[log]
-        from ml_api.prediction_log.retention import check_model  # noqa: PLC0415
 
         check_model(database, options.model)
         document = report.shadow_report(database, options.since, options.model, options.tolerance)
-        if options.html:
-            options.html.write_text(report.as_html(document), "utf-8")
-        print(json.dumps(document, indent=1) if options.json else report.as_text(document))
+        write_report(options, document, report.as_text, report.as_html)

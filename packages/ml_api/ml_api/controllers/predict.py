@@ -68,7 +68,7 @@ def blueprint(
             metrics.answer(name, predictor.model, answer)
         access.add_log_fields(model=name, rows=len(answer.predictions), errors=len(answer.errors), fast=answer.n_fast)
         if settings.otlp_endpoint:
-            access.add_log_fields(version=predictor.model.version)
+            access.add_log_fields(version=model_version)
         if answer.unusual:
             access.add_log_fields(unusual=answer.unusual)
         response = responses.prediction(answer, model_version)

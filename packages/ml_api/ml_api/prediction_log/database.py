@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, text
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 
 from ml_api.prediction_log.schema import REVISION, compatibility, predictions, shadow_predictions
 from ml_api.settings import LogSettings
@@ -49,10 +49,6 @@ _INSERT_SHADOW_SQLITE = text(
     f"INSERT INTO shadow_predictions ({', '.join(_SHADOW_COLUMNS)}) "
     f"SELECT {', '.join(f':{name}' for name in _SHADOW_COLUMNS)} {_IS_LOGGED.format(':prediction_id', ':row')}"
 )
-
-
-#: What an SQLite file begins with.
-_SQLITE = b"SQLite format 3\0"
 
 
 class SchemaError(Exception):
@@ -118,8 +114,10 @@ class Database:
             SchemaError: schema and code do not fit.
             SQLAlchemyError: the database does not answer, or in time.
         """
-        self._check_file()
-        with self.engine.begin() as connection:
+        if self.path is not None and not self.path.exists():
+            # SQLite would create it, readable by all.
+            raise SchemaError(f"the prediction log's database, {self.path}, has no tables yet: {_MIGRATE}")
+        with self._transaction() as connection:
             check_schema(connection)
             if not self._timeout:
                 yield connection
@@ -132,23 +130,21 @@ class Database:
             finally:
                 timer.cancel()
 
-    def _check_file(self) -> None:
-        """Check that there is an SQLite file, which SQLite would create, readable by all.
+    @contextmanager
+    def _transaction(self) -> Generator[Connection]:
+        """Open a transaction that ends with the block.
 
         Raises:
-            SchemaError: there is none, or it is another file.
+            SchemaError: the file is no SQLite database.
         """
-        if self.path is None:
-            return
         try:
-            with self.path.open("rb") as file:
-                begin = file.read(len(_SQLITE))
-        except FileNotFoundError:
-            raise SchemaError(f"the prediction log's database, {self.path}, has no tables yet: {_MIGRATE}") from None
-        except OSError as error:
-            raise SchemaError(f"PREDICTION_LOG: {self.path} cannot be read: {error.strerror}") from error
-        if begin and begin != _SQLITE:
-            raise SchemaError(f"PREDICTION_LOG: {self.path} is no SQLite database; name another file")
+            with self.engine.begin() as connection:
+                yield connection
+        except DatabaseError as error:
+            # Not found by reading the file: closing it would give up SQLite's own locks of this process.
+            if getattr(error.orig, "sqlite_errorname", None) == "SQLITE_NOTADB":
+                raise SchemaError(f"PREDICTION_LOG: {self.path} is no SQLite database; name another file") from error
+            raise
 
     @contextmanager
     def turn(self) -> Generator[None]:
@@ -194,13 +190,11 @@ class Database:
         from alembic.config import Config  # noqa: PLC0415
 
         if self.path is not None:
-            if self.path.exists():
-                self._check_file()
             # It holds what people have sent; before SQLite creates it, readable by all.
             os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-        with self.engine.begin() as connection:
+        with self._transaction() as connection:
             if self.is_postgres:
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             found = _revision(connection)

@@ -118,13 +118,17 @@ class _Sums:
         if n and is_class:
             figures.accuracy, figures.log_loss, figures.brier = self.right / n, self.log_loss / n, self.brier / n
         elif n:
-            # JSON has no infinity, which the square of an outcome may be.
             means = self.absolute / n, (self.squared / n) ** 0.5, self.signed / n
-            figures.mae, figures.rmse, figures.bias = (one if math.isfinite(one) else None for one in means)
+            figures.mae, figures.rmse, figures.bias = map(finite, means)
         if figures.ranged:
             figures.coverage = self.within / figures.ranged
             figures.coverage_low, figures.coverage_high = wilson(self.within, figures.ranged)
         return figures
+
+
+def finite(value: float) -> float | None:
+    """Return a number as JSON has it, which has no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def wilson(hits: int, n: int, z: float = _Z) -> tuple[float, float]:

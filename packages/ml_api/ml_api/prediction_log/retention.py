@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, select
 
 from ml_api.prediction_log.database import Database, check_schema
 from ml_api.prediction_log.schema import drift_counts, id_at, outcomes, predictions
-from ml_api.settings import SettingsError
 
 #: Requests whose rows are deleted in one transaction, so that none of the writer's waits for long.
 CHUNK = 500
@@ -99,17 +98,3 @@ def stream(database: Database, query: Select[Any]) -> Iterator[Any]:
     with database.engine.connect().execution_options(**options) as connection:
         check_schema(connection)
         yield from connection.execute(query)
-
-
-def check_model(database: Database, model: str | None) -> None:
-    """Check that the log has predictions of a model.
-
-    Raises:
-        SettingsError: it has none; the message names those that it has.
-    """
-    name = predictions.c.model
-    with database.begin() as connection:
-        if model is None or connection.scalar(select(name).where(name == model).limit(1)) is not None:
-            return
-        known = ", ".join(sorted(connection.scalars(select(name).distinct()))) or "none"
-    raise SettingsError(f"--model {model}: the log has no prediction of it; it has those of: {known}")

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from ml_api.prediction_log.database import Database
-from ml_api.prediction_log.report import FEW, SMALLEST, TableText, number, render_html, render_text, utc, wilson
+from ml_api.prediction_log.report import FEW, SMALLEST, TableText, finite, number, render_html, render_text, utc, wilson
 from ml_api.prediction_log.retention import since, stream
 from ml_api.prediction_log.schema import outcomes, predictions, shadow_predictions
 
@@ -200,9 +200,9 @@ class _Comparison:
             "served_only": self.served_only,
             "candidate_only": self.candidate_only,
             "neither": self.neither,
-            "mean_difference": None if self._is_class or not self.rows else _finite(self._sum / self.rows),
+            "mean_difference": None if self._is_class or not self.rows else finite(self._sum / self.rows),
             "differences": {
-                str(share): _finite(ordered[min(int(share * len(ordered)), len(ordered) - 1)])
+                str(share): finite(ordered[min(int(share * len(ordered)), len(ordered) - 1)])
                 for share in QUANTILES
                 if ordered
             },
@@ -257,10 +257,6 @@ class _Prediction:
 
 def _key(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _relative(served: float, candidate: float) -> float:

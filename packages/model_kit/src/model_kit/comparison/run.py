@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from model_kit.batch.rows import Format, InputRow
 from model_kit.batch.tables import name_of, reading
 from model_kit.comparison import gate as gates
-from model_kit.comparison.compatibility import compare_specs, major_version, verdict
 from model_kit.comparison.gate import Check, Gate, ModelId
 from model_kit.comparison.measure import Measure, Pair, latency, target_spread
 from model_kit.comparison.scorer import Scorer
@@ -24,6 +23,7 @@ from model_kit.records.generation import generate_rows
 from model_kit.scoring.class_assessment import higher_is_better
 from model_kit.scoring.definition import Floors
 from model_kit.scoring.model import CHUNK
+from model_kit.spec.compatibility import compare_specs, major_version, verdict
 
 #: Of the JSON document, see ``docs/comparison.schema.json``.
 FORMAT: Final = 2

@@ -20,7 +20,7 @@ from model_kit.errors import BundleError, SpecError
 from model_kit.scoring.bundle import CARD, MODEL_DIR, SPEC, Bundle, hold, read_folder
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
 from model_kit.spec import InputSpec
-from model_kit.spec.contract import contract_changes
+from model_kit.spec.compatibility import declared_changes
 
 #: Changes that the reason of a refusal names.
 _NAMED = 5
@@ -127,8 +127,8 @@ def check_code(folder: Path) -> None:
 def replacement_faults(served: Mapping[str, InstalledModel], new: Mapping[str, InstalledModel]) -> dict[str, str]:
     """Return name -> reason, of every model that must not be replaced while callers use it.
 
-    A served model must keep its contract (:func:`~model_kit.spec.contract.contract_changes`), and a bundle must have
-    been trained with the code that is installed (``code_sha256`` of its card). A fresh start is free of both.
+    A served model must keep its contract (:func:`~model_kit.spec.compatibility.declared_changes`), and a bundle must
+    have been trained with the code that is installed (``code_sha256`` of its card). A fresh start is free of both.
     """
     faults = {name: "it is served, and no longer installed" for name in served if name not in new}
     for name, after in new.items():
@@ -137,7 +137,7 @@ def replacement_faults(served: Mapping[str, InstalledModel], new: Mapping[str, I
             continue
         try:
             old = before.served if before else None
-            changes = [] if old is None else contract_changes(_spec(old), _spec(bundle))
+            changes = [] if old is None else [change.text for change in declared_changes(_spec(old), _spec(bundle))]
             trained_with = bundle.json(CARD).get("code_sha256")
         except (BundleError, SpecError, AttributeError) as error:
             faults[name] = str(error)

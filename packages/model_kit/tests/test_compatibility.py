@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from model_kit.comparison.compatibility import Change, compare_specs, major_version, verdict
 from model_kit.spec import Field, InputSpec, Learned, Level
+from model_kit.spec.compatibility import Change, compare_specs, declared_changes, major_version, verdict
 from model_kit.testing import FIELDS, LEARNED, SPEC_OF_RIDES, TARGET
 
 DISTANCE, PASSENGERS, ZONE, COMFORT = FIELDS
@@ -165,3 +165,28 @@ def test_a_change_is_explained_in_a_sentence(new: Callable[[], InputSpec], text:
 )
 def test_the_major_version_is_the_first_number(version: str, major: int | None) -> None:
     assert major_version(version) == major
+
+
+LUXURY = (Level("1", "Basic"), Level("3", "Luxury"), Level("2", "Standard"))
+
+
+@pytest.mark.parametrize(
+    ("new", "changes"),
+    [
+        (SPEC_OF_RIDES, []),
+        (with_field("distance", description="Way", group="Other"), []),
+        (with_learned("zone", codes={"B": 1}), []),
+        (replace(SPEC_OF_RIDES, target=replace(TARGET, offset=1.0)), []),
+        (reordered("comfort", "zone", "passengers", "distance"), []),
+        (replace(SPEC_OF_RIDES, together=(("distance", "zone"),)), []),
+        (with_field("distance", kind="integer"), ["distance was of kind number, is integer"]),
+        (with_field("distance", unit="miles"), ["distance was in km, is in miles"]),
+        (with_field("passengers", maximum=None), ["passengers had the bound 8, has no maximum"]),
+        (with_field("zone", levels=ZONE.levels[:1]), ["zone: the level B is documented no longer"]),
+        (with_field("comfort", levels=LUXURY), ["comfort: the order of its levels means something else"]),
+        (with_new(TIP), ["tip is new and optional"]),
+        (without("distance"), ["distance is removed"]),
+    ],
+)
+def test_what_callers_rely_on_is_named_and_nothing_that_was_learned(new: InputSpec, changes: list[str]) -> None:
+    assert [change.text for change in declared_changes(SPEC_OF_RIDES, new)] == changes

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
-from model_kit.spec import Field, InputSpec, Learned, Target
+from model_kit.spec.fields import Field, Learned, Target
+from model_kit.spec.input_spec import InputSpec
 
 Verdict: TypeAlias = Literal["identical", "compatible", "breaking"]
 #: Stands where a field's name stands, for changes of the prediction and of the spec as a whole.
@@ -54,6 +55,18 @@ def compare_specs(old: InputSpec, new: InputSpec) -> tuple[Change, ...]:
     found += _target_changes(old.target, new.target)
     found += _other_changes(old, new)
     return tuple(sorted(found, key=lambda change: not change.breaking))
+
+
+def declared_changes(old: InputSpec, new: InputSpec) -> tuple[Change, ...]:
+    """Differences in what callers rely on: fields and target as they are declared, without what training learned."""
+    changes = compare_specs(*(replace(spec, learned=_without_levels(spec)) for spec in (old, new)))
+    described = {f"{name}:documentation" for name in old.names}
+    others = f"{SPEC}:", f"{TARGET}:threshold:"
+    return tuple(change for change in changes if change.id not in described and not change.id.startswith(others))
+
+
+def _without_levels(spec: InputSpec) -> dict[str, Learned]:
+    return {name: replace(learned, codes=None) for name, learned in spec.learned.items()}
 
 
 def verdict(changes: Iterable[Change]) -> Verdict:
