@@ -155,8 +155,10 @@ class Worker(base.Worker):  # type: ignore[misc]
         #: computed.
         self.computing: set[Connection] = set()
         self.returned: deque[Connection] = deque()
-        #: The request that the leader computes. Whoever replaces it under the lock takes the event loop over.
+        #: What the leader computes. Whoever replaces it under the lock takes the event loop over.
         self.current: object = None
+        #: Identifier of the leader's thread, which needs no wake-up.
+        self.leader = 0
         self.handover = threading.Lock()
         self.stopped = threading.Event()
         self.stop_at = 0.0
@@ -167,7 +169,7 @@ class Worker(base.Worker):  # type: ignore[misc]
         self.untaken, self.surplus = 1, 0
         self.next_check = 0.0
         self.freed = 0
-        #: Has the prediction log write what it has taken; called before the event loop waits.
+        #: Writes what the prediction log has taken; called before the event loop waits.
         self.flush_log: Callable[[], None] | None = None
         # The leader, its successor, and everything that may wait outside the event loop.
         canaries = CANARY_SLOTS * len(self.settings.canary_models)
@@ -237,13 +239,18 @@ class Worker(base.Worker):  # type: ignore[misc]
         with self.handover:
             if self.current is current:
                 self.current = None
+                self.leader = 0
                 self.threads.submit(self.lead)
 
     def lead(self) -> None:
         """Run the event loop until the worker stops, or another thread takes over."""
+        self.leader = threading.get_ident()
         try:
             while not self.stopped.is_set():
-                for _ in range(1 + self.turn() // EVENTS_PER_REQUEST):
+                n_events = self.turn()
+                if not n_events and self.flush_log is not None and not self.has_request() and not self.write_log():
+                    return
+                for _ in range(1 + n_events // EVENTS_PER_REQUEST):
                     request = self.next_request()
                     if request is not None and not self.compute(request):
                         return
@@ -252,13 +259,15 @@ class Worker(base.Worker):  # type: ignore[misc]
             self.stopped.set()
             raise
 
+    def has_request(self) -> bool:
+        """Return whether a request may compute now."""
+        return bool(self.urgent or (self.queue and len(self.computing) < self.settings.threads))
+
     def next_request(self) -> Connection | None:
         """Take the next request that may compute now."""
-        if self.urgent:
-            return self.urgent.popleft()
-        if self.queue and len(self.computing) < self.settings.threads:
-            return self.queue.popleft()
-        return None
+        if not self.has_request():
+            return None
+        return (self.urgent or self.queue).popleft()
 
     def compute(self, connection: Connection) -> bool:
         """Answer a whole request; returns whether this thread is still the leader."""
@@ -271,12 +280,9 @@ class Worker(base.Worker):  # type: ignore[misc]
             if connection in self.computing:  # otherwise it is a long one, and has left
                 self.limit.observe(time.thread_time() - started)
                 self.computing.discard(connection)
-            with self.handover:
-                leads = self.current is current
-                if leads:
-                    self.current = None
+            leads = self.still_leads(current)
         if connection.commit is not None:
-            # The event loop goes on; the writer of the prediction log gives the connection back.
+            # The event loop goes on; whoever writes the prediction log gives the connection back.
             commit, self.flush_log = connection.commit, connection.commit.flush
             commit.notify = self.wake
             commit.add_done_callback(lambda _: self.returned.append(connection))
@@ -289,6 +295,27 @@ class Worker(base.Worker):  # type: ignore[misc]
             self.wake()
         return leads
 
+    def write_log(self) -> bool:
+        """Have the prediction log write; returns whether this thread is still the leader."""
+        flush, self.flush_log = self.flush_log, None
+        self.current = current = object()
+        try:
+            if flush is not None:
+                flush()
+        finally:
+            leads = self.still_leads(current)
+        if not leads:
+            self.wake()
+        return leads
+
+    def still_leads(self, current: object) -> bool:
+        """Return whether no other thread has replaced this one while it computed ``current``."""
+        with self.handover:
+            leads = self.current is current
+            if leads:
+                self.current = None
+        return leads
+
     def leave(self, connection: Connection, current: object) -> None:
         """Let the event loop continue, and other short requests compute, while ``connection`` computes."""
         self.replace_leader(current)
@@ -297,8 +324,9 @@ class Worker(base.Worker):  # type: ignore[misc]
 
     def wake(self) -> None:
         """Interrupt the event loop's wait."""
-        with suppress(OSError):
-            os.write(self.PIPE[1], b"1")
+        if threading.get_ident() != self.leader:
+            with suppress(OSError):
+                os.write(self.PIPE[1], b"1")
 
     # Event loop
 
@@ -309,15 +337,10 @@ class Worker(base.Worker):  # type: ignore[misc]
             self.check(now)
         self.load_slot.publish(len(self.idle) + 2 * len(self.in_flight) if self.alive else NO_WORKER)
         self.set_accepting(now)
-        ready = self.urgent or (self.queue and len(self.computing) < self.settings.threads)
-        wait = 0.0 if ready else self.next_check - now
+        wait = 0.0 if self.returned or self.flush_log or self.has_request() else self.next_check - now
         if self.deferred_until:
             wait = min(wait, DEFER_SECONDS / 30)
-        events = self.selector.select(0.0 if self.flush_log else wait)
-        if not events and not ready and self.flush_log is not None:
-            flush, self.flush_log = self.flush_log, None
-            flush()
-            events = self.selector.select(wait)
+        events = self.selector.select(wait)
         for key, _ in events:
             if isinstance(key.data, Connection):
                 self.on_ready(key.data)

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, select, text
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, IntegrityError, OperationalError, StatementError
 
 from ml_api.prediction_log.schema import REVISION, compatibility, predictions, shadow_predictions
@@ -28,24 +27,29 @@ POOL_SIZE = 5
 _MIGRATION_LOCK = 0x6D6C5F617069
 _MIGRATE = "run `ml-api migrate` (`make migrate`) with the same PREDICTION_LOG"
 
+# As the drivers take them: what SQLAlchemy does for each statement and row costs as much as the database.
 _COLUMNS = ", ".join(column.name for column in predictions.columns)
 #: One parameter for all rows: a twentieth of the client's time for a parameter of each value.
-_INSERT_POSTGRES = text(
+_INSERT_POSTGRES = (
     f"INSERT INTO predictions ({_COLUMNS}) SELECT {_COLUMNS} "  # noqa: S608  names of our columns
-    "FROM json_populate_recordset(NULL::predictions, :rows) ON CONFLICT DO NOTHING"
+    "FROM json_populate_recordset(NULL::predictions, %(rows)s) ON CONFLICT DO NOTHING"
 )
-_INSERT_SQLITE = sqlite.insert(predictions).on_conflict_do_nothing()
+_INSERT_SQLITE = (
+    f"INSERT INTO predictions ({_COLUMNS}) "  # noqa: S608
+    f"VALUES ({', '.join(f':{column.name}' for column in predictions.columns)}) ON CONFLICT DO NOTHING"
+)
 
 #: The same for what a shadow predicts, of predictions that are in the log: they may have been deleted meanwhile.
 _SHADOW_COLUMNS = [column.name for column in shadow_predictions.columns]
 _IS_LOGGED = (
     "WHERE EXISTS (SELECT 1 FROM predictions p WHERE p.prediction_id = {} AND p.row = {}) ON CONFLICT DO NOTHING"
 )
-_INSERT_SHADOW_POSTGRES = text(
+_INSERT_SHADOW_POSTGRES = (
     f"INSERT INTO shadow_predictions ({', '.join(_SHADOW_COLUMNS)}) SELECT {', '.join(_SHADOW_COLUMNS)} "  # noqa: S608
-    f"FROM json_populate_recordset(NULL::shadow_predictions, :rows) s {_IS_LOGGED.format('s.prediction_id', 's.row')}"
+    "FROM json_populate_recordset(NULL::shadow_predictions, %(rows)s) s "
+    f"{_IS_LOGGED.format('s.prediction_id', 's.row')}"
 )
-_INSERT_SHADOW_SQLITE = text(
+_INSERT_SHADOW_SQLITE = (
     f"INSERT INTO shadow_predictions ({', '.join(_SHADOW_COLUMNS)}) "
     f"SELECT {', '.join(f':{name}' for name in _SHADOW_COLUMNS)} {_IS_LOGGED.format(':prediction_id', ':row')}"
 )
@@ -163,8 +167,10 @@ class Database:
     def insert(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Insert rows of ``predictions``; those that are there already stay as they are. Returns how many are new."""
         if self.is_postgres:
-            return connection.execute(_INSERT_POSTGRES, {"rows": msgspec.json.encode(rows).decode()}).rowcount
-        return connection.execute(_INSERT_SQLITE, rows).rowcount
+            return _insert_postgres(connection, _INSERT_POSTGRES, rows)
+        # As SQLAlchemy's DateTime does.
+        dated = [{**row, "time": row["time"].isoformat(" ", "microseconds")} for row in rows]
+        return connection.exec_driver_sql(_INSERT_SQLITE, dated).rowcount
 
     def insert_shadow(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Insert rows of ``shadow_predictions`` whose prediction is in the log; those that are there already stay.
@@ -173,8 +179,8 @@ class Database:
             How many are new.
         """
         if self.is_postgres:
-            return connection.execute(_INSERT_SHADOW_POSTGRES, {"rows": msgspec.json.encode(rows).decode()}).rowcount
-        return connection.execute(_INSERT_SHADOW_SQLITE, rows).rowcount
+            return _insert_postgres(connection, _INSERT_SHADOW_POSTGRES, rows)
+        return connection.exec_driver_sql(_INSERT_SHADOW_SQLITE, list(rows)).rowcount
 
     def migrate(self, *, keep_newer: bool = False) -> str:
         """Bring the schema to what this code knows; returns its revision.
@@ -210,8 +216,12 @@ class Database:
         return REVISION
 
 
+def _insert_postgres(connection: Connection, statement: str, rows: Sequence[Row]) -> int:
+    return connection.exec_driver_sql(statement, {"rows": msgspec.json.encode(rows).decode()}).rowcount
+
+
 class SqlSink:
-    """Where rows go: a table of a database.
+    """Where rows go: a table of a database, by a connection that is kept.
 
     Args:
         database: one connection of it is used.
@@ -225,11 +235,12 @@ class SqlSink:
             # One statement is a transaction of its own, and saves two round trips.
             self._engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._lock = threading.Lock()
+        self._connection: Connection | None = None
         self._in_use: Any = None
-        self._is_checked = self._is_interrupted = False
+        self._is_interrupted = False
 
     def write(self, rows: Sequence[Row]) -> int:
-        """Commit ``rows``; returns how many are new.
+        """Commit ``rows``; returns how many are new. One thread at a time may call it.
 
         Raises:
             SQLAlchemyError, SchemaError: they are not committed, or it is not known whether they are.
@@ -238,27 +249,38 @@ class SqlSink:
         try:
             return self._write(rows)
         except DBAPIError as error:
-            self._is_checked = False
             if not error.connection_invalidated or self._is_interrupted:
                 raise
             # The server was restarted since the last rows; inserting twice does no harm.
             return self._write(rows)
 
     def _write(self, rows: Sequence[Row]) -> int:
-        with self._database.turn(), self._engine.connect() as connection:
-            with self._lock:
-                self._in_use = connection.connection.dbapi_connection
+        with self._database.turn():
+            is_new = self._connection is None
+            connection = self._connection = self._connection or self._engine.connect()
             try:
-                if not self._is_checked:
+                with self._lock:
+                    self._in_use = connection.connection.dbapi_connection
+                if is_new:
                     check_schema(connection)
                     connection.rollback()
-                    self._is_checked = True
                 n_new = self._insert(connection, rows)
                 connection.commit()
                 return n_new
+            except BaseException:
+                self._connection = None
+                connection.close()
+                raise
             finally:
                 with self._lock:
                     self._in_use = None
+
+    def close(self) -> None:
+        """Give the connection back, unless something is being written."""
+        with self._lock:
+            if self._connection is not None and self._in_use is None:
+                self._connection.close()
+                self._connection = None
 
     def interrupt(self) -> None:
         """Cut off what :meth:`write` waits for, from another thread."""

@@ -49,8 +49,9 @@ class PredictionLog:
         known = {field for one in predictors.values() for field in one.model.spec.names}
         if unknown := [field for field in settings.redact if field not in known]:
             LOGGER.error("PREDICTION_LOG_REDACT has fields that no model has", extra={"fields": {"unknown": unknown}})
+        self._sink = SqlSink(self.database)
         self.writer = Writer(
-            SqlSink(self.database),
+            self._sink,
             timeout=settings.timeout,
             queue_bytes=settings.queue_bytes,
             maintain=lambda: purge_some(self.database),
@@ -104,6 +105,7 @@ class PredictionLog:
     def close(self) -> None:
         """Write what is queued, for at most the timeout of a commit."""
         self.writer.close(self._settings.timeout)
+        self._sink.close()
         self.database.engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""Commits records in groups: one thread for each worker process, which writes all that has come since its last commit.
+"""Commits records in groups: whichever thread flushes writes all that has come since the last commit.
 
 A record is a promise: :class:`Commit` is done when it is kept, and cancelled or failed when it is not.
 """
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from ml_api.logs import LOGGER
@@ -19,12 +18,10 @@ from ml_api.prediction_log.database import Row, describe, is_about_rows
 
 #: Seconds after a failure until the database is tried again.
 RETRY_INTERVAL = 1
-#: Seconds between two looks for commits that are overdue.
+#: Seconds between two looks for commits that are overdue, and for those that nobody has flushed.
 WATCH_INTERVAL = 0.1
 #: Seconds between two runs of :meth:`Sink.maintain`, while it is done and while it has more to do.
 MAINTENANCE_INTERVAL, CHUNK_INTERVAL = 3600.0, 0.05
-
-
 #: Requests in a group from which on no more are waited for.
 FULL_GROUP = 32
 
@@ -49,7 +46,7 @@ class Commit(Future[None]):
     Attributes:
         prediction_id: of the request.
         request_id: of the request.
-        flush: has the writer write it, and all that came before, now.
+        flush: writes it, and all that came before.
         notify: called once for each group after the callbacks of all its commits; each wake-up of another thread would
             interrupt this one.
     """
@@ -110,9 +107,10 @@ class Writer:
         self.counts = Counts()
         self._sink, self._timeout, self._limit, self._maintain = sink, timeout, queue_bytes, maintain
         self._count, self._report_queue = count, report_queue
-        self._queue: SimpleQueue[list[Commit] | None] = SimpleQueue()
         self._lock = threading.Lock()
-        #: What :meth:`flush` puts into the queue.
+        #: Held by the thread that writes.
+        self._writing = threading.Lock()
+        #: What :meth:`flush` writes.
         self._held: list[Commit] = []
         #: Everything that is not written yet, in order of arrival.
         self._pending: dict[Commit, None] = {}
@@ -120,6 +118,8 @@ class Writer:
         self._fault: str | None = None
         self._retry_at = 0.0
         self._closed = threading.Event()
+        #: Set if what is held has to be written now.
+        self._is_full = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
         self._thread.start()
         threading.Thread(target=self._watch, name="prediction-log-watch", daemon=True).start()
@@ -143,61 +143,50 @@ class Writer:
             self._held.append(commit)
             self._bytes += commit.size
             self.counts.queued += len(commit.rows)
-            is_full = len(self._held) >= FULL_GROUP
-        if is_full:
-            self.flush()
+            if len(self._held) >= FULL_GROUP:
+                self._is_full.set()
 
     def flush(self) -> None:
-        """Have all that was taken written.
+        """Write all that was taken; if another thread writes, it writes that too, and this one does not wait.
 
-        Called when nothing else is to be computed, so that a group is as large as it can be: a row costs 50 µs in a
-        group of eight, and 150 µs alone.
+        Called when nothing else is to be computed, so that a group is as large as it can be: a row costs 40 µs in a
+        group of eight, and 100 µs alone.
         """
-        with self._lock:
-            held, self._held = self._held, []
-        if held:
-            self._queue.put(held)
+        # Whoever writes looks again after it has let the others write.
+        while self._held and self._writing.acquire(blocking=False):
+            try:
+                with self._lock:
+                    group, self._held = self._held, []
+                self._write([commit for commit in group if not commit.cancelled()])
+                with self._lock:
+                    for commit in group:
+                        self._pending.pop(commit, None)
+                        self._bytes -= commit.size
+                        self.counts.queued -= len(commit.rows)
+            finally:
+                self._writing.release()
 
     def close(self, timeout: float) -> None:
         """Write what is queued, and stop."""
         self._closed.set()
-        self.flush()
-        self._queue.put(None)
+        self._is_full.set()
         self._thread.join(timeout)
         self._tell_queue()
 
     def _run(self) -> None:
-        maintained = time.monotonic()
-        wait = MAINTENANCE_INTERVAL / 60
-        while True:
-            group = self._next_group(max(0.0, maintained + wait - time.monotonic()))
-            if group is None:
-                return
-            if group:
-                self._write([commit for commit in group if not commit.cancelled()])
-            with self._lock:
-                for commit in group:
-                    self._pending.pop(commit, None)
-                    self._bytes -= commit.size
-                    self.counts.queued -= len(commit.rows)
-            if time.monotonic() >= maintained + wait:
-                wait = CHUNK_INTERVAL if self._keep_up() else MAINTENANCE_INTERVAL
-                maintained = time.monotonic()
-
-    def _next_group(self, wait: float) -> list[Commit] | None:
-        """Return all that is queued, empty after so many seconds; ``None`` at the end."""
-        group: list[Commit] = []
-        try:
-            part = self._queue.get(timeout=wait)
-            while part is not None:
-                group += part
-                part = self._queue.get_nowait()
-        except Empty:
-            return group
-        if group:
-            self._queue.put(None)  # the end comes after these
-            return group
-        return None
+        """Write what nobody has flushed, delete what is too old, and at the end wait for the thread that writes."""
+        maintain_at = time.monotonic() + MAINTENANCE_INTERVAL / 60
+        while not self._closed.is_set():
+            self._is_full.wait(WATCH_INTERVAL)
+            self._is_full.clear()
+            if time.monotonic() >= maintain_at:
+                with self._writing:
+                    wait = CHUNK_INTERVAL if self._keep_up() else MAINTENANCE_INTERVAL
+                maintain_at = time.monotonic() + wait
+            self.flush()
+        self.flush()
+        with self._writing:
+            pass
 
     def _write(self, group: Sequence[Commit]) -> None:
         if not group:
@@ -262,9 +251,8 @@ class Writer:
             return False
 
     def _watch(self) -> None:
-        """Flush what was left, and give up what waits for too long."""
+        """Give up what waits for too long."""
         while not self._closed.wait(WATCH_INTERVAL):
-            self.flush()
             self._tell_queue()
             now = time.monotonic()
             with self._lock:
