@@ -154,16 +154,16 @@ def test_shadow_changes_no_answer_and_its_own_is_beside_it(serve_candidates: Ser
 def test_shadow_that_hangs_or_crashes_is_replaced_and_then_cut_off(
     serve_candidates: ServeCandidates, wheel: str
 ) -> None:
-    service = serve_candidates(SHADOW_MODELS=f"rides={wheel}")
+    service = serve_candidates(SHADOW_MODELS=f"rides={wheel}", CANDIDATE_TIMEOUT="3")
     service.reaches("shadow", "ready")
     service.predict(FAILS, FAIR)
     wait_until(lambda: service.rows("recorded") == 2)
     assert service.rows("failed") == 1
     assert json.loads(service.shadowed()[0][5]) == {"_schema": ["The candidate failed: RuntimeError."]}
     for number, record in enumerate((HANGS, CRASHES, CRASHES, CRASHES), 1):
-        started = time.monotonic()
         service.predict(record)
-        assert time.monotonic() - started < 1  # CANDIDATE_TIMEOUT
+        if record is HANGS:
+            assert service.rows("failed") == 1  # it hangs still
         wait_until(lambda number=number: service.rows("failed") == 1 + number)  # type: ignore[misc]
         if number < 4:
             service.reaches("shadow", "ready")
@@ -171,7 +171,7 @@ def test_shadow_that_hangs_or_crashes_is_replaced_and_then_cut_off(
     assert (state["state"], state["version"]) == ("cut off", "2.0.0")
     assert state["reason"] == "it failed 4 times in a row; the last time: its process has died"
     (line, *_) = service.lines("candidate restarting")
-    assert line["reason"] == "it has not answered within 1 s (CANDIDATE_TIMEOUT)"
+    assert line["reason"] == "it has not answered within 3 s (CANDIDATE_TIMEOUT)"
     assert service.metric("ml_api_candidate_restarts_total", 'kind="shadow"') == 3
     assert service.metric("ml_api_candidate_ready") == 0
     service.predict(FAIR)
@@ -203,7 +203,10 @@ def test_canary_serves_the_same_callers_and_the_installed_version_stands_in(
 ) -> None:
     # With traces the line has a version too, and it must be that of the canary.
     service = serve_candidates(
-        CANARY_MODELS=f"rides={wheel}", CANARY_SHARE="0.5", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9"
+        CANARY_MODELS=f"rides={wheel}",
+        CANARY_SHARE="0.5",
+        CANDIDATE_TIMEOUT="3",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
     )
     service.reaches("canary", "ready")
     installed = json.loads(service.ask("/v1/models/rides")[1])["version"]

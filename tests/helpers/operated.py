@@ -41,7 +41,8 @@ class Service:
     def workers(self) -> list[int]:
         """Process ids of the workers."""
         command = ["ps", "-o", "pid=", "--ppid", str(self.process.pid)]
-        return [int(pid) for pid in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()]
+        # ps fails if there are none.
+        return [int(pid) for pid in subprocess.run(command, check=False, capture_output=True, text=True).stdout.split()]
 
     def status(self, path: str) -> int:
         """Status of a page; 0 without an answer."""
