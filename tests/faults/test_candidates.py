@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
@@ -232,12 +231,13 @@ def test_canary_serves_the_same_callers_and_the_installed_version_stands_in(
     lines = [line for line in service.lines("request") if line.get("canary")]
     assert {(line["canary"], line["version"]) for line in lines} == {("answered", "2.0.0")}
     # A failure, a crash, and a process that hangs.
-    for record, result in ((FAILS, "failed"), (CRASHES, "not_ready"), (HANGS, "timeout")):
-        service.reaches("canary", "ready")
+    outcomes = (FAILS, "failed", 0), (CRASHES, "not_ready", 1), (HANGS, "timeout", 2)
+    for record, result, n_restarts in outcomes:
         assert service.predict(record, **own)["version"] == installed
         labels = (f'version="{installed}"', f'result="{result}"')
         assert service.metric("ml_api_canary_requests_total", *labels) == 1, result
-    service.reaches("canary", "ready")
+        wait_until(lambda n=n_restarts: service.metric("ml_api_candidate_restarts_total") == n)  # type: ignore[misc]
+        service.reaches("canary", "ready")
     assert service.predict(FAIR, **own)["version"] == "2.0.0"
     assert service.metric("ml_api_canary_requests_total", 'result="answered"') == 2 * len(of_canary) + 2
 
