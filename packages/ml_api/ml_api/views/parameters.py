@@ -26,6 +26,8 @@ DETAILS = ("interval", "explain", "warnings")
 CLASS_DETAILS = ("probabilities", "class")
 #: Parameter of a prediction where there is a prediction log: the field with the caller's own id of each record.
 ID_FIELD = "id_field"
+#: Parameter of a prediction that is answered with a table.
+ECHO = "echo"
 #: Parameter of outcomes.
 REPLACE = "replace"
 #: Parameters of the page of live errors, and its window by default.
@@ -82,7 +84,23 @@ class DetailOptions:
 
 def detail_names(target: Target) -> tuple[str, ...]:
     """Return the names of the parameters that a prediction of ``target`` takes."""
-    return DETAILS + CLASS_DETAILS if target.is_class else DETAILS
+    return (*DETAILS, *(CLASS_DETAILS if target.is_class else ()), ECHO)
+
+
+def echo(query: MultiDict[str, str], *, is_table: bool) -> bool:
+    """Parse the parameter ``echo``: whether the answer has what was sent.
+
+    Args:
+        query: the parameters.
+        is_table: whether a table was sent, and is answered with one.
+
+    Raises:
+        BadRequest: it is malformed or repeated, or there is no table.
+    """
+    found = _flag(query, ECHO)
+    if found and not is_table:
+        raise BadRequest("The query parameter echo is for tables: send CSV or Arrow, and accept one of them.")
+    return found
 
 
 def replace(query: MultiDict[str, str]) -> bool:
