@@ -90,7 +90,7 @@ def _columns(answer: Answer, target: Target, options: TableOptions) -> list[Sequ
 def _csv(added: Added, columns: Sequence[Sequence[Any]], echo: Table | None) -> str:
     """Lines with line ends as in RFC 4180."""
     lines = [*to_lines([[name] for name in added]), *to_lines(columns)]
-    if echo is not None:
+    if echo is not None and echo.names:
         lines = [f"{sent},{line}" for sent, line in zip(echo.lines(), lines, strict=True)]
     return "\r\n".join([*lines, ""])
 

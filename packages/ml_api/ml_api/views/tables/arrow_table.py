@@ -7,7 +7,8 @@ repeated, columns of nulls. So the sizes that its messages declare are added up 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, time
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ BLOCK: Final = 100
 _FILES: Final = {b"ARROW1": "an Arrow file (Feather)", b"PAR1": "a Parquet file", b"FEA1": "a Feather file"}
 #: Fields of the tables in the metadata of a message, see Message.fbs and Schema.fbs of Arrow.
 _HEADER, _BATCH_LENGTH, _BATCH_BUFFERS, _BATCH_COMPRESSION, _DICTIONARY_DATA = 2, 0, 2, 3, 1
+#: What is raised of a stream that is damaged.
+_UNREADABLE: Final = (pa.ArrowException, OSError, ValueError, OverflowError, struct.error)
 _INFINITE: Final = {np.inf: msgspec.Raw(b"1e999"), -np.inf: msgspec.Raw(b"-1e999")}
 _encode_json = msgspec.json.Encoder().encode
 
@@ -74,25 +77,20 @@ class ArrowTable:
         self._body = body
         self._fields = {field.name: field for field in spec.fields}
         self.faults: dict[int, str] = {}
-        try:
-            self._n_rows = _check_sizes(body, max_rows, max_values, max_bytes)
+        with _refusing():
+            n_rows = _check_sizes(body, max_rows, max_values, max_bytes)
             schema = pa.ipc.open_stream(pa.py_buffer(body)).schema
             self.names: Sequence[str] = schema.names
             check_names(self.names)
             plain = [place for place, field in enumerate(schema) if self._is_plain(field)]
             table = _read(body, plain) if plain else pa.table({})
-            expanded = 0
-            for column in table.columns:
-                expanded += _expanded_size(column)
-            if expanded > max_bytes:
+            if plain and table.num_rows != n_rows:
+                raise ValueError("a batch has another length than it says")
+            if sum(map(_expanded_size, table.columns)) > max_bytes:
                 raise RequestEntityTooLarge(f"The table has more than the {max_bytes} bytes that are taken.")
-            self._columns = {
-                name: _plain(column) for name, column in zip(table.schema.names, table.columns, strict=True)
-            }
+            self._columns = {name: _plain(table[name]) for name in table.column_names}
             columns = {name: column for name, column in self._columns.items() if name in self._fields}
-            encoded, certain = encode(encoder, columns, self._n_rows)
-        except (pa.ArrowException, OSError, ValueError, OverflowError, struct.error) as error:
-            raise BadRequest(f"The body is not a stream of Arrow that can be read: {_first_line(error)}.") from error
+            encoded, certain = encode(encoder, columns, n_rows)
         self._block: tuple[int, dict[str, list[Any]]] = -1, {}
         self.records = EncodedRecords(self.names, encoded, certain, self.record)
 
@@ -102,11 +100,13 @@ class ArrowTable:
         Raises:
             BadRequest: the column of a field is no plain one.
         """
+        kind = str(field.type)
         extension = (field.metadata or {}).get(b"ARROW:extension:name")
         if not extension and not isinstance(field.type, pa.BaseExtensionType) and _is_plain(field.type):
             return True
         if field.name in self._fields:
-            kind = extension.decode(errors="replace") if extension else str(field.type)
+            if extension:
+                kind = extension.decode(errors="replace")
             raise BadRequest(
                 f"The column {shown(field.name)} has the type {shown(kind)}; it must have numbers, texts, booleans,"
                 " dates or times."
@@ -118,7 +118,8 @@ class ArrowTable:
         start = row // BLOCK * BLOCK
         first, values = self._block
         if first != start:
-            values = {name: to_values(column.slice(start, BLOCK)) for name, column in self._columns.items()}
+            with _refusing():
+                values = {name: to_values(column.slice(start, BLOCK)) for name, column in self._columns.items()}
             self._block = start, values
         record = {name: self._to_json(name, column[row - start]) for name, column in values.items()}
         return msgspec.Raw(_encode_json(record))
@@ -137,19 +138,38 @@ class ArrowTable:
         """
         if nested := [name for name in self.names if name not in self._columns]:
             raise BadRequest(f"echo: the column {shown(nested[0])} has a type that CSV does not have.")
-        columns = [[_to_cell(plain_json(value)) for value in to_values(self._columns[name])] for name in self.names]
+        with _refusing():
+            columns = [[_to_cell(plain_json(value)) for value in to_values(self._columns[name])] for name in self.names]
         return [*to_lines([[name] for name in self.names]), *to_lines(columns)]
 
     def arrow(self) -> pa.Table:
-        """Return the columns as they were sent."""
-        return pa.Table.from_batches(*_read_batches(self._body))
+        """Return the columns as they were sent.
+
+        Raises:
+            BadRequest: a nested one cannot be read.
+        """
+        with _refusing():
+            return pa.Table.from_batches(*_read_batches(self._body))
+
+
+@contextmanager
+def _refusing() -> Generator[None]:
+    """Refuse a stream in which something cannot be read.
+
+    Raises:
+        BadRequest: an exception was raised in the block.
+    """
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise BadRequest(f"The body is not a stream of Arrow that can be read: {_first_line(error)}.") from error
 
 
 def count_rows(body: bytes | bytearray) -> int:
     """Return how many rows a stream has; 0 of what is none."""
     try:
         return sum(_batch_lengths(body))
-    except (pa.ArrowException, OSError, ValueError, OverflowError, struct.error):
+    except _UNREADABLE:
         return 0
 
 

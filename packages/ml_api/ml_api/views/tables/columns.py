@@ -50,10 +50,10 @@ def encode(encoder: ColumnEncoder, columns: Mapping[str, pa.Array], n_rows: int)
 def to_lines(columns: Sequence[Sequence[Any]]) -> list[str]:
     """Return the rows of some columns as CSV, without line ends: no value is empty, booleans are as in JSON."""
     lines: list[str] = []
-    # A row at a time is passed on.
-    writer = csv.writer(cast("Any", SimpleNamespace(write=lines.append)), lineterminator="")
+    # A row at a time is passed on. With both characters in the line end, cells that have either are quoted.
+    writer = csv.writer(cast("Any", SimpleNamespace(write=lines.append)), lineterminator="\r\n")
     writer.writerows(zip(*map(_with_words, columns), strict=True))
-    return lines
+    return [line.removesuffix("\r\n") for line in lines]
 
 
 def _with_words(column: Sequence[Any]) -> Sequence[Any]:

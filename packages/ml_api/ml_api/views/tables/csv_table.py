@@ -14,7 +14,7 @@ from model_kit.spec import Field, InputSpec
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from ml_api.views.requests import TOO_MANY
-from ml_api.views.tables.columns import check_names, encode
+from ml_api.views.tables.columns import check_names, encode, to_lines
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,7 +80,7 @@ class CsvTable:
             else:
                 self.faults[count - 1] = f"The row has {n_cells} cells where the header has {n_columns}."
                 cells = [*self._cells_of(row), *[""] * n_columns][:n_columns]
-                self.rows.append(_to_text(cells) if self._is_quoted else ",".join(cells))
+                self.rows.append(to_lines([[cell] for cell in cells])[0] if self._is_quoted else ",".join(cells))
         if count > max_rows:
             raise RequestEntityTooLarge(TOO_MANY.format(count, max_rows))
         self.records: Sequence[object] = _Records(self.record, count) if encoder is None else self._encode(encoder)
@@ -200,12 +200,6 @@ def _quoted_records(text: str) -> Iterator[tuple[str, int]]:
         if cells:
             yield "".join(taken).rstrip("\r\n"), len(cells)
         taken.clear()
-
-
-def _to_text(cells: Sequence[str]) -> str:
-    file = StringIO(newline="")
-    csv.writer(file, lineterminator="").writerow(cells)
-    return file.getvalue()
 
 
 def _check_names(names: Sequence[str], spec: InputSpec) -> None:
