@@ -50,7 +50,6 @@ def before_load_schema(context, raw_schema):
                 if kind != "text/csv":
                     texts = [in_arrow(text) for text in texts]
                 schemathesis.openapi.media_type(kind, strategies.sampled_from(texts))
-                content.pop("examples", None)
         if body:
             for part in body["content"]["application/json"]["schema"]["anyOf"]:
                 if part.get("type") == "array":

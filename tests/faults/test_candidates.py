@@ -251,7 +251,7 @@ def test_canary_serves_the_same_callers_and_the_installed_version_stands_in(
         assert service.metric("ml_api_canary_requests_total", *labels) == 1, result
     service.reaches("canary", "ready")
     assert service.predict(FAIR, **own)["version"] == "2.0.0"
-    assert service.metric("ml_api_canary_requests_total", 'result="answered"') == 2 * len(of_canary) + 2
+    assert service.metric("ml_api_canary_requests_total", 'result="answered"') == 2 * len(of_canary) + 3
 
 
 def test_candidates_that_cannot_be_used_are_told_and_the_service_serves(
