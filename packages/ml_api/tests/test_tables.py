@@ -244,16 +244,12 @@ def test_echo_of_arrow_has_its_types_and_what_is_nested(client: FlaskClient) -> 
     assert said(send(client, body, ARROW, CSV, "?echo=true"), 400).startswith("echo: the column 'tags' has a type")
 
 
-@pytest.mark.parametrize(
-    ("query", "sent", "wanted", "detail"),
-    [
-        ("?echo=true", JSON, CSV, "The query parameter echo is for tables: send CSV or Arrow, and accept one of them."),
-        ("?echo=true", CSV, JSON, "The query parameter echo is for tables: send CSV or Arrow, and accept one of them."),
-        ("?echo=1", CSV, CSV, "The query parameter echo must be true or false."),
-    ],
-)
-def test_echo_without_tables_is_refused(client: FlaskClient, query: str, sent: str, wanted: str, detail: str) -> None:
-    assert said(send(client, BODIES[sent](RECORDS), sent, wanted, query), 400) == detail
+def test_echo_is_for_tables_that_are_answered_with_tables(client: FlaskClient) -> None:
+    for sent, wanted in ((JSON, CSV), (CSV, JSON), (JSON, JSON)):
+        plain, echo = (send(client, BODIES[sent](RECORDS), sent, wanted, query) for query in ("", "?echo=true"))
+        assert (echo.status_code, echo.data) == (200, plain.data)
+    detail = said(send(client, to_csv(RECORDS), CSV, CSV, "?echo=1"), 400)
+    assert detail == "The query parameter echo must be true or false."
 
 
 def test_echo_does_not_make_two_columns_of_one_name(client: FlaskClient) -> None:

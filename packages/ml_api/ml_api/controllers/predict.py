@@ -55,7 +55,7 @@ def blueprint(
         has_query = request.environ.get("QUERY_STRING")
         options, id_field = _options(predictor, request) if has_query else (None, None)
         sent, wanted = media_types.of_body(request, known_types), media_types.of_response(request, known_types)
-        has_echo = has_query and parameters.echo(request.args, is_table=JSON not in (sent, wanted))
+        has_echo = has_query and parameters.echo(request.args) and wanted != JSON
         body = requests.read_body(request, settings.max_body_bytes)
         table = None if sent == JSON else tables.read(name, predictor.model.spec, sent, body)
         records = requests.records(body, max_rows=settings.max_rows) if table is None else table.records

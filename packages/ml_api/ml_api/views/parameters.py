@@ -87,20 +87,13 @@ def detail_names(target: Target) -> tuple[str, ...]:
     return (*DETAILS, *(CLASS_DETAILS if target.is_class else ()), ECHO)
 
 
-def echo(query: MultiDict[str, str], *, is_table: bool) -> bool:
-    """Parse the parameter ``echo``: whether the answer has what was sent.
-
-    Args:
-        query: the parameters.
-        is_table: whether a table was sent, and is answered with one.
+def echo(query: MultiDict[str, str]) -> bool:
+    """Parse the parameter ``echo``: whether a table that is answered with a table has the columns that were sent.
 
     Raises:
-        BadRequest: it is malformed or repeated, or there is no table.
+        BadRequest: it is malformed or repeated.
     """
-    found = _flag(query, ECHO)
-    if found and not is_table:
-        raise BadRequest("The query parameter echo is for tables: send CSV or Arrow, and accept one of them.")
-    return found
+    return _flag(query, ECHO)
 
 
 def replace(query: MultiDict[str, str]) -> bool:
