@@ -53,9 +53,12 @@ class TableReader:
         return ArrowTable(body, spec, encoder, **limits, max_bytes=self._max_bytes)
 
     def _encoder(self, name: str, spec: InputSpec) -> ColumnEncoder:
-        from model_kit.records.columns import ColumnEncoder  # noqa: PLC0415 - an extra
-
         found = self._encoders.get(name)
         if found is None:
+            import pyarrow as pa  # noqa: PLC0415 - an extra
+            from model_kit.records.columns import ColumnEncoder  # noqa: PLC0415
+
+            # The one that gives memory back, as run.sh has set it.
+            pa.set_memory_pool(pa.system_memory_pool())
             found = self._encoders[name] = ColumnEncoder(spec, spec.names)
         return found
