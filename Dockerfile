@@ -15,7 +15,7 @@ RUN python -m venv /opt/tools
 FROM tools AS third-party
 COPY scripts/environment.py scripts/
 COPY requirements.txt ./
-COPY requirements/scikit-learn.txt requirements/operations.txt requirements/log.txt requirements/otel.txt requirements/
+COPY requirements/scikit-learn.txt requirements/operations.txt requirements/log.txt requirements/otel.txt requirements/tables.txt requirements/
 # Not empty if scikit-learn serves one of the models.
 ARG SCIKIT_LEARN=
 # Not empty: with what METRICS and RATE_LIMIT need.
@@ -24,10 +24,12 @@ ARG OPERATIONS=
 ARG LOG=
 # Not empty: with what OTEL_EXPORTER_OTLP_ENDPOINT needs.
 ARG OTEL=
+# Not empty: with what ARROW needs.
+ARG TABLES=
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf --mount=type=secret,id=pip_cert \
     if [ -s /run/secrets/pip_cert ]; then export PIP_CERT=/run/secrets/pip_cert; fi; \
     for lock in requirements.txt ${SCIKIT_LEARN:+requirements/scikit-learn.txt} ${OPERATIONS:+requirements/operations.txt} \
-        ${LOG:+requirements/log.txt} ${OTEL:+requirements/otel.txt}; do \
+        ${LOG:+requirements/log.txt} ${OTEL:+requirements/otel.txt} ${TABLES:+requirements/tables.txt}; do \
         python scripts/environment.py /opt/serving --lock "$lock" --pip /opt/tools/bin/python --without-tests || exit; \
     done
 

@@ -269,5 +269,6 @@ tools-bench:
 
 # What was trained last, installed as it is for production.
 served: tools tools-bench serving
+	@$(set_up) build/serving --lock requirements/tables.txt --models packages --pip $(bin)/python --without-tests
 	@$(bin)/python scripts/publish.py $(model)
 	@$(bin)/python scripts/install_models.py

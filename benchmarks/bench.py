@@ -40,7 +40,7 @@ from model_kit.spec import InputSpec
 import _scripts  # noqa: F401
 import machine
 import report
-from bodies import Record, batches, chosen_model, path_of, read_spec, records, spoil, write
+from bodies import Record, batches, chosen_model, path_of, read_spec, records, spoil, write, write_tables
 from generator import Load, TooShortError, VoidError, drive, install
 from processes import stop_on_signals
 from project import ROOT, ScriptError
@@ -111,11 +111,15 @@ class Bench:
     fast_rows: int = 0
     logged_rows: int = 0
 
-    def bodies(self, rows: int, bad: str = "none") -> Path:
+    def bodies(self, rows: int, bad: str = "none", media_type: str = "") -> Path:
         """The file of bodies of so many records, written when it is first asked for."""
-        path = self.folder / f"bodies-{rows}-{bad}"
+        path = self.folder / f"bodies-{rows}-{bad}{media_type.replace('/', '-')}"
         if not path.exists():
-            write(path, (self._with_bad(batch, bad) for batch in batches(self.pool, rows)))
+            found = (self._with_bad(batch, bad) for batch in batches(self.pool, rows))
+            if media_type:
+                write_tables(path, found, media_type)
+            else:
+                write(path, found)
         return path
 
     def _with_bad(self, batch: list[Record], bad: str) -> list[Record]:
@@ -141,18 +145,21 @@ class Bench:
         status: int = 200,
         enough: int = 1,
         query: str = "",
+        media_type: str = "",
     ) -> Load:
         """Drive a server for that long, or longer until it has answered ``enough`` times on each connection.
 
         Raises:
             VoidError: an answer or a line was not as it must be.
         """
-        bodies = self.bodies(rows, bad)
+        bodies = self.bodies(rows, bad, media_type)
         url = up.url(f"{self.path}?{query}" if query else self.path)
         while True:
             before = up.log.stat().st_size
             try:
-                found = drive(url, bodies, connections=connections, seconds=seconds, expected=status)
+                found = drive(
+                    url, bodies, connections=connections, seconds=seconds, expected=status, media_type=media_type
+                )
             except TooShortError:
                 if seconds >= LONGEST:
                     raise
@@ -223,6 +230,7 @@ class Bench:
             status=workload.status,
             enough=1 if self.quick else ENOUGH,
             query=workload.query,
+            media_type=workload.media_type,
         )
         self.runs.setdefault(workload.name, {}).setdefault(name, []).append(summary(found))
 

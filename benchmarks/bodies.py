@@ -9,6 +9,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
+import pyarrow as pa
+import pyarrow.csv
 from model_kit.batch.csv_files import csv_table
 from model_kit.records.generation import generate_rows
 from model_kit.scoring.bundle import SPEC
@@ -16,6 +18,7 @@ from model_kit.spec import InputSpec
 
 import _scripts  # noqa: F401
 from project import Package, Project, ScriptError
+from workloads import CSV
 
 Record: TypeAlias = dict[str, Any]
 
@@ -86,6 +89,23 @@ def batches(pool: Sequence[Record], rows: int) -> Iterator[list[Record]]:
     for number in range(count):
         start = number * step
         yield [pool[(start + offset) % len(pool)] for offset in range(rows)]
+
+
+def write_tables(path: Path, batches: Iterator[list[Record]], media_type: str) -> Path:
+    """Write batches as tables of a type, CSV or Arrow, each with its length in a line before it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for batch in batches:
+            table = pa.Table.from_pylist(batch)
+            sink = pa.BufferOutputStream()
+            if media_type == CSV:
+                pyarrow.csv.write_csv(table, sink, pyarrow.csv.WriteOptions(quoting_style="needed"))
+            else:
+                with pa.ipc.new_stream(sink, table.schema) as writer:
+                    writer.write_table(table)
+            body = bytes(sink.getvalue())
+            file.write(b"%d\n%b" % (len(body), body))
+    return path
 
 
 def write(path: Path, documents: Iterator[Any]) -> Path:

@@ -86,22 +86,24 @@ def install(needs: Mapping[str, Sequence[str]] = PACKAGES) -> None:
             raise ScriptError(f"apt-get {command[0]} failed, the reason is above; {by_hand}")
 
 
-def drive(url: str, bodies: Path, *, connections: int, seconds: int, expected: int = 200) -> Load:
+def drive(url: str, bodies: Path, *, connections: int, seconds: int, expected: int = 200, media_type: str = "") -> Load:
     """Send the bodies in turn for a time.
 
     Args:
         url: where to POST.
-        bodies: a file of JSON documents, one a line.
+        bodies: a file of JSON documents, one a line; of another type, each with its length in a line before it.
         connections: how many requests are under way at any time.
         seconds: how long; wrk takes whole ones.
         expected: status that every answer must have.
+        media_type: of bodies and answers, if that is not JSON.
 
     Raises:
         TooShortError: nothing was answered in that time.
         VoidError: an answer had another status, or a connection failed.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{PATIENCE}s", "-s", str(SCRIPT)]
-    done = subprocess.run([*command, url, "--", str(bodies)], capture_output=True, text=True, check=False)
+    command += [url, "--", str(bodies), *(["0", media_type] if media_type else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise VoidError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
     return read(done.stdout, connections, expected)

@@ -1,6 +1,7 @@
--- wrk's part: send the bodies of a file, one a line, in turn, and tell what came back.
+-- wrk's part: send the bodies of a file in turn, and tell what came back.
 --
--- wrk ... -s load.lua URL -- bodies.txt [first]
+-- wrk ... -s load.lua URL -- bodies [first [type]]
+-- JSON is one body a line; before a body of another type stands a line with its length.
 -- Prints, after wrk's own report, lines that load.py reads: "@name value ..."; see done().
 
 local threads = {}
@@ -13,8 +14,11 @@ function setup(thread)
 end
 
 function init(arguments)
-    local headers = { ["Content-Type"] = "application/json" }
-    for body in io.lines(arguments[1]) do
+    local kind = arguments[3] or "application/json"
+    local headers = { ["Content-Type"] = kind, ["Accept"] = kind }
+    local file = assert(io.open(arguments[1], "rb"))
+    for line in file:lines() do
+        local body = arguments[3] and file:read(tonumber(line)) or line
         table.insert(requests, wrk.format("POST", nil, headers, body))
     end
     next_request = tonumber(arguments[2] or "0") % #requests

@@ -35,6 +35,7 @@ class Workload:
         servers: whom it is put to, of those that are started. The constant in C shows what the generator could do.
         bad: which records are faulty.
         query: what is asked for beside predictions.
+        media_type: of the bodies and answers, if that is not JSON.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Workload:
     servers: tuple[str, ...] = (OURS, NAIVE, MODERN, CONSTANT, GRANIAN)
     bad: Literal["none", "one", "all"] = "none"
     query: str = ""
+    media_type: str = ""
 
     @property
     def status(self) -> int:
@@ -52,6 +54,8 @@ class Workload:
         return 422 if self.bad == "all" else 200
 
 
+#: Types of tables; Arrow needs pyarrow in the environment that serves.
+CSV, ARROW = "text/csv", "application/vnd.apache.arrow.stream"
 #: What can be asked for beside a prediction.
 INTERVAL, EXPLAIN, WARNINGS = "interval=0.9", "explain=5", "warnings=true"
 
@@ -69,6 +73,8 @@ WORKLOADS = (
     Workload("one bad", f"{FILE} records, one of them bad, 2 connections", FILE, 2, 3, (OURS,), "one"),
     Workload("all bad", f"{FILE} records, all bad, 2 connections", FILE, 2, 2, (OURS,), "all"),
     Workload("tenth bad", f"{FILE // 10} records, all bad, 2 connections", FILE // 10, 2, 2, (OURS,), "all"),
+    Workload("csv", f"{FILE} rows of CSV, 2 connections", FILE, 2, 3, (OURS,), media_type=CSV),
+    Workload("arrow", f"{FILE} rows in Arrow, 2 connections", FILE, 2, 3, (OURS,), media_type=ARROW),
     _alone("interval", INTERVAL),
     _alone("explained", EXPLAIN),
     _alone("warned", WARNINGS),
@@ -190,6 +196,16 @@ BARS = (
         lambda results: [value / 1000 for value in values(results, "all bad", OURS, "median")],
     ),
     Bar("all bad: time a row against that of a tenth of the rows", "{:.2f}x", 1.5, None, False, _linear),
+    Bar(
+        f"{FILE} rows of CSV, answered in CSV, 2 connections",
+        *("{:,.0f} rows/s", 80_000, None, True),
+        lambda results: rows_per_second(results, "csv"),
+    ),
+    Bar(
+        f"{FILE} rows in Arrow, answered in Arrow, 2 connections",
+        *("{:,.0f} rows/s", 120_000, 150_000, True),
+        lambda results: rows_per_second(results, "arrow"),
+    ),
     Bar(
         "start of the master to ready, warm disk",
         *("{:.2f} s", 1.5, 0.8, False),

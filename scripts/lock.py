@@ -26,6 +26,7 @@ LOCKS = (
     ("requirements/operations.in", "requirements/operations.txt"),
     ("requirements/log.in", "requirements/log.txt"),
     ("requirements/otel.in", "requirements/otel.txt"),
+    ("requirements/tables.in", "requirements/tables.txt"),
     ("requirements/dev.in", "requirements/dev.txt"),
     ("requirements/bench.in", "requirements/bench.txt"),
 )

@@ -24,6 +24,7 @@ REQUIREMENTS, COMMIT = "requirements.txt", "COMMIT"
 OPTIONAL = {
     "requirements/operations.txt": ("METRICS", "METRICS_PORT", "RATE_LIMIT"),
     "requirements/log.txt": ("PREDICTION_LOG",),
+    "requirements/tables.txt": ("ARROW",),
     "requirements/otel.txt": ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
 }
 #: A package of a lock, with its hashes and comments.

@@ -181,6 +181,8 @@ def test_the_real_service_is_held_to_a_line_for_each_request(tmp_path: Path, hou
         tried.run(OURS, up, workloads.WORKLOADS[0])
         tried.run(OURS, up, workloads.Workload("all bad", "", 3, 2, 1, (OURS,), "all"))
         tried.run(OURS, up, workloads.Workload("warned", "", 1, 1, 1, (OURS,), query=workloads.WARNINGS))
+        for kind in (workloads.CSV, workloads.ARROW):
+            tried.run(OURS, up, workloads.Workload(kind, "", 50, 1, 1, (OURS,), media_type=kind))
         bench.trace(up, PATH, tried.pool)
         assert len(up.resident()) == servers.WORKERS
         with pytest.raises(ScriptError, match="another model is installed"):
@@ -188,6 +190,7 @@ def test_the_real_service_is_held_to_a_line_for_each_request(tmp_path: Path, hou
     assert tried.runs["one"][OURS][0]["answers"] > 10
     assert tried.runs["all bad"][OURS][0]["median"] > 0
     assert tried.runs["warned"][OURS][0]["answers"] > 0
+    assert {tried.runs[kind][OURS][0]["answers"] > 0 for kind in (workloads.CSV, workloads.ARROW)} == {True}
     assert tried.logged_rows > tried.runs["one"][OURS][0]["answers"]
 
 
@@ -293,6 +296,8 @@ def measured(**changes: Any) -> dict[str, Any]:
             "one bad": {OURS: [run(40, 44.0), run(40, 48.0)]},
             "all bad": {OURS: [run(2, 800.0), run(2, 800.0)]},
             "tenth bad": {OURS: [run(20, 80.0), run(20, 80.0)]},
+            "csv": {OURS: [run(60), run(60)]},
+            "arrow": {OURS: [run(100), run(120)]},
         },
         "start": {OURS: [1.0, 1.2]},
         "in process": [50.0, 60.0],
@@ -306,8 +311,9 @@ def test_bars_are_medians_over_the_rounds_of_ratios_within_a_round() -> None:
     found = [bar.value(measured()) for bar in workloads.BARS]
     assert found[:4] == pytest.approx([(0.8 + 0.6) / 2, 0.3, 1.5, 50])
     assert found[4:8] == pytest.approx([55, 55_000, 50 * 1459, 10])
-    assert found[8:13] == pytest.approx([46 / 40, 0.8, 800 / 1459 / (80 / 145), 1.1, 0])
-    assert found[13:] == [None] * 4
+    assert found[8:11] == pytest.approx([46 / 40, 0.8, 800 / 1459 / (80 / 145)])
+    assert found[11:15] == pytest.approx([60 * 1459, 110 * 1459, 1.1, 0])
+    assert found[15:] == [None] * 4
 
 
 def test_every_bar_of_the_table_can_be_missed_and_held() -> None:

@@ -79,6 +79,7 @@ def test_secrets_are_mounted_and_never_arguments() -> None:
         "OPERATIONS",
         "OTEL",
         "SCIKIT_LEARN",
+        "TABLES",
     }
     for variable in ("PACKAGE_INDEX_URL", "PACKAGE_INDEX_USER", "PACKAGE_INDEX_TOKEN"):
         assert f"--mount=type=secret,id={variable}" in text

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from project import ROOT
@@ -85,6 +88,25 @@ def test_answer_with_reasons_is_as_it_says(service: Service) -> None:
     assert shown["baseline"]["prediction"] + sum(amounts) == pytest.approx(expected["predictions"][0], abs=0.05)
     (warning,) = expected["warnings"][0]
     assert warning | {"fields": [warning["field"]]} in found["warnings"][0]
+
+
+def test_tables_are_sent_as_the_readme_of_the_api_says(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "packages/ml_api/README.md").read_text("utf-8")
+    (command,) = re.findall(r"```sh\n(curl .*?text/csv.*?)```", text, re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (sample,) = service.send(request(None, method="GET", path="/v1/models/regression/sample?n=3&seed=1"))
+    records = sample.json
+    pd.DataFrame(records).to_csv("houses.csv", index=False)
+    expected = send(service, "/v1/predict/regression", records)["predictions"]
+    here = service.url.removeprefix("http://")
+    answer = subprocess.run(["sh", "-c", command.replace("localhost:5000", here)], check=True, capture_output=True)
+    lines = [*csv.DictReader(answer.stdout.decode().splitlines())]
+    assert [(float(line["prediction"]), line["error"]) for line in lines] == [(price, "") for price in expected]
+    exec(program.replace("localhost:5000", here), {})
+    assert f"{expected[0]:.1f}"[:6] in capsys.readouterr().out
 
 
 def test_page_of_the_model_is_as_light_as_it_says(service: Service) -> None:

@@ -26,7 +26,9 @@ from ml_api.worker import Worker
 from ml_api.worker_loads import WorkerLoads
 
 #: Where the optional packages are.
-OPERATIONS, OTEL = (f"pip install --no-deps -r requirements/{name}.txt" for name in ("operations", "otel"))
+OPERATIONS, OTEL, TABLES = (
+    f"pip install --no-deps -r requirements/{name}.txt" for name in ("operations", "otel", "tables")
+)
 #: Said at the start of a server that everyone may ask who reaches it.
 WITHOUT_KEYS = (
     "LISTENING ON %s WITHOUT API KEYS: whoever reaches this address may ask; set API_KEYS_FILE or API_KEYS "
@@ -84,6 +86,7 @@ for variable, is_set, modules, remedy in (
     ("METRICS", settings.metrics, ("ml_api.controllers.metrics", "ml_api.metrics.recorder"), OPERATIONS),
     ("RATE_LIMIT", settings.rate_limit, ("ml_api.rate_limits.limiter",), OPERATIONS),
     ("RATE_LIMIT_REDIS", settings.rate_limit and settings.rate_limit_redis, ("redis",), OPERATIONS),
+    ("ARROW", settings.arrow, ("ml_api.views.tables.arrow_table",), TABLES),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", settings.otlp_endpoint, ("ml_api.tracing",), OTEL),
     ("SHADOW_MODELS or CANARY_MODELS", settings.candidates, ("ml_api.candidates.connections",), OPERATIONS),
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import http.client
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+import requests
 from model_kit.testing import GOLDEN_ROW, write_ride_bundle
 
 from candidates import make_site, make_wheel, processes_of
@@ -71,6 +73,13 @@ class Candidates(Service):
                 "json_extract(s.detail, '$.class'), s.errors, s.version FROM predictions p "
                 "JOIN shadow_predictions s USING (prediction_id, row) ORDER BY p.prediction_id, p.row"
             ).fetchall()
+
+    def send_table(self, query: str = "", **headers: str) -> requests.Response:
+        """Have a record in CSV predicted, and answered in CSV."""
+        url = f"http://127.0.0.1:{self.port}/v1/predict/rides{query}"
+        lines = [",".join(FAIR), ",".join(map(str, FAIR.values()))]
+        types = {"Content-Type": "text/csv", "Accept": "text/csv"}
+        return requests.post(url, data="\n".join(lines), headers=types | headers, timeout=20)
 
     def candidates(self, module: str) -> list[int]:
         """Process ids of the runners, or of the scorers."""
@@ -136,7 +145,8 @@ def test_shadow_changes_no_answer_and_its_own_is_beside_it(serve_candidates: Ser
     for path, body in asked:
         same = {"X-Request-ID": "same"}
         assert service.ask(f"/v1/predict/{path}", body, **same) == plain.ask(f"/v1/predict/{path}", body, **same), path
-    n_rides = 1 + 3 + 1 + 3000
+    assert service.send_table().text == plain.send_table().text
+    n_rides = 1 + 3 + 1 + 3000 + 1
     wait_until(lambda: len(service.shadowed()) == n_rides + 2)
     rides = [row for row in service.shadowed() if row[0] == "rides"]
     assert {row[-1] for row in rides} == {"2.0.0"}
@@ -226,6 +236,11 @@ def test_canary_serves_the_same_callers_and_the_installed_version_stands_in(
     own = {"Inference-Id": of_canary[0]}
     detailed = json.loads(service.ask("/v1/predict/rides?explain=1&warnings=true", [FAIR], **own)[1])
     assert (detailed["version"], len(detailed["explanations"]), len(detailed["warnings"])) == ("2.0.0", 1, 1)
+    response = service.send_table("?explain=1&warnings=true", **own)
+    assert (response.status_code, response.headers["Model-Version"]) == (200, "2.0.0")
+    (contribution,) = detailed["explanations"][0]["contributions"]
+    (row,) = csv.DictReader(response.text.splitlines())
+    assert (row["explain_1_field"], float(row["explain_1_amount"])) == (contribution["field"], contribution["amount"])
     logged = [json.loads(line) for line in service.command("log", "export").splitlines()]
     assert {row["inference_id"]: row["version"] for row in logged} == versions
     lines = [line for line in service.lines("request") if line.get("canary")]
@@ -239,7 +254,7 @@ def test_canary_serves_the_same_callers_and_the_installed_version_stands_in(
         wait_until(lambda n=n_restarts: service.metric("ml_api_candidate_restarts_total") == n)  # type: ignore[misc]
         service.reaches("canary", "ready")
     assert service.predict(FAIR, **own)["version"] == "2.0.0"
-    assert service.metric("ml_api_canary_requests_total", 'result="answered"') == 2 * len(of_canary) + 2
+    assert service.metric("ml_api_canary_requests_total", 'result="answered"') == 2 * len(of_canary) + 3
 
 
 def test_candidates_that_cannot_be_used_are_told_and_the_service_serves(

@@ -27,6 +27,7 @@ _FILES = (
     "requirements/operations.txt",
     "requirements/log.txt",
     "requirements/otel.txt",
+    "requirements/tables.txt",
 )
 
 

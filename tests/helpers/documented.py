@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Mapping
@@ -63,7 +64,8 @@ class Documented:
         assert content_type in content, f"{told} is {content_type}, where the document has {', '.join(content)}"
         if content_type is not None and content_type.split(";")[0].endswith("json"):
             validator = self._validator(f"{pointer}/content/{_escaped(content_type)}/schema")
-            errors = list(validator.iter_errors(json.loads(body)))
+            text = gzip.decompress(body) if headers.get("Content-Encoding") == "gzip" else body
+            errors = list(validator.iter_errors(json.loads(text)))
             assert not errors, f"{told}: {errors[0].json_path}: {errors[0].message[:500]}"
 
     def _response(self, method: str, path: str, status: int) -> str | None:

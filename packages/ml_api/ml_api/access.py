@@ -13,6 +13,7 @@ from werkzeug.routing import Rule
 
 from ml_api.logs import log_request
 from ml_api.request_id import HEADER, request_id
+from ml_api.views.compression import MIN_SIZE, compress
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -110,6 +111,9 @@ def end(
         **context.log_fields,
     }
     status, length = response.status_code, response.content_length
+    if length is not None and length >= MIN_SIZE:
+        compress(request, response)
+        length = response.content_length
 
     def ended(pending: Future[Any] | None = None) -> None:
         """Write the line and count the response, whose status is certain now."""

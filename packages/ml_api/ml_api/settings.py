@@ -120,6 +120,7 @@ class Settings:
         cors_origins: ``CORS_ORIGINS``, origins whose pages may read the responses; none by default.
         metrics: ``METRICS``, whether ``/metrics`` exists; ``METRICS_PORT`` turns it on too.
         metrics_port: ``METRICS_PORT``, TCP port of ``/metrics``; ``None``: that of the service.
+        arrow: ``ARROW``, whether the server needs pyarrow; else Arrow streams are taken if it is installed.
         otlp_endpoint: ``OTEL_EXPORTER_OTLP_ENDPOINT``, the collector of traces; ``None``, also if another ``OTEL_``
             variable turns them off: there are none.
         git_commit: ``GIT_COMMIT`` or the platform's variable: the commit the API was built from, for ``/version``.
@@ -155,6 +156,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     metrics: bool = False
     metrics_port: int | None = None
+    arrow: bool = False
     otlp_endpoint: str | None = field(default=None, repr=False)
     git_commit: str | None = None
     prediction_log: LogSettings | None = None
@@ -205,6 +207,7 @@ class Settings:
             cors_origins=_origins(environ, "CORS_ORIGINS"),
             metrics=_flag(environ, "METRICS", cls.metrics) or bool(environ.get("METRICS_PORT")),
             metrics_port=_metrics_port(environ),
+            arrow=_flag(environ, "ARROW", cls.arrow),
             otlp_endpoint=_otlp_endpoint(environ),
             git_commit=_commit(environ),
             prediction_log=LogSettings.from_environ(environ),

@@ -69,6 +69,7 @@ VARIABLES = (
     "CORS_ORIGINS",
     "METRICS",
     "METRICS_PORT",
+    "ARROW",
     "PREDICTION_LOG",
     "DATABASE_URL",
     "SHADOW_MODELS",

@@ -134,7 +134,10 @@ def test_class_is_read_as_the_target_of_a_file_is(client: FlaskClient, name: str
         ("explain=2&class=gone", "The query parameter class must be one of stays, leaves."),
         ("class=stays", "The query parameter class says whose probability is explained; it needs explain."),
         ("probabilities=1", "The query parameter probabilities must be true or false."),
-        ("why=1", "There is no query parameter 'why'; it takes interval, explain, warnings, probabilities, class."),
+        (
+            "why=1",
+            "There is no query parameter 'why'; it takes interval, explain, warnings, probabilities, class, echo.",
+        ),
     ],
 )
 def test_wrong_parameter_is_named(client: FlaskClient, query: str, detail: str) -> None:

@@ -132,9 +132,9 @@ def test_details_of_nothing(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("colour=red", "There is no query parameter 'colour'; it takes interval, explain, warnings."),
-        ("explain=5&Explain=5", "There is no query parameter 'Explain'; it takes interval, explain, warnings."),
-        (f"{'x' * 100}=1", f"There is no query parameter '{'x' * 60}...'; it takes interval, explain, warnings."),
+        ("colour=red", "There is no query parameter 'colour'; it takes interval, explain, warnings, echo."),
+        ("explain=5&Explain=5", "There is no query parameter 'Explain'; it takes interval, explain, warnings, echo."),
+        (f"{'x' * 100}=1", f"There is no query parameter '{'x' * 60}...'; it takes interval, explain, warnings, echo."),
         ("explain=1&explain=2", "The query parameter explain is given 2 times; it can be given once."),
         ("warnings=true&warnings=true", "The query parameter warnings is given 2 times; it can be given once."),
         ("interval=0.8&interval=0.9", "The query parameter interval is given 2 times; it can be given once."),
@@ -184,7 +184,7 @@ def test_model_without_intervals_says_so(tmp_path: Path) -> None:
     assert said.endswith(".")
     assert post(client, "explain=3&warnings=true", [FAR]).status_code == 200
     operation = client.get("/openapi.json").get_json()["paths"][URL]["post"]
-    assert [parameter["name"] for parameter in operation["parameters"]] == ["explain", "warnings"]
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["explain", "warnings", "echo"]
     shown = operation["responses"]["400"]["content"]["application/problem+json"]["examples"]["uncalibrated"]
     assert shown["value"]["detail"] == said
 

@@ -137,6 +137,16 @@ def test_responses_are_counted_by_route_and_status(counted: FlaskClient) -> None
     assert metrics(counted)['ml_api_requests_total{route="/metrics",status="200"}'] == 1
 
 
+def test_rows_of_tables_are_counted_as_records_are(counted: FlaskClient) -> None:
+    body = "zone,distance\nA,8\nA,far\nB\n"
+    counted.post(URL, data=body, content_type="text/csv", headers={"Accept": "text/csv"})
+    found = metrics(counted)
+    assert found['ml_api_rows_total{model="rides",result="scored"}'] == 1
+    assert found['ml_api_rows_total{model="rides",result="rejected"}'] == 2
+    assert found['ml_api_rejected_fields_total{field="distance",model="rides"}'] == 1
+    assert found['ml_api_rejected_fields_total{field="(record)",model="rides"}'] == 1
+
+
 def test_records_are_counted_and_rejected_ones_by_field(counted: FlaskClient) -> None:
     counted.post(URL, json=[GOLDEN_ROW, {"distance": "x", "zone": 1}, {"distance": 1}, 5, FAR_ROW])
     counted.post(URL, json=GOLDEN_ROW)

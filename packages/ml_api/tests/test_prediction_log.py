@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -37,6 +38,7 @@ from ml_api.prediction_log.schema import REVISION, metadata, new_id
 from ml_api.prediction_log.startup import check
 from ml_api.prediction_log.writer import Commit, LogUnavailableError, Writer
 from ml_api.settings import LogSettings, Settings, SettingsError
+from ml_api.views.media_types import ARROW, CSV
 from staff import TWO, definition, make_dataset, make_rows
 
 GOOD = {"distance": 2.0, "passengers": 3, "zone": "A"}
@@ -98,6 +100,30 @@ def test_row_has_what_was_asked_answered_and_by_which_model(start: Start, place:
     assert (second["prediction_id"], second["row"]) == (first["prediction_id"], 1)
     assert second["prediction"] is second["detail"] is None
     assert second["errors"] == response.get_json()["errors"]["1"]
+
+
+def test_rows_of_tables_are_logged_as_records_with_their_ids(start: Start, place: str) -> None:
+    client = start()
+    sink = pa.BufferOutputStream()
+    table = pa.table({"Id": [7, 8], "zone": ["A", "B"], "distance": [2, None], "tags": [["x"], None]})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    lines = "Id,zone,distance,passengers\nx,A,2,3\ny,B,far,NA\nz,B\n"
+    client.post("/v1/predict/rides?id_field=Id", data=bytes(sink.getvalue()), content_type=ARROW)
+    response = client.post("/v1/predict/rides", data=lines, content_type=CSV, headers={"Accept": CSV})
+    found = rows(place)
+    assert [(row["inference_id"], row["inputs"]) for row in found] == [
+        ("7", {"zone": "A", "distance": 2}),
+        ("8", {"zone": "B", "distance": None}),
+        (None, GOOD),
+        (None, {"zone": "B", "distance": "far", "passengers": None}),
+        (None, None),
+    ]
+    assert [row["prediction"] is None for row in found] == [False, True, False, True, True]
+    assert found[4]["errors"] == {"_schema": ["The row has 2 cells where the header has 4."]}
+    assert {row["prediction_id"] for row in found[2:]} == {response.headers["Prediction-Id"]}
+    twice = client.post("/v1/predict/rides?id_field=zone", data="zone,distance\nA,1\nA,2\n", content_type=CSV)
+    assert twice.get_json()["detail"] == "The records 0 and 1 have the same 'zone' (id_field)."
 
 
 def test_every_request_has_another_id_whatever_the_caller_calls_it(start: Start, place: str) -> None:

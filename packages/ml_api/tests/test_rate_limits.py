@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 from flask.testing import FlaskClient
 from model_kit.testing import GOLDEN_ROW, load_rides
@@ -29,6 +30,7 @@ from ml_api.rate_limits.limiter import RateLimiter
 from ml_api.rate_limits.storage import SharedStorage
 from ml_api.settings import Settings
 from ml_api.shared_folder import Place
+from ml_api.views.media_types import ARROW, CSV
 
 if TYPE_CHECKING:
     from tests.conftest import Serve, Server
@@ -329,6 +331,22 @@ def test_refused_body_is_not_parsed_to_tell_when_it_fits(limited: Any) -> None:
     assert [wait(""), wait("[]"), wait("[1, 2]")] == ["31"] * 3
     # Other requests cost one.
     assert [wait("{{{{{", "/nowhere"), wait("{{{{{", method="OPTIONS")] == ["31"] * 2
+
+
+def test_tables_cost_their_rows(limited: Any) -> None:
+    client = limited()
+    lines = b"zone,distance\n" + b"A,8\n" * 6
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema({"zone": pa.string()})) as writer:
+        writer.write_table(pa.table({"zone": ["A"] * 6}))
+    stream = bytes(sink.getvalue())
+    sent = ((CSV, lines), (CSV, lines[:26]), (ARROW, stream[:0]), (ARROW, stream))
+    responses = [client.post(URL, data=body, content_type=kind) for kind, body in sent]
+    assert [response.status_code for response in responses] == [200, 200, 400, 429]
+    assert [response.headers["RateLimit"][12:13] for response in responses] == ["4", "1", "0", "0"]
+    # Not one record fits any more: all six, and of CSV the header too, fit after as long as six and seven records.
+    waits = [client.post(URL, data=body, content_type=kind).headers["Retry-After"] for kind, body in sent[::3]]
+    assert waits == ["67", "61"]
 
 
 def test_window_that_has_just_begun_has_all_its_seconds(limited: Any, clock: Clock) -> None:

@@ -38,6 +38,7 @@ VARIABLES = {
     ),
     "METRICS": ("true", "metrics", True),
     "METRICS_PORT": ("9100", "metrics_port", 9100),
+    "ARROW": ("true", "arrow", True),
     "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://localhost:4318", "otlp_endpoint", "http://localhost:4318"),
     "GIT_COMMIT": ("97be0ea", "git_commit", "97be0ea"),
     "CANARY_MODELS": ("rides=/", "canary_models", (Candidate("canary", "rides", "/"),)),

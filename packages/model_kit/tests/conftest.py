@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from model_kit.batch.csv_files import CsvWriter, csv_table
-from model_kit.batch.details import NO_DETAILS, DetailOptions
-from model_kit.batch.rows import Added
 from model_kit.batch.scoring import predict_table
 from model_kit.scoring.bundle import GOLDEN, SPEC, dump_json, write_bundle
 from model_kit.scoring.definition import ModelDefinition, find_definition
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.table_columns import NO_DETAILS, Added, DetailOptions
 from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.testing import (
     FIELDS,

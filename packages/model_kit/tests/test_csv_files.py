@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from model_kit.batch import csv_files, rows
 from model_kit.batch.csv_files import Dialect, csv_table
 from model_kit.batch.details import iter_details
-from model_kit.batch.numbers import NumberFormat
 from model_kit.batch.rows import InputRow
 from model_kit.batch.scoring import in_order
 from model_kit.errors import DataError
+from model_kit.records.number_format import NumberFormat
 from model_kit.records.validation import Validator
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Learned

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_kit.batch.details import NO_DETAILS, DetailOptions, iter_details
+from model_kit.batch.details import iter_details
 from model_kit.batch.rows import InputRow
 from model_kit.errors import IntervalError
 from model_kit.scoring.bundle import SPEC, write_bundle
 from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.table_columns import NO_DETAILS, DetailOptions
 from model_kit.spec import Target
 from model_kit.testing import GOLDEN_PREDICTION, SPEC_OF_RIDES, TARGET, load_rides, ride_files, write_ride_bundle
 

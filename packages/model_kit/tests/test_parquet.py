@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from model_kit.batch import parquet
-from model_kit.batch.details import NO_DETAILS
 from model_kit.batch.parquet import ParquetTable
-from model_kit.batch.rows import Added, Format
+from model_kit.batch.rows import Format
 from model_kit.batch.scoring import predict_table
 from model_kit.batch.tables import reading, writing
 from model_kit.errors import DataError
 from model_kit.records.validation import Validator
 from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.table_columns import NO_DETAILS, Added
 from model_kit.testing import SPEC_OF_RIDES, load_rides, write_ride_bundle
 
 ADDED: Added = {"prediction": "number", "error": "text"}

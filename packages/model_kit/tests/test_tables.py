@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from model_kit.batch import csv_files, rows
 from model_kit.batch.output import STANDARD
-from model_kit.batch.rows import Added, Answers, Format
+from model_kit.batch.rows import Answers, Format
 from model_kit.batch.tables import format_of, name_of, output_format, reading, writing
 from model_kit.errors import DataError, MissingLibraryError
+from model_kit.scoring.table_columns import Added
 from model_kit.testing import SPEC_OF_RIDES
 
 RIDES = "distance,zone,note\n8,A,x\n,B,NA\n"

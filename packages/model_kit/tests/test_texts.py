@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_kit.batch.columns import ColumnEncoder
 from model_kit.errors import BundleError, DefinitionError, ExportError, SpecError
+from model_kit.records.columns import ColumnEncoder
 from model_kit.records.encoding import Encoder
 from model_kit.records.row_warnings import RowWarnings
 from model_kit.records.vectorizer import TextProjection, Vectorizer, dump_texts, load_texts

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from model_kit.scoring.explanation import Explanation
 from model_kit.scoring.predictor import Answer, DetailedAnswer
 
 from ml_api.admission import CANARY_SLOTS
@@ -101,5 +103,7 @@ class Canary:
 
 def _answer(found: dict[str, Any]) -> Answer:
     found["errors"] = {int(row): messages for row, messages in found["errors"].items()}
+    if "explanations" in found:
+        found["explanations"] = msgspec.convert(found["explanations"], list[Explanation | None])
     is_detailed = found.keys() & {"intervals", "probabilities", "explanations", "warnings"}
     return DetailedAnswer(**found) if is_detailed else Answer(**found)

@@ -38,6 +38,10 @@ class Candidates:
         }
         self.proxies = TrustedProxies(settings.forwarded_allow_ips)
 
+    def has(self, name: str) -> bool:
+        """Return whether a model has a candidate."""
+        return name in self.shadows or name in self.canaries
+
     def describe(self) -> dict[str, dict[str, Any]]:
         """Return model -> ``shadow`` or ``canary`` -> its version, its state, and why it is in that."""
         found: dict[str, dict[str, Any]] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Request, Response
 from flask.globals import request_ctx
 from model_kit.errors import CannotExplainError, IntervalError
+from model_kit.records.validation import WHOLE_ROW
 from model_kit.scoring.predictor import Answer, DetailedAnswer, Predictor
 from werkzeug.exceptions import BadRequest
 
@@ -18,7 +19,10 @@ from ml_api.admission import ConcurrencyLimit, cost
 from ml_api.controllers import lookup, recording
 from ml_api.models.registry import Registry
 from ml_api.settings import Settings
-from ml_api.views import parameters, requests, responses
+from ml_api.views import media_types, parameters, requests, responses
+from ml_api.views.media_types import JSON
+from ml_api.views.tables import answers
+from ml_api.views.tables.reading import TableReader
 
 if TYPE_CHECKING:
     from ml_api.candidates.connections import Candidates
@@ -40,20 +44,31 @@ def blueprint(
     views = Blueprint("predict", __name__)
     # Long requests share one interpreter with the short ones.
     limit = ConcurrencyLimit(slots=1)
+    known_types = media_types.of_predictions()
+    tables = TableReader(settings)
 
     @views.post("/v1/predict/<name>")
     def predict(name: str) -> Response:
         request = request_ctx.request
         predictor = lookup.predictor(registry, name)
         # Most requests have no parameters, and skip parsing them.
-        options, id_field = _options(predictor, request) if request.environ.get("QUERY_STRING") else (None, None)
-        body = requests.body(request, max_bytes=settings.max_body_bytes)
-        records = requests.records(body, max_rows=settings.max_rows)
+        has_query = request.environ.get("QUERY_STRING")
+        options, id_field = _options(predictor, request) if has_query else (None, None)
+        sent, wanted = media_types.of_body(request, known_types), media_types.of_response(request, known_types)
+        has_echo = has_query and parameters.echo(request.args) and wanted != JSON
+        body = requests.read_body(request, settings.max_body_bytes)
+        table = None if sent == JSON else tables.read(name, predictor.model.spec, sent, body)
+        records = requests.records(body, max_rows=settings.max_rows) if table is None else table.records
         if limiter is not None:
             limiter.charge(len(records))
         ids = requests.inference_ids(request, records, id_field) if prediction_log is not None else None
         if options is not None:
             check_details(records, options)
+        echo = table if has_echo else None
+        if echo is not None:
+            answers.check_echo(echo, predictor.model.spec.target, options)
+        if table is not None and candidates is not None and candidates.has(name):
+            body = requests.as_json(records)
         served = None if candidates is None else ask_canary(name, predictor, body, options, request)
         if served is not None:
             answer, model_version = served.answer, served.version
@@ -64,6 +79,8 @@ def blueprint(
                 else compute_details(predictor, records, options, request)
             )
             model_version = predictor.model.version
+        if table is not None:
+            answer.errors.update({row: {WHOLE_ROW: [fault]} for row, fault in table.faults.items()})
         if metrics is not None:
             metrics.answer(name, predictor.model, answer)
         access.add_log_fields(model=name, rows=len(answer.predictions), errors=len(answer.errors), fast=answer.n_fast)
@@ -71,7 +88,11 @@ def blueprint(
             access.add_log_fields(version=model_version)
         if answer.unusual:
             access.add_log_fields(unusual=answer.unusual)
-        response = responses.prediction(answer, model_version)
+        if wanted == JSON:
+            response = responses.prediction(answer, model_version)
+        else:
+            target = predictor.model.spec.target
+            response = answers.render(wanted, answer, model_version, target, options, echo)
         if prediction_log is None:
             return response
         shadow = None if candidates is None else candidates.shadows.get(name)

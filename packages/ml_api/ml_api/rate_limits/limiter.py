@@ -20,7 +20,7 @@ from ml_api.access import add_headers
 from ml_api.client_address import TrustedProxies
 from ml_api.logs import LOGGER
 from ml_api.rate_limits.storage import SharedStorage
-from ml_api.views.requests import read_body
+from ml_api.views.requests import estimate_records, read_body
 
 #: Where the counts of sliding windows are.
 Counter: TypeAlias = SharedStorage | SlidingWindowCounterSupport
@@ -111,10 +111,10 @@ class RateLimiter:
             self._take(records - 1, lambda: records)
 
     def _estimate(self, request: Request) -> int:
-        """Return at least the number of valid records in a request, whose body is not parsed: each has a ``{``."""
+        """Return at least the number of valid records in a request, whose body is not parsed."""
         if request.blueprint != "predict" or request.method != "POST":
             return 1
-        found = read_body(request, self._max_body_bytes).count(b"{")
+        found = estimate_records(request.mimetype, read_body(request, self._max_body_bytes))
         return min(max(found, 1), self._item.amount)
 
     def _take(self, cost: int, total: Callable[[], int]) -> None:

@@ -26,6 +26,8 @@ DETAILS = ("interval", "explain", "warnings")
 CLASS_DETAILS = ("probabilities", "class")
 #: Parameter of a prediction where there is a prediction log: the field with the caller's own id of each record.
 ID_FIELD = "id_field"
+#: Parameter of a prediction that is answered with a table.
+ECHO = "echo"
 #: Parameter of outcomes.
 REPLACE = "replace"
 #: Parameters of the page of live errors, and its window by default.
@@ -82,7 +84,16 @@ class DetailOptions:
 
 def detail_names(target: Target) -> tuple[str, ...]:
     """Return the names of the parameters that a prediction of ``target`` takes."""
-    return DETAILS + CLASS_DETAILS if target.is_class else DETAILS
+    return (*DETAILS, *(CLASS_DETAILS if target.is_class else ()), ECHO)
+
+
+def echo(query: MultiDict[str, str]) -> bool:
+    """Parse the parameter ``echo``: whether a table that is answered with a table has the columns that were sent.
+
+    Raises:
+        BadRequest: it is malformed or repeated.
+    """
+    return _flag(query, ECHO)
 
 
 def replace(query: MultiDict[str, str]) -> bool:

@@ -13,11 +13,11 @@ from model_kit.records import json_text
 from werkzeug.exceptions import (
     BadRequest,
     RequestEntityTooLarge,
-    UnsupportedMediaType,
 )
 from werkzeug.sansio.utils import get_content_length
 
 from ml_api import connection
+from ml_api.views import media_types
 from ml_api.views.parameters import DetailOptions
 
 #: Values per allowed record: several times the fields of a model. The limit is needed because values take more memory
@@ -39,6 +39,12 @@ _SEPARATORS = (b",", b"[", b"{")
 _PIECE = 256 * 1024
 
 
+def max_values(max_rows: int) -> int:
+    """Return the maximum number of values in a body of at most ``max_rows`` records."""
+    # With a minimum, so that a few rows may have many fields that the model does not use.
+    return VALUES_PER_ROW * max(max_rows, 10_000)
+
+
 def body(request: Request, *, max_bytes: int) -> bytes | bytearray:
     """Return the body of ``request`` after checking that its headers declare plain JSON in UTF-8.
 
@@ -47,7 +53,7 @@ def body(request: Request, *, max_bytes: int) -> bytes | bytearray:
         RequestEntityTooLarge: the body is longer than ``max_bytes``.
         BadRequest: the body is incomplete.
     """
-    _check_media_type(request)
+    media_types.of_body(request, (media_types.JSON,))
     return read_body(request, max_bytes)
 
 
@@ -61,8 +67,7 @@ def records(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
         RequestEntityTooLarge: the body has too many records or values.
         BadRequest: the body is not JSON, or neither an array nor an object.
     """
-    # With a minimum, so that a few rows may have many fields that the model does not use.
-    _check_size(body, VALUES_PER_ROW * max(max_rows, 10_000))
+    _check_size(body, max_values(max_rows))
     texts = json_text.split(body)
     found: Sequence[object] = _values(parse(body)) if texts is None else texts
     if len(found) > max_rows:
@@ -77,7 +82,7 @@ def items(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
         RequestEntityTooLarge: the body has too many elements or values.
         BadRequest: the body is not JSON, or neither an array nor an object.
     """
-    _check_size(body, VALUES_PER_ROW * max(max_rows, 10_000))
+    _check_size(body, max_values(max_rows))
     found = _values(parse(body))
     if len(found) > max_rows:
         raise RequestEntityTooLarge(TOO_MANY.format(len(found), max_rows))
@@ -150,21 +155,6 @@ def _values(document: object) -> Sequence[object]:
     raise BadRequest("The body must be a JSON array of records or one record, which is a JSON object.")
 
 
-def _check_media_type(request: Request) -> None:
-    environ = request.environ
-    # The usual value needs no parsing.
-    if environ.get("CONTENT_TYPE") != "application/json":
-        if request.mimetype != "application/json":
-            raise UnsupportedMediaType("The body must be JSON, with the header Content-Type: application/json.")
-        if request.mimetype_params.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-            raise UnsupportedMediaType("JSON is taken in UTF-8 only.")
-    if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
-        raise UnsupportedMediaType("The body must not be compressed: no Content-Encoding is taken.")
-    # Servers decode chunks, and pass on any other transfer encoding undecoded.
-    if environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() not in ("", "chunked"):
-        raise UnsupportedMediaType("The body must not be compressed: chunked is the only Transfer-Encoding taken.")
-
-
 def read_body(request: Request, max_bytes: int) -> bytes | bytearray:
     """Return a body of at most ``max_bytes``, with a ``Content-Length`` or in chunks.
 
@@ -219,6 +209,23 @@ def _count_separators(body: bytes | bytearray) -> int:
 
 def _too_long(max_bytes: int) -> RequestEntityTooLarge:
     return RequestEntityTooLarge(f"The body is longer than the {max_bytes} bytes that are taken.")
+
+
+def estimate_records(media_type: str, body: bytes | bytearray) -> int:
+    """Return at least the number of valid records in a body that is not parsed."""
+    if media_type == media_types.CSV:
+        return max(body.count(b"\n"), body.count(b"\r"))
+    if media_type == media_types.ARROW and media_types.has_arrow():
+        from ml_api.views.tables.arrow_table import count_rows  # noqa: PLC0415 - an extra
+
+        return count_rows(body)
+    return body.count(b"{")
+
+
+def as_json(records: Sequence[object]) -> bytes:
+    """Return records as the body that a request of JSON has for them."""
+    texts = (bytes(record) if isinstance(record, msgspec.Raw) else json.dumps(record).encode() for record in records)
+    return b"[%b]" % b",".join(texts)
 
 
 def parse(body: bytes | bytearray) -> Any:

@@ -22,6 +22,8 @@ WARNINGS = "X-Prediction-Warnings"
 MAX_HEADER = 1000
 #: Header of a prediction that is in the prediction log: its id, which ``/<row>`` completes for one record.
 PREDICTION_ID = "Prediction-Id"
+#: Header of a prediction that is a table: the version of the model.
+MODEL_VERSION = "Model-Version"
 #: Compact; raises an error for NaN and infinity, which JSON does not have.
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 #: The same for documents with dataclasses.
@@ -99,18 +101,22 @@ def describe_version(
 
 
 def prediction(answer: Answer, model_version: str) -> Response:
-    """Create the response of a prediction: 422 if records were sent and none was scored, else 200."""
+    """Create the response of a prediction."""
     if isinstance(answer, DetailedAnswer):
         return detailed_prediction(answer, model_version)
-    n_scored = len(answer.predictions) - len(answer.errors)
     document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
     # Every number in it is finite, as JSON requires.
     body = msgspec.json.encode(document)
-    status = 422 if answer.predictions and not n_scored else 200
-    return _with_warnings(PreparedResponse(body, status, content_type="application/json"), answer)
+    return with_warnings(PreparedResponse(body, prediction_status(answer), content_type="application/json"), answer)
 
 
-def _with_warnings(response: Response, answer: Answer) -> Response:
+def prediction_status(answer: Answer) -> int:
+    """Return the status of a prediction: 422 if records were sent and none was scored, else 200."""
+    return 422 if answer.predictions and len(answer.predictions) == len(answer.errors) else 200
+
+
+def with_warnings(response: Response, answer: Answer) -> Response:
+    """Name the columns with unusual values in a header."""
     if answer.unusual:
         response.headers[WARNINGS] = describe_unusual(answer.unusual)
     return response
@@ -135,10 +141,8 @@ def encode_details(answer: DetailedAnswer, model_version: str) -> str:
 
 def detailed_prediction(answer: DetailedAnswer, model_version: str) -> Response:
     """Create the response of :func:`prediction` with details."""
-    n_scored = len(answer.predictions) - len(answer.errors)
-    status = 422 if answer.predictions and not n_scored else 200
-    response = Response(encode_details(answer, model_version), status, content_type="application/json")
-    return _with_warnings(response, answer)
+    body = encode_details(answer, model_version)
+    return with_warnings(Response(body, prediction_status(answer), content_type="application/json"), answer)
 
 
 def capitalize(text: str) -> str:

@@ -33,6 +33,11 @@ _HEADERS = {
         "Id of the answer in the prediction log; `/<row>` completes it for one record. Absent if it is not in the log",
         examples.PREDICTION_ID,
     ),
+    responses.MODEL_VERSION: (
+        "ModelVersion",
+        "Version of the model, of a response that is a table; JSON has it in `version`",
+        "1.2.3",
+    ),
     "Allow": ("Allow", "The allowed methods", "GET, HEAD, OPTIONS"),
     "Retry-After": ("RetryAfter", "Seconds after which to retry", "30"),
     "ETag": ("ETag", "Changes with the content; send it as If-None-Match to revalidate a copy", '"5f2c8b1e9d6a4f70"'),
@@ -100,7 +105,7 @@ def identifier(text: str) -> str:
 def add_header(document: APISpec, name: str) -> None:
     """Add a shared header."""
     component, text, shown = _HEADERS[name]
-    required = name not in (responses.WARNINGS, responses.PREDICTION_ID)
+    required = name not in (responses.WARNINGS, responses.PREDICTION_ID, responses.MODEL_VERSION)
     document.components.header(
         component, {"description": text, "required": required, "schema": {"type": "string"}, "example": shown}
     )

@@ -22,7 +22,9 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from ml_api import admission
 from ml_api.settings import Settings
-from ml_api.views import parameters, requests, responses
+from ml_api.views import media_types, parameters, requests, responses
+from ml_api.views.media_types import CSV
+from ml_api.views.tables.columns import to_lines
 
 #: Name -> OpenAPI's Example Object.
 Examples: TypeAlias = dict[str, dict[str, Any]]
@@ -184,6 +186,28 @@ class Predictions:
             }
         )
 
+    def csv_bodies(self) -> Examples:
+        """Create the examples of the request body in CSV."""
+        return {"table": example("A table of one record", self._csv)}
+
+    def table(self) -> Examples:
+        """Create the example of 200 in CSV."""
+        headers = {"Content-Type": CSV, "Accept": CSV}
+        lines = [*to_lines([["prediction"], ["error"]]), *to_lines([[self._prediction], [None]])]
+        sent = request("POST", self._path, headers, text=self._csv)
+        return {"table": example("A table", "\r\n".join([*lines, ""]), sent)}
+
+    @property
+    def _csv(self) -> str:
+        columns = [[name, value] for name, value in self._row.items()]
+        return "\n".join([*to_lines(columns), ""])
+
+    def not_acceptable(self) -> Examples:
+        """Create the example of 406."""
+        detail = media_types.NOT_OFFERED.format(" or ".join(media_types.of_predictions()))
+        sent = request("POST", self._path, {"Accept": "text/html"}, json=[])
+        return {"html": example("Another type is asked for", problem(406, detail), sent)}
+
     def unprocessable(self) -> Examples:
         """Create the examples of 422."""
         return self._predictions({"wrong": ("No record could be scored", [None], {"0": self._errors})})
@@ -263,12 +287,12 @@ class Predictions:
         return {
             "text": example(
                 "Another content type",
-                problem(415, "The body must be JSON, with the header Content-Type: application/json."),
+                problem(415, media_types.wrong_type(media_types.of_predictions())),
                 request("POST", self._path, {"Content-Type": "text/plain"}, text="[]"),
             ),
             "compressed": example(
                 "Compressed",
-                problem(415, "The body must not be compressed: no Content-Encoding is taken."),
+                problem(415, media_types.COMPRESSED),
                 request("POST", self._path, {"Content-Encoding": "gzip"}, json=[]),
             ),
         }

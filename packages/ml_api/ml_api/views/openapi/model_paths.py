@@ -12,10 +12,12 @@ from model_kit.scoring.protocol import Model
 
 from ml_api.settings import Settings
 from ml_api.views import parameters, requests, responses, schemas
+from ml_api.views.media_types import ARROW, CSV, has_arrow
 from ml_api.views.openapi import examples
 from ml_api.views.openapi.components import JSON, Responses, identifier, operation, problem, response
 from ml_api.views.openapi.examples import example, request
 from ml_api.views.openapi.record import JSONSchema
+from ml_api.views.tables.answers import CSV_TYPE
 
 #: Reason in the example of a model that could not be loaded.
 NOT_LOADED = "model.onnx: sha256 is not that of the manifest"
@@ -29,7 +31,14 @@ ones returns 200 as well.
 
 Query parameters add details for each record, in the order sent: {details}, the effect of each field compared with a \
 typical {subject}, and warnings about unusual values. An unknown parameter is an error.
+
+The body may be a table instead, whose columns are fields: CSV in UTF-8 with commas and a header line{arrow}. JSON and \
+tables are answered with JSON, or with a table where `Accept` asks for one. That has one row for each record, in the \
+order sent, and the columns `prediction`, `error` (in words; empty if there is none) and those of the details.
 """
+_ARROW = ", or a stream of Arrow record batches (its compression inside is taken, and counts unpacked)"
+_TABLE: JSONSchema = {"type": "string", "description": "A line with the names of the columns, and one for each record"}
+_STREAM: JSONSchema = {"type": "string", "format": "binary", "description": "A stream in Arrow's IPC format"}
 _NUMBER = "intervals that contain the true value with a given probability"
 _CLASS = "the probability of each class, sets of classes that contain the true one with a given probability"
 _SAMPLE = """\
@@ -103,28 +112,34 @@ class ModelPaths:
             else schemas.PredictionSchema
         )
         answers = {
-            "200": response(
-                "At least one record was scored, or none was sent.", JSON, schema, shown.ok(), *more_headers
+            "200": _predicted(
+                "At least one record was scored, or none was sent.", schema, shown.ok(), shown.table(), *more_headers
             ),
             "400": problem(
-                "The body is not JSON, or neither an array nor an object; or a query parameter is unknown or malformed:"
-                " the detail names it.",
+                "The body is not JSON, or neither an array nor an object, or no table of its type; or a query parameter"
+                " is unknown or malformed: the detail names it.",
                 shown.malformed(),
             ),
             "408": problem("The body did not arrive in time.", shown.too_slow()),
+            "406": problem("`Accept` permits none of the types that there are.", shown.not_acceptable()),
             "413": problem(
                 f"More than {settings.max_rows} records (setting `MAX_ROWS`), {settings.max_explained} with `explain`"
                 f" (`MAX_EXPLAINED`) or {settings.max_warned} with `warnings` (`MAX_WARNED`), or too many bytes or"
                 " values.",
                 shown.too_large(),
             ),
-            "415": problem("The headers do not declare the body as plain JSON in UTF-8.", shown.unsupported()),
-            "422": response(
-                "Records were sent and none was scored.", JSON, schema, shown.unprocessable(), responses.WARNINGS
+            "415": problem("The headers do not declare the body as plain JSON or a table.", shown.unsupported()),
+            "422": _predicted(
+                "Records were sent and none was scored.", schema, shown.unprocessable(), {}, responses.WARNINGS
             ),
         }
         in_unit = f" in {target.unit}" if target.unit else ""
-        body = {"schema": _body(record, settings.max_rows), "examples": shown.bodies()}
+        bodies: dict[str, Any] = {
+            JSON: {"schema": _body(record, settings.max_rows), "examples": shown.bodies()},
+            CSV: {"schema": _TABLE, "examples": shown.csv_bodies()},
+        }
+        if has_arrow():
+            bodies[ARROW] = {"schema": _STREAM}
         answers["503"] = problem(
             "The model could not be loaded, or the server has no memory for another large request"
             f"{', or the prediction could not be recorded' if has_log else ''}.",
@@ -140,9 +155,10 @@ class ModelPaths:
                 subject=target.subject,
                 in_unit=in_unit,
                 details=_CLASS if target.is_class else _NUMBER,
+                arrow=_ARROW if has_arrow() else "",
             ),
             parameters=_details(model, settings) + (_ids() if has_log else []),
-            requestBody={"required": True, "content": {JSON: body}},
+            requestBody={"required": True, "content": bodies},
         )
 
     def _add_sample(self, model: Model, record: JSONSchema, broken: Responses) -> None:
@@ -163,6 +179,17 @@ class ModelPaths:
         n["schema"]["default"] = parameters.DEFAULT_SAMPLE
         seed = _query("seed", "The same seed returns the same records; default: random", 0, parameters.MAX_SEED)
         self._add("sample", "get", answers | broken, description=_SAMPLE, parameters=[n, seed])
+
+
+def _predicted(
+    text: str, schema: Any, shown: examples.Examples, table: examples.Examples, *header_names: str
+) -> dict[str, Any]:
+    """Create the response of a prediction, in any of its types."""
+    found = response(text, JSON, schema, shown, responses.MODEL_VERSION, *header_names)
+    found["content"] |= response("", CSV_TYPE, _TABLE, table)["content"]
+    if has_arrow():
+        found["content"] |= response("", ARROW, _STREAM, {})["content"]
+    return found
 
 
 def _body(record: JSONSchema, max_rows: int) -> JSONSchema:
@@ -197,7 +224,13 @@ def _details(model: Model, settings: Settings) -> list[dict[str, Any]]:
         f" {settings.max_warned} records.",
         "schema": {"type": "boolean", "default": False},
     }
-    found = [count, flag] if examples.lacks_intervals(model) else [level, count, flag]
+    echo = {
+        "name": parameters.ECHO,
+        "in": "query",
+        "description": "Whether a table that is answered with a table has the columns that were sent, first",
+        "schema": {"type": "boolean", "default": False},
+    }
+    found = [count, flag, echo] if examples.lacks_intervals(model) else [level, count, flag, echo]
     target = model.spec.target
     if target.is_class:
         probabilities = {

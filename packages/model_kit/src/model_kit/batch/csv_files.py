@@ -18,12 +18,14 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from model_kit.batch.columns import Certain, ColumnEncoder, to_json
-from model_kit.batch.numbers import PLAIN, NumberFormat, ThousandsCheck, is_local
-from model_kit.batch.rows import LONGEST_LINE, Added, Answers, Batch, InputRow, Table, binary_kind, too_long
+from model_kit.batch.numbers import ThousandsCheck, is_local
+from model_kit.batch.rows import LONGEST_LINE, Answers, Batch, InputRow, Table, binary_kind, too_long
 from model_kit.errors import DataError
+from model_kit.records.columns import Certain, ColumnEncoder, to_json
 from model_kit.records.encoding import Encoded
+from model_kit.records.number_format import PLAIN, NumberFormat
 from model_kit.records.text import NULLS
+from model_kit.scoring.table_columns import Added
 from model_kit.spec import InputSpec, Learned
 
 #: What may stand between cells; of several that give equally many known columns, the first.

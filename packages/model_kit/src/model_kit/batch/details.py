@@ -1,71 +1,12 @@
-"""What a table gets beside each prediction where it is asked for, as plain columns: range, reasons, warnings."""
+"""What a table gets beside each prediction where it is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
 
-from model_kit.batch.rows import Added, Cell, InputRow
-from model_kit.records.row_warnings import RowWarning, number
-from model_kit.records.validation import in_words
-from model_kit.scoring.explanation import Contribution, Explanation
+from model_kit.batch.rows import InputRow
 from model_kit.scoring.predictor import Predictor
-from model_kit.spec import Target, class_key
-
-PREDICTION: Final = "prediction"
-ERROR: Final = "error"
-#: Contributions to a prediction that a table has columns for.
-MOST_CONTRIBUTIONS: Final = 50
-#: What stands between two warnings, or the classes of a set; neither codes nor words have it.
-BETWEEN: Final = " | "
-
-
-class DetailOptions(NamedTuple):
-    """What is asked for beside predictions.
-
-    Attributes:
-        interval: level of the range; ``None`` for none.
-        explain: how many contributions; ``None`` for none.
-        warnings: whether there are to be warnings.
-        probabilities: whether there is to be the probability of each class.
-        of_class: the class, as text, whose probability is explained; ``None`` for the predicted one.
-    """
-
-    interval: float | None = None
-    explain: int | None = None
-    warnings: bool = False
-    probabilities: bool = False
-    of_class: str | None = None
-
-    def columns(self, target: Target) -> Added:
-        """The columns beside prediction and error, in order; nothing if nothing is asked for."""
-        columns: Added = {}
-        if self.probabilities:
-            columns |= {f"probability_{key}": "number" for key in target.keys}
-        if self.interval is not None and target.is_class:
-            columns[f"{PREDICTION}_set"] = "text"
-        elif self.interval is not None:
-            columns |= {f"{PREDICTION}_low": "number", f"{PREDICTION}_high": "number"}
-        if self.explain is not None:
-            sizes = _sizes(target)
-            columns["explain_baseline"] = "number"
-            for place in range(1, self.explain + 1):
-                columns |= {f"explain_{place}_field": "text", f"explain_{place}_value": "text"}
-                columns |= {f"explain_{place}_{size}": "number" for size in sizes}
-            columns |= {f"explain_rest_{size}": "number" for size in sizes}
-        if self.warnings:
-            columns["warnings"] = "text"
-        return columns
-
-
-NO_DETAILS: Final = DetailOptions()
-
-
-def clashing(names: Sequence[str], target: Target) -> list[str]:
-    """Those of some columns of a table that have the name of one which a prediction with all details adds."""
-    everything = DetailOptions(0.5, MOST_CONTRIBUTIONS, warnings=True, probabilities=target.is_class)
-    added = {PREDICTION, ERROR, *everything.columns(target)}
-    return [name for name in names if name in added]
+from model_kit.scoring.table_columns import NO_DETAILS, Cell, DetailOptions, iter_cells
 
 
 def iter_details(
@@ -73,61 +14,5 @@ def iter_details(
 ) -> Iterator[tuple[Cell, ...]]:
     """Of each entry the prediction, the reason in words where there is none, and the cells of ``options.columns``."""
     answer = ask.detailed([entry.record for entry in entries], **options._asdict())
-    target = ask.model.spec.target
-    sizes = _sizes(target)
-    n_cells = len(options.columns(target))
-    for position, (entry, prediction) in enumerate(zip(entries, answer.predictions, strict=True)):
-        error = entry.fault or in_words(answer.errors.get(position, {}))
-        if error:
-            yield None, error, *(None,) * n_cells
-            continue
-        cells: list[Cell] = [prediction, None]
-        if answer.probabilities is not None:
-            cells += (answer.probabilities[position] or {}).values()
-        if answer.intervals is not None and target.is_class:
-            cells.append(BETWEEN.join(map(_key, answer.intervals[position] or ())))
-        elif answer.intervals is not None:
-            cells += answer.intervals[position] or ()
-        if options.explain is not None and answer.explanations is not None:
-            cells += _explained(answer.explanations[position], options.explain, sizes)
-        if answer.warnings is not None:
-            cells.append(_worded(answer.warnings[position] or []))
-        yield tuple(cells)
-
-
-def _key(value: Any) -> str:
-    return class_key(value)
-
-
-def _sizes(target: Target) -> tuple[str, ...]:
-    if target.is_class:
-        return ("effect", "amount")
-    return ("percent", "amount") if target.scale == "log" else ("amount",)
-
-
-def _explained(explanation: Explanation | None, n_asked: int, sizes: Sequence[str]) -> list[Cell]:
-    n_each = 2 + len(sizes)
-    if explanation is None:
-        return [None] * (1 + n_each * n_asked + len(sizes))
-    cells: list[Cell] = [explanation.baseline.prediction]
-    for one in explanation.contributions:
-        cells += [one.field, _sent(one), *(getattr(one, size) for size in sizes)]
-    cells += [None] * (n_each * (n_asked - len(explanation.contributions)))
-    return cells + [getattr(explanation.rest, size) for size in sizes]
-
-
-def _sent(one: Contribution) -> str | None:
-    """What was sent, in words: "856", or with the rest of a group "1710 (1stFlrSF 856, 2ndFlrSF 854)"."""
-    value = _value(one.value)
-    if one.together is None:
-        return value
-    others = ", ".join(f"{name} {_value(other) or 'not given'}" for name, other in one.together.items())
-    return f"{value or 'not given'} ({others})"
-
-
-def _value(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else number(value)
-
-
-def _worded(warnings: Sequence[RowWarning]) -> str | None:
-    return BETWEEN.join(f"{warning['code']}: {warning['message']}" for warning in warnings) or None
+    faults = {position: entry.fault for position, entry in enumerate(entries) if entry.fault}
+    return iter_cells(answer, ask.model.spec.target, options, faults)

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO, Final
 from model_kit.batch.rows import (
     LONGEST_LINE,
     PREFIX_ADVICE,
-    Added,
     Answers,
     Batch,
     InputRow,
@@ -20,6 +19,7 @@ from model_kit.batch.rows import (
     too_long,
 )
 from model_kit.errors import DataError
+from model_kit.scoring.table_columns import Added
 from model_kit.spec import InputSpec
 
 #: Key under which the output repeats a line that is no JSON object.

@@ -1,13 +1,12 @@
-"""How a file writes its numbers: decimal mark and thousands separator, and whether a dot may be the latter."""
+"""Finds numbers in files that are written in another way than was said, such as 12,5 or 9.600 for 9600."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from model_kit.errors import DataError
-from model_kit.records.text import is_null
 
 #: A number written with a comma, 12,5 or 1,000 or 1.234,5, or with two points.
 _LOCAL: Final = re.compile(r"\s*[+-]?\d[\d.]*,[\d.,]*\d\s*|\s*[+-]?\d{1,3}(\.\d{3}){2,}\s*", re.ASCII)
@@ -18,51 +17,6 @@ _GROUPED: Final = re.compile(r"\s*[+-]?[1-9]\d{0,2}\.\d{3}\s*", re.ASCII)
 NEARLY_ALL: Final = 0.9
 #: and there are at least so many of them, or where the range of training is known, half of all its values are such.
 MIN_GROUPED: Final = 3
-
-
-#: Blanks between thousands: the usual one, the no-break one, the thin and the narrow no-break one.
-BLANKS: Final = " \u00a0\u2009\u202f"
-
-
-class NumberFormat(NamedTuple):
-    """How numbers are written.
-
-    Attributes:
-        decimal: the decimal mark; ``None`` where nobody said, which is a point.
-        thousands: what stands between groups of three digits; empty for nothing.
-    """
-
-    decimal: str | None = None
-    thousands: str = ""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether numbers are written as Python writes them."""
-        return self.decimal in {None, "."} and not self.thousands
-
-    def read(self, text: str) -> str | None:
-        """A number as Python spells it; ``None`` if it is not written like this."""
-        decimal, thousands = re.escape(self.decimal or "."), re.escape(self.thousands)
-        # A blank looks like any other.
-        if self.thousands and self.thousands in BLANKS:
-            thousands = f"[{BLANKS}]"
-        whole = rf"\d{{1,3}}(?:{thousands}\d{{3}})+|\d+" if thousands else r"\d+"
-        found = re.fullmatch(rf"\s*([+-]?)({whole})?(?:{decimal}(\d*))?([eE][+-]?\d+)?\s*", text, re.ASCII)
-        if not found or not (found[2] or found[3]):
-            return None
-        digits = re.sub(thousands, "", found[2] or "") if thousands else found[2] or ""
-        return f"{found[1]}{digits}{'.' + found[3] if found[3] else ''}{found[4] or ''}"
-
-    def plain(self, text: str) -> str:
-        """The number that a text is, as Python spells it; another text becomes one that is no number in Python."""
-        if self.is_plain:
-            return text
-        found = self.read(text)
-        # 1.5 is no number where points stand between thousands.
-        return found or (text if is_null(text) else f"'{text}'")
-
-
-PLAIN: Final = NumberFormat()
 
 
 def is_local(text: str) -> bool:

@@ -8,13 +8,14 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 import pyarrow.parquet
 
-from model_kit.batch.columns import Certain, ColumnEncoder
-from model_kit.batch.columns import to_json as field_to_json
 from model_kit.batch.csv_files import CsvBatch
-from model_kit.batch.rows import Added, Answers, Batch, InputRow, Table
-from model_kit.batch.values import to_json, to_values
+from model_kit.batch.rows import Answers, Batch, InputRow, Table
 from model_kit.errors import DataError
+from model_kit.records.columns import Certain, ColumnEncoder
+from model_kit.records.columns import to_json as field_to_json
 from model_kit.records.encoding import Encoded
+from model_kit.records.values import to_json, to_values
+from model_kit.scoring.table_columns import Added
 from model_kit.spec import InputSpec
 
 #: Rows of a batch.

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 from model_kit.errors import DataError
 from model_kit.records.features import Encoded
 from model_kit.records.field_names import nearly
+from model_kit.scoring.table_columns import Cell
 from model_kit.spec import InputSpec
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
-#: Name of a column that is added to a table -> what it holds, in order.
-Added: TypeAlias = "dict[str, Literal['number', 'integer', 'boolean', 'text']]"
-#: What an added column has for a row.
-Cell: TypeAlias = "float | str | None"
 
 #: Bytes of the longest line that is read; a longer one is no row of a table, and would fill the memory.
 LONGEST_LINE: Final = 4_000_000

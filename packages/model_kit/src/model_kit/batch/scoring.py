@@ -11,12 +11,13 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from model_kit.batch.details import NO_DETAILS, DetailOptions, iter_details
-from model_kit.batch.rows import Answers, Batch, Cell, Table
+from model_kit.batch.details import iter_details
+from model_kit.batch.rows import Answers, Batch, Table
 from model_kit.batch.tables import Writer
 from model_kit.scoring.classes import decide
 from model_kit.scoring.model import CHUNK
 from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.table_columns import NO_DETAILS, Cell, DetailOptions
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

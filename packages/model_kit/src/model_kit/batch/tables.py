@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast, get_args
 
 from model_kit.batch.json_lines import JsonLinesTable, JsonLinesWriter
-from model_kit.batch.numbers import PLAIN, NumberFormat
 from model_kit.batch.output import GZIP_SUFFIX, STANDARD, binary_output
-from model_kit.batch.rows import Added, Answers, Batch, Format, Table
+from model_kit.batch.rows import Answers, Batch, Format, Table
 from model_kit.errors import DataError, MissingLibraryError
+from model_kit.records.number_format import PLAIN, NumberFormat
+from model_kit.scoring.table_columns import Added
 from model_kit.spec import InputSpec
 
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from model_kit.batch.evaluation import format_amount
-from model_kit.batch.numbers import NumberFormat
 from model_kit.batch.rows import Table
 from model_kit.errors import DataError, ModelKitError
 from model_kit.records.column_summary import ColumnSummary
+from model_kit.records.number_format import NumberFormat
 from model_kit.scoring.definition import ModelDefinition, Sample
 from model_kit.scoring.model import BundleModel
 from model_kit.spec import Target

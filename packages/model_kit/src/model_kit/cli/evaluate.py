@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from model_kit.batch import evaluation
-from model_kit.batch.numbers import NumberFormat
 from model_kit.batch.output import STANDARD
 from model_kit.batch.tables import FORMATS, name_of, reading
 from model_kit.cli.common import (
@@ -27,6 +26,7 @@ from model_kit.cli.common import (
     synthetic_notice,
 )
 from model_kit.errors import DataError
+from model_kit.records.number_format import NumberFormat
 from model_kit.scoring.definition import ModelDefinition
 
 HELP: Final = "compare predictions with known values of the target, group by group"

@@ -6,12 +6,11 @@ import argparse
 import json
 import sys
 from contextlib import closing
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from model_kit.batch.details import ERROR, MOST_CONTRIBUTIONS, NO_DETAILS, PREDICTION, DetailOptions
 from model_kit.batch.output import STANDARD
 from model_kit.batch.progress import Progress
-from model_kit.batch.rows import Added, Table
+from model_kit.batch.rows import Table
 from model_kit.batch.scoring import MOST_THREADS, n_processors, predict_table
 from model_kit.batch.tables import FORMATS, output_format, reading, require_library, writing
 from model_kit.cli.common import (
@@ -34,6 +33,14 @@ from model_kit.records.target_classes import ClassReader
 from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
 from model_kit.scoring.predictor import Predictor
 from model_kit.scoring.protocol import Model
+from model_kit.scoring.table_columns import (
+    ERROR,
+    MOST_CONTRIBUTIONS,
+    NO_DETAILS,
+    Added,
+    DetailOptions,
+    prediction_columns,
+)
 from model_kit.spec import Target
 
 HELP: Final = "add predictions to a CSV, JSON Lines or Parquet file"
@@ -139,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
     if options != NO_DETAILS:
         # What the model cannot give is said before a file is touched.
         predictor.detailed([], **options._asdict())
-    columns: Added = {PREDICTION: kind_of(spec.target), ERROR: "text", **options.columns(spec.target)}
+    columns = prediction_columns(spec.target, options)
     added: Added = {f"{arguments.prefix}{name}": kind for name, kind in columns.items()}
     summary = ColumnSummary(spec)
     failed = 0
@@ -190,14 +197,6 @@ def _summary(
         "output": arguments.output,
         "columns": summary.to_dict(),
     }
-
-
-def kind_of(target: Target) -> Literal["number", "integer", "boolean", "text"]:
-    """The type of the column of predictions."""
-    if not target.is_class:
-        return "number"
-    first = target.classes[0]
-    return "boolean" if isinstance(first, bool) else "integer" if isinstance(first, int) else "text"
 
 
 def _class(arguments: argparse.Namespace, target: Target) -> str | None:

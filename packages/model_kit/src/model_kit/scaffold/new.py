@@ -20,14 +20,14 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from model_kit.batch.details import clashing
-from model_kit.batch.numbers import PLAIN, NumberFormat
 from model_kit.errors import DataError, DefinitionError
+from model_kit.records.number_format import PLAIN, NumberFormat
 from model_kit.scaffold import source
 from model_kit.scaffold.strength import LEAK, required_fields, strengths
 from model_kit.scaffold.table import read_table
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
+from model_kit.scoring.table_columns import clashing
 from model_kit.spec import Field, Target
 from model_kit.spec.fields import ClassValue
 from model_kit.spec.inference import Column, Guess, infer_field, infer_target

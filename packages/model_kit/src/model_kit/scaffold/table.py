@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from model_kit.batch.csv_files import DELIMITERS, csv_table
-from model_kit.batch.numbers import PLAIN, NumberFormat
 from model_kit.errors import DataError
+from model_kit.records.number_format import PLAIN, NumberFormat
 from model_kit.records.text import is_null
 from model_kit.spec import Field, InputSpec, Learned, Target
 from model_kit.spec.inference import Column

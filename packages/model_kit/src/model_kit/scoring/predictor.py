@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model_kit.records import json_text
 from model_kit.records.column_summary import MIN_ROWS, ColumnLimits, ColumnSummary
+from model_kit.records.encoded_records import EncodedRecords
 from model_kit.records.encoding import Encoded, Encoder
 from model_kit.records.fast_lane import MOST_LOOKED_AT, FastLane
 from model_kit.records.field_names import MisspeltFields
@@ -103,7 +104,8 @@ class Predictor:
         """Validate and score ``records``; none is dropped or changed.
 
         Args:
-            records: any JSON values, or JSON texts as :func:`model_kit.records.json_text.split` gives them.
+            records: any JSON values, JSON texts as :func:`model_kit.records.json_text.split` gives them, or those of a
+                table.
         """
         if len(records) < MIN_ROWS:
             return self._answer(records)
@@ -224,7 +226,8 @@ class Predictor:
         return RowWarnings(self.model.spec, getattr(self.model, "contradictions", ()), imputes=imputes)
 
     def _answer(self, records: Sequence[object], summary: ColumnSummary | None = None) -> Answer:
-        accepted = self._fast_lane(records)
+        table = records if isinstance(records, EncodedRecords) else None
+        accepted = self._fast_lane(records) if table is None else table.accepted()
         encoded, positions = accepted.encoded, accepted.positions
         errors: dict[int, RowErrors] = {}
         if accepted.declined:
@@ -254,8 +257,10 @@ class Predictor:
             unusual = self._limits.count_exceeded(encoded)
         else:
             summary.add(encoded)
+        # All records of a table have the same names.
+        misspelt = None if table is None else self._misspelt(dict.fromkeys(table.names))
         for position in {*accepted.with_unknown, *accepted.declined[:MOST_LOOKED_AT]}:
-            for name in self._misspelt(records[position]):
+            for name in self._misspelt(records[position]) if misspelt is None else misspelt:
                 unusual[name] = unusual.get(name, 0) + 1
         return Answer(predictions, errors, len(accepted.positions), unusual, scores)
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.batch.csv_files import CsvTable, csv_table
-from model_kit.batch.numbers import PLAIN, NumberFormat
 from model_kit.batch.rows import InputRow
 from model_kit.errors import DataError
+from model_kit.records.number_format import PLAIN, NumberFormat
 from model_kit.records.target_classes import ClassReader
 from model_kit.records.text import is_null, parse_number
 from model_kit.records.validation import Validator

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from model_kit.batch.numbers import PLAIN, NumberFormat
-from model_kit.batch.values import to_values
 from model_kit.records.encoding import LARGEST, Encoded, Encoder, text_columns
+from model_kit.records.number_format import PLAIN, NumberFormat
 from model_kit.records.text import parse_value
 from model_kit.records.validation import Validator
+from model_kit.records.values import to_values
 from model_kit.spec import Field, InputSpec
 
 #: Which rows are encoded for certain, shape (n_rows,).
@@ -39,9 +39,13 @@ class ColumnEncoder:
         spec: the fitted table of fields.
         columns: names of the columns that there are.
         numbers: how numbers are written.
+
+    Attributes:
+        names: of the columns.
     """
 
     def __init__(self, spec: InputSpec, columns: tuple[str, ...], numbers: NumberFormat = PLAIN) -> None:
+        self.names = columns
         self._nothing = Encoder(spec)([{}])
         self._columns = [
             (position, field.name, _Column(spec, field, numbers))
