@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response
+from flask.ctx import RequestContext
 from flask.globals import request_ctx
 from flask.sessions import NullSession, SessionInterface
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import MapAdapter, Rule
 
 from ml_api import access, logs
 from ml_api.client_address import TrustedProxies
@@ -27,11 +28,36 @@ from ml_api.shared_folder import current_place
 from ml_api.views import problems
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
     from ml_api.candidates.connections import Candidates
     from ml_api.metrics.recorder import Recorder
     from ml_api.prediction_log.log import PredictionLog
     from ml_api.rate_limits.limiter import RateLimiter
     from ml_api.tracing import Tracer
+
+
+#: Matches of paths that are kept, and the length of a path up to which they are.
+MAX_MATCHES, MAX_PATH = 64, 256
+
+
+class _Context(RequestContext):
+    """The context of a request, which remembers the matches of paths: searching all rules takes a twentieth of it."""
+
+    app: API
+
+    def match_request(self) -> None:
+        """Set the rule and the arguments of the request's path, or the exception that says why there are none."""
+        request, matches = self.request, self.app.matches
+        key = request.method, request.path
+        if (found := matches.get(key)) is not None:
+            request.url_rule, request.view_args = found[0], dict(found[1])
+            return
+        super().match_request()
+        if request.url_rule is not None and len(request.path) <= MAX_PATH:
+            if len(matches) >= MAX_MATCHES:
+                matches.clear()
+            matches[key] = request.url_rule, dict(request.view_args or {})
 
 
 class NoSessions(SessionInterface):
@@ -62,6 +88,15 @@ class API(Flask):
     registry: Registry
     #: Traces the requests, if traces are on.
     tracer: Tracer | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Method and path of some requests -> rule and arguments.
+        self.matches: dict[tuple[str, str], tuple[Rule, dict[str, Any]]] = {}
+
+    def request_context(self, environ: WSGIEnvironment) -> RequestContext:
+        """Return the context of a request."""
+        return _Context(self, environ)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return the URL adapter of ``request``, without parsing its host."""

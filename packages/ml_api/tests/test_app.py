@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
+from model_kit.testing import GOLDEN_ROW
 
-from ml_api.app import create_app
+from ml_api.app import API, MAX_MATCHES, MAX_PATH, create_app
 from ml_api.models import registry
 from ml_api.settings import SettingsError
 
@@ -79,3 +81,24 @@ def test_version_is_in_one_place() -> None:
     pyproject = (FOLDER / "pyproject.toml").read_text()
     assert 'dynamic = ["version"]' in pyproject
     assert 'path = "ml_api/__init__.py"' in pyproject
+
+
+def test_matches_of_paths_are_kept_and_bounded(app: API, client: FlaskClient) -> None:
+    def asked() -> list[tuple[int, str | None]]:
+        answers = [client.post("/v1/predict/rides", json=[GOLDEN_ROW]), client.get("/v1/predict/rides")]
+        answers += [client.post("/v1/predict/none", json=[]), client.get("/v1/models/rides"), client.get("/none")]
+        return [(answer.status_code, answer.headers.get("Allow")) for answer in answers]
+
+    first = asked()
+    assert [status for status, _ in first] == [200, 405, 404, 200, 404]
+    assert asked() == first
+    kept = app.matches["POST", "/v1/predict/rides"]
+    assert kept[0].rule == "/v1/predict/<name>"
+    assert kept[1] == {"name": "rides"}
+    assert not {path for _, path in app.matches} & {"/none"}
+    for number in range(3 * MAX_MATCHES):
+        client.get(f"/v1/models/{number}")
+    assert len(app.matches) <= MAX_MATCHES
+    client.get(f"/v1/models/{'x' * MAX_PATH}")
+    assert max(len(path) for _, path in app.matches) <= MAX_PATH
+    assert asked() == first

@@ -12,11 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from model_kit.records import json_text
 from model_kit.records.encoding import LARGEST, Encoder
-from model_kit.records.fast_lane import FastLane
+from model_kit.records.fast_lane import MOST_LEVELS, FastLane
 from model_kit.records.generation import generate_rows
 from model_kit.records.text import MAX_LEVEL_CODE
 from model_kit.records.validation import Validator
-from model_kit.spec import Field, InputSpec, Learned, Target
+from model_kit.spec import UNSEEN, Field, InputSpec, Learned, Target
 from model_kit.testing import GOLDEN_ROW, SPEC_OF_RIDES
 
 from strategies import any_json, any_records
@@ -29,6 +29,8 @@ SPEC = InputSpec(
         Field("below", "number", "With one bound", maximum=0.5),
         Field("wide", "number", "Bounds beyond what is taken", minimum=-1e300, maximum=1e300),
         Field("name", "category", "Texts that look like numbers"),
+        Field("odd", "category", "Levels that no JSON text has"),
+        Field("many", "category", "More levels than are decoded to codes at once"),
         Field("built", "category", "Codes that are spelled oddly", numeric_codes=True, null_means="never"),
     ),
     {
@@ -37,6 +39,8 @@ SPEC = InputSpec(
         "below": Learned(0.0, 0.25),
         "wide": Learned(0.0, 1e20),
         "name": Learned(0.0, "1", codes={"1": 1, "1.0": 2, "": 3}),
+        "odd": Learned(0.0, "A", codes={"A": 1, "\ud800": 2}),
+        "many": Learned(0.0, "0", codes={str(code): code for code in range(MOST_LEVELS + 1)}),
         "built": Learned(0.0, "-5", codes={"-5": 1, "007": 2, "7": 3, "1e3": 4, "-0": 5, "0": 6, "NA": 7}),
     },
     Target("fare", "EUR"),
@@ -127,6 +131,16 @@ def test_valid_records_take_it(pandas: bool) -> None:
     accepted = FastLane(SPEC_OF_RIDES)(json_text.split(json.dumps(rows).encode()) or [])
     assert accepted.positions == list(range(500))
     assert np.array_equal(accepted.encoded, Encoder(SPEC_OF_RIDES)(rows), equal_nan=True)
+
+
+def test_texts_of_levels_are_read_without_the_slow_lane() -> None:
+    texts = ["A", " A\t", "never seen", " ", "NA", None]
+    records = [{**GOLDEN_ROW, "name": text.replace("A", "1") if text else None, "odd": text} for text in texts]
+    accepted = FAST_LANE(json_text.split(json.dumps(records).encode()) or [])
+    columns = [SPEC.names.index(name) for name in ("odd", "name")]
+    expected = [[1, 1], [1, 1], [UNSEEN, UNSEEN], [np.nan, np.nan], [np.nan, UNSEEN], [np.nan, np.nan]]
+    assert accepted.declined == []
+    np.testing.assert_array_equal(accepted.encoded[:, columns], expected)
 
 
 def test_bad_record_leaves_its_neighbours_where_they_are() -> None:

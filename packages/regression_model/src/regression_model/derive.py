@@ -42,6 +42,8 @@ _NOMINAL: Final = [position for position, field in enumerate(FIELDS) if field.ki
 _ORDERED: Final = [
     (position, math.nan if field.null_means is None else 0.0) for position, field in enumerate(FIELDS) if field.ordered
 ]
+_NOMINAL_CODES: Final = itemgetter(*_NOMINAL)
+_ORDERED_CODES: Final = itemgetter(*(position for position, _ in _ORDERED))
 #: An unseen level has no place in an order.
 _UNSEEN: Final = float(UNSEEN)
 
@@ -147,11 +149,10 @@ def _at_least(column: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
 def _derive_row(encoded: Sequence[float]) -> list[float]:
     fields = list(encoded)
     # NaN alone differs from itself.
-    for position in _NOMINAL:
-        if fields[position] != fields[position]:
+    for position, code in zip(_NOMINAL, _NOMINAL_CODES(encoded), strict=True):
+        if code != code:  # noqa: PLR0124
             fields[position] = ABSENT
-    for position, missing in _ORDERED:
-        code = fields[position]
+    for (position, missing), code in zip(_ORDERED, _ORDERED_CODES(encoded), strict=True):
         if code != code:  # noqa: PLR0124
             fields[position] = missing
         elif code == _UNSEEN:

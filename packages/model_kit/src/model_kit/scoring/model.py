@@ -30,7 +30,7 @@ GOLDEN_TOLERANCE = 1e-5
 
 def to_target_unit(scores: NDArray[np.floating[Any]], target: Target) -> NDArray[np.float64]:
     """Convert scores on the estimator's scale, shape (n_rows,), to the target's unit, in float64."""
-    values = scores.astype(np.float64) + target.offset
+    values: NDArray[np.float64] = np.add(scores, target.offset, dtype=np.float64)
     return np.exp(values) if target.scale == "log" else values
 
 

@@ -16,6 +16,9 @@ from model_kit.scoring.bundle import MODEL
 from model_kit.scoring.decoding import MISSING_TEXT, FrameMaker, imputed_fields
 from model_kit.spec import InputSpec
 
+#: Rows of one run of a graph. What 1,000 need at a time, 5 MB, is more than a processor's cache: 11 µs a row, not 9.
+ROWS_OF_A_RUN = 100
+
 
 class Runtime(Protocol):
     """Computes the scores of encoded rows."""
@@ -97,8 +100,8 @@ class Graph:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # The arena would keep the memory of the largest batch (4 MB after 1,000 rows) and is no faster here.
-        options.enable_cpu_mem_arena = False
+        # Keeps the memory of the largest run, 1 MB, which the system would otherwise give and take each time.
+        options.enable_cpu_mem_arena = True
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no narrower public base
@@ -110,7 +113,14 @@ class Graph:
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.floating[Any]]:
         """Return the output for a tensor of each input, shape (n_rows, n_outputs)."""
-        scores: NDArray[np.floating[Any]] = self._session.run(self._outputs, inputs)[0]
+        n_rows = len(inputs[self.inputs[0]])
+        scores: NDArray[np.floating[Any]]
+        if n_rows <= ROWS_OF_A_RUN:
+            scores = self._session.run(self._outputs, inputs)[0]
+        else:
+            slices = (slice(start, start + ROWS_OF_A_RUN) for start in range(0, n_rows, ROWS_OF_A_RUN))
+            runs = ({name: tensor[rows] for name, tensor in inputs.items()} for rows in slices)
+            scores = np.concatenate([self._session.run(self._outputs, run)[0] for run in runs])
         return scores if scores.ndim == 2 else scores.reshape(len(scores), -1)
 
     def raw(self, features: Features) -> NDArray[np.floating[Any]]:
