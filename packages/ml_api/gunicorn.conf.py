@@ -75,6 +75,9 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (most if most != resource.RLIM_INFINI
 # model_kit uses one ONNX thread per worker; these keep numpy's libraries from starting one thread per core in each.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = os.environ.get(variable) or "1"
+# pyarrow's own allocators give less back than the system's as run.sh has set it, and one starts a thread when imported.
+for variable, value in (("ARROW_DEFAULT_MEMORY_POOL", "system"), ("JE_ARROW_MALLOC_CONF", "background_thread:false")):
+    os.environ[variable] = os.environ.get(variable) or value
 
 # ONNX Runtime's threads and locks do not survive a fork, so each worker loads its own models, and only then accepts
 # connections. Modules that start no thread are imported once, here, after the variables above are set: the workers

@@ -111,19 +111,33 @@ def test_what_the_workers_share_is_frozen(conf: dict[str, Any]) -> None:
     assert gc.get_freeze_count() > 0
 
 
-def test_master_imports_nothing_that_starts_a_thread() -> None:
-    """ONNX Runtime does, and its threads would not survive the fork."""
+@pytest.mark.parametrize("arrow", ["true", "false"])
+def test_master_imports_nothing_that_starts_a_thread(arrow: str) -> None:
+    """ONNX Runtime does, and its threads would not survive the fork; pyarrow is imported where it is asked for."""
     script = """
 import os, runpy, sys
 runpy.run_path("gunicorn.conf.py")
 assert "ml_api.app" in sys.modules and "numpy" in sys.modules
-assert "onnxruntime" not in sys.modules
+assert "onnxruntime" not in sys.modules and ("pyarrow" in sys.modules) == (os.environ["ARROW"] == "true")
 if sys.platform == "linux":
     assert len(os.listdir("/proc/self/task")) == 1
 """
     environ = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     path = os.pathsep.join(filter(None, sys.path))
-    subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, env={**environ, "PYTHONPATH": path}, check=True)
+    environ |= {"PYTHONPATH": path, "ARROW": arrow}
+    subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, env=environ, check=True)
+
+
+def test_arrow_without_pyarrow_refuses_to_start(tmp_path: Path) -> None:
+    (tmp_path / "pyarrow.py").write_text("raise ModuleNotFoundError('no', name='pyarrow')")
+    environ = {**os.environ, "ARROW": "true", "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    command = [sys.executable, str(CONF)]
+    done = subprocess.run(command, cwd=CONF.parent, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "ml_api does not start: ARROW needs pyarrow, which is not installed; "
+        "pip install --no-deps -r requirements/tables.txt\n"
+    )
 
 
 def test_load_slot_of_an_exited_worker_is_released(conf: dict[str, Any]) -> None:

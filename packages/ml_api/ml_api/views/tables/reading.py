@@ -55,10 +55,7 @@ class TableReader:
     def _encoder(self, name: str, spec: InputSpec) -> ColumnEncoder:
         found = self._encoders.get(name)
         if found is None:
-            import pyarrow as pa  # noqa: PLC0415 - an extra
-            from model_kit.records.columns import ColumnEncoder  # noqa: PLC0415
+            from model_kit.records.columns import ColumnEncoder  # noqa: PLC0415 - an extra
 
-            # The one that gives memory back, as run.sh has set it.
-            pa.set_memory_pool(pa.system_memory_pool())
             found = self._encoders[name] = ColumnEncoder(spec, spec.names)
         return found
