@@ -88,7 +88,7 @@ class ArrowTable:
                 raise ValueError("a batch has another length than it says")
             if sum(map(_expanded_size, table.columns)) > max_bytes:
                 raise RequestEntityTooLarge(f"The table has more than the {max_bytes} bytes that are taken.")
-            self._columns = {name: _plain(table[name]) for name in table.column_names}
+            self._columns = dict(zip(table.column_names, map(_plain, table.columns), strict=True))
             columns = {name: column for name, column in self._columns.items() if name in self._fields}
             encoded, certain = encode(encoder, columns, n_rows)
         self._block: tuple[int, dict[str, list[Any]]] = -1, {}

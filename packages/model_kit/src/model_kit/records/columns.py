@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from model_kit.records.encoding import LARGEST, Encoded, Encoder, text_columns
 from model_kit.records.number_format import PLAIN, NumberFormat
-from model_kit.records.text import parse_value
+from model_kit.records.text import parse_cell, parse_value
 from model_kit.records.validation import Validator
 from model_kit.records.values import to_values
-from model_kit.spec import Field, InputSpec
+from model_kit.spec import UNSEEN, Field, InputSpec
 
 #: Which rows are encoded for certain, shape (n_rows,).
 Certain: TypeAlias = NDArray[np.bool_]
@@ -95,6 +95,7 @@ class _Column:
         self._encode = Encoder(alone)
         self._low = -LARGEST if field.minimum is None else max(field.minimum, -LARGEST)
         self._high = LARGEST if field.maximum is None else min(field.maximum, LARGEST)
+        self._codes = self._encode.codes[field.name] if field.kind == "category" else None
         self._known: dict[object, float] = {}
         self._missing = self._judge(None)
 
@@ -147,6 +148,11 @@ class _Column:
 
     def _judge(self, value: object) -> float:
         """The encoded value, as validator and encoder have it; ``_INVALID`` if the validator refuses it."""
+        if self._codes is not None and isinstance(value, str):
+            # Any text is a level, and a column may have as many as rows.
+            level = parse_cell(self._field, value)
+            if isinstance(level, str):
+                return self._codes.get(level, UNSEEN)
         # True and 1 are one key, and not one value.
         key = None if isinstance(value, list | dict) else (type(value), value)
         found = self._known.get(key)
