@@ -211,7 +211,7 @@ bench-quick: served ## The same in one short round, to look at
 bench-memory: served ## Memory after REQUESTS=200000, every hundredth of 10,000 rows
 	@$(bench)/python benchmarks/memory.py $(model)
 
-bench-batch: served ## Price a CSV of ROWS=1000000
+bench-batch: tools-bench ## Price ROWS=1000000 of CSV and of Parquet, beside pandas and scikit-learn: DATA=path.csv
 	@$(bench)/python benchmarks/batch.py $(model)
 
 bench-log: tools-dev ## What the prediction log costs: on against off, with SQLite and PostgreSQL

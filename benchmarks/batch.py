@@ -1,10 +1,14 @@
-"""How fast a file is priced, and in how much memory: `model-kit predict` on a CSV of 1,000,000 rows.
+"""How fast files are priced, and in how much memory: `model-kit predict` on 1,000,000 rows of CSV and of Parquet.
 
-  make bench-batch                  1,000,000 rows, about 310 MB
+  make bench-batch                  1,000,000 rows, about 310 MB as CSV
   make bench-batch ROWS=50000       fewer, to see whether it works
+  make bench-batch DATA=train.csv   where the training file is not in its usual place
 
-The rows are made from the model's spec: 10,000 different ones, over and over. Validation and output are included. The
-peak is that of the command and of all processes that it starts, together, looked at ten times a second: the sum of
+The rows are made from the model's spec: 10,000 different ones, over and over, each with a number of its own. Validation
+and output are included. Beside them, in the same run, what a notebook does with the same files: pandas, the
+scikit-learn pipeline, pandas (contestants/notebook.py). All processors are used as each finds fit.
+
+The peak is that of the command and of all processes that it starts, together, looked at ten times a second: the sum of
 their proportional set sizes, in which a page that n processes share counts an nth in each, so that the sum is what the
 command takes. The sum of resident sizes, in which it counts n times, is told beside it. Writes
 build/benchmarks/batch.json.
@@ -26,11 +30,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from model_kit.spec import InputSpec
+
 import _scripts  # noqa: F401
 from bodies import Record, chosen_model, read_spec, records
+from prepare import pickle_pipeline
 from processes import child, stop_on_signals
 from project import ScriptError, write_atomically
-from servers import BUILD, shipped
+from servers import BUILD, CONTESTANTS
 
 ROWS = 1_000_000
 DIFFERENT = 10_000
@@ -47,6 +57,21 @@ def write_csv(path: Path, pool: Sequence[Record], rows: int) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(",".join(["Id", *pool[0]]) + "\n")
         file.writelines(f"{number + 1},{cells[number % len(cells)]}\n" for number in range(rows))
+
+
+def write_parquet(path: Path, table: Path, spec: InputSpec) -> None:
+    """The same rows as a Parquet file: numbers as float64, all else as text."""
+    kinds = {field.name: pa.float64() if field.is_number else pa.string() for field in spec.fields}
+    options = pyarrow.csv.ConvertOptions(column_types=kinds, null_values=["NA"], strings_can_be_null=True)
+    pyarrow.parquet.write_table(pyarrow.csv.read_csv(table, convert_options=options), path)
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a CSV file without line breaks in its cells, or of a Parquet file."""
+    if path.suffix == ".parquet":
+        return int(pyarrow.parquet.read_metadata(path).num_rows)
+    with path.open("rb") as file:
+        return sum(1 for _ in file) - 1
 
 
 def family(ancestor: int) -> set[int]:
@@ -87,32 +112,32 @@ def peak_while(process: subprocess.Popen[bytes]) -> tuple[float, float]:
     return shared, resident
 
 
-def measure(command: Sequence[str], table: Path, output: Path, rows: int) -> dict[str, Any]:
-    """Price ``table``.
+def measure(command: Sequence[str], output: Path, rows: int) -> dict[str, Any]:
+    """Run a command that writes a file.
 
     Raises:
-        ScriptError: the command fails, or writes another number of lines.
+        ScriptError: it fails, or writes another number of rows.
     """
     start = time.monotonic()
-    with child([*command, "predict", str(table), "-o", str(output)], env=os.environ | shipped()) as process:
+    with child([*command, str(output)]) as process:
         peak, resident = peak_while(process)
         seconds = time.monotonic() - start
         if process.returncode:
-            raise ScriptError(f"predict ended with status {process.returncode}")
-    with output.open("rb") as file:
-        lines = sum(1 for _ in file)
-    if lines != rows + 1:
-        raise ScriptError(f"{lines} lines were written for {rows} rows and a header")
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": rows,
-        "full": rows >= ROWS,
-        "bytes": table.stat().st_size,
-        "seconds": seconds,
-        "rows_per_second": rows / seconds,
-        "peak": peak,
-        "resident": resident,
-    }
+            raise ScriptError(f"{command[0]} ended with status {process.returncode}")
+    found = count_rows(output)
+    output.unlink()
+    if found != rows:
+        raise ScriptError(f"{found} rows were written for {rows}")
+    return {"seconds": seconds, "rows_per_second": rows / seconds, "peak": peak, "resident": resident}
+
+
+def show(title: str, found: dict[str, Any]) -> None:
+    """Print a line."""
+    print(
+        f"{title:<36} {found['rows_per_second']:>10,.0f} rows/s in {found['seconds']:.1f} s, peak {found['peak']:.0f} "
+        f"MB, with shared pages in each process {found['resident']:.0f} MB",
+        flush=True,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,19 +150,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     folder = BUILD / "batch"
     folder.mkdir(parents=True, exist_ok=True)
-    table, output = folder / "table.csv", folder / "priced.csv"
+    tables = [folder / "table.csv", folder / "table.parquet"]
+    output = folder / "priced"
     try:
         package = chosen_model(options.model)
         spec = read_spec(package.bundle)
-        write_csv(table, records(spec, min(DIFFERENT, options.rows)), options.rows)
+        pipeline = pickle_pipeline(package)
+        write_csv(tables[0], records(spec, min(DIFFERENT, options.rows)), options.rows)
+        write_parquet(tables[1], tables[0], spec)
+        # What serves has no pyarrow; the environment of this script has it, and the model.
+        command = Path(sys.executable).with_name(package.name)
+        notebook = (sys.executable, str(CONTESTANTS / "notebook.py"), str(pipeline))
+        found: dict[str, Any] = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "rows": options.rows,
+            "full": options.rows >= ROWS,
+            "bytes": tables[0].stat().st_size,
+        }
+        print(f"{options.rows:,} rows, {found['bytes'] / 1e6:.0f} MB as CSV")
         with stop_on_signals():
-            found = measure(["/usr/bin/env", package.name], table, output, options.rows)
+            for table in tables:
+                name, target = table.suffix[1:], output.with_suffix(table.suffix)
+                found[name] = measure([str(command), "predict", str(table), "-o"], target, options.rows)
+                show(f"model-kit predict, {name}", found[name])
+                found[f"notebook_{name}"] = measure([*notebook, str(table)], target, options.rows)
+                show(f"pandas, scikit-learn, pandas, {name}", found[f"notebook_{name}"])
         write_atomically(BUILD / "batch.json", json.dumps(found, indent=1) + "\n")
-        print(
-            f"batch: {found['rows']:,} rows, {found['bytes'] / 1e6:.0f} MB: {found['rows_per_second']:,.0f} rows/s "
-            f"in {found['seconds']:.0f} s, peak {found['peak']:.0f} MB, with shared pages in each process "
-            f"{found['resident']:.0f} MB"
-        )
     except ScriptError as error:
         print(f"batch: {error}", file=sys.stderr)
         return error.status
@@ -145,8 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nbatch: stopped", file=sys.stderr)
         return 130
     finally:
-        table.unlink(missing_ok=True)
-        output.unlink(missing_ok=True)
+        for path in (*tables, *(output.with_suffix(table.suffix) for table in tables)):
+            path.unlink(missing_ok=True)
     return 0
 
 

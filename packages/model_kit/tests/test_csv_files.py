@@ -583,3 +583,35 @@ def test_one_point_among_many_whole_numbers_is_no_thousands_separator() -> None:
         {"distance": 9.125, "zone": "A"},
         {"distance": 60, "zone": "A"},
     ]
+
+
+def test_a_column_of_numbers_may_have_texts_from_some_block_on(
+    predict: Predictor, price_csv: PriceCsv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers are parsed as such until one is spelled in another way; no row may be told otherwise for that."""
+    monkeypatch.setattr(csv_files, "SIZE", 300)
+    spellings = ["8", "8.0", "08", "8e0", " 8", "+8", "8 "]
+    lines = [f"{spellings[row // 100]},A,{row}" for row in range(700)]
+    lines[50], lines[150], lines[250], lines[251] = "nan,A,50", "inf,A,150", "-0,A,250", "far,A,251"
+    output, *counts = price_csv(predict, "\n".join(["distance,zone,id", *lines, ""]).encode())
+    [fare] = predict([{"distance": 8, "zone": "A"}]).predictions
+    found = [*csv.reader(io.StringIO(output.decode()))][1:]
+    strange = {50, 150, 250, 251}
+    assert {row[3] for number, row in enumerate(found) if number not in strange} == {repr(fare)}
+    assert counts[1] == sum(bool(found[number][4]) for number in strange)
+    for number in strange:
+        alone, *_ = price_csv(predict, f"distance,zone,id\n{lines[number]}\n".encode())
+        assert alone.decode().splitlines()[1] == ",".join(found[number])
+    assert found[50][4] == "distance: Not a valid number."
+
+
+def test_csv_becomes_columns_of_the_very_texts() -> None:
+    content = 'id,distance,zone\n1,8,"A"\n"a, b",NA,\n,08," B "\n'
+    batch, *_ = map(
+        csv_table(content.encode(), SPEC_OF_RIDES).parse, csv_table(content.encode(), SPEC_OF_RIDES).blocks()
+    )
+    assert batch.arrow().to_pydict() == {
+        "id": ["1", "a, b", ""],
+        "distance": ["8", "NA", "08"],
+        "zone": ["A", "", " B "],
+    }

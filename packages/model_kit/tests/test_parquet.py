@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from datetime import date
@@ -9,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -258,3 +260,66 @@ def test_nested_value_of_a_field_is_an_error_of_its_row(values: pa.Array, predic
     price(predict, {"distance": [8.0], "zone": values}, tmp_path / "out.parquet")
     found = pq.read_table(tmp_path / "out.parquet")
     assert found.column("error").to_pylist() == ["zone: Not a valid string."]
+
+
+def test_decimals_keep_their_digits_in_other_formats(predict: Predictor, tmp_path: Path) -> None:
+    values = [Decimal("0.12345678901234567890"), Decimal("12.50000000000000000000")]
+    price(predict, {**RIDES, "d": values, "l": [[values[0]], None]}, tmp_path / "out.jsonl", "jsonl")
+    price(predict, {**RIDES, "d": values}, tmp_path / "out.csv", "csv")
+    first, second = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert '"d": 0.12345678901234567890, "l": [0.12345678901234567890]' in first
+    assert '"d": 12.5, "l": null' in second
+    assert [line.split(",")[2] for line in (tmp_path / "out.csv").read_text().splitlines()[1:]] == [*map(str, values)]
+
+
+SPELLED = [0.0, -0.0, 1.0, -35.0, 0.1, 1e-3, 0.00099, 1e-5, 123456.789, 1e9, 1e15, 1e16, 1e22, 5e-324, 1.7e308, 1e-7]
+
+
+def test_csv_of_parquet_is_spelled_as_python_does(predict: Predictor, tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    floats = [*SPELLED, *random.normal(0, 1, 50), *(10.0 ** random.uniform(-20, 20, 200))]
+    texts = ["plain", 'say "so"', "a, b", "two\nlines", "", None, "é"]
+    n = len(floats)
+    columns = {
+        "distance": [8.0] * n,
+        "zone": ["A"] * n,
+        "float": floats,
+        "single": pa.array(np.array([0.1, 1e-30, 3.0] * n, np.float32)[:n]),
+        "text": [texts[row % len(texts)] for row in range(n)],
+        "long": pa.array([texts[row % len(texts)] for row in range(n)], pa.large_string()),
+        "whole": pa.array([None, *range(n - 1)], pa.int16()),
+        "flag": pa.array([True, None, *[False] * (n - 2)]),
+        "day": [date(2026, 1, 2)] * n,
+        "level": pa.array(["x", "y, z", None] * n)[:n].dictionary_encode(),
+    }
+    price(predict, columns, tmp_path / "out.csv", "csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        _, *found = csv.reader(file)
+    expected = zip(
+        *(pa.array(column).to_pylist() for column in columns.values()), [FARES[0]] * n, [None] * n, strict=True
+    )
+    assert found == [[said(value) for value in row] for row in expected]
+
+
+def said(value: Any) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_texts_of_few_kinds_stay_dictionaries_on_the_way_and_are_texts_in_the_file(
+    predict: Predictor, tmp_path: Path
+) -> None:
+    columns = {
+        "distance": [8.0, 16.0] * 5000,
+        "zone": pa.array(["A", "B"] * 5000, pa.large_string()),
+        "note": [f"note {row}" for row in range(10_000)],
+        "kind": ["x", None] * 5000,
+    }
+    price(predict, columns, tmp_path / "out.parquet")
+    with reading(str(tmp_path / "source.parquet"), predict.model.spec) as table:
+        (_, block), *_ = table.blocks()
+    assert [pa.types.is_dictionary(kind) for kind in block.schema.types] == [False, True, False, True]
+    found, before = pq.read_table(tmp_path / "out.parquet"), pq.read_table(tmp_path / "source.parquet")
+    assert found.drop_columns(["prediction", "error"]).equals(before)
+    assert found.column("prediction").to_pylist() == FARES * 5000
+    price(predict, columns, tmp_path / "out.csv", "csv")
+    assert (tmp_path / "out.csv").read_text().splitlines()[2] == f"16.0,B,note 1,,{FARES[1]!r},"

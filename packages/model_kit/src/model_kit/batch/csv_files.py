@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
@@ -25,6 +27,7 @@ from model_kit.records.columns import Certain, ColumnEncoder, to_json
 from model_kit.records.encoding import Encoded
 from model_kit.records.number_format import PLAIN, NumberFormat
 from model_kit.records.text import NULLS
+from model_kit.records.values import content_of, predicted, to_texts, with_values
 from model_kit.scoring.table_columns import Added
 from model_kit.spec import InputSpec, Learned
 
@@ -103,13 +106,17 @@ class CsvTable(Table):
         self.refuse_columns("the header ")
         self._fields = [field for field in spec.fields if field.name in self.columns]
         self._places = [self.columns.index(field.name) for field in self._fields]
-        self._encode = ColumnEncoder(spec, self.columns, numbers)
+        self._encode = ColumnEncoder(spec, self.columns, numbers, is_parsed=True)
+        #: Fields that are numbers.
+        self.number_names = [field.name for field in self._fields if field.is_number]
         self._thousands: ThousandsCheck | None = None
         if self.dialect.delimiter == ";" and numbers == PLAIN:
             ranges = {field.name: _range(spec.learned[field.name]) for field in self._fields if field.is_number}
             if spec.target.name in self.columns:
                 ranges.setdefault(spec.target.name, None)
             self._thousands = ThousandsCheck(name, ranges)
+        #: Columns of which all texts so far are plain numbers; none where it matters how they are written.
+        self.plain_numbers = frozenset(self.number_names if numbers.is_plain and not self._thousands else ())
 
     def blocks(self) -> Iterator[Block]:
         """The records after the header, in blocks.
@@ -244,6 +251,8 @@ class CsvTable(Table):
 
     def _whole_records(self, content: bytes) -> int:
         """How many bytes of ``content`` are whole records."""
+        if b'"' not in content and not _has_lone_return(content):
+            return content.rfind(b"\n") + 1
         quotes = enclosing_quotes(content, self.dialect.delimiter)
         ends = None if quotes is None or _has_lone_return(content) else record_ends(content, quotes)
         if ends is not None:
@@ -298,32 +307,36 @@ class CsvBatch(Batch):
         faults: position of a row that has a cell too many or too few -> what is wrong.
     """
 
+    table: CsvTable
+
     def __init__(self, table: CsvTable, block: Block) -> None:
-        self._table = table
-        self._numbers = [field.name for field in table.spec.fields if field.is_number and field.name in table.columns]
+        self.table = table
         self.size = len(block.content)
         table.text(block.content, block.line)
-        content = self._split(block) or self._read(block)
-        self.n_rows = len(self._rows)
+        content = self._split(block)
+        self._is_rewritten = content is None
+        if content is None:
+            content = self._read(block)
+        self.n_rows = len(self._starts)
         self.faults: dict[int, str] = {}
         self._columns = self._parse(content)
-        self._whole = np.ones(self.n_rows, bool)
+        #: Rows that are not written as they came.
+        self._fitted: dict[int, bytes] = {}
         #: Rows whose numbers like 12,5 are counted.
         self._counted: set[int] = set()
+        width = len(table.columns)
         for row in self.faults:
             cells = self._cells(row)
-            width = len(table.columns)
             if len(cells) < width and row == self.n_rows - 1 and block.is_last and not _ends(block.content):
                 fault = _wrong_width(len(cells), width)
                 line = self.line(row)
                 raise DataError(f"{table.name}, line {line}: {fault}; it is the last line: the file is cut off")
             kept, self.faults[row] = fitted(cells, width, table.dialect)
-            self._rows[row] = csv_text(kept, table.dialect).encode()
-            self._whole[row] = False
+            self._fitted[row] = csv_text(kept, table.dialect).encode()
 
     def _split(self, block: Block) -> bytes | None:
         """Find the rows without a CSV reader; ``None`` if that is not certain."""
-        content, delimiter = block.content, self._table.dialect.delimiter
+        content, delimiter = block.content, self.table.dialect.delimiter
         if len(delimiter.encode()) > 1 or _has_lone_return(content):
             return None
         if not content.endswith(b"\n"):
@@ -338,69 +351,87 @@ class CsvBatch(Batch):
         # Blank lines are no rows; a cell may be too long.
         if lengths.min() <= 0 or lengths.max() > csv.field_size_limit():
             return None
-        self._rows = [content[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        self._starts, self._content, self._first = starts, content, block.line
+        self._data, self._starts, self._stops, self._first = content, starts, stops, block.line
         return content
 
     def _read(self, block: Block) -> bytes:
         """Find the rows with a CSV reader, and write them so that they are certain."""
-        self._rows, self._lines = [], []
+        rows: list[bytes] = []
+        self._lines = []
         output = StringIO(newline="")
         # With both characters in the line end, cells that have either are quoted.
         writer = csv.writer(output, lineterminator="\r\n")
-        for line, raw, cells in self._table.read(block):
+        for line, raw, cells in self.table.read(block):
             if cells:
                 self._lines.append(line)
-                self._rows.append(raw.removesuffix(b"\n").removesuffix(b"\r"))
+                rows.append(raw.removesuffix(b"\n").removesuffix(b"\r"))
                 writer.writerow(cells)
+        self._data = b"".join(rows)
+        lengths = np.array([*map(len, rows)], np.intp)
+        self._stops = lengths.cumsum()
+        self._starts = self._stops - lengths
         return output.getvalue().encode()
 
     def _parse(self, content: bytes) -> dict[str, pa.Array]:
-        table = self._table
+        """The columns that are wanted: numbers as such where all of them plainly are, all others as texts."""
+        table = self.table
         if not self.n_rows:
             return {name: pa.array([], pa.string()).dictionary_encode() for name in table.wanted}
+        if plain := table.plain_numbers:
+            # One text that is no plain number, and the column is read as texts from here on.
+            with suppress(pa.ArrowInvalid):
+                return self._columns_of(content, plain)
+        texts = self._columns_of(content, frozenset())
+        table.plain_numbers = frozenset(name for name in plain if _all_numbers(texts[name]))
+        return texts
+
+    def _columns_of(self, content: bytes, plain: frozenset[str]) -> dict[str, pa.Array]:
+        table = self.table
+        self.faults.clear()
 
         def skip(row: pyarrow.csv.InvalidRow) -> str:
             self.faults[row.number - 1] = ""
             return "skip"
 
+        kinds = {name: pa.float64() if name in plain else _TEXTS for name in table.wanted}
+        return self._read_columns(content, kinds, skip, null_values=sorted(NULLS), strings_can_be_null=True)
+
+    def _read_columns(
+        self, content: bytes, kinds: Mapping[str, pa.DataType], skip: Callable[[Any], str], **options: Any
+    ) -> dict[str, pa.Array]:
+        columns, has_quotes = self.table.columns, b'"' in content
         # Arrow drops one from the beginning, which of a block is a cell's.
         if content.startswith(_MARK):
             content = _MARK + content
+        places = {str(columns.index(name)): kind for name, kind in kinds.items()}
         found = pyarrow.csv.read_csv(
             pa.BufferReader(content),
             pyarrow.csv.ReadOptions(
-                use_threads=False, block_size=len(content) + 1, column_names=[*map(str, range(len(table.columns)))]
+                use_threads=False, block_size=len(content) + 1, column_names=[*map(str, range(len(columns)))]
             ),
             pyarrow.csv.ParseOptions(
-                delimiter="," if self._is_rewritten else table.dialect.delimiter,
-                newlines_in_values=True,
+                delimiter="," if self._is_rewritten else self.table.dialect.delimiter,
+                quote_char='"' if has_quotes else False,
+                newlines_in_values=has_quotes,
                 ignore_empty_lines=False,
                 invalid_row_handler=skip,
             ),
-            pyarrow.csv.ConvertOptions(
-                include_columns=[str(table.columns.index(name)) for name in table.wanted],
-                column_types={str(place): _TEXTS for place in range(len(table.columns))},
-                null_values=sorted(NULLS),
-                strings_can_be_null=True,
-            ),
+            # That it is UTF-8 has been made sure of.
+            pyarrow.csv.ConvertOptions(check_utf8=False, include_columns=list(places), column_types=places, **options),
         )
-        return {
-            name: found.column(place).combine_chunks() if found.num_rows else pa.array([], pa.string())
-            for place, name in enumerate(table.wanted)
-        }
-
-    @property
-    def _is_rewritten(self) -> bool:
-        return "_starts" not in self.__dict__
+        if not found.num_rows:
+            return {name: pa.array([], pa.string()) for name in kinds}
+        return {name: column.combine_chunks() for name, column in zip(kinds, found.columns, strict=True)}
 
     def encode(self) -> tuple[Encoded, Certain]:
         """The encoded matrix, and which rows of it are certain."""
-        encoded, certain = self._table.encode(self._columns, self.n_rows - len(self.faults))
+        encoded, certain = self.table.encode(self._columns, self.n_rows - len(self.faults))
         if not self.faults:
             return encoded, certain
         all_rows, all_certain = np.empty((self.n_rows, encoded.shape[1])), np.zeros(self.n_rows, bool)
-        all_rows[self._whole], all_certain[self._whole] = encoded, certain
+        whole = np.ones(self.n_rows, bool)
+        whole[[*self.faults]] = False
+        all_rows[whole], all_certain[whole] = encoded, certain
         return all_rows, all_certain
 
     def counts(self, column: str) -> Iterator[tuple[str, int]]:
@@ -416,39 +447,46 @@ class CsvBatch(Batch):
 
     @cached_property
     def _lines(self) -> list[int]:
-        feeds = np.flatnonzero(np.frombuffer(self._content, np.uint8) == ord("\n"))
+        feeds = np.flatnonzero(np.frombuffer(self._data, np.uint8) == ord("\n"))
         found: list[int] = (np.searchsorted(feeds, self._starts) + self._first).tolist()
         return found
 
     def _cells(self, row: int) -> list[str]:
-        text = self._rows[row].decode()
-        return next(csv.reader(StringIO(text, newline=""), delimiter=self._table.dialect.delimiter), [])
+        raw = self._fitted.get(row) or self._data[self._starts[row] : self._stops[row]]
+        return next(csv.reader(StringIO(raw.decode(), newline=""), delimiter=self.table.dialect.delimiter), [])
 
     def entry(self, row: int) -> InputRow:
         """A row with all its cells."""
         cells = self._cells(row)
-        original = dict(zip(self._table.columns, cells, strict=True))
+        original = dict(zip(self.table.columns, cells, strict=True))
         if row in self.faults:
             return InputRow(original, self.line(row), {}, self.faults[row])
-        record = self._table.record(cells)
+        record = self.table.record(cells)
         if row not in self._counted:
             self._counted.add(row)
             self.local_numbers += sum(
-                isinstance(record[name], str) and is_local(original[name]) for name in self._numbers
+                isinstance(record[name], str) and is_local(original[name]) for name in self.table.number_names
             )
         return InputRow(original, self.line(row), record)
 
-    def raw(self) -> list[bytes]:
+    def raw(self) -> pa.Array:
         """The rows as the file has them, without line ends."""
-        return self._rows
+        # Rows, and what stands between them, in turn; of these every other one.
+        bounds = np.column_stack([self._starts, self._stops]).astype(np.int32).reshape(-1)
+        pieces = pa.Array.from_buffers(
+            pa.binary(), max(len(bounds) - 1, 0), [None, pa.py_buffer(bounds), pa.py_buffer(self._data)]
+        )
+        return with_values(pieces.take(pa.array(np.arange(0, len(bounds), 2))), self._fitted)
 
     def arrow(self) -> pa.RecordBatch:
         """All cells as columns of text."""
-        cells = [self._cells(row) for row in range(self.n_rows)]
-        columns = zip(*cells, strict=True) if cells else [()] * len(self._table.columns)
-        return pa.RecordBatch.from_arrays(
-            [pa.array(column, pa.string()) for column in columns], names=list(self._table.columns)
-        )
+        names = list(self.table.columns)
+        if self._is_rewritten or self.faults or not self.n_rows:
+            cells = [self._cells(row) for row in range(self.n_rows)]
+            columns = zip(*cells, strict=True) if cells else [()] * len(names)
+            return pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in columns], names=names)
+        kinds = dict.fromkeys(names, pa.string())
+        return pa.RecordBatch.from_pydict(self._read_columns(self._data, kinds, lambda _: "error"))
 
     def to_json(self, row: int) -> Mapping[str, Any]:
         """A row with types where the spec has them."""
@@ -467,30 +505,55 @@ class CsvWriter:
 
     def __init__(self, file: BinaryIO, table: Table, added: Added) -> None:
         self._file = file
-        self._dialect = table.dialect if isinstance(table, CsvTable) else Dialect()
+        self._dialect = table.first.dialect if isinstance(table.first, CsvTable) else Dialect()
         header = csv_text((*table.columns, *added), self._dialect) + self._dialect.line_end
         file.write((_MARK if self._dialect.bom else b"") + header.encode())
 
-    def render(self, batch: Batch, answers: Answers) -> bytes:
+    def render(self, batch: Batch, answers: Answers) -> pa.Buffer:
         """The rows as they are written; may be called by several threads at a time."""
-        dialect, delimiter, end = self._dialect, self._dialect.delimiter.encode(), self._dialect.line_end.encode()
-        if isinstance(batch, CsvBatch):
+        dialect = self._dialect
+        if not isinstance(batch, CsvBatch):
+            rows = self._rows(batch.arrow())
+        elif batch.table.dialect.delimiter == dialect.delimiter:
             rows = batch.raw()
         else:
-            originals = (batch.to_json(row).values() for row in range(batch.n_rows))
-            rows = [csv_text([*map(_text, values)], dialect).encode() for values in originals]
-        if answers.cells or dialect.delimiter in _NUMERIC:
-            tails = [csv_text([*map(_text, cells)], dialect).encode() for cells in answers.rows()]
-        else:
-            tails = [b"%a%b" % (score, delimiter) for score in answers.scores.tolist()]
-        return b"".join([b"%b%b%b%b" % (row, delimiter, tail, end) for row, tail in zip(rows, tails, strict=True)])
+            found, wanted = batch.table.dialect.delimiter, dialect.delimiter
+            raise DataError(f"{batch.table.name}: has {found!r} between its cells, the first file {wanted!r}")
+        labels = [csv_text([_text(one)], dialect) for one in answers.classes]
+        first, rest = {}, {}
+        for row, cells in enumerate(answers.rows()) if dialect.delimiter in _NUMERIC else answers.cells.items():
+            first[row] = csv_text([_text(cells[0])], dialect).encode()
+            rest[row] = (csv_text([*map(_text, cells[1:])], dialect) + dialect.line_end).encode()
+        predictions = predicted(answers.scores, labels)
+        if not labels:
+            predictions = to_texts(predictions)
+        ends = pa.repeat(pa.scalar(dialect.line_end.encode()), batch.n_rows)
+        columns = [rows, with_values(predictions.cast(pa.binary()), first), with_values(ends, rest)]
+        return content_of(pc.binary_join_element_wise(*columns, dialect.delimiter.encode()))
 
-    def write(self, rendered: bytes) -> None:
+    def _rows(self, content: pa.RecordBatch) -> pa.Array:
+        """Columns as the cells of rows, without line ends."""
+        delimiter, columns = self._dialect.delimiter, []
+        for column in map(to_texts, content.columns):
+            quoted = pc.match_substring_regex(column, f'["\\r\\n{re.escape(delimiter)}]')
+            places = np.flatnonzero(quoted.to_numpy(zero_copy_only=False)).tolist()
+            columns.append(with_values(column, {row: csv_text([column[row].as_py()], self._dialect) for row in places}))
+        return pc.binary_join_element_wise(*columns, delimiter).cast(pa.binary())
+
+    def write(self, rendered: pa.Buffer) -> None:
         """Write what :meth:`render` made."""
         self._file.write(rendered)
 
     def close(self) -> None:
         """Nothing is left to write."""
+
+
+def _all_numbers(texts: pa.DictionaryArray) -> bool:
+    try:
+        texts.dictionary.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _text(value: Any) -> str:

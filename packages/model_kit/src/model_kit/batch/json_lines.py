@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterator, Mapping
+from decimal import Decimal
 from io import BufferedReader
 from typing import Any, BinaryIO, Final
+from uuid import uuid4
 
 from model_kit.batch.rows import (
     LONGEST_LINE,
@@ -78,7 +80,7 @@ class JsonLinesTable(Table):
         Raises:
             DataError: a row has a key that is going to be added.
         """
-        batch = JsonLinesBatch(block)
+        batch = JsonLinesBatch(self, block)
         for entry in batch.entries:
             if clash := next((key for key in self._added if key in entry.original), None):
                 raise DataError(f"{self.name}, line {entry.number}: has a key {clash} already; {PREFIX_ADVICE}")
@@ -92,7 +94,8 @@ class JsonLinesBatch(Batch):
         entries: the rows.
     """
 
-    def __init__(self, block: list[tuple[int, bytes]]) -> None:
+    def __init__(self, table: Table, block: list[tuple[int, bytes]]) -> None:
+        self.table = table
         self.entries = [_entry(content.strip(), number) for number, content in block]
         self.size = sum(len(content) for _, content in block)
         self.n_rows = len(block)
@@ -128,12 +131,24 @@ class JsonLinesWriter:
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:
-    """A row as JSON; what JSON has no type for (a date) becomes text, and NaN or an infinity null."""
+    """A row as JSON: what JSON has no type for (a date) is text, NaN or an infinity null; decimals keep all digits."""
+    exact: dict[str, str] = {}
+
+    def default(value: Any) -> str:
+        if not isinstance(value, Decimal):
+            return str(value)
+        # What json writes for a number is a float's digits; no text can be this one.
+        exact[f"{uuid4()}"] = format(value, "f")
+        return next(reversed(exact))
+
     try:
-        line = json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)
+        line = json.dumps(row, ensure_ascii=False, default=default, allow_nan=False)
     except ValueError:
+        exact.clear()
         row = _without_special(dict(row))
-        line = json.dumps(row, ensure_ascii=False, default=str)
+        line = json.dumps(row, ensure_ascii=False, default=default)
+    for mark, digits in exact.items():
+        line = line.replace(f'"{mark}"', digits)
     try:
         return f"{line}\n".encode()
     except UnicodeEncodeError:

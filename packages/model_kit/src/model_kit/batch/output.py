@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import sys
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, Final, TextIO, cast
+from typing import BinaryIO, TextIO, cast
 
+from model_kit.batch.compression import compression_of
+from model_kit.batch.file_systems import STANDARD, file_system, is_url
 from model_kit.errors import DataError
-
-#: Stands for standard input or output.
-STANDARD: Final = "-"
-GZIP_SUFFIX: Final = ".gz"
 
 
 @contextmanager
@@ -70,9 +68,10 @@ def replacing(path: Path) -> Generator[TextIO, None, None]:
 
 @contextmanager
 def binary_output(path: str) -> Generator[BinaryIO, None, None]:
-    """Open a file, or ``STANDARD`` for standard output; one whose name ends with .gz is compressed.
+    """Open a file, ``STANDARD`` for standard output, or the URL of an object; its name says whether it is compressed.
 
     Raises:
+        DataError: it cannot be written.
         OSError: the file cannot be written.
     """
     if path == STANDARD:
@@ -81,10 +80,25 @@ def binary_output(path: str) -> Generator[BinaryIO, None, None]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    with replacing_binary(Path(path)) as file:
-        if not path.lower().endswith(GZIP_SUFFIX):
+    compression = compression_of(path)
+    with _uploading(path) if is_url(path) else replacing_binary(Path(path)) as file:
+        if compression is None:
             yield file
             return
-        # Without a time, so that the same rows are the same bytes.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed:
+        with compression.pack(file) as compressed:
             yield cast("BinaryIO", compressed)
+
+
+@contextmanager
+def _uploading(url: str) -> Generator[BinaryIO, None, None]:
+    """Open a temporary file that becomes an object when it is complete: a store keeps no half of one."""
+    system, path = file_system(url)
+    from pyarrow import fs  # noqa: PLC0415 - an extra
+
+    with tempfile.NamedTemporaryFile() as file:
+        yield cast("BinaryIO", file)
+        file.flush()
+        try:
+            fs.copy_files(file.name, path, fs.LocalFileSystem(), system)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written: {error}") from error

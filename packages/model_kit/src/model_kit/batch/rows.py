@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from model_kit.errors import DataError
 from model_kit.records.features import Encoded
 from model_kit.records.field_names import nearly
 from model_kit.scoring.table_columns import Cell
-from model_kit.spec import InputSpec
+from model_kit.spec import ClassValue, InputSpec
 
 Format: TypeAlias = Literal["csv", "jsonl", "parquet"]
 
@@ -51,24 +51,28 @@ class Answers(NamedTuple):
     """What is added to the rows of a batch.
 
     Attributes:
-        scores: predictions, shape (n_rows,); NaN where there is none, or ``cells`` has the row.
+        scores: predictions, shape (n_rows,), of classes their positions; NaN where ``cells`` has the row.
         cells: position of a row that was answered singly -> all its added cells.
         encoded: the rows that have a prediction, encoded.
         positions: of these rows in the batch.
+        classes: that are predicted; nothing if numbers are.
     """
 
     scores: NDArray[Any]
     cells: dict[int, tuple[Cell, ...]]
     encoded: Encoded
-    positions: list[int]
+    positions: Sequence[int]
+    classes: Sequence[ClassValue] = ()
 
     def rows(self) -> list[tuple[Cell, ...]]:
         """The added cells of each row."""
+        if self.classes:
+            return [self.cells.get(row) or (self.classes[int(one)], None) for row, one in enumerate(self.scores)]
         return [self.cells.get(row) or (score, None) for row, score in enumerate(self.scores.tolist())]
 
     def value_of(self, batch: Batch) -> Callable[[int, str], object]:
         """What the batch has for a row of ``encoded`` and a field."""
-        return lambda row, name: batch.entry(self.positions[row]).original.get(name)
+        return lambda row, name: batch.original(self.positions[row]).get(name)
 
     @property
     def n_failed(self) -> int:
@@ -80,11 +84,13 @@ class Batch(ABC):
     """Some rows of a table.
 
     Attributes:
+        table: of which.
         size: how much of the file they are, in the unit of the table's ``total``.
         n_rows: number of rows.
         local_numbers: numbers so far that were refused because they are written like 12,5.
     """
 
+    table: Table
     size: int
     n_rows: int
     local_numbers: int = 0
@@ -97,9 +103,17 @@ class Batch(ABC):
     def encode(self) -> tuple[Encoded, NDArray[Any]] | None:
         """The encoded matrix, and which rows of it are certain; ``None`` of rows without columns."""
 
-    def to_json(self, row: int) -> Mapping[str, Any]:
-        """A row as JSON Lines have it, and CSV from another format."""
+    def original(self, row: int) -> Mapping[str, Any]:
+        """All that the file says about a row."""
         return self.entry(row).original
+
+    def to_json(self, row: int) -> Mapping[str, Any]:
+        """A row as JSON Lines have it."""
+        return self.original(row)
+
+    def arrow(self) -> Any:
+        """The rows as an Arrow record batch; rows without columns are never asked for it."""
+        raise NotImplementedError
 
 
 class Table(ABC):
@@ -110,6 +124,7 @@ class Table(ABC):
         format: how it is written.
         spec: says how to read its fields.
         columns: its columns in order; empty where each row has its own keys.
+        first: the first file's, where there are several; else the table itself.
         total: how much there is to read, in the unit of ``position``; ``None`` if that is not known.
         position: how much has been read.
         local_numbers: numbers so far that were refused because they are written like 12,5.
@@ -120,6 +135,7 @@ class Table(ABC):
         self.format = form
         self.spec = spec
         self.columns: tuple[str, ...] = ()
+        self.first: Table = self
         self.total: int | None = None
         self.position: Callable[[], int] = int
         self.local_numbers = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
@@ -53,20 +53,24 @@ def predict_batch(predictor: Predictor, batch: Batch, options: DetailOptions = N
     spec = predictor.model.spec
     scores = np.full(batch.n_rows, np.nan)
     encoded = np.empty((0, spec.n_columns))
+    positions: Sequence[int] = ()
     cells: dict[int, tuple[Cell, ...]] = {}
-    found = batch.encode()
-    if found is not None:
-        encoded, certain = found[0], np.flatnonzero(found[1])
-        if options == NO_DETAILS and certain.size:
-            found_scores = predictor.model.score(encoded[certain])
-            if spec.target.is_class:
-                scores[certain] = found_scores[:, 0]
-                chosen = zip(certain.tolist(), decide(found_scores, spec.target).tolist(), strict=True)
-                cells = {row: (spec.target.classes[one], None) for row, one in chosen if np.isfinite(scores[row])}
-            else:
-                scores[certain] = found_scores
-    positions = np.flatnonzero(np.isfinite(scores)).tolist()
-    encoded = encoded[positions]
+    found = batch.encode() if options == NO_DETAILS else None
+    if found is not None and found[1].any():
+        encoded, certain = found
+        if not certain.all():
+            encoded = encoded[certain]
+        found_scores = predictor.model.score(encoded)
+        finite = np.isfinite(found_scores)
+        if spec.target.is_class:
+            finite = finite[:, 0]
+            found_scores = decide(found_scores, spec.target).astype(np.float64)
+        if not finite.all():
+            found_scores, encoded = np.where(finite, found_scores, np.nan), encoded[finite]
+        scores[certain] = found_scores
+        positions = (
+            range(batch.n_rows) if len(encoded) == batch.n_rows else np.flatnonzero(np.isfinite(scores)).tolist()
+        )
     rest = iter(np.flatnonzero(~np.isfinite(scores)).tolist())
     while rows := list(islice(rest, CHUNK)):
         entries = [batch.entry(row) for row in rows]
@@ -74,8 +78,8 @@ def predict_batch(predictor: Predictor, batch: Batch, options: DetailOptions = N
         valid = [place for place, row in enumerate(rows) if cells[row][0] is not None]
         if valid:
             encoded = np.concatenate([encoded, predictor.encoded([entries[place].record for place in valid])])
-            positions += [rows[place] for place in valid]
-    return Answers(scores, cells, encoded, positions)
+            positions = [*positions, *(rows[place] for place in valid)]
+    return Answers(scores, cells, encoded, positions, spec.target.classes)
 
 
 def predict_table(

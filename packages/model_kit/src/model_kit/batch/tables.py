@@ -1,4 +1,4 @@
-"""Tables in and out, whatever the format: CSV, JSON Lines, Parquet; files or the standard streams; any size.
+"""Tables in and out, whatever the format: CSV, JSON Lines, Parquet; files, many as one, standard streams; any size.
 
 Rows come in batches, in order, and memory does not grow with their number. CSV and Parquet need pyarrow, which is
 imported when such a file is opened.
@@ -6,22 +6,22 @@ imported when such a file is opened.
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import re
 import shutil
-import sys
 import tempfile
-import zlib
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any, BinaryIO, Final, Protocol, cast, get_args
 
+from model_kit.batch.compression import COMPRESSIONS, compression_of, unpacked, without_compression
+from model_kit.batch.file_systems import STANDARD
 from model_kit.batch.json_lines import JsonLinesTable, JsonLinesWriter
-from model_kit.batch.output import GZIP_SUFFIX, STANDARD, binary_output
+from model_kit.batch.output import binary_output
 from model_kit.batch.rows import Answers, Batch, Format, Table
+from model_kit.batch.sources import Source, find_sources
 from model_kit.errors import DataError, MissingLibraryError
 from model_kit.records.number_format import PLAIN, NumberFormat
 from model_kit.scoring.table_columns import Added
@@ -39,9 +39,8 @@ SUFFIXES: Final[Mapping[str, Format]] = {
 #: Suffixes of formats and compressions that are not written.
 _FOREIGN: Final = re.compile(
     r"\.(json|xls[xmb]?|ods|arrow|feather|orc|avro|h5|hdf5|pkl|pickle|xml|html?|ya?ml|db|sqlite3?|sql|sas7bdat|sav|dta"
-    r"|np[yz]|zip|bz2|xz|zstd?|lz4|7z|tar|tgz|br|snappy|z)"
+    r"|np[yz]|zip|zstd|7z|tar|tgz|br|snappy|z)"
 )
-_GZIP: Final = b"\x1f"
 
 
 class Writer(Protocol):
@@ -57,15 +56,14 @@ class Writer(Protocol):
         """Write what is left."""
 
 
-def name_of(path: str) -> str:
-    """What a table is called in words."""
-    return "standard input" if path == STANDARD else Path(path).name
+def known_format(path: str) -> Format | None:
+    """The format that a file's name says, compressed or not; ``None`` if it says none."""
+    return SUFFIXES.get(without_compression(path).suffix.lower())
 
 
 def format_of(path: str, default: Format = "csv") -> Format:
-    """The format that a file's name says, with or without .gz; ``default`` if it says none."""
-    name = Path(path)
-    return SUFFIXES.get((name.with_suffix("") if name.suffix.lower() == GZIP_SUFFIX else name).suffix.lower(), default)
+    """As :func:`known_format`, with a default."""
+    return known_format(path) or default
 
 
 def output_format(path: str, default: Format) -> Format:
@@ -74,56 +72,133 @@ def output_format(path: str, default: Format) -> Format:
     Raises:
         DataError: the name says a format or compression that is not written.
     """
-    suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
-    gzipped = suffixes[-1:] == [GZIP_SUFFIX]
-    foreign = next((suffix for suffix in suffixes[-1 - gzipped :] if _FOREIGN.fullmatch(suffix)), None)
-    if path != STANDARD and (foreign or (gzipped and format_of(path, default) == "parquet")):
-        known = " ".join(SUFFIXES)
-        raise DataError(f"{path}: {foreign or GZIP_SUFFIX} is not written; known are {known}, text with .gz after it")
-    return format_of(path, default)
+    as_format, name = format_of(path, default), without_compression(path)
+    compressed = compression_of(path) is not None
+    foreign = next((suffix for suffix in name.suffixes[-2:] if _FOREIGN.fullmatch(suffix.lower())), None)
+    if path != STANDARD and (foreign or (compressed and as_format == "parquet")):
+        formats, compressions = " ".join(SUFFIXES), " ".join(COMPRESSIONS)
+        what = foreign or "compressed Parquet"
+        raise DataError(f"{path}: {what} is not written; known are {formats}, text with {compressions} after it")
+    return as_format
+
+
+class JoinedTable(Table):
+    """Several tables of the same columns, one after the other.
+
+    Args:
+        name: what errors call them together.
+        first: the first, opened.
+        others: each opens one of the others.
+    """
+
+    def __init__(self, name: str, first: Table, others: Sequence[Callable[[], AbstractContextManager[Table]]]) -> None:
+        super().__init__(name, first.format, first.spec)
+        self.first, self.columns = first.first, first.columns
+        self._others = others
+        self._added: Collection[str] = ()
+        self._n_read = 0
+        self.total, self.position = 1 + len(others), lambda: self._n_read
+
+    def blocks(self) -> Iterator[tuple[Table, Any]]:
+        """The blocks of the tables, each with its table.
+
+        Raises:
+            DataError: a table cannot be used, or has other columns.
+        """
+        yield from ((self.first, block) for block in self.first.blocks())
+        self._n_read = 1
+        for opened in self._others:
+            with opened() as table:
+                if table.columns != self.columns:
+                    raise DataError(f"{table.name}: {_difference(table.columns, self.columns)} {self.first.name}")
+                table.refuse(self._added)
+                yield from ((table, block) for block in table.blocks())
+            self._n_read += 1
+
+    def parse(self, block: tuple[Table, Any]) -> Batch:
+        """The rows of a block."""
+        table, content = block
+        return table.parse(content)
+
+    def watch(self, batch: Batch) -> None:
+        """See :meth:`Table.watch`."""
+        batch.table.watch(batch)
+
+    def number(self, text: str) -> str:
+        """A number of the files as Python spells it."""
+        return self.first.number(text)
+
+    def refuse(self, added: Collection[str]) -> None:
+        """See :meth:`Table.refuse`."""
+        self._added = added
+        self.first.refuse(added)
+
+
+def _difference(columns: Sequence[str], others: Sequence[str]) -> str:
+    """How columns differ from those of another table, which is named after it."""
+    if lacking := [name for name in others if name not in columns]:
+        return f"lacks the column {', '.join(lacking)} of"
+    if more := [name for name in columns if name not in others]:
+        return f"has the column {', '.join(more)}, which is not in"
+    return "has its columns in another order than"
 
 
 @contextmanager
 def reading(
-    path: str, spec: InputSpec, as_format: Format | None = None, numbers: NumberFormat = PLAIN
+    path: str | Sequence[str], spec: InputSpec, as_format: Format | None = None, numbers: NumberFormat = PLAIN
 ) -> Generator[Table, None, None]:
-    """Open a table; text that is compressed by gzip is unpacked.
+    """Open a table; what is compressed is unpacked, and several files are one table.
 
     Args:
-        path: a file, or ``STANDARD`` for standard input.
+        path: as :func:`.find_sources` takes it; or several of them.
         spec: says how to read its fields.
-        as_format: by default what the name says, CSV for standard input.
+        as_format: by default what the name of each file says, CSV for standard input.
         numbers: how a CSV file writes numbers.
 
     Raises:
         DataError: it cannot be read, or is no such table.
         MissingLibraryError: its format needs a library that is not installed.
     """
-    as_format = as_format or format_of(path)
-    require_library(as_format)
-    name = name_of(path)
-    with _open(path) as file:
+    paths = [path] if isinstance(path, str) else path
+    sources = [source for one in paths for source in find_sources(one, lambda name: as_format or known_format(name))]
+    formats = {as_format or format_of(source.path) for source in sources}
+    if len(formats) > 1:
+        raise DataError(f"files of several formats, {' and '.join(sorted(formats))}, are no table")
+    (found,) = formats
+    require_library(found)
+    first, *others = [partial(_open, source, spec, found, numbers) for source in sources]
+    with first() as table:
+        yield JoinedTable(f"{table.name} and {len(others)} more", table, others) if others else table
+
+
+@contextmanager
+def _open(source: Source, spec: InputSpec, as_format: Format, numbers: NumberFormat) -> Generator[Table, None, None]:
+    with source.open(as_format == "parquet") as file:
         if as_format == "parquet":
             from model_kit.batch.parquet import ParquetTable  # noqa: PLC0415 - an extra
 
             with _seekable(file) as whole:
-                yield ParquetTable(whole, spec, name)
+                yield ParquetTable(whole, spec, source.name, source.values)
             return
-        text = file
-        # The first read of a pipe may be of one byte, and no text begins with this one.
-        if file.peek(1)[:1] == _GZIP:
-            text = io.BufferedReader(_Unpacked(file, name))
+        text = unpacked(file, source.name)
         table: Table
         if as_format == "jsonl":
-            table = JsonLinesTable(text, spec, name)
+            table = JsonLinesTable(text, spec, source.name)
         else:
             from model_kit.batch.csv_files import CsvTable  # noqa: PLC0415 - an extra
 
-            table = CsvTable(text, spec, name, numbers)
-        # A pipe has no size; neither does a device.
-        if path != STANDARD and (size := os.fstat(file.fileno()).st_size):
+            table = CsvTable(text, spec, source.name, numbers)
+        # A pipe has no size; neither does a device, nor what comes from afar.
+        if source.path != STANDARD and (size := _size(file)):
             table.total, table.position = size, file.tell
         yield table
+
+
+def _size(file: io.BufferedReader) -> int:
+    try:
+        return os.fstat(file.fileno()).st_size
+    except OSError:
+        return 0
 
 
 @contextmanager
@@ -174,46 +249,6 @@ def require_library(as_format: Format) -> None:
         import pyarrow  # noqa: F401, ICN001, PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise MissingLibraryError("CSV and Parquet files need pyarrow, which is not installed") from error
-
-
-class _Unpacked(io.RawIOBase):
-    """The content of a file that gzip has compressed."""
-
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        self._file = gzip.GzipFile(fileobj=file)
-        self._name = name
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Unpack some bytes.
-
-        Raises:
-            DataError: the file is damaged, or ends too early.
-        """
-        try:
-            content = self._file.read1(len(buffer))
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{self._name}: compressed by gzip, and damaged or cut off: {error}") from error
-        buffer[: len(content)] = content
-        return len(content)
-
-
-@contextmanager
-def _open(path: str) -> Generator[io.BufferedReader, None, None]:
-    if path == STANDARD:
-        if sys.stdin is None:
-            raise DataError("standard input is closed")
-        yield cast("io.BufferedReader", sys.stdin.buffer)
-        return
-    try:
-        file = Path(path).open("rb")  # noqa: SIM115 - what is read later is not to be called unreadable
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    with file:
-        yield file
 
 
 @contextmanager

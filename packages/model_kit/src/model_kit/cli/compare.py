@@ -13,9 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from model_kit.batch.output import STANDARD, replacing
+from model_kit.batch.file_systems import STANDARD
+from model_kit.batch.output import replacing
 from model_kit.batch.progress import Progress
-from model_kit.batch.tables import FORMATS, format_of, name_of
+from model_kit.batch.sources import name_of
+from model_kit.batch.tables import FORMATS, format_of
 from model_kit.comparison import text
 from model_kit.comparison.gate import FILE, find_gate, read_gate
 from model_kit.comparison.run import Comparison, Data, compare
@@ -127,13 +129,12 @@ def _data(arguments: argparse.Namespace, folder: Path) -> Data:
     path = arguments.data
     if path is None:
         return Data()
-    as_format, name = arguments.format or format_of(path), name_of(path)
     if path != STANDARD and not Path(path).is_fifo():
-        return Data(path, name, as_format)
+        return Data(path, name_of(path), arguments.format)
     kept = folder / "data"
     with sys.stdin.buffer if path == STANDARD else Path(path).open("rb") as source, kept.open("wb") as file:
         shutil.copyfileobj(source, file)
-    return Data(str(kept), name, as_format)
+    return Data(str(kept), name_of(path), arguments.format or format_of(path))
 
 
 def _write(comparison: Comparison, arguments: argparse.Namespace) -> None:

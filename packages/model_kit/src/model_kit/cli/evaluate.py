@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from model_kit.batch import evaluation
-from model_kit.batch.output import STANDARD
-from model_kit.batch.tables import FORMATS, name_of, reading
+from model_kit.batch.file_systems import STANDARD
+from model_kit.batch.sources import name_of
+from model_kit.batch.tables import FORMATS, reading
 from model_kit.cli.common import (
     add_bundle_argument,
     add_number_arguments,
@@ -126,8 +127,8 @@ def _nested(definition: ModelDefinition, path: str, numbers: NumberFormat) -> di
 
 
 def _digest(path: str) -> str | None:
-    """sha256 of a file; ``None`` of standard input, which is gone."""
-    if path == STANDARD:
+    """sha256 of a file; ``None`` of standard input, which is gone, and of what is no single file here."""
+    if not Path(path).is_file():
         return None
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 from typing import Any, Final
 
-from model_kit.batch.output import STANDARD
+from model_kit.batch.file_systems import STANDARD
 from model_kit.batch.progress import Progress
 from model_kit.batch.rows import Table
 from model_kit.batch.scoring import MOST_THREADS, n_processors, predict_table
@@ -50,6 +50,9 @@ examples:
   {program} predict test.csv -o predicted.csv --strict && publish predicted.csv
   {program} predict rows.jsonl -o predicted.jsonl
   {program} predict rows.parquet -o predicted.parquet
+  {program} predict 2025.csv.gz 2026.csv.zst -o predicted.csv
+  {program} predict 'rows/*.csv' -o s3://bucket/predicted.csv.gz
+  {program} predict rows/ -o predicted.parquet
   {program} predict - -o - < test.csv > predicted.csv
   {program} predict test.csv -o predicted.csv --interval 0.9 --explain 5 --warnings
   produce | {program} predict - -o - --format jsonl | consume
@@ -77,7 +80,16 @@ CSV      with a header; commas, semicolons or tabs; empty cells and NA are missi
          row in error; "error" repeats the cells beyond the header. A file cut off within a row is unusable.
 JSONL    one object a line. A line that is no object is a row in error; the output repeats it under "input".
 PARQUET  Columns keep their types. In CSV and JSONL, bytes are base64 and decimals numbers.
-CSV and PARQUET need the extra: pip install "model-kit[batch]". Output whose name ends with .gz is compressed.
+CSV and PARQUET need the extra: pip install "model-kit[batch]".
+
+Compressed text (gzip, bzip2, xz, zstd, lz4) is unpacked, whatever its name; output is compressed by its name: .gz .bz2
+.xz .zst .lz4 after the format's suffix.
+
+Several inputs are one table, in the order given; a pattern (in quotes, so that the shell leaves it) or a folder stands
+for its files in the order of their names. All have one format and the same columns. Of a folder of Parquet files, what
+folders like year=2026 say are columns; files and folders that begin with . or _ are passed over.
+URLs: s3:// gs:// abfs:// hdfs:// file:// by Arrow, all others by fsspec where that and its part for them are installed.
+An object is written when all of it is there; until then it is kept in a temporary file.
 
 Files are read in blocks, which threads share: one for each processor, at most 4, or --workers N.
 The formats follow from the names (.csv .tsv .jsonl .ndjson .parquet .pq); the output's is else the input's.
@@ -89,7 +101,9 @@ is unusual in nearly every row; 2 the input is unusable; 130 interrupted
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    command.add_argument("input", metavar="INPUT", help="file to read, - for standard input")
+    command.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="file, folder, pattern or URL to read, - for standard input"
+    )
     command.add_argument("-o", "--output", required=True, metavar="OUTPUT", help="file to write, - for standard output")
     command.add_argument("--format", choices=FORMATS, help="of the input (default: by its name, else csv)")
     command.add_argument(
@@ -150,7 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
     added: Added = {f"{arguments.prefix}{name}": kind for name, kind in columns.items()}
     summary = ColumnSummary(spec)
     failed = 0
-    with ending_cleanly(), reading(arguments.input, spec, arguments.format, numbers_of(arguments)) as table:
+    with ending_cleanly(), reading(arguments.inputs, spec, arguments.format, numbers_of(arguments)) as table:
         table.refuse(added)
         as_format = arguments.output_format or output_format(arguments.output, table.format)
         require_library(as_format)

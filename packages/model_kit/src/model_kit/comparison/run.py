@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_kit.batch.rows import Format, InputRow
-from model_kit.batch.tables import name_of, reading
+from model_kit.batch.sources import name_of
+from model_kit.batch.tables import reading
 from model_kit.comparison import gate as gates
 from model_kit.comparison.gate import Check, Gate, ModelId
 from model_kit.comparison.measure import Measure, Pair, latency, target_spread

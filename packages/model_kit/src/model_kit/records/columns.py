@@ -39,16 +39,20 @@ class ColumnEncoder:
         spec: the fitted table of fields.
         columns: names of the columns that there are.
         numbers: how numbers are written.
+        is_parsed: columns of numbers were made of texts, so that NaN is no missing value; what is no plain number there
+            is left to whoever has the text.
 
     Attributes:
         names: of the columns.
     """
 
-    def __init__(self, spec: InputSpec, columns: tuple[str, ...], numbers: NumberFormat = PLAIN) -> None:
+    def __init__(
+        self, spec: InputSpec, columns: tuple[str, ...], numbers: NumberFormat = PLAIN, *, is_parsed: bool = False
+    ) -> None:
         self.names = columns
         self._nothing = Encoder(spec)([{}])
         self._columns = [
-            (position, field.name, _Column(spec, field, numbers))
+            (position, field.name, _Column(spec, field, numbers, is_parsed=is_parsed))
             for position, field in enumerate(spec.fields)
             if field.name in columns and field.kind != "text"
         ]
@@ -69,7 +73,8 @@ class ColumnEncoder:
             The encoded matrix, shape (n_rows, n_columns), and which of its rows are what validator and encoder make of
             the record. The other rows have a value that is not valid.
         """
-        encoded = np.repeat(self._nothing, n_rows, axis=0)
+        # One column after the other in memory.
+        encoded = np.repeat(self._nothing.T, n_rows, axis=1).T
         certain = np.ones(n_rows, bool)
         for position, name, column in self._columns:
             try:
@@ -87,9 +92,10 @@ class ColumnEncoder:
 class _Column:
     """Encodes one field's values: fields are judged apart from each other."""
 
-    def __init__(self, spec: InputSpec, field: Field, numbers: NumberFormat) -> None:
+    def __init__(self, spec: InputSpec, field: Field, numbers: NumberFormat, *, is_parsed: bool) -> None:
         alone = InputSpec((field,), {field.name: spec.learned[field.name]}, spec.target)
         self._field = field
+        self._is_parsed = is_parsed
         self._numbers = numbers
         self._validate = Validator(alone)
         self._encode = Encoder(alone)
@@ -114,37 +120,46 @@ class _Column:
         return self.encode(column)
 
     def _distinct(self, values: pa.Array) -> NDArray[np.float64]:
-        numbers = self._as_numbers(values)
-        if numbers is None:
+        converted = self._as_numbers(values)
+        if converted is None:
             return np.array([self._judge(value) for value in to_values(values)], np.float64)
+        numbers, missing = _as_numpy(converted)
         with np.errstate(invalid="ignore"):
             plain = (numbers >= self._low) & (numbers <= self._high)
             if self._field.kind == "integer":
                 plain &= numbers == np.floor(numbers)
         # Zero may have a sign.
         plain &= (numbers != 0) | ~np.signbit(numbers)
-        if not plain.all():
-            listed = to_values(values)
-            for place in np.flatnonzero(~plain).tolist():
-                numbers[place] = self._judge(listed[place])
-        return numbers
+        if missing is not None:
+            plain &= ~missing
+        if plain.all():
+            return numbers
+        found = np.where(plain, numbers, _INVALID)
+        if not is_text(values.type):
+            absent = np.zeros(len(numbers), bool) if missing is None else missing
+            if not self._is_parsed:
+                absent |= np.isnan(numbers)
+            found[absent] = self._missing
+            plain |= absent
+            if self._is_parsed:
+                return found
+        doubtful = np.flatnonzero(~plain)
+        found[doubtful] = [self._judge(value) for value in to_values(values.take(pa.array(doubtful)))]
+        return found
 
-    def _as_numbers(self, values: pa.Array) -> NDArray[np.float64] | None:
-        """The values that are plainly numbers as such, NaN for the others; ``None`` if judging each is as quick."""
-        if not self._field.is_number or len(values) <= FEW:
+    def _as_numbers(self, values: pa.Array) -> pa.Array | None:
+        """The values that are plainly numbers as float64, null for the others; ``None`` if judging each is as quick."""
+        if not self._field.is_number:
             return None
-        if _is_text(values.type):
-            if not self._numbers.is_plain:
+        if is_text(values.type):
+            if not self._numbers.is_plain or len(values) <= FEW:
                 return None
             try:
-                values = values.cast(pa.float64())
+                return values.cast(pa.float64())
             except pa.ArrowInvalid:
                 plain = pc.match_substring_regex(values, _PLAIN_NUMBER)
-                values = pc.if_else(plain, values, pa.scalar(None, values.type))
-        elif not _is_numeric(values.type):
-            return None
-        numbers, missing = _as_numpy(values.cast(pa.float64(), safe=False))
-        return numbers.copy() if missing is None else np.where(missing, np.nan, numbers)
+                return pc.if_else(plain, values, pa.scalar(None, values.type)).cast(pa.float64())
+        return values.cast(pa.float64(), safe=False) if _is_numeric(values.type) else None
 
     def _judge(self, value: object) -> float:
         """The encoded value, as validator and encoder have it; ``_INVALID`` if the validator refuses it."""
@@ -220,5 +235,6 @@ def _is_numeric(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column's values are texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
