@@ -73,6 +73,8 @@ COPY --from=third-party /opt/serving /opt/serving
 RUN python -c "import apispec, flask, gunicorn.app.wsgiapp, gunicorn.workers.gthread, marshmallow, onnxruntime, gzip, http.client"
 COPY --from=models /opt/models/lib/python3.11/site-packages /opt/serving/lib/python3.11/site-packages
 COPY --from=api /app /app
+# SageMaker starts an image with the argument `serve`: docs/protocols.md.
+RUN printf '#!/bin/sh\nexec sh /app/run.sh serve\n' > /usr/local/bin/serve && chmod 755 /usr/local/bin/serve
 # A number, so that a platform that refuses root can tell.
 USER 10001:10001
 EXPOSE 5000

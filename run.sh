@@ -1,6 +1,6 @@
 #!/bin/sh
 # Serve: what a container or a dyno executes. PORT says where to listen; packages/ml_api/README.md lists the settings.
-# With arguments: the command ml-api, such as `sh run.sh reload`.
+# With arguments: the command ml-api, such as `sh run.sh reload`; with `serve`: as SageMaker has it (docs/protocols.md).
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")"
 # Where `make install` has made an environment, that is the one meant; elsewhere it is the python on PATH.
@@ -22,6 +22,10 @@ fi
 for name in $(env | sed -n 's/=.*//; /^PACKAGE_INDEX_/p; /^TWINE_/p; /^PIP_/p; /^UV_/p'); do
     unset "$name"
 done
+if [ "${1:-}" = serve ]; then
+    shift
+    export PORT="${PORT:-${SAGEMAKER_BIND_TO_PORT:-8080}}" INVOCATIONS="${INVOCATIONS:-sagemaker}"
+fi
 cd packages/ml_api
 # -E: the variables PYTHON* of other programs (PYTHONPATH, PYTHONSAFEPATH, PYTHONWARNINGS=error) could keep it from starting.
 if [ $# -gt 0 ]; then

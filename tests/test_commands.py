@@ -281,6 +281,32 @@ def test_run_sh_serves_whatever_variables_other_programs_left(checkout: Path, tm
 
 
 @pytest.mark.parametrize(
+    ("arguments", "environ", "told"),
+    [
+        (["serve"], {}, "8080 sagemaker -E -m ml_api"),
+        (["serve"], {"SAGEMAKER_BIND_TO_PORT": "9000"}, "9000 sagemaker -E -m ml_api"),
+        (
+            ["serve"],
+            {"PORT": "5001", "SAGEMAKER_BIND_TO_PORT": "9000", "INVOCATIONS": "mlflow"},
+            "5001 mlflow -E -m ml_api",
+        ),
+        ([], {}, "- - -E -m ml_api"),
+        (["reload"], {}, "- - -E -m ml_api.cli reload"),
+    ],
+)
+def test_run_sh_serves_as_sagemaker_has_it(
+    checkout: Path, tmp_path: Path, arguments: list[str], environ: dict[str, str], told: str
+) -> None:
+    """With a python that says what it is told."""
+    (tmp_path / "python").write_text('#!/bin/sh\necho "${PORT:--} ${INVOCATIONS:--} $*"\n')
+    (tmp_path / "python").chmod(0o755)
+    command = ["sh", str(checkout / "run.sh"), *arguments]
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(command, env=path | environ, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{told}\n"
+
+
+@pytest.mark.parametrize(
     ("content", "mode", "told"),
     [
         (None, 0, "No such file or directory"),
@@ -384,6 +410,15 @@ def test_locks_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.Monke
     assert all({"--generate-hashes", "--universal", "--no-strip-extras"} <= set(command) for command in commands)
     assert "--upgrade" in commands[0]
     assert "--upgrade" not in commands[-1]
+
+    (tmp_path / "requirements/doors").mkdir()
+    (tmp_path / "requirements/doors/spark.in").write_text("pyspark\n")
+    before = len(commands)
+    lock.lock(tmp_path, upgrade=True, only=["requirements/doors/spark.txt"])
+    assert [command[-2] for command in commands[before:]] == ["requirements/doors/spark.in"]
+    assert (tmp_path / "requirements/doors/spark.txt").read_text().endswith("not to be edited.\nflask==3\n")
+    with pytest.raises(ScriptError, match=r"there is no lock requirements/doors/sparc\.txt"):
+        lock.lock(tmp_path, upgrade=True, only=["requirements/doors/sparc.txt"])
 
     monkeypatch.setattr(lock, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["lock.py"])

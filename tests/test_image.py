@@ -91,6 +91,8 @@ def test_it_ends_as_a_number_that_starts_run_sh_and_is_asked_for_its_health() ->
     assert re.findall(r"^USER (.+)$", last, re.MULTILINE) == ["10001:10001"]
     assert json.loads(re.findall(r"^CMD (.+)$", last, re.MULTILINE)[0]) == ["sh", "run.sh"]
     assert "HEALTHCHECK" in last
+    # SageMaker runs the image with this argument.
+    assert re.search(r"^RUN .*exec sh /app/run.sh serve.* > /usr/local/bin/serve && chmod 755", last, re.MULTILINE)
     assert "curl" not in dockerfile()
     timeout = re.search(r"--timeout=(\d+)s", last)
     assert timeout is not None

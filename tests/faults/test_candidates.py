@@ -257,6 +257,32 @@ def test_canary_serves_the_same_callers_and_the_installed_version_stands_in(
     assert service.metric("ml_api_canary_requests_total", 'result="answered"') == 2 * len(of_canary) + 3
 
 
+def test_other_protocols_have_candidates_too(serve_candidates: ServeCandidates, wheel: str) -> None:
+    both = f"rides={wheel}, lengths={wheel}"
+    settings = {"V2": "true", "INVOCATIONS": "mlflow", "DEFAULT_MODEL": "rides", "CANARY_SHARE": "1"}
+    service = serve_candidates(SHADOW_MODELS=f"rides={wheel}", CANARY_MODELS=both, **settings)
+    service.reaches("shadow", "ready")
+    service.reaches("canary", "ready")
+    service.reaches("canary", "ready", "lengths")
+    answer = service.predict(FAIR)
+    assert answer["version"] == "2.0.0"
+    columns = {"distance": [4, -1], "zone": ["A", "A"]}
+    status, body = service.ask("/invocations", {"inputs": columns})
+    assert (status, json.loads(body)["predictions"]) == (200, [*answer["predictions"], None])
+    datatypes = {"distance": "FP64", "zone": "BYTES"}
+    inputs = [{"name": n, "shape": [2], "datatype": datatypes[n], "data": data} for n, data in columns.items()]
+    found = json.loads(service.ask("/v2/models/rides/infer", {"inputs": inputs})[1])
+    assert (found["model_version"], found["outputs"][0]["data"]) == ("2.0.0", [*answer["predictions"], None])
+    installed = json.loads(service.ask("/v1/models/rides")[1])["version"]
+    pinned = json.loads(service.ask(f"/v2/models/rides/versions/{installed}/infer", {"inputs": inputs})[1])
+    assert pinned["model_version"] == installed
+    assert pinned["outputs"][0]["data"][0] == pytest.approx(answer["predictions"][0] / 2)
+    lengths = {"inputs": [{"name": "distance", "shape": [1], "datatype": "FP64", "data": [10]}]}
+    found = json.loads(service.ask("/v2/models/lengths/infer", lengths)[1])
+    assert (found["model_version"], len(found["outputs"][1]["data"])) == ("2.0.0", 2)
+    wait_until(lambda: service.rows("recorded") == 7)
+
+
 def test_candidates_that_cannot_be_used_are_told_and_the_service_serves(
     serve_candidates: ServeCandidates, wheel: str, tmp_path: Path
 ) -> None:

@@ -166,8 +166,8 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
     app.registry = registry
     # Flask would redirect //health with an HTML page; here it is a path that is not found.
     app.url_map.merge_slashes = False
-    problems.init_app(app)
-    app.register_blueprint(health.blueprint(registry))
+    protocols = _add_protocols(app, registry, settings)
+    app.register_blueprint(health.blueprint(registry, settings))
     candidates = _make_candidates(settings) if settings.candidates else None
     app.register_blueprint(version.blueprint(registry, settings, candidates))
     if settings.cors_origins:
@@ -183,11 +183,31 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
         app.tracer = Tracer()
     limiter = _add_limiter(app, settings) if settings.rate_limit else None
     prediction_log = _add_log(app, registry, settings, settings.prediction_log) if settings.prediction_log else None
-    app.register_blueprint(predict.blueprint(registry, settings, app.metrics, limiter, prediction_log, candidates))
+    app.register_blueprint(
+        predict.blueprint(registry, settings, app.metrics, limiter, prediction_log, candidates, protocols)
+    )
     app.register_blueprint(model_routes.blueprint(registry, candidates))
     app.register_blueprint(docs.blueprint(registry, settings))
     app.register_blueprint(pages.blueprint(registry, settings))
     return app
+
+
+def _add_protocols(app: API, registry: Registry, settings: Settings) -> list[predict.AddRoutes]:
+    """Add how other protocols describe models and errors; returns what adds their predictions."""
+    added: list[predict.AddRoutes] = []
+    renderers: dict[str, problems.Renderer] = {}
+    if settings.v2:
+        from ml_api.controllers import v2  # noqa: PLC0415  most servers do not speak it
+
+        added.append(v2.add_infer)
+        renderers["/v2"] = v2.render_error
+        app.register_blueprint(v2.blueprint(registry))
+    if settings.invocations is not None:
+        from ml_api.controllers.invocations import add_invocations  # noqa: PLC0415  likewise
+
+        added.append(add_invocations)
+    problems.init_app(app, renderers)
+    return added
 
 
 def _make_candidates(settings: Settings) -> Candidates:

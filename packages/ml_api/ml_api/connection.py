@@ -33,13 +33,13 @@ IS_STOPPING = "ml_api.is_stopping"
 #: Key of the WSGI environ: a function that has another one called after the response.
 CALL_AFTER = "ml_api.call_after"
 #: Requests whose body is received before the application is called; the body of others is discarded.
-TAKES_BODY = re.compile(r"/v1/(predict/.|outcomes)")
+TAKES_BODY = re.compile(r"/v1/(predict/.|outcomes)|/v2/models/.+/infer|/invocations")
 #: A head for which no parser is needed to know where the request ends: one length, and no other header that has to do
 #: with the body or the connection.
 _PLAIN_HEADER = rb"(?!connection: ?+(?!keep-alive\r)|content-length|expect|transfer-encoding)[a-z0-9-]++:[ -~]*+\r\n"
 PLAIN_HEAD = re.compile(
-    rb"POST /v1/predict/[!-~]++ HTTP/1\.1\r\n(?:%b)*+content-length: ?([0-9]{1,9})\r\n(?:%b)*+\r\n"
-    % (_PLAIN_HEADER, _PLAIN_HEADER),
+    rb"POST /(?:v1/predict/|v2/models/|invocations)[!-~]*+ HTTP/1\.1\r\n"
+    rb"(?:%b)*+content-length: ?([0-9]{1,9})\r\n(?:%b)*+\r\n" % (_PLAIN_HEADER, _PLAIN_HEADER),
     re.IGNORECASE,
 )
 #: Bytes of an unread body that the server discards; a client that sends before it reads gets its response up to here.

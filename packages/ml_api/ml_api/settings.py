@@ -129,6 +129,9 @@ class Settings:
         canary_models: ``CANARY_MODELS``, candidates that serve a share of the callers.
         canary_share: ``CANARY_SHARE``, that share, from 0 to 1.
         candidate_timeout: ``CANDIDATE_TIMEOUT``, seconds for an answer of a candidate, which is then replaced.
+        v2: ``V2``, whether the Open Inference Protocol V2 is spoken at ``/v2``.
+        invocations: ``INVOCATIONS``, whose protocol ``/invocations`` speaks for the default model: that of
+            ``sagemaker`` or ``mlflow``; ``None``: it does not exist.
     """
 
     host: str = "0.0.0.0"  # noqa: S104  the router of a container or dyno connects from outside
@@ -164,6 +167,8 @@ class Settings:
     canary_models: tuple[Candidate, ...] = ()
     canary_share: float = 0.05
     candidate_timeout: int = 5
+    v2: bool = False
+    invocations: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Settings:
@@ -215,6 +220,8 @@ class Settings:
             canary_models=_candidates(environ, "CANARY_MODELS", "canary"),
             canary_share=_share(environ, "CANARY_SHARE", cls.canary_share),
             candidate_timeout=_integer(environ, "CANDIDATE_TIMEOUT", cls.candidate_timeout, 1, 60),
+            v2=_flag(environ, "V2", cls.v2),
+            invocations=_invocations(environ),
         )
 
     @property
@@ -359,6 +366,10 @@ def _candidates(environ: Mapping[str, str], variable: str, kind: str) -> tuple[C
             raise SettingsError(f"{variable}: {name} is {path}, which is neither the folder of a bundle nor a wheel")
         found[name] = Candidate(kind, name, path)
     return tuple(found.values())
+
+
+def _invocations(environ: Mapping[str, str]) -> str | None:
+    return _choice(environ, "INVOCATIONS", "", ("sagemaker", "mlflow")) if environ.get("INVOCATIONS") else None
 
 
 def _share(environ: Mapping[str, str], variable: str, default: float) -> float:

@@ -90,7 +90,7 @@ DEFER_SECONDS = 0.03
 #: Status in the log of a request whose client had left before it was computed; it is nginx's.
 CLIENT_LEFT = 499
 #: Paths, or their beginnings, that are answered before all requests that wait: operators ask them under load.
-URGENT = ("/health", "/metrics")
+URGENT = ("/health", "/metrics", "/ping", "/v2/health")
 
 SERVER_ERROR = RequestError(500, "Internal Server Error", "The server failed.")
 #: Exceptions of gunicorn's parser and their responses.

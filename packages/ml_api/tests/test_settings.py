@@ -44,6 +44,8 @@ VARIABLES = {
     "CANARY_MODELS": ("rides=/", "canary_models", (Candidate("canary", "rides", "/"),)),
     "CANARY_SHARE": ("0.2", "canary_share", 0.2),
     "CANDIDATE_TIMEOUT": ("3", "candidate_timeout", 3),
+    "V2": ("true", "v2", True),
+    "INVOCATIONS": ("SageMaker", "invocations", "sagemaker"),
     "PREDICTION_LOG": ("/log.db", "prediction_log", LogSettings("sqlite:////log.db")),
 }
 
@@ -88,6 +90,8 @@ def test_defaults() -> None:
         canary_models=(),
         canary_share=0.05,
         candidate_timeout=5,
+        v2=False,
+        invocations=None,
     )
 
 
@@ -139,6 +143,8 @@ def test_bad_port_is_refused_by_name(text: str) -> None:
         ("SHUTDOWN_DELAY", "2.5", "a whole number from 0 to 15"),
         ("PID_FILE", "server.pid", "an absolute path, such as /run/ml-api/server.pid"),
         ("LISTEN_FDS", "junk", "a whole number from 0 to 1000000000"),
+        ("V2", "yes", "one of true, false"),
+        ("INVOCATIONS", "azure", "one of sagemaker, mlflow"),
         ("LISTEN_PID", "junk", "a whole number from 0 to 1000000000"),
     ],
 )

@@ -160,10 +160,13 @@ class Registry:
                 )
         return found
 
+    def default_name(self, default: str) -> str:
+        """Return the name of the only model, else ``default``."""
+        return self.names[0] if len(self.names) == 1 else default
+
     def default_version(self, default: str) -> str | None:
         """Return the version of the only model, else of the model ``default``; ``None`` if it was not loaded."""
-        name = self.names[0] if len(self.names) == 1 else default
-        loaded = self._loaded.get(name)
+        loaded = self._loaded.get(self.default_name(default))
         return loaded.predictor.model.version if loaded else None
 
 

@@ -11,8 +11,10 @@ from werkzeug.exceptions import NotAcceptable, UnsupportedMediaType
 JSON = "application/json"
 CSV = "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
+#: Of the Open Inference Protocol.
+TENSORS = "application/octet-stream"
 #: What a body is called in messages.
-NAMES = {JSON: "JSON", CSV: "CSV", ARROW: "an Arrow stream"}
+NAMES = {JSON: "JSON", CSV: "CSV", ARROW: "an Arrow stream", TENSORS: "JSON with tensors behind it"}
 #: Values of ``Accept`` that need no parsing.
 _ACCEPTS_JSON = frozenset({None, "*/*", JSON})
 
@@ -33,20 +35,21 @@ def of_predictions() -> tuple[str, ...]:
     return (JSON, CSV, ARROW) if has_arrow() else (JSON, CSV)
 
 
-def of_body(request: Request, taken: Sequence[str]) -> str:
+def of_body(request: Request, taken: Sequence[str], *, default: str | None = None) -> str:
     """Return the media type of the body, after checking that its headers declare it plainly and in UTF-8.
 
     Args:
         request: whose headers are checked.
         taken: the types that are.
+        default: of a body that has none.
 
     Raises:
         UnsupportedMediaType: the headers declare another type, encoding or charset.
     """
     environ = request.environ
-    found = environ.get("CONTENT_TYPE")
+    found = environ.get("CONTENT_TYPE") or default
     # The usual value needs no parsing.
-    if found != JSON:
+    if found is None or found not in (JSON, default):
         found = request.mimetype
         if found not in taken:
             if found == ARROW and CSV in taken:

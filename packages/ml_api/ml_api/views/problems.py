@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -14,13 +16,21 @@ from ml_api.views.responses import json_response
 
 CONTENT_TYPE = "application/problem+json"
 
+#: Renders an error of another protocol, from its detail and its status.
+Renderer: TypeAlias = Callable[[str, int], Response]
+
 #: Headers of an HTTPException that a problem replaces.
 _REPLACED_HEADERS = ("content-type",)
 
 
-def init_app(app: Flask) -> None:
-    """Render every HTTP error of ``app`` as a problem; Flask converts an unhandled exception to error 500."""
-    app.register_error_handler(HTTPException, _handle)
+def init_app(app: Flask, others: Mapping[str, Renderer] = MappingProxyType({})) -> None:
+    """Render every HTTP error of ``app`` as a problem; Flask converts an unhandled exception to error 500.
+
+    Args:
+        app: the application.
+        others: beginning of routes -> what renders their errors instead.
+    """
+    app.register_error_handler(HTTPException, partial(_handle, others))
 
 
 def problem(status: int, detail: str, headers: Iterable[tuple[str, str]] = (), **members: Any) -> Response:
@@ -45,7 +55,7 @@ def problem(status: int, detail: str, headers: Iterable[tuple[str, str]] = (), *
     return response
 
 
-def _handle(error: HTTPException) -> Response:
+def _handle(others: Mapping[str, Renderer], error: HTTPException) -> Response:
     if isinstance(error.response, Response):
         return error.response
     status = error.code or 500
@@ -53,4 +63,11 @@ def _handle(error: HTTPException) -> Response:
     if (refused := getattr(error, "refused", None)) is not None:
         add_log_fields(refused=refused)
     headers = [(name, value) for name, value in error.get_headers() if name.lower() not in _REPLACED_HEADERS]
-    return problem(status, error.description or HTTP_STATUS_CODES[status], headers)
+    detail = error.description or HTTP_STATUS_CODES[status]
+    rule = request.url_rule
+    for beginning, render in others.items():
+        if rule is not None and rule.rule.startswith(beginning):
+            response = render(detail, status)
+            response.headers.extend(headers)
+            return response
+    return problem(status, detail, headers)

@@ -39,12 +39,6 @@ _SEPARATORS = (b",", b"[", b"{")
 _PIECE = 256 * 1024
 
 
-def max_values(max_rows: int) -> int:
-    """Return the maximum number of values in a body of at most ``max_rows`` records."""
-    # With a minimum, so that a few rows may have many fields that the model does not use.
-    return VALUES_PER_ROW * max(max_rows, 10_000)
-
-
 def body(request: Request, *, max_bytes: int) -> bytes | bytearray:
     """Return the body of ``request`` after checking that its headers declare plain JSON in UTF-8.
 
@@ -87,6 +81,20 @@ def items(body: bytes | bytearray, *, max_rows: int) -> Sequence[object]:
     if len(found) > max_rows:
         raise RequestEntityTooLarge(TOO_MANY.format(len(found), max_rows))
     return found
+
+
+def document(body: bytes | bytearray, *, max_rows: int) -> Any:
+    """Return the JSON document in ``body``, of any form.
+
+    Raises:
+        RequestEntityTooLarge: it has too many values.
+        BadRequest: the body is not JSON; the message gives the position.
+    """
+    _check_size(body, max_values(max_rows))
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return parse(body)
 
 
 def check_details(records: Sequence[object], options: DetailOptions, *, max_explained: int, max_warned: int) -> None:
@@ -187,6 +195,12 @@ def read_body(request: Request, max_bytes: int) -> bytes | bytearray:
     return found
 
 
+def max_values(max_rows: int) -> int:
+    """Return the maximum number of values in a body of at most ``max_rows`` records."""
+    # With a minimum, so that a few rows may have many fields that the model does not use.
+    return VALUES_PER_ROW * max(max_rows, 10_000)
+
+
 def _check_size(body: bytes | bytearray, max_values: int) -> None:
     # Every value except the first of a list or object follows a separator; at most two of three bytes are one ("[],").
     if len(body) * 3 <= max_values * 4 or sum(map(body.count, _SEPARATORS)) <= max_values:
@@ -222,9 +236,15 @@ def estimate_records(media_type: str, body: bytes | bytearray) -> int:
     return body.count(b"{")
 
 
-def as_json(records: Sequence[object]) -> bytes:
-    """Return records as the body that a request of JSON has for them."""
-    texts = (bytes(record) if isinstance(record, msgspec.Raw) else json.dumps(record).encode() for record in records)
+def as_json(records: Sequence[object]) -> bytes | None:
+    """Return records as the body that a request of JSON has for them; ``None`` if a number of theirs is not finite."""
+    try:
+        texts = [
+            bytes(record) if isinstance(record, msgspec.Raw) else json.dumps(record, allow_nan=False).encode()
+            for record in records
+        ]
+    except ValueError:
+        return None
     return b"[%b]" % b",".join(texts)
 
 

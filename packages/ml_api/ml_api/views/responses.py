@@ -104,19 +104,23 @@ def prediction(answer: Answer, model_version: str) -> Response:
     """Create the response of a prediction."""
     if isinstance(answer, DetailedAnswer):
         return detailed_prediction(answer, model_version)
-    document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
     # Every number in it is finite, as JSON requires.
-    body = msgspec.json.encode(document)
-    return with_warnings(PreparedResponse(body, prediction_status(answer), content_type="application/json"), answer)
+    document = {"predictions": answer.predictions, "errors": answer.errors or None, "version": model_version}
+    return scored(msgspec.json.encode(document), answer)
 
 
 def prediction_status(answer: Answer) -> int:
     """Return the status of a prediction: 422 if records were sent and none was scored, else 200."""
-    return 422 if answer.predictions and len(answer.predictions) == len(answer.errors) else 200
+    return 422 if answer.predictions and len(answer.errors) == len(answer.predictions) else 200
+
+
+def scored(body: bytes, answer: Answer, content_type: str = "application/json") -> Response:
+    """Create the response of a prediction from its body."""
+    return with_warnings(PreparedResponse(body, prediction_status(answer), content_type=content_type), answer)
 
 
 def with_warnings(response: Response, answer: Answer) -> Response:
-    """Name the columns with unusual values in a header."""
+    """Add the header that names unusual fields to a response."""
     if answer.unusual:
         response.headers[WARNINGS] = describe_unusual(answer.unusual)
     return response

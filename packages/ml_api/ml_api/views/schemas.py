@@ -206,6 +206,112 @@ def class_prediction(identifier: str, classes: Sequence[ClassValue]) -> type[Pre
     return type(f"ClassPrediction_{identifier}Schema", (PredictionSchema,), members)
 
 
+class V2ErrorSchema(ClosedSchema):
+    """An error in the Open Inference Protocol V2."""
+
+    error = fields.String(required=True, metadata=_describe("Description of the error in one sentence"))
+
+
+class V2LiveSchema(ClosedSchema):
+    """``GET /v2/health/live``."""
+
+    live = fields.Boolean(required=True)
+
+
+class V2ReadySchema(ClosedSchema):
+    """``GET /v2/health/ready``."""
+
+    ready = fields.Boolean(required=True)
+
+
+class V2ServerSchema(ClosedSchema):
+    """``GET /v2``."""
+
+    name = fields.String(required=True)
+    version = fields.String(required=True)
+    extensions = fields.List(fields.String(), required=True)
+
+
+class V2TensorSchema(ClosedSchema):
+    """What a tensor is."""
+
+    name = fields.String(required=True)
+    datatype = fields.String(required=True)
+    shape = fields.List(fields.Integer(strict=True), required=True, metadata=_describe("-1: any number of rows"))
+
+
+class V2ModelSchema(ClosedSchema):
+    """``GET /v2/models/<name>``."""
+
+    name = fields.String(required=True)
+    versions = fields.List(fields.String(), required=True)
+    platform = fields.String(required=True)
+    inputs = fields.List(fields.Nested(V2TensorSchema), required=True)
+    outputs = fields.List(fields.Nested(V2TensorSchema), required=True)
+
+
+class V2ModelReadySchema(ClosedSchema):
+    """``GET /v2/models/<name>/ready``."""
+
+    name = fields.String(required=True)
+    ready = fields.Boolean(required=True)
+
+
+_ELEMENTS = fields.List(fields.Raw(allow_none=True), metadata=_describe("Row by row; absent if they are binary"))
+
+
+class V2OutputSchema(V2TensorSchema):
+    """A tensor of an answer."""
+
+    parameters = fields.Dict(keys=fields.String(), metadata=_describe("binary_data_size of binary data"))
+    data = _ELEMENTS
+
+
+class V2InputSchema(OpenSchema):
+    """A tensor of a request: the values of one field."""
+
+    name = fields.String(required=True, metadata=_describe("The field"))
+    datatype = fields.String(required=True)
+    shape = fields.List(fields.Integer(strict=True), required=True, metadata=_describe("[n] or [n, 1]"))
+    parameters = fields.Dict(keys=fields.String())
+    data = _ELEMENTS
+
+
+class V2WantedSchema(OpenSchema):
+    """An output that is asked for."""
+
+    name = fields.String(required=True)
+    parameters = fields.Dict(keys=fields.String())
+
+
+class V2RequestSchema(OpenSchema):
+    """``POST /v2/models/<name>/infer``."""
+
+    id = fields.String()
+    parameters = fields.Dict(keys=fields.String())
+    inputs = fields.List(fields.Nested(V2InputSchema), required=True)
+    outputs = fields.List(fields.Nested(V2WantedSchema))
+
+
+class V2InferSchema(ClosedSchema):
+    """``POST /v2/models/<name>/infer``, 200 and 422."""
+
+    model_name = fields.String(required=True)
+    model_version = fields.String(required=True)
+    id = fields.String(metadata=_describe("As it was sent"))
+    outputs = fields.List(fields.Nested(V2OutputSchema), required=True)
+    error = fields.String(metadata=_describe("If no row was scored: what is wrong with the first"))
+
+
+class InvocationsSchema(ClosedSchema):
+    """``POST /invocations`` of MLflow, 200 and 422."""
+
+    predictions = fields.List(fields.Raw(allow_none=True), required=True, metadata=_PREDICTIONS)
+    errors = fields.Dict(
+        keys=fields.String(), values=_MESSAGES, metadata=_describe("As in other predictions; absent if there are none")
+    )
+
+
 class OutcomeSchema(ClosedSchema):
     """What came true for one record: an item of ``POST /v1/outcomes``."""
 

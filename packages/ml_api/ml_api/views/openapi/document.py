@@ -78,6 +78,14 @@ def build(
             paths.add_broken(broken[name])
     if settings.prediction_log is not None:
         add_outcomes(document, settings.max_rows, names)
+    if settings.v2 or settings.invocations is not None:
+        from ml_api.views.openapi import protocol_paths  # noqa: PLC0415  most servers speak no other protocol
+
+        if settings.v2:
+            protocol_paths.add_v2(document, models, names, __version__)
+        if settings.invocations is not None:
+            default = names[0] if len(names) == 1 else settings.default_model
+            protocol_paths.add_invocations(document, models.get(default), settings)
     add_models(document, responses.describe_models(models, broken))
     add_service(document, version)
     if settings.metrics and settings.metrics_port is None:
@@ -93,4 +101,6 @@ def build(
         require_keys(built)
     if settings.rate_limit:
         limit_rates(built)
+    if settings.v2:
+        protocol_paths.add_v2_errors(built)  # after the responses of keys and limits
     return built

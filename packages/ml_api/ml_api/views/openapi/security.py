@@ -19,7 +19,7 @@ _SCHEMES = {
         "description": "For browsers: the API key as the password of any user",
     },
 }
-_OPEN = ("/health", "/health/ready")
+_OPEN = ("/health", "/health/ready", "/ping", "/v2/health/live", "/v2/health/ready")
 _TOO_MANY = "The key house-app may send 600 records per minute; try again in 12 s."
 _NO_KEY, _NO_SCOPE = "Send an API key as Authorization: Bearer KEY.", "The key house-app lacks the scope predict."
 
