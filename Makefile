@@ -70,7 +70,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak doors migrate data new-model sample train compare publish release \
-	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain bench-log bench-shadow screenshot instructions instructions-record \
+	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
 
@@ -218,6 +218,9 @@ bench-memory: served ## Memory after REQUESTS=200000, every hundredth of 10,000 
 
 bench-batch: tools-bench ## Price ROWS=1000000 of CSV and of Parquet, beside pandas and scikit-learn: DATA=path.csv
 	@$(bench)/python benchmarks/batch.py $(model)
+
+bench-client: tools-dev ## Predict a DataFrame of ROWS=1000000 over HTTP, the client included: BENCH_DATA=path.csv
+	@$(bin)/python benchmarks/client.py $(model)
 
 bench-log: tools-dev ## What the prediction log costs: on against off, with SQLite and PostgreSQL
 	@$(bin)/python benchmarks/prediction_log.py $(model)

@@ -30,8 +30,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LOWEST, HIGHEST = (3, 11), (3, 13)
 #: In the environment: what it was made of, for as long as it is complete.
 STAMP = ".ready.json"
-#: In the folder of packages: what all models import, and the group in which a package announces its model.
-KIT, ENTRY_POINT_GROUP = "model_kit", "ml_api.models"
+#: In the folder of packages: what all models import, what callers install, and the group in which a package announces
+#: its model.
+KIT, CLIENT, ENTRY_POINT_GROUP = "model_kit", "ml_client", "ml_api.models"
 #: A dependency of the kit's extra for models that scikit-learn serves, and the lock of what that needs.
 _SCIKIT_LEARN = re.compile(r"model[-_.]kit\s*\[[^]]*\bscikit-learn\b", re.IGNORECASE)
 SCIKIT_LEARN_LOCK = "requirements/scikit-learn.txt"
@@ -150,12 +151,13 @@ def find_missing(pip: list[str], lock: Path, folder: Path) -> str:
 
 
 def find_packages(folder: Path) -> list[Path]:
-    """Return the kit and every package that announces a model in ``folder``, the kit first.
+    """Return the kit, the client if it is there, and every package that announces a model in ``folder``, in this order.
 
     Raises:
         SetUpError: a ``pyproject.toml`` cannot be read.
     """
-    return [folder / KIT, *announced(folder)]
+    clients = [path.parent for path in folder.glob(f"{CLIENT}/pyproject.toml")]
+    return [folder / KIT, *clients, *announced(folder)]
 
 
 def announced(folder: Path) -> dict[Path, dict[str, Any]]:

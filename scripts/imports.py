@@ -1,7 +1,7 @@
 """Hold imports to the contracts in .importlinter, with the names of all packages that are there.
 
-In the contracts {models} stands for every model package under packages/, {serving} for the parts of model_kit that
-serve, and {not serving} for all its other parts. A contract about nothing is left out.
+In the contracts {models} stands for every model package under packages/, {client} for the client, {serving} for the
+parts of model_kit that serve, and {not serving} for all its other parts. A contract about nothing is left out.
 
 exit status: 0 the contracts hold, 1 one is broken, or the contracts cannot be used.
 """
@@ -30,6 +30,7 @@ def contracts(text: str, project: Project) -> ConfigParser:
     parts = [part for part in parts if not part.startswith("__")]
     names = {
         "{models}": [package.source.name for package in project.models()],
+        "{client}": [package.source.name for package in project.clients],
         "{serving}": [f"model_kit.{part}" for part in parts if part in SERVING],
         "{not serving}": [f"model_kit.{part}" for part in parts if part not in SERVING],
     }

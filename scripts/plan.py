@@ -66,7 +66,7 @@ class Plan:
 
     Attributes:
         commit: what was looked at.
-        versions: package -> the version to build, or to fetch; of the kit and of every model that is not skipped.
+        versions: package -> the version to build, or to fetch; of the kit, the client and every model not skipped.
         models: name of a model -> what to do about it.
     """
 
@@ -107,7 +107,7 @@ def make_plan(
     decided: dict[str, ModelPlan] = {}
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="plan-") as temporary:
-        for package in (project.kit, *models):
+        for package in (project.kit, *project.clients, *models):
             path = data or project.data(package)
             try:
                 released = _released(client, package, Path(temporary))
@@ -119,7 +119,7 @@ def make_plan(
                             faults.append(f"{planned.sentence} (an earlier version is released)")
                         continue
                 else:
-                    version = _kit_version(project, package, released)
+                    version = _code_version(project, package, released)
                 versions[package.name] = version
             except ChangedError as error:
                 faults.append(str(error))
@@ -169,16 +169,16 @@ def _released(client: IndexClient, package: Package, folder: Path) -> _Released 
     return _Released(wheel, version, code_changes(package, wheel, version))
 
 
-def _kit_version(project: Project, kit: Package, released: _Released | None) -> str:
-    """Return the version of the kit to build, or to fetch.
+def _code_version(project: Project, package: Package, released: _Released | None) -> str:
+    """Return the version to build, or to fetch, of a package that has no model.
 
     Raises:
         ChangedError: it is released and has changed.
     """
     if released is None:
-        return kit.base_version()
+        return package.base_version()
     if released.changed:
-        raise ChangedError(project, kit, released.version, released.changed)
+        raise ChangedError(project, package, released.version, released.changed)
     return released.version
 
 

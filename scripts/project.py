@@ -94,9 +94,15 @@ class Project:
         return Package("model-kit", self.root / "packages/model_kit")
 
     @property
+    def clients(self) -> tuple[Package, ...]:
+        """The package that callers install, which serves nothing; empty if it is not under ``packages/``."""
+        package = Package("ml-client", self.root / "packages/ml_client")
+        return (package,) if (package.folder / "pyproject.toml").exists() else ()
+
+    @property
     def packages(self) -> tuple[Package, ...]:
-        """The kit and every model package under ``packages/``, in the order of dependence."""
-        return (self.kit, *self.models())
+        """The kit, every model package under ``packages/`` and the client, in the order of dependence."""
+        return (self.kit, *self.models(), *self.clients)
 
     def models(self, name: str | None = None) -> tuple[Package, ...]:
         """Return the packages under ``packages/`` that announce a model, or the one whose model has this name.
@@ -153,6 +159,11 @@ class Project:
     def published(self) -> Path:
         """The requirements file that publishing writes and installing reads."""
         return self.build / "published.txt"
+
+    @property
+    def published_client(self) -> Path:
+        """The requirements file with which callers install the client."""
+        return self.build / "published-client.txt"
 
     @property
     def plan(self) -> Path:

@@ -1,4 +1,4 @@
-"""Build the wheels of model-kit and of every model package that has a bundle; publish them on the private index.
+"""Build the wheels of model-kit, the client and every model that has a bundle; publish them on the private index.
 
 Development (default): versions are X.Y.Z+<digest of what is inside>; what the index has already is not sent again.
 Release (--release):   versions are X.Y.Z; the model must be evaluated, trained on real data and by the code that is
@@ -7,7 +7,8 @@ Release (--release):   versions are X.Y.Z; the model must be evaluated, trained 
                        compared with the newest release first; what compare would not release is refused, or with
                        --ignore-comparison published all the same.
 
-Writes the exact versions with their sha256 to build/published.txt, which scripts/install_models.py installs.
+Writes the exact versions with their sha256 to build/published.txt, which scripts/install_models.py installs; that of
+the client, which no server needs, to build/published-client.txt.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def publish(
     Raises:
         ScriptError: the index refuses, a release may not be, or the index has the version with other content.
     """
-    packages = (project.kit, *project.trained_models(model, say))
+    packages = (project.kit, *project.trained_models(model, say), *project.clients)
     versions = {p.name: (release_version if release else development_version)(p) for p in packages}
     client = IndexClient(index)
     project.build.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ def publish(
             listed = client.files(package.name).get(wheel.name)
             if listed is None:
                 new.append(wheel)
-                judged += [(package, wheel)] if package != packages[0] else []
+                judged += [(package, wheel)] if package.model else []
                 hashes[package.name] = sha256(wheel)
             else:
                 hashes[package.name] = _same_as_listed(client, listed, wheel, Path(temporary), release=release)
@@ -88,8 +89,13 @@ def publish(
         judge(judged)
         for wheel in new:
             _send(client, wheel, say)
-    lines = [f"{name}=={version} --hash=sha256:{hashes[name]}\n" for name, version in versions.items()]
-    return _write_down(project, "".join(lines))
+    clients = [package.name for package in project.clients]
+    pins = {name: f"{name}=={version} --hash=sha256:{hashes[name]}\n" for name, version in versions.items()}
+    return _write_down(
+        project,
+        "".join(pin for name, pin in pins.items() if name not in clients),
+        "".join(pins[name] for name in clients),
+    )
 
 
 def publish_made(
@@ -133,7 +139,7 @@ def publish_made(
     judge(judged)
     for path in new:
         _send(client, path, say)
-    return _write_down(project, manifest.pins())
+    return _write_down(project, manifest.pins(), manifest.client_pins())
 
 
 def require_comparison(
@@ -179,8 +185,11 @@ def _send(client: IndexClient, wheel: Path, say: Say) -> None:
     say(f"Published {wheel.name} on {client.index.host}")
 
 
-def _write_down(project: Project, pins: str) -> Path:
-    write_atomically(project.published, "# What scripts/publish.py published last.\n" + pins)
+def _write_down(project: Project, pins: str, client_pins: str) -> Path:
+    heading = "# What scripts/publish.py published last.\n"
+    if client_pins:
+        write_atomically(project.published_client, heading + client_pins)
+    write_atomically(project.published, heading + pins)
     return project.published
 
 

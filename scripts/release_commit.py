@@ -87,7 +87,7 @@ def release_commit(project: Project, manifest: Manifest, settings: Mapping[str, 
     who = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in _WHO.items()}
     when = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
     message = (
-        "Release " + ", ".join(f"{wheel.name} {wheel.version}" for wheel in manifest.wheels) + f"\n\nof {tested}\n"
+        "Release " + ", ".join(f"{wheel.name} {wheel.version}" for wheel in manifest.served) + f"\n\nof {tested}\n"
     )
     made = git(
         root, "-c", "i18n.commitEncoding=UTF-8", "commit-tree", "--no-gpg-sign", "-p", tested, tree,

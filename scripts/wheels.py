@@ -1,9 +1,10 @@
 """Make the wheels of a release, once: what is tested, published and deployed are these very files.
 
-The wheels are those of model-kit and of every model that `make plan` decided about; without a plan, of every model that
-is released or has a bundle. A version that the index has is fetched from it, and refused if it differs from what is
-here. Any other is built; the model must be evaluated, trained on real data and by the code that is there. The wheels go
-to build/wheels, with a manifest.json that has the sha256 of each, and a requirements.txt that pins them.
+The wheels are those of model-kit, of the client, and of every model that `make plan` decided about; without a plan, of
+every model that is released or has a bundle. A version that the index has is fetched from it, and refused if it differs
+from what is here. Any other is built; the model must be evaluated, trained on real data and by the code that is there.
+The wheels go to build/wheels, with a manifest.json that has the sha256 of each, and a requirements.txt that pins those
+that a server needs.
 
 exit status: 0 done, 1 something may not be released or failed, 2 a setting makes no sense.
 """
@@ -47,6 +48,7 @@ class Wheel:
         origin: ``built`` here or fetched from the ``index``.
         model: name of the model inside; empty if there is none.
         artifact_sha256: digest of the model inside.
+        is_client: whether callers install it, and no server.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Wheel:
     origin: str
     model: str = ""
     artifact_sha256: str = ""
+    is_client: bool = False
 
     @property
     def pin(self) -> str:
@@ -80,6 +83,11 @@ class Manifest:
         """The wheels that have a model."""
         return tuple(wheel for wheel in self.wheels if wheel.model)
 
+    @property
+    def served(self) -> tuple[Wheel, ...]:
+        """The wheels that a server needs."""
+        return tuple(wheel for wheel in self.wheels if not wheel.is_client)
+
     def of(self, model: str | None) -> Manifest:
         """Return the wheels that one model needs; all of them without a name.
 
@@ -94,8 +102,12 @@ class Manifest:
         return Manifest(self.commit, tuple(wheel for wheel in self.wheels if wheel.model in {"", model}))
 
     def pins(self) -> str:
-        """Return what installs these files and no others."""
-        return "".join(f"{wheel.pin}\n" for wheel in self.wheels)
+        """Return what installs the files that a server needs, and no others."""
+        return "".join(f"{wheel.pin}\n" for wheel in self.served)
+
+    def client_pins(self) -> str:
+        """Return what installs the client's."""
+        return "".join(f"{wheel.pin}\n" for wheel in self.wheels if wheel.is_client)
 
 
 def make_wheels(project: Project, index: PackageIndex, *, model: str | None = None, say: Say = print) -> Manifest:
@@ -118,7 +130,7 @@ def make_wheels(project: Project, index: PackageIndex, *, model: str | None = No
     with tempfile.TemporaryDirectory(dir=project.build, prefix=".wheels-") as temporary:
         folder = Path(temporary, "wheels")
         folder.mkdir()
-        for package in (project.kit, *project.models(model)):
+        for package in (project.kit, *project.clients, *project.models(model)):
             base = package.base_version()
             released = client.released(package.name, base)
             if package.model and (text := _left_out(package, plan, is_released=released is not None)):
@@ -143,7 +155,10 @@ def make_wheels(project: Project, index: PackageIndex, *, model: str | None = No
                         f"{project.plan} is about other data than {package.model} was trained on; "
                         "`make model` trains it"
                     )
-            wheels.append(Wheel(package.name, version, path.name, sha256(path), origin, package.model, artifact))
+            is_client = package in project.clients
+            wheels.append(
+                Wheel(package.name, version, path.name, sha256(path), origin, package.model, artifact, is_client)
+            )
             say(f"{path.name} {'built' if origin == BUILT else f'fetched from {index.host}'}")
         manifest = Manifest(git_commit(project.root), tuple(wheels))
         if not manifest.models:

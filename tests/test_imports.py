@@ -44,6 +44,7 @@ def test_contracts_name_every_package_that_is_there(project: Project) -> None:
         shutil.rmtree(project.root / f"packages/{name}_model")
     empty = contracts(TEXT, project)
     assert "importlinter:contract:models" not in empty
+    assert "importlinter:contract:client" not in empty
     assert "importlinter:contract:layers" in empty
 
 
@@ -60,6 +61,14 @@ def test_a_new_package_is_held_to_the_contracts(project: Project, line: str, con
     (model.source / "serving.py").write_text(SERVING + line)
     done = check(project)
     assert (done.returncode, f"{contract} BROKEN" in done.stdout) == ((1, True) if line else (0, False)), done.stdout
+
+
+@pytest.mark.parametrize("line", ["import model_kit\n", "import ml_api.settings\n"])
+def test_the_client_imports_nothing_of_ours(project: Project, line: str) -> None:
+    shutil.copytree(ROOT / "packages/ml_client", project.root / "packages/ml_client")
+    (project.root / "packages/ml_client/src/ml_client/more.py").write_text(line)
+    done = check(project)
+    assert (done.returncode, "the client speaks HTTP alone BROKEN" in done.stdout) == (1, True), done.stdout
 
 
 def test_types_of_a_new_package_are_checked(

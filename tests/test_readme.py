@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from ml_client.cli.main import main as ml_client_command
 
 from project import ROOT
 from service import Service, request
@@ -122,6 +123,37 @@ def test_page_of_the_model_is_as_light_as_it_says(service: Service) -> None:
         assert asset.status == 200
         total += len(asset.body)
     assert 20_000 < total < LARGEST_PAGE
+
+
+def test_examples_of_the_client_run_and_say_what_they_say(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "packages/ml_client/README.md").read_text("utf-8").replace("http://127.0.0.1:5000", service.url)
+    names: dict[str, Any] = {}
+    first, rich, coroutine = (found for found in re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    exec(first, names)
+    assert "OverallQual: Field may not be null." in capsys.readouterr().out
+    predictions = names["result"].predictions
+    assert predictions.index.tolist() == ["first", "second", "third"]
+    assert predictions.isna().tolist() == [False, False, True]
+    # With one that is missing, the column of whole numbers is one of floats.
+    assert send(service, "/v1/predict/regression", names["houses"].iloc[:1].to_dict("records"))["predictions"] == [
+        pytest.approx(predictions.iloc[0])
+    ]
+    exec(rich, names)
+    explained, *rows = capsys.readouterr().out.splitlines()
+    assert explained.split(" ")[0] in names["record"]
+    assert len(rows) == 22
+    exec(coroutine, names)
+    assert capsys.readouterr().out == f"{names['result'].version}\n"
+
+    (command,) = (line for line in re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL))
+    names["houses"].to_csv(tmp_path / "houses.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    assert ml_client_command(shlex.split(command)[1:]) == 0
+    with (tmp_path / "priced.csv").open(newline="") as file:
+        priced = list(csv.DictReader(file))
+    assert [row["prediction"] != "" for row in priced] == [True, True, False]
 
 
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"]

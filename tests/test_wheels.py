@@ -16,9 +16,9 @@ import wheels as command
 from build_wheels import build_wheel, development_version
 from check_wheels import check
 from package_index import PackageIndex
-from plan import ModelPlan, Plan
-from project import Package, Project, ScriptError
-from publish import publish_made
+from plan import ModelPlan, Plan, make_plan
+from project import ROOT, Package, Project, ScriptError
+from publish import publish, publish_made
 from small_project import add_model, add_third_party, make_environment, train
 from wheels import make_wheels, read_manifest
 
@@ -70,6 +70,31 @@ def test_what_was_made_is_what_is_published_and_what_is_fetched_afterwards(
     assert [wheel.origin for wheel in fetched.wheels] == ["index", "index"]
     assert fetched.pins() == manifest.pins()
     assert fetched.models[0].artifact_sha256 == artifact
+
+
+def test_the_client_is_released_beside_the_models_and_pinned_for_callers_alone(
+    project: Project, model: Package, index: PackageIndex
+) -> None:
+    (project.root / "packages/ml_client").symlink_to(ROOT / "packages/ml_client")
+    (client,) = project.clients
+    assert [package.name for package in project.packages] == ["model-kit", "regression-model", "ml-client"]
+    assert make_plan(project, index).versions["ml-client"] == client.base_version()
+    manifest = make_wheels(project, index)
+    assert [wheel.name for wheel in manifest.wheels] == ["model-kit", "ml-client", "regression-model"]
+    pins = publish_made(project, index).read_text()
+    assert "ml-client" not in pins
+    (line,) = project.published_client.read_text().splitlines()[1:]
+    assert line == next(wheel.pin for wheel in manifest.wheels if wheel.is_client)
+    assert line.startswith(f"ml-client=={client.base_version()} --hash=sha256:")
+    names = [name for name in files(project.index) if name.startswith("ml_client")]
+    assert len(names) == 1
+    with zipfile.ZipFile(project.index / names[0]) as archive:
+        assert {"ml_client/py.typed", "ml_client/cli/main.py"} <= set(archive.namelist())
+
+    # A development version of it is pinned likewise.
+    publish(project, index)
+    assert "ml-client" not in project.published.read_text()
+    assert project.published_client.read_text().splitlines()[1].startswith(f"ml-client=={client.base_version()}+")
 
 
 def test_code_of_a_wheel_is_what_its_model_was_trained_with_but_for_the_version(
