@@ -27,6 +27,8 @@ PYTEST ?=
 EXAMPLES ?= 1000
 # Requests of the soak: make soak COUNT=20000
 COUNT ?= 200000
+# Whose clients and engines to test with, all if nothing is named: make doors DOORS="mlflow spark"
+DOORS ?=
 # What to mutate, all if nothing is named: make mutate MUTATE=views
 MUTATE ?=
 
@@ -67,7 +69,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak migrate data new-model sample train compare publish release \
+.PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak doors migrate data new-model sample train compare publish release \
 	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-explain bench-log bench-shadow screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
@@ -133,6 +135,9 @@ faults: tools-dev ## Kill workers and databases under load, and see that no answ
 
 soak: tools-dev ## Send COUNT=200000 mixed requests while workers and the database are killed: SOAK="--seed 7 --json soak.json"
 	@$(bin)/python tests/helpers/soak.py --count $(COUNT) $(SOAK)
+
+doors: tools-dev ## Test with the clients and engines of others, each in an environment of its own: DOORS="mlflow spark"
+	@$(bin)/python scripts/doors.py $(DOORS)
 
 migrate: tools-dev ## Create or update the tables of the prediction log that PREDICTION_LOG names
 	@cd packages/ml_api && exec $(CURDIR)/$(bin)/python -m ml_api.cli migrate

@@ -3,6 +3,7 @@
 Universal: one lock for Python 3.11 to 3.13 on Linux and macOS, with markers where they differ. They share their pins.
 Each package is written with the extras that others request of it, for platforms that resolve dependencies while
 installing (`pip install -r`). Needs the network; respects UV_* and pip's index variables, and writes no index's name.
+What scripts/doors.py tests with has locks of its own, requirements/doors/*.txt, which share no pins.
 """
 
 from __future__ import annotations
@@ -33,20 +34,30 @@ LOCKS = (
 LOWEST_PYTHON = "3.11"
 
 
-def lock(root: Path, *, upgrade: bool) -> None:
-    """Write all locks, or none.
+def door_locks(root: Path) -> list[tuple[str, str]]:
+    """Return source and lock of each door, see scripts/doors.py."""
+    sources = sorted((root / "requirements/doors").glob("*.in"))
+    return [(f"requirements/doors/{one.name}", f"requirements/doors/{one.stem}.txt") for one in sources]
+
+
+def lock(root: Path, *, upgrade: bool, only: Sequence[str] = ()) -> None:
+    """Write all locks, or ``only`` some, or none.
 
     Raises:
-        ScriptError: they can't be resolved; the reason is above.
+        ScriptError: they can't be resolved, the reason is above; or there is no such lock.
     """
+    doors = door_locks(root)
+    locks = [(source, target) for source, target in (*LOCKS, *doors) if not only or target in only]
+    if unknown := set(only) - {target for _, target in locks}:
+        raise ScriptError(f"there is no lock {min(unknown)}", 2)
     with tempfile.TemporaryDirectory(prefix="lock-") as temporary:
         copy = Path(temporary)
-        (copy / "requirements").mkdir()
-        for source, target in LOCKS:
+        (copy / "requirements/doors").mkdir(parents=True)
+        for source, target in (*LOCKS, *doors):
             for name in (source, target):
                 if (root / name).exists():
                     (copy / name).write_bytes((root / name).read_bytes())
-        for source, target in LOCKS:
+        for source, target in locks:
             command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
             command += ["--python-version", LOWEST_PYTHON, "--no-header", "--no-emit-index-url", "--no-emit-find-links"]
             # With hashes, pip refuses to resolve `coverage[toml]` if the lock only has `coverage`.
@@ -55,7 +66,7 @@ def lock(root: Path, *, upgrade: bool) -> None:
             environ = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
             if subprocess.run(command, cwd=copy, env=environ, check=False).returncode:
                 raise ScriptError(f"{source} could not be locked; the reason is above, and no lock was changed")
-        for source, target in LOCKS:
+        for source, target in locks:
             heading = f"# Made from {source} by `make lock`; not to be edited.\n"
             (root / target).write_text(heading + (copy / target).read_text("utf-8"), "utf-8")
 
@@ -64,8 +75,10 @@ def lock(root: Path, *, upgrade: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser("lock.py", description=__doc__)
+    parser.add_argument("locks", nargs="*", metavar="LOCK", help="only these, such as requirements/doors/mlflow.txt")
     parser.add_argument("--keep", action="store_true", help="keep the pins that still fit instead of the newest")
-    lock(ROOT, upgrade=not parser.parse_args(arguments).keep)
+    options = parser.parse_args(arguments)
+    lock(ROOT, upgrade=not options.keep, only=options.locks)
     return 0
 
 

@@ -13,6 +13,9 @@ from project import Package, Project
 from service import train_houses
 from small_project import TOKEN, make_environment, make_project
 
+#: Run by scripts/doors.py, in environments of their own.
+collect_ignore = ["doors"]
+
 
 @pytest.fixture(autouse=True)
 def no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:

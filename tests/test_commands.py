@@ -385,6 +385,15 @@ def test_locks_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.Monke
     assert "--upgrade" in commands[0]
     assert "--upgrade" not in commands[-1]
 
+    (tmp_path / "requirements/doors").mkdir()
+    (tmp_path / "requirements/doors/spark.in").write_text("pyspark\n")
+    before = len(commands)
+    lock.lock(tmp_path, upgrade=True, only=["requirements/doors/spark.txt"])
+    assert [command[-2] for command in commands[before:]] == ["requirements/doors/spark.in"]
+    assert (tmp_path / "requirements/doors/spark.txt").read_text().endswith("not to be edited.\nflask==3\n")
+    with pytest.raises(ScriptError, match=r"there is no lock requirements/doors/sparc\.txt"):
+        lock.lock(tmp_path, upgrade=True, only=["requirements/doors/sparc.txt"])
+
     monkeypatch.setattr(lock, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["lock.py"])
     assert lock.main(["--keep"]) == 0
