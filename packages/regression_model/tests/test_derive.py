@@ -6,9 +6,11 @@ import math
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from model_kit.exports.numpy_source import numpy_source
 from model_kit.records.encoding import FEW, FeatureMaker
 from model_kit.records.generation import generate_rows
 from model_kit.spec import UNSEEN, InputSpec, fit_spec
@@ -148,3 +150,13 @@ def test_a_row_does_not_depend_on_the_others() -> None:
     for position in range(len(rows)):
         np.testing.assert_array_equal(derive(rows[position : position + 1])[0], together[position])
     assert derive(rows[:0]).shape == (0, len(NAMES))
+
+
+def test_it_can_be_written_as_numpy_source_for_export() -> None:
+    random = np.random.default_rng(5)
+    rows = np.vstack([_encoded()] * 50)
+    rows *= random.integers(-1, 4, rows.shape)
+    rows[random.random(rows.shape) < 0.2] = np.nan
+    names: dict[str, Any] = {"np": np}
+    exec(numpy_source(derive, rows[:3]), names)
+    np.testing.assert_array_equal(names["derive"](rows), derive(rows))

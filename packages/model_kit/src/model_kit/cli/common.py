@@ -17,6 +17,7 @@ from model_kit.errors import DataError, ModelKitError
 from model_kit.records.column_summary import ColumnSummary
 from model_kit.records.number_format import NumberFormat
 from model_kit.scoring.definition import ModelDefinition, Sample
+from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
 from model_kit.scoring.model import BundleModel
 from model_kit.spec import Target
 
@@ -187,6 +188,14 @@ def facts(lines: Sequence[tuple[str, str]]) -> str:
     """Labels and values in two columns."""
     width = max(len(label) for label, _ in lines)
     return "".join(f"{label:<{width}}  {value}\n" for label, value in lines)
+
+
+def interval_level(text: str) -> float:
+    """The type of an argument that is the level of a range."""
+    level = float(text)
+    if not LOWEST <= level <= HIGHEST:
+        raise argparse.ArgumentTypeError(f"from {LOWEST} to {HIGHEST}: {LEVELS_REASON}")
+    return level
 
 
 def whole_number(lowest: int, highest: int, what: str) -> Callable[[str], int]:

@@ -19,6 +19,7 @@ from model_kit.cli.common import (
     add_number_arguments,
     add_strict_arguments,
     ending_cleanly,
+    interval_level,
     model_of,
     numbers_of,
     report,
@@ -30,7 +31,7 @@ from model_kit.cli.common import (
 from model_kit.errors import DataError
 from model_kit.records.column_summary import ColumnSummary
 from model_kit.records.target_classes import ClassReader
-from model_kit.scoring.intervals import HIGHEST, LEVELS_REASON, LOWEST
+from model_kit.scoring.intervals import HIGHEST, LOWEST
 from model_kit.scoring.predictor import Predictor
 from model_kit.scoring.protocol import Model
 from model_kit.scoring.table_columns import (
@@ -111,7 +112,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--interval",
-        type=_level,
+        type=interval_level,
         metavar="LEVEL",
         help=f"add the range that holds the true value in this share of the cases, {LOWEST} to {HIGHEST}",
     )
@@ -230,10 +231,3 @@ def _class(arguments: argparse.Namespace, target: Target) -> str | None:
     if arguments.explain is None:
         raise DataError("--class says whose probability is explained: it needs --explain N")
     return target.keys[position]
-
-
-def _level(text: str) -> float:
-    level = float(text)
-    if not LOWEST <= level <= HIGHEST:
-        raise argparse.ArgumentTypeError(f"from {LOWEST} to {HIGHEST}: {LEVELS_REASON}")
-    return level

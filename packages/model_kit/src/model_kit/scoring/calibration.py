@@ -56,10 +56,13 @@ class Calibration:
 
     Args:
         tables: the card's ``calibration``: for each class its points, for two classes those of the second only.
+
+    Attributes:
+        tables: for each of these the log-odds before and after, up to the largest there are.
     """
 
     def __init__(self, tables: Sequence[Points] | None) -> None:
-        self._tables = [_extended(points) for points in tables or []]
+        self.tables = [_extended(points) for points in tables or []]
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Calibration:
@@ -68,12 +71,12 @@ class Calibration:
 
     def __call__(self, probabilities: Probabilities) -> Probabilities:
         """Correct ``probabilities``, shape (n_rows, n_classes); rows sum to 1 again."""
-        if not self._tables:
+        if not self.tables:
             return probabilities
-        if len(self._tables) == 1:
-            return two_classes(sigmoid(np.interp(log_odds(probabilities[:, 1]), *self._tables[0])))
+        if len(self.tables) == 1:
+            return two_classes(sigmoid(np.interp(log_odds(probabilities[:, 1]), *self.tables[0])))
         odds = log_odds(probabilities)
-        each = [sigmoid(np.interp(odds[:, position], *table)) for position, table in enumerate(self._tables)]
+        each = [sigmoid(np.interp(odds[:, position], *table)) for position, table in enumerate(self.tables)]
         found = np.column_stack(each)
         return np.asarray(found / found.sum(axis=1, keepdims=True))
 

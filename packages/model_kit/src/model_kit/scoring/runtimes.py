@@ -41,15 +41,19 @@ def load_runtime(card: Mapping[str, Any], content: bytes, spec: InputSpec, deriv
         MissingLibraryError: the runtime is not installed.
     """
     served = card.get("runtime") or {}
-    features: FeatureMaker | FrameMaker
-    if served.get("input") == "frame":
-        single = served.get("kind") != "scikit-learn"
-        features = FrameMaker(spec, impute=imputed_fields(card, spec), single=single)
-    else:
-        features = FeatureMaker(spec, derive)
+    features = make_features(card, spec, derive)
     if served.get("kind") == "scikit-learn":
         _scikit_learn().require_version(card)
     return make_runtime(served, content, features)
+
+
+def make_features(card: Mapping[str, Any], spec: InputSpec, derive: Derive | None) -> FeatureMaker | FrameMaker:
+    """The way from rows to the estimator's input; arguments are those of :func:`load_runtime`."""
+    served = card.get("runtime") or {}
+    if served.get("input") == "frame":
+        single = served.get("kind") != "scikit-learn"
+        return FrameMaker(spec, impute=imputed_fields(card, spec), single=single)
+    return FeatureMaker(spec, derive)
 
 
 def make_runtime(served: Mapping[str, Any], content: bytes, features: FeatureMaker | FrameMaker) -> Runtime:
