@@ -97,7 +97,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--interval",
-        type=_level,
+        type=level,
         metavar="LEVEL",
         help=f"add the range that holds the true value in this share of the cases, {LOWEST} to {HIGHEST}",
     )
@@ -218,8 +218,9 @@ def _class(arguments: argparse.Namespace, target: Target) -> str | None:
     return target.keys[position]
 
 
-def _level(text: str) -> float:
-    level = float(text)
-    if not LOWEST <= level <= HIGHEST:
+def level(text: str) -> float:
+    """The type of an argument that is the level of ranges."""
+    found = float(text)
+    if not LOWEST <= found <= HIGHEST:
         raise argparse.ArgumentTypeError(f"from {LOWEST} to {HIGHEST}: {LEVELS_REASON}")
-    return level
+    return found
