@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_kit.cli import consume
 from model_kit.errors import DataError, IntervalError, NotReadyError, StreamError
 from model_kit.scoring.model import BundleModel
 from model_kit.scoring.predictor import Predictor
@@ -18,6 +20,8 @@ from model_kit.streams.broker import Letter, Message, Route, Stop, header_text
 from model_kit.streams.consumer import StreamConsumer
 from model_kit.streams.settings import read_settings
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
+
+from project import ROOT
 
 ROUTE = Route("in", "out", "out.errors", "group")
 GOLDEN = json.dumps(GOLDEN_ROW).encode()
@@ -295,6 +299,17 @@ def test_settings_are_lines_of_a_file_and_the_environment_overrides_them(tmp_pat
     path.write_text("sasl.password=x\nhunter2\n")
     with pytest.raises(DataError, match=r"kafka.properties, line 2: write name=value$"):
         read_settings(path, {})
+
+
+def test_docs_name_every_option() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    consume.add_arguments(parser)
+    docs = (ROOT / "docs/streams.md").read_text()
+    assert [
+        name
+        for name in parser.format_help().split()
+        if name.startswith("--") and f"{name} " not in docs and f"{name}`" not in docs
+    ] == []
 
 
 def test_key_becomes_a_header_of_ascii() -> None:
