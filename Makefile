@@ -69,8 +69,8 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak doors migrate data new-model sample train compare publish release \
-	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow screenshot instructions instructions-record \
+.PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train compare publish release \
+	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
 
@@ -138,6 +138,9 @@ soak: tools-dev ## Send COUNT=200000 mixed requests while workers and the databa
 
 doors: tools-dev ## Test with the clients and engines of others, each in an environment of its own: DOORS="mlflow spark"
 	@$(bin)/python scripts/doors.py $(DOORS)
+
+soak-streams: tools-dev ## Consume streams while consumers and brokers are killed, and look for every answer: SOAK="--rounds 100 --seed 7"
+	@PYTHONPATH=tests/helpers $(bin)/python tests/helpers/soak_streams.py $(SOAK)
 
 migrate: tools-dev ## Create or update the tables of the prediction log that PREDICTION_LOG names
 	@cd packages/ml_api && exec $(CURDIR)/$(bin)/python -m ml_api.cli migrate
@@ -227,6 +230,9 @@ bench-log: tools-dev ## What the prediction log costs: on against off, with SQLi
 
 bench-shadow: tools-dev ## What a shadow costs the callers: latency at half of the capacity, with it against without
 	@$(bin)/python benchmarks/shadow.py $(model)
+
+bench-streams: tools-dev ## Rows a second from a stream to another one, with NATS and Kafka's mock cluster
+	@$(bin)/python benchmarks/streams.py $(model)
 
 bench-explain: tools-dev ## How close explanations are, and how long they take: BENCH_DATA=path.csv
 	@PYTHONPATH=packages/ml_api $(bin)/python benchmarks/explain.py $(model)

@@ -19,7 +19,7 @@ from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.protocol import ENTRY_POINT_GROUP
 from model_kit.testing import GOLDEN_PREDICTION
 
-COMMANDS = ("train", "data", "predict", "evaluate", "compare", "show", "sample", "export", "spark")
+COMMANDS = ("train", "data", "predict", "consume", "evaluate", "compare", "show", "sample", "export", "spark")
 Install = Callable[..., None]
 
 

@@ -13,6 +13,7 @@ ModelKitError
 ├── CannotFoldError     an estimator has a part that folding has no rule for
 ├── CannotExplainError  a model has no typical prediction that others could be compared with
 ├── IntervalError       a model has no calibrated intervals, or none of that level
+├── StreamError         a message broker cannot be used, or does not store answers
 └── FloorError          a model scores below the package's absolute floors
 """
 
@@ -82,6 +83,10 @@ class CannotExplainError(ModelKitError):
 
 class IntervalError(ModelKitError):
     """A model has no calibrated intervals, or none of the level asked for."""
+
+
+class StreamError(ModelKitError):
+    """A message broker cannot be reached, or refuses what has to be stored; the text names broker and topic."""
 
 
 class FloorError(ModelKitError):

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Final
 
 from model_kit import __version__
-from model_kit.cli import compare, data, evaluate, export, new, predict, sample, show, spark, train
+from model_kit.cli import compare, consume, data, evaluate, export, new, predict, sample, show, spark, train
 from model_kit.cli.common import FAILED, INTERRUPTED, UNUSABLE, EndedBySignal, report
 from model_kit.errors import BundleError, DataError, DefinitionError, MissingLibraryError, ModelKitError
 from model_kit.scoring.definition import ModelDefinition, find_definition, installed_definitions
@@ -19,7 +19,7 @@ from model_kit.scoring.definition import ModelDefinition, find_definition, insta
 PROGRAM: Final = "model-kit"
 SUFFIX: Final = "-model"
 #: The modules of the commands, which have their names; their functions ``run`` return the exit status.
-COMMANDS: Final[Sequence[ModuleType]] = (new, train, data, predict, evaluate, compare, show, sample, export, spark)
+COMMANDS: Final[Sequence[ModuleType]] = (new, train, data, predict, consume, evaluate, compare, show, sample, export, spark)
 
 EXAMPLES: Final = """\
 examples:
