@@ -19,7 +19,19 @@ from model_kit.scoring.definition import ModelDefinition, find_definition, insta
 PROGRAM: Final = "model-kit"
 SUFFIX: Final = "-model"
 #: The modules of the commands, which have their names; their functions ``run`` return the exit status.
-COMMANDS: Final[Sequence[ModuleType]] = (new, train, data, predict, consume, evaluate, compare, show, sample, export, spark)
+COMMANDS: Final[Sequence[ModuleType]] = (
+    new,
+    train,
+    data,
+    predict,
+    consume,
+    evaluate,
+    compare,
+    show,
+    sample,
+    export,
+    spark,
+)
 
 EXAMPLES: Final = """\
 examples:
