@@ -143,6 +143,20 @@ def test_texts_of_levels_are_read_without_the_slow_lane() -> None:
     np.testing.assert_array_equal(accepted.encoded[:, columns], expected)
 
 
+def test_names_of_a_record_that_has_every_field_are_not_looked_at() -> None:
+    whole = {**dict.fromkeys(SPEC.names), **GOLDEN_ROW, "odd": "A", "many": "3", "built": "7"}
+    without_number, without_level = ({name: whole[name] for name in whole if name != one} for one in ("below", "built"))
+    records = [
+        whole,
+        whole | {"Id": 7},
+        without_number | {"Below": 0.2},
+        without_level | {"Built": "7"},
+        without_number,
+    ]
+    accepted = FAST_LANE(json_text.split(json.dumps(records).encode()) or [])
+    assert (accepted.declined, accepted.with_unknown) == ([], [2, 3])
+
+
 def test_bad_record_leaves_its_neighbours_where_they_are() -> None:
     accepted = FAST_LANE([GOLDEN_ROW, {"zone": 1}, "x", GOLDEN_ROW])
     assert (accepted.positions, accepted.declined) == ([0, 3], [1, 2])

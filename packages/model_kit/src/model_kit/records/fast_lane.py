@@ -27,6 +27,8 @@ from model_kit.spec import UNSEEN, Field, InputSpec
 MOST_LOOKED_AT = 20
 #: Levels of a category up to which it is decoded to codes at once; the classes of more would take time and memory.
 MOST_LEVELS = 256
+#: A value that a record lacks.
+_ABSENT = math.nan
 #: Characters that msgspec permits in no level, and in no name of a field.
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_A_NAME = re.compile(r"[\x00-\x1f\\\"]")
@@ -40,7 +42,8 @@ class Accepted:
         encoded: the rows that were accepted, shape (n_accepted, n_fields).
         positions: for each of these the position of its record, ascending.
         declined: positions of the other records, ascending.
-        with_unknown: positions of records that may have names that are no field's, of the first ``MOST_LOOKED_AT``.
+        with_unknown: positions of records that may have names that are no field's, and may lack a field, of the first
+            ``MOST_LOOKED_AT``.
     """
 
     encoded: Encoded
@@ -77,11 +80,18 @@ class FastLane:
         types = {name: _type(field, encoder) for name, field in zip(names, fields, strict=True)}
         # Attributes have names of their own, as a field's need not be an identifier.
         attributes = {f"field_{position}": field for position, field in enumerate(fields)}
+        # What is absent is NaN where a null is None, so that a record with a value or null in each field is told from
+        # one that may have misspelt a name. What is looked up knows None alone.
+        looked_up_or_text = {field.name for field in (*looked_up, *texts)}
+        absent = {name: None if name in looked_up_or_text else _ABSENT for name in names}
         renamed = any(_NOT_A_NAME.search(name) for name in names)
         self._record, known = (
             msgspec.defstruct(
                 "Record",
-                [(name, types[field.name], *(() if field.required else (None,))) for name, field in attributes.items()],
+                [
+                    (name, types[field.name], *(() if field.required else (absent[field.name],)))
+                    for name, field in attributes.items()
+                ],
                 rename=None if renamed else {name: field.name for name, field in attributes.items()},
                 kw_only=True,
                 gc=False,
@@ -109,18 +119,20 @@ class FastLane:
         for position, record in enumerate(records):
             if position == MOST_LOOKED_AT:
                 decode = self._decode
+            has_unknown = False
             try:
                 if type(record) is msgspec.Raw and not self._renamed:
                     try:
                         read = decode(record)
                     except msgspec.ValidationError:
                         read = self._decode(record)
-                        with_unknown.append(position)
+                        has_unknown = True
                 else:
                     read = msgspec.convert(self._with_attributes(record) if self._renamed else record, self._record)
-                    if position < MOST_LOOKED_AT:
-                        with_unknown.append(position)
+                    has_unknown = position < MOST_LOOKED_AT
                 values = astuple(read)
+                if has_unknown and self._may_lack_field(values):
+                    with_unknown.append(position)
                 row = [*map(getitem, self._codes, values), *values[n_codes : self._n_plain]]
                 if self._texts:
                     for encode, text in zip(self._texts, values[self._n_plain :], strict=True):
@@ -137,6 +149,13 @@ class FastLane:
         if self._texts:
             np.maximum(np.minimum(encoded, LARGEST, out=encoded), -LARGEST, out=encoded)
         return Accepted(encoded, positions, declined, with_unknown)
+
+    def _may_lack_field(self, values: tuple[Any, ...]) -> bool:
+        """Whether a field may be absent from a record."""
+        n_codes, n_plain = len(self._codes), self._n_plain
+        looked_up, plain, texts = values[:n_codes], values[n_codes:n_plain], values[n_plain:]
+        # Looked for by identity: it equals nothing.
+        return None in looked_up or None in texts or _ABSENT in plain
 
     def _with_attributes(self, record: object) -> object:
         """A record by attributes instead of field names."""
