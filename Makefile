@@ -91,7 +91,7 @@ dev: tools-dev ## Serve the sources on PORT, reloading when they change
 
 # With options for pytest, only tests are run. Two files at a time: the machines of CI have two cores.
 test: lint typecheck imports tracked $(if $(PYTEST),,instructions) ## Check style, types and what a prediction costs, run all tests
-	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
+	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 $(PYTEST)
 
 # Apart, as it doubles the time of the tests. CircleCI counts too.
 coverage: tools-dev ## Run all tests and count the lines and branches that they run: 95 % at least

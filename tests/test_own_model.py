@@ -164,7 +164,7 @@ def test_two_versions_are_released_with_the_artefacts_that_were_trained(clone: C
     wheels = sorted(path.name for path in clone.project.index.glob("diabetes_model-*.whl") if "+" not in path.name)
     assert wheels == ["diabetes_model-0.1.0-py3-none-any.whl", "diabetes_model-0.2.0-py3-none-any.whl"]
     manifest = json.loads((clone.project.wheels / "manifest.json").read_text())
-    assert {wheel["name"] for wheel in manifest["wheels"]} == {"model-kit", "diabetes-model"}
+    assert {wheel["name"] for wheel in manifest["wheels"]} == {"model-kit", "ml-client", "diabetes-model"}
     assert manifest["commit"] == git(clone.project, "rev-parse", "HEAD"), "and nothing is left to be committed"
 
 

@@ -78,7 +78,7 @@ def test_document_has_both(both: Server) -> None:
     assert set(document["components"]["schemas"]["regression.Record"]["properties"]) == set(GOLDEN_ROW)
     for name in ("boats", "regression"):
         answers = document["paths"][f"/v1/predict/{name}"]["post"]["responses"]
-        assert set(answers) == {"200", "400", "404", "405", "408", "413", "414", "415", "422", "500", "503"}
+        assert set(answers) == {"200", "400", "404", "405", "406", "408", "413", "414", "415", "422", "500", "503"}
     identities = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
     assert len(identities) == len(set(identities))
 
