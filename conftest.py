@@ -24,7 +24,10 @@ _guard = {"on": False}
 _HOST_EVENTS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 _ADDRESS_EVENTS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 #: What a machine of CI may lack, in the words of the skips. All else is installed by .ci/run, or belongs to Linux.
-_MAY_LACK = ("Docker engine", "real data", "Kaggle files", "shap is installed for", "root may not mount", "needs root")
+_MAY_LACK = (
+    *("Docker engine", "real data", "Kaggle files", "shap is installed for", "root may not mount", "needs root"),
+    "the repository's history",
+)
 _SETTINGS = {"MODEL", "PORT", "NETRC", "MODEL_DIR", "GIT_COMMIT", "SOURCE_VERSION", "HEROKU_SLUG_COMMIT"}
 
 

@@ -248,7 +248,8 @@ class Worker(base.Worker):  # type: ignore[misc]
         try:
             while not self.stopped.is_set():
                 n_events = self.turn()
-                if not n_events and self.flush_log is not None and not self.has_request() and not self.write_log():
+                flush = self.flush_log
+                if flush is not None and not n_events and not self.has_request() and not self.write_log(flush):
                     return
                 for _ in range(1 + n_events // EVENTS_PER_REQUEST):
                     request = self.next_request()
@@ -295,17 +296,14 @@ class Worker(base.Worker):  # type: ignore[misc]
             self.wake()
         return leads
 
-    def write_log(self) -> bool:
+    def write_log(self, flush: Callable[[], None]) -> bool:
         """Have the prediction log write; returns whether this thread is still the leader."""
-        flush, self.flush_log = self.flush_log, None
+        self.flush_log = None
         self.current = current = object()
         try:
-            if flush is not None:
-                flush()
+            flush()
         finally:
             leads = self.still_leads(current)
-        if not leads:
-            self.wake()
         return leads
 
     def still_leads(self, current: object) -> bool:

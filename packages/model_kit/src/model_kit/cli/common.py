@@ -190,8 +190,17 @@ def facts(lines: Sequence[tuple[str, str]]) -> str:
     return "".join(f"{label:<{width}}  {value}\n" for label, value in lines)
 
 
-def interval_level(text: str) -> float:
-    """The type of an argument that is the level of a range."""
+def add_interval_argument(command: argparse.ArgumentParser) -> None:
+    """Add ``--interval``."""
+    command.add_argument(
+        "--interval",
+        type=_interval_level,
+        metavar="LEVEL",
+        help=f"add the range that holds the true value in this share of the cases, {LOWEST} to {HIGHEST}",
+    )
+
+
+def _interval_level(text: str) -> float:
     level = float(text)
     if not LOWEST <= level <= HIGHEST:
         raise argparse.ArgumentTypeError(f"from {LOWEST} to {HIGHEST}: {LEVELS_REASON}")

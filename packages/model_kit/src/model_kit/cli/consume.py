@@ -15,14 +15,13 @@ from model_kit.batch.progress import Progress
 from model_kit.cli.common import (
     OK,
     add_bundle_argument,
-    interval_level,
+    add_interval_argument,
     model_of,
     report,
     synthetic_notice,
     whole_number,
 )
 from model_kit.errors import DataError, ModelKitError
-from model_kit.scoring.intervals import HIGHEST, LOWEST
 from model_kit.scoring.predictor import Predictor
 from model_kit.streams import log
 from model_kit.streams.answers import AnswerMaker, Options
@@ -77,12 +76,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="header with an id that each message has of its own (default: its place identifies it)",
     )
-    command.add_argument(
-        "--interval",
-        type=interval_level,
-        metavar="LEVEL",
-        help=f"add the range that holds the true value in this share of the cases, {LOWEST} to {HIGHEST}",
-    )
+    add_interval_argument(command)
     command.add_argument("--probabilities", action="store_true", help="of a class: add the probability of each")
     command.add_argument(
         "--max-rows",

@@ -16,10 +16,10 @@ from model_kit.batch.tables import FORMATS, output_format, reading, require_libr
 from model_kit.cli.common import (
     FAILED,
     add_bundle_argument,
+    add_interval_argument,
     add_number_arguments,
     add_strict_arguments,
     ending_cleanly,
-    interval_level,
     model_of,
     numbers_of,
     report,
@@ -31,7 +31,6 @@ from model_kit.cli.common import (
 from model_kit.errors import DataError
 from model_kit.records.column_summary import ColumnSummary
 from model_kit.records.target_classes import ClassReader
-from model_kit.scoring.intervals import HIGHEST, LOWEST
 from model_kit.scoring.predictor import Predictor
 from model_kit.scoring.protocol import Model
 from model_kit.scoring.table_columns import (
@@ -110,12 +109,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--output-format", choices=FORMATS, help="of the output (default: by its name, else as the input)"
     )
-    command.add_argument(
-        "--interval",
-        type=interval_level,
-        metavar="LEVEL",
-        help=f"add the range that holds the true value in this share of the cases, {LOWEST} to {HIGHEST}",
-    )
+    add_interval_argument(command)
     command.add_argument(
         "--explain",
         type=whole_number(1, MOST_CONTRIBUTIONS, "contributions"),

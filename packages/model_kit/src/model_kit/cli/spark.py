@@ -6,9 +6,8 @@ import argparse
 from typing import TYPE_CHECKING, Any, Final
 
 from model_kit.batch.tables import format_of
-from model_kit.cli.common import FAILED, OK, interval_level, report, synthetic_notice, whole_number
+from model_kit.cli.common import FAILED, OK, add_interval_argument, report, synthetic_notice, whole_number
 from model_kit.errors import DataError, MissingLibraryError, first_line
-from model_kit.scoring.intervals import HIGHEST, LOWEST
 from model_kit.scoring.table_columns import ERROR, MOST_CONTRIBUTIONS, PREDICTION
 
 if TYPE_CHECKING:
@@ -45,12 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--delimiter", default=",", metavar="MARK", help="between the cells of CSV files (default: ,)")
     command.add_argument("--multiline", action="store_true", help="cells of CSV files have line breaks")
     command.add_argument("--overwrite", action="store_true", help="replace the output")
-    command.add_argument(
-        "--interval",
-        type=interval_level,
-        metavar="LEVEL",
-        help=f"add the range that holds the true value in this share of the cases, {LOWEST} to {HIGHEST}",
-    )
+    add_interval_argument(command)
     command.add_argument(
         "--explain",
         type=whole_number(1, MOST_CONTRIBUTIONS, "contributions"),
