@@ -211,6 +211,7 @@ def test_requests_under_way_at_the_end_may_be_logged_and_no_others() -> None:
     lines = [line("a"), line("b"), line("c")]
     bench.check_lines(lines, answers=3, connections=1, status=200)
     bench.check_lines(lines, answers=2, connections=1, status=200)
+    bench.check_lines([line("a"), line("b"), line("c", 499)], answers=2, connections=1, status=200)
     with pytest.raises(VoidError, match="3 requests were logged; 4 were answered"):
         bench.check_lines(lines, answers=4, connections=1, status=200)
     with pytest.raises(VoidError, match="3 requests were logged; 1 were answered"):
@@ -222,6 +223,8 @@ def test_a_request_that_was_logged_twice_or_with_another_status_voids_the_run() 
         bench.check_lines([line("a"), line("a")], answers=2, connections=1, status=200)
     with pytest.raises(VoidError, match=r"\[200, 503\]"):
         bench.check_lines([line("a"), line("b", 503)], answers=2, connections=1, status=200)
+    with pytest.raises(VoidError, match=r"\[200, 499\]"):
+        bench.check_lines([line("a"), line("b", 499)], answers=2, connections=1, status=200)
 
 
 def test_only_lines_of_requests_count(tmp_path: Path) -> None:

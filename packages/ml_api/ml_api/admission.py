@@ -12,7 +12,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from werkzeug.exceptions import ServiceUnavailable
+from flask import Response
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from ml_api import connection
 
@@ -54,6 +55,13 @@ class BusyError(ServiceUnavailable):
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail, retry_after=RETRY_AFTER)
+
+
+class ClientLeftError(HTTPException):
+    """A long request was not computed, as its client has closed the connection; the log has status 499."""
+
+    def __init__(self) -> None:
+        super().__init__("The client has closed the connection.", Response(status=connection.CLIENT_LEFT))
 
 
 def cost(rows: int, *, explain: bool = False, warnings: bool = False) -> int:
@@ -110,7 +118,8 @@ class ConcurrencyLimit:
         """Compute in the block: at once if the request is short, otherwise in its turn.
 
         Raises:
-            BusyError: too many wait already, the request has waited too long, or its client has left.
+            BusyError: too many wait already, or the request has waited too long.
+            ClientLeftError: its client has left.
         """
         if cost <= SHORT:
             yield
@@ -128,7 +137,7 @@ class ConcurrencyLimit:
             raise BusyError(BUSY)
         try:
             if connection.has_left(environ):
-                raise BusyError("The client has closed the connection.")
+                raise ClientLeftError
             self._set_switch_interval(1)
             try:
                 yield

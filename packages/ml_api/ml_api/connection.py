@@ -32,6 +32,8 @@ WAIT_FOR = "ml_api.wait_for"
 IS_STOPPING = "ml_api.is_stopping"
 #: Key of the WSGI environ: a function that has another one called after the response.
 CALL_AFTER = "ml_api.call_after"
+#: Status in the log of a request whose client had left before it was computed; it is nginx's.
+CLIENT_LEFT = 499
 #: Requests whose body is received before the application is called; the body of others is discarded.
 TAKES_BODY = re.compile(r"/v1/(predict/.|outcomes)|/v2/models/.+/infer|/invocations")
 #: A head for which no parser is needed to know where the request ends: one length, and no other header that has to do

@@ -45,6 +45,7 @@ from ml_api.admission import (
     WaitLimit,
 )
 from ml_api.connection import (
+    CLIENT_LEFT,
     BODY,
     CALL_AFTER,
     IS_STOPPING,
@@ -87,8 +88,6 @@ MAX_ACCEPTED = 64
 FLUSH_SECONDS = 3.0
 #: Seconds for which connections are left to other workers with less load.
 DEFER_SECONDS = 0.03
-#: Status in the log of a request whose client had left before it was computed; it is nginx's.
-CLIENT_LEFT = 499
 #: Paths, or their beginnings, that are answered before all requests that wait: operators ask them under load.
 URGENT = ("/health", "/metrics", "/ping", "/v2/health")
 

@@ -16,6 +16,7 @@ from ml_api.admission import (
     OVERLOADED_WORK,
     SHORT,
     STANDING,
+    ClientLeftError,
     ConcurrencyLimit,
     WaitLimit,
     cost,
@@ -124,8 +125,9 @@ def test_one_more_than_may_wait_is_refused_at_once(monkeypatch: pytest.MonkeyPat
 def test_nothing_is_computed_for_a_client_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = ConcurrencyLimit(1)
     monkeypatch.setattr(connection, "has_left", lambda environ: environ["left"])
-    with pytest.raises(ServiceUnavailable, match="has closed"), limit.admit(LONG, {"left": True}):
+    with pytest.raises(ClientLeftError) as left, limit.admit(LONG, {"left": True}):
         pytest.fail("it computes")
+    assert left.value.get_response().status_code == 499
     with limit.admit(LONG, {"left": False}):
         pass
 
