@@ -45,9 +45,9 @@ from ml_api.admission import (
     WaitLimit,
 )
 from ml_api.connection import (
-    CLIENT_LEFT,
     BODY,
     CALL_AFTER,
+    CLIENT_LEFT,
     IS_STOPPING,
     LEAVE_LOOP,
     MAX_DISCARDED,
