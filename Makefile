@@ -90,7 +90,8 @@ dev: tools-dev ## Serve the sources on PORT, reloading when they change
 	@exec $(bin)/python scripts/run.py --development $(model)
 
 # With options for pytest, only tests are run. Two files at a time: the machines of CI have two cores.
-test: lint typecheck imports tracked $(if $(PYTEST),,instructions) ## Check style, types and what a prediction costs, run all tests
+test: tools-dev ## Check style, types and what a prediction costs, run all tests
+	@$(MAKE) --no-print-directory --jobs 2 lint typecheck imports tracked $(if $(PYTEST),,instructions)
 	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 $(PYTEST)
 
 # Apart, as it doubles the time of the tests. CircleCI counts too.

@@ -45,7 +45,7 @@ def data() -> tuple[pd.DataFrame, pd.Series[Any]]:
         (FixedThresholdClassifier(LogisticRegression(), threshold=0.2, pos_label="no"), "no"),
         # Of ten trees many rows have exactly this, which float32 rounds down; and calibration moves it.
         (FixedThresholdClassifier(FOREST, threshold=0.7), "yes"),
-        (TunedThresholdClassifierCV(LogisticRegression(), cv=3), "yes"),
+        (TunedThresholdClassifierCV(LogisticRegression(), cv=3, thresholds=12), "yes"),
         (make_pipeline(StandardScaler(), FixedThresholdClassifier(LinearSVC(), threshold=0.3)), "yes"),
     ],
 )
