@@ -400,6 +400,10 @@ def _otlp_endpoint(environ: Mapping[str, str]) -> str | None:
         # It may contain a password, which no message repeats.
         if not re.match(r"https?://[^/]", environ[variable]):
             raise SettingsError(f"{variable} must begin with http:// or https://, and a host")
+    for variable in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
+        # The library would leave out a header that it can't parse, and log it: it mostly is a secret.
+        if not re.fullmatch(r"(\s*[^\s=,;]+\s*=[^,;]*(,|$))*", environ.get(variable, "")):
+            raise SettingsError(f"{variable} must be name=value, several of them with commas, values percent-encoded")
     for variable in ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"):
         _choice(environ, variable, "http/protobuf", ("http/protobuf",))
     if "ratio" in _choice(environ, "OTEL_TRACES_SAMPLER", SAMPLERS[0], SAMPLERS):

@@ -309,6 +309,9 @@ def test_outcomes_of_a_file_are_recorded(
     file.write_text(json.dumps({"id": f"{first}/0", "value": 13}) + "\n")
     assert main(["outcomes", str(file), "--replace"]) == 0
     assert capsys.readouterr().out.startswith("1 recorded")
+    file.write_text(json.dumps({"id": f"{first}/0", "value": 13}) + "\n{'id': 1}\n")
+    assert main(["outcomes", str(file)]) == 1
+    assert f"{file}, line 2 is not JSON" in capsys.readouterr().err
     with database.begin() as connection:
         values = {row.prediction_id: row.value for row in connection.execute(select(outcomes))}
     assert values == {first: "13.0", second: '"leaves"'}

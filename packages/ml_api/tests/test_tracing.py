@@ -247,6 +247,8 @@ def test_traces_are_off_without_a_collector(environ: dict[str, str]) -> None:
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Bearer 5ecret"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-team=a;5ecret"),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_TRACES_SAMPLER", "some"),
         ("OTEL_TRACES_SAMPLER_ARG", "2"),
@@ -255,8 +257,15 @@ def test_traces_are_off_without_a_collector(environ: dict[str, str]) -> None:
 )
 def test_value_that_is_not_possible_is_refused_by_name(variable: str, text: str) -> None:
     environ = {ENDPOINT: "http://c:4318", "OTEL_TRACES_SAMPLER": "traceidratio", variable: text}
-    with pytest.raises(SettingsError, match=f"^{variable} "):
+    with pytest.raises(SettingsError, match=f"^{variable} ") as caught:
         Settings.from_environ(environ)
+    assert "5ecret" not in str(caught.value)
+
+
+def test_headers_of_the_collector_may_have_several_values_and_blanks() -> None:
+    headers = "authorization=Basic%20QWxhZGRpbjpvcGVuIHNlc2FtZQ==, x-team = prices,"
+    environ = {ENDPOINT: "http://c:4318", "OTEL_EXPORTER_OTLP_HEADERS": headers}
+    assert Settings.from_environ(environ).otlp_endpoint == "http://c:4318"
 
 
 def test_nothing_is_imported_while_traces_are_off() -> None:

@@ -7,7 +7,7 @@ import csv
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ml_api.prediction_log.opening import opened
@@ -57,7 +57,7 @@ def _batches(name: str) -> Iterator[tuple[int, list[Any]]]:
     try:
         with open(name, encoding="utf-8-sig", newline="") as file:
             is_csv = not name.endswith((".jsonl", ".ndjson"))
-            rows: Iterator[Any] = csv.DictReader(file) if is_csv else (json.loads(line) for line in file)
+            rows: Iterator[Any] = csv.DictReader(file) if is_csv else _json_lines(name, file)
             # A CSV's first line has the names.
             first = 2 if is_csv else 1
             batch = []
@@ -70,3 +70,11 @@ def _batches(name: str) -> Iterator[tuple[int, list[Any]]]:
             yield first, batch
     except ValueError as error:
         raise SettingsError(f"{name} is neither a CSV file in UTF-8 nor JSON Lines (.jsonl): {error}") from error
+
+
+def _json_lines(name: str, lines: Iterable[str]) -> Iterator[Any]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise SettingsError(f"{name}, line {number} is not JSON: {error}; earlier lines may be recorded") from error
