@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from model_kit.exports.mlflow import MLFLOW_VERSION
 
 import doors
 from environment import SetUpError
@@ -24,6 +25,11 @@ def test_every_door_has_tests_and_a_lock_with_hashes_that_names_no_server() -> N
         assert "://" not in text
         assert re.search(r"^pytest==", text, re.MULTILINE)
         assert text.count("==") <= text.count("--hash=sha256:")
+
+
+def test_an_export_for_mlflow_names_the_version_that_it_is_tested_with() -> None:
+    lock = (ROOT / "requirements/doors/mlflow.txt").read_text("utf-8")
+    assert re.search(rf"^mlflow=={re.escape(MLFLOW_VERSION)} ", lock, re.MULTILINE)
 
 
 @pytest.fixture
