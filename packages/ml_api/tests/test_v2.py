@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -106,6 +106,53 @@ def test_documented_request_of_mlserver_for_a_table(client: FlaskClient) -> None
     assert infer(client, *single)[1]["outputs"][0]["data"] == predictions(
         client, "rides", {"zone": "A", "distance": 3.5}
     )
+
+
+class Sums:
+    """A model of three numbers, of which it predicts the weighted sum; the last may be missing."""
+
+    version = "3.0"
+    target = Target("sum", unit="points")
+    fields = (Field("a", "number", "A"), Field("b", "integer", "B"), Field("c", "boolean", "C"))
+    spec = fit_spec(fields, target, [{"a": 1.0, "b": 2, "c": True}, {"a": 2.0, "b": 3, "c": False}] * 2)
+    card = Lengths.card
+    golden: ClassVar[dict[str, Any]] = {"row": {"a": 1.0, "b": 2, "c": True}, "prediction": 121.0}
+    lineage = Lengths.lineage
+
+    def score(self, encoded: Any) -> Any:
+        """Sums, shape (n_rows,)."""
+        return np.nan_to_num(encoded) @ np.array([1.0, 10.0, 100.0])
+
+    def check(self) -> None:
+        """There is nothing to check."""
+
+
+@pytest.mark.parametrize("data", [[[1.5, 2, 1], [0.5, 3, None]], [1.5, 2, 1, 0.5, 3, None]], ids=["nested", "flat"])
+def test_one_matrix_has_the_fields_in_their_order(data: Any) -> None:
+    client = create_app(Settings(v2=True, max_rows=50), {"sums": Sums}).test_client()
+    matrix = {"name": "predict", "shape": [2, 3], "datatype": "FP64", "data": data}
+    status, document = infer(client, matrix, model="sums")
+    assert (status, document["outputs"][0]["data"]) == (200, [121.5, 30.5])
+    assert document["outputs"][0]["shape"] == [2]
+    values = np.array([[1.5, 2, 1], [0.5, 3, 0]], "<f4")
+    document = {"name": "predict", "shape": [2, 3], "datatype": "FP32", "parameters": {"binary_data_size": 24}}
+    head = json.dumps({"inputs": [document]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head)), "Content-Type": "application/octet-stream"}
+    response = client.post("/v2/models/sums/infer", data=head + values.tobytes(), headers=headers)
+    assert response.get_json()["outputs"][0]["data"] == [121.5, 30.5]
+    for wrong, told in (
+        (matrix | {"data": [1.5, 2, 1]}, "has 3 elements, and by its shape 6"),
+        (matrix | {"data": [[1.5, 2], [0.5, 3, 1]]}, "rows of data that are no arrays of 3 elements"),
+        (matrix | {"shape": [2, 4]}, "a single input may have [n, 3], the fields in their order"),
+        (matrix | {"datatype": "BYTES"}, "the field 'a' is of kind number"),
+        (matrix | {"shape": [20, 3], "data": [1] * 60}, None),
+        (matrix | {"shape": [51, 3], "data": [1] * 153}, "51"),
+    ):
+        status, document = infer(client, wrong, model="sums")
+        assert told is None or told in document["error"]
+        assert (status == 200) == (told is None)
+    status, document = infer(client, matrix, tensor("a", "FP64", 1, 2), model="sums")
+    assert (status, "has the shape [2, 3]" in document["error"]) == (400, True)
 
 
 def test_every_kind_of_field_has_its_tensor(client: FlaskClient) -> None:

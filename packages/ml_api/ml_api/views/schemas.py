@@ -272,7 +272,11 @@ class V2InputSchema(OpenSchema):
 
     name = fields.String(required=True, metadata=_describe("The field"))
     datatype = fields.String(required=True)
-    shape = fields.List(fields.Integer(strict=True), required=True, metadata=_describe("[n] or [n, 1]"))
+    shape = fields.List(
+        fields.Integer(strict=True),
+        required=True,
+        metadata=_describe("[n] or [n, 1]; of a single input that has all fields, [n, fields]"),
+    )
     parameters = fields.Dict(keys=fields.String())
     data = _ELEMENTS
 

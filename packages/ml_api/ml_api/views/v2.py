@@ -110,8 +110,10 @@ def parse(body: bytes | bytearray, json_length: str | None, spec: InputSpec, *, 
     identity = document.get("id")
     if not isinstance(identity, str | None) or _SURROGATE.search(identity or ""):
         raise BadRequest("The member id must be a string.")
-    tensors = [_Tensor.parse(found, position) for position, found in enumerate(inputs)]
-    _check_names([tensor.name for tensor in tensors], spec)
+    width = len(spec.names) if len(inputs) == 1 else 1
+    tensors = [_Tensor.parse(found, position, width) for position, found in enumerate(inputs)]
+    if not tensors[0].is_matrix:
+        _check_names([tensor.name for tensor in tensors], spec)
     n_rows = tensors[0].n_rows
     for tensor in tensors:
         if tensor.n_rows != n_rows:
@@ -120,10 +122,16 @@ def parse(body: bytes | bytearray, json_length: str | None, spec: InputSpec, *, 
                 "have one value for each row."
             )
     documents.check_rows(n_rows, max_rows)
-    documents.check_values(n_rows * len(tensors), max_rows)
+    documents.check_values(sum(tensor.n_values for tensor in tensors), max_rows)
     by_name = {field.name: field for field in spec.fields}
     columns: dict[str, list[Any]] = {}
     for tensor in tensors:
+        if tensor.is_matrix:
+            for field in spec.fields:
+                tensor.check_field(field)
+            values, binary = tensor.values(binary)
+            columns |= {name: values[place::width] for place, name in enumerate(spec.names)}
+            continue
         if (field := by_name.get(tensor.name)) is not None:
             tensor.check_field(field)
         columns[tensor.name], binary = tensor.values(binary)
@@ -205,17 +213,25 @@ def _check_names(names: Sequence[str], spec: InputSpec) -> None:
     if seen.isdisjoint(spec.names):
         raise BadRequest(
             f"The input {documents.shown(names[0])} is no field of the model, nor is another. It takes one input of "
-            f"the shape [n] or [n, 1] for each field: {documents.listed(spec.names)}."
+            f"the shape [n] or [n, 1] for each field, or one of the shape [n, {len(spec.names)}]: "
+            f"{documents.listed(spec.names)}."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """An input: its name, its datatype, its rows, whether its shape is [n, 1], its parameters and its data."""
+    """An input: its name, its datatype, its shape, its parameters and its data.
+
+    Attributes:
+        n_rows: length of the first dimension.
+        width: that of the second one; 1 if there is none.
+        is_column: whether the shape is [n, 1].
+    """
 
     name: str
     datatype: str
     n_rows: int
+    width: int
     is_column: bool
     parameters: Mapping[str, Any]
     data: Any
@@ -225,9 +241,19 @@ class _Tensor:
         """Its name in messages."""
         return documents.shown(self.name)
 
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it has a column for each field of the model."""
+        return self.width > 1
+
+    @property
+    def n_values(self) -> int:
+        """How many elements it has."""
+        return self.n_rows * self.width
+
     @classmethod
-    def parse(cls, found: Mapping[str, Any], position: int) -> _Tensor:
-        """Check all but the data."""
+    def parse(cls, found: Mapping[str, Any], position: int, width: int) -> _Tensor:
+        """Check all but the data; the shape may be [n, width] too."""
         name = found.get("name")
         if not isinstance(name, str):
             raise BadRequest(f"The input at position {position} has no name; it must be a string.")
@@ -237,17 +263,19 @@ class _Tensor:
             raise BadRequest(f"The input {shown} must have one of the datatypes {', '.join(_DATATYPES)}.")
         if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
             raise BadRequest(f"The input {shown} must have a shape, an array of whole numbers.")
-        if len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
+        if len(shape) not in (1, 2) or shape[1:] not in ([], [1], [width]):
             is_short = len(shape) <= 4 and max(shape, default=0) < 10**12
             told = str(shape) if is_short else f"of {len(shape)} dimensions"
+            matrix = f"; a single input may have [n, {width}], the fields in their order" if width > 1 else ""
             raise BadRequest(
-                f"The input {shown} has the shape {told}; the value of one field for n rows has [n] or [n, 1]."
+                f"The input {shown} has the shape {told}; the value of one field for n rows has [n] or [n, 1]{matrix}."
             )
         parameters = _parameters(found, f"the input {shown}")
         _refuse(parameters, _REFUSED[0], f"The input {shown}")
         if parameters.get("content_type") == _BASE64:
             raise BadRequest(f"The input {shown} has the content type {_BASE64}; send the values as they are.")
-        return cls(name, datatype, shape[0], len(shape) > 1, parameters, found.get("data"))
+        columns = shape[1] if len(shape) > 1 else 1
+        return cls(name, datatype, shape[0], columns, shape[1:] == [1], parameters, found.get("data"))
 
     def check_field(self, field: Field) -> None:
         """Check that the datatype may hold values of a field.
@@ -260,7 +288,8 @@ class _Tensor:
         if not is_taken:
             taken = dict.fromkeys((datatype_of(field), *(_NUMBERS if takes_numbers else ())))
             raise BadRequest(
-                f"The input {self.shown} has the datatype {self.datatype}; the field is of kind {field.kind}, and "
+                f"The input {self.shown} has the datatype {self.datatype}; the field "
+                f"{documents.shown(field.name) + ' ' if self.is_matrix else ''}is of kind {field.kind}, and "
                 f"takes {', '.join(taken)}."
             )
 
@@ -285,12 +314,14 @@ class _Tensor:
             data = [data]
         if not isinstance(data, list):
             raise BadRequest(f"The input {self.shown} has no data; it must be an array.")
-        if len(data) != self.n_rows:
-            raise BadRequest(f"The input {self.shown} has {len(data)} elements, and by its shape {self.n_rows}.")
-        if self.is_column and data and isinstance(data[0], list):
-            if not all(isinstance(row, list) and len(row) == 1 for row in data):
-                raise BadRequest(f"The input {self.shown} has rows of data that are no arrays of one element.")
-            data = [row[0] for row in data]
+        is_nested = (self.is_column or self.is_matrix) and data and isinstance(data[0], list)
+        if len(data) != (expected := self.n_rows if is_nested else self.n_values):
+            raise BadRequest(f"The input {self.shown} has {len(data)} elements, and by its shape {expected}.")
+        if is_nested:
+            if not all(isinstance(row, list) and len(row) == self.width for row in data):
+                count = "one element" if self.width == 1 else f"{self.width} elements"
+                raise BadRequest(f"The input {self.shown} has rows of data that are no arrays of {count}.")
+            data = [value for row in data for value in row]
         self._check(data)
         return data
 
@@ -315,10 +346,10 @@ class _Tensor:
 
     def _numbers(self, data: memoryview) -> list[Any]:
         kind = np.dtype(_DATATYPES[self.datatype])
-        if len(data) != self.n_rows * kind.itemsize:
+        if len(data) != self.n_values * kind.itemsize:
             raise BadRequest(
                 f"The input {self.shown} has {len(data)} bytes, and by its shape and datatype "
-                f"{self.n_rows * kind.itemsize}."
+                f"{self.n_values * kind.itemsize}."
             )
         if self.datatype == "BOOL":
             kind = np.dtype(bool)
@@ -338,7 +369,7 @@ class _Tensor:
         """Return the texts; each has its length before it, in 4 bytes."""
         values: list[Any] = []
         position, end = 0, len(data)
-        while position < end and len(values) < self.n_rows:
+        while position < end and len(values) < self.n_values:
             start = position + 4
             position = start + int.from_bytes(data[position:start], "little")
             if start > end or position > end:
@@ -347,9 +378,10 @@ class _Tensor:
                 values.append(str(data[start:position], "utf-8"))
             except UnicodeDecodeError as error:
                 raise BadRequest(f"The input {self.shown}: element {len(values)} is not UTF-8.") from error
-        if len(values) != self.n_rows or position != end:
+        if len(values) != self.n_values or position != end:
             raise BadRequest(
-                f"The input {self.shown} has bytes that are not {self.n_rows} texts, each behind its length in 4 bytes."
+                f"The input {self.shown} has bytes that are not {self.n_values} texts, each behind its length in 4 "
+                "bytes."
             )
         return values
 
