@@ -132,8 +132,8 @@ def parse(body: bytes | bytearray, json_length: str | None, spec: InputSpec, *, 
             values, binary = tensor.values(binary)
             columns |= {name: values[place::width] for place, name in enumerate(spec.names)}
             continue
-        if (field := by_name.get(tensor.name)) is not None:
-            tensor.check_field(field)
+        if tensor.name in by_name:
+            tensor.check_field(by_name[tensor.name])
         columns[tensor.name], binary = tensor.values(binary)
     if binary:
         raise BadRequest(f"The body has {len(binary)} bytes behind the tensors that its document describes.")
