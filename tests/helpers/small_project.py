@@ -93,13 +93,13 @@ def make_environment(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
 
 
-def add_third_party(folder: Path) -> None:
-    """Give an environment what requirements.txt names, and nothing else, without a network."""
+def add_third_party(folder: Path, *locks: str) -> None:
+    """Give an environment what requirements.txt, or these locks name, and nothing else, without a network."""
     site = Path(sysconfig.get_path("purelib"))
     target = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     target.mkdir(parents=True, exist_ok=True)
-    lock = (ROOT / "requirements.txt").read_text()
-    names = set(re.findall(r"^([a-zA-Z0-9._-]+).*==", lock, re.MULTILINE))
+    text = "".join((ROOT / lock).read_text() for lock in locks or ("requirements.txt",))
+    names = set(re.findall(r"^([a-zA-Z0-9._-]+).*==", text, re.MULTILINE))
     for name in names:
         try:
             files = distribution(name).files or []
