@@ -72,7 +72,8 @@ endif
 .PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train compare publish release \
 	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
-	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline
+	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline \
+	drill-kubernetes
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -207,6 +208,9 @@ rehearse-deploy: tools-dev ## Deploy, break, go back and promote against stand-i
 
 rehearse-pipeline: tools-dev ## Run CircleCI's whole config against stand-ins and a real Docker engine: DATA=path.csv (an hour)
 	@exec $(bin)/python scripts/engine.py $(bin)/python tests/standins/rehearse_pipeline.py $(call option,--data,DATA) $(REHEARSE)
+
+drill-kubernetes: tools-dev ## Deploy, update, break, go back and scale by deploy/kubernetes under load: a stand-in cluster, the real service
+	@exec $(bin)/python tests/standins/drill_kubernetes.py
 
 install: tools serving ## Install what was published last into build/serving
 	@exec $(bin)/python scripts/install_models.py

@@ -34,8 +34,9 @@ from typing import Any, TypeAlias
 
 import yaml
 
-#: The real one, which renders.
-KUBECTL = shutil.which("kubectl") or str(Path(sys.executable).with_name("kubectl"))
+#: The real kubectl, which renders: that of the lock, where it has one for this machine.
+_LOCKED = Path(sys.executable).with_name("kubectl")
+KUBECTL = str(_LOCKED) if _LOCKED.exists() else shutil.which("kubectl") or "kubectl"
 Object: TypeAlias = dict[str, Any]
 
 #: Seconds between two looks of a controller at what it controls.
@@ -123,6 +124,11 @@ class Balancer:
             self._slots[port] = slot
             self._tell(f"set server pods/pod{slot} addr 127.0.0.1 port {port}")
             self._tell(f"set server pods/pod{slot} state ready")
+
+    @property
+    def ports(self) -> set[int]:
+        """Where it passes connections to."""
+        return set(self._slots)
 
     def _tell(self, command: str) -> None:
         with socket.socket(socket.AF_UNIX) as client:
@@ -570,6 +576,10 @@ class Cluster:
             self.balancer.route(due[-1])
             # The last one stays, to be compared with.
             self._routes = [route for route in self._routes if route[0] > now] or self._routes[-1:]
+
+    def routed(self) -> int:
+        """Return to how many pods the Service sends connections."""
+        return len(self.balancer.ports)
 
     # What kubectl tells.
 

@@ -43,7 +43,7 @@ def _run(_: argparse.Namespace) -> None:
     # What is loaded below is what was read here.
     serve(installed)
     registry = Registry(installed_models())
-    faults = replacement_faults({}, installed) | registry.faults() | _outside_faults(installed)
+    faults = replacement_faults({}, installed) | registry.faults() | outside_faults(installed)
     if not registry.names:
         faults = {"": "no model is installed"}
     if faults:
@@ -54,7 +54,7 @@ def _run(_: argparse.Namespace) -> None:
         print(line.removesuffix(", unchanged"))
 
 
-def _outside_faults(installed: Mapping[str, InstalledModel]) -> dict[str, str]:
+def outside_faults(installed: Mapping[str, InstalledModel]) -> dict[str, str]:
     """Return what is wrong with ``MODEL_DIR`` as a whole, by the name of a model or of the variable."""
     outside = {
         folder: bundle
