@@ -70,7 +70,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train compare publish release \
-	install lock clean tools tools-dev serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
+	install lock clean tools tools-dev tools-kubernetes serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline \
 	drill-kubernetes
@@ -91,15 +91,15 @@ dev: tools-dev ## Serve the sources on PORT, reloading when they change
 	@exec $(bin)/python scripts/run.py --development $(model)
 
 # With options for pytest, only tests are run. Two files at a time: the machines of CI have two cores.
-test: tools-dev ## Check style, types and what a prediction costs, run all tests
+test: tools-dev tools-kubernetes ## Check style, types and what a prediction costs, run all tests
 	@$(MAKE) --no-print-directory --jobs 2 lint typecheck imports tracked $(if $(PYTEST),,instructions)
 	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 $(PYTEST)
 
 # Apart, as it doubles the time of the tests. CircleCI counts too.
-coverage: tools-dev ## Run all tests and count the lines and branches that they run: 95 % at least
+coverage: tools-dev tools-kubernetes ## Run all tests and count the lines and branches that they run: 95 % at least
 	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered $(PYTEST)
 
-test-all: tools-dev ## Run the tests on every Python from 3.11 to 3.13 that is here
+test-all: tools-dev tools-kubernetes ## Run the tests on every Python from 3.11 to 3.13 that is here
 	@PATH="$$PATH$(pyenv_path)" $(bin)/python -m tox run
 
 schemathesis: tools-dev ## Hold the service to its OpenAPI document with EXAMPLES=1000 cases for each operation
@@ -209,7 +209,7 @@ rehearse-deploy: tools-dev ## Deploy, break, go back and promote against stand-i
 rehearse-pipeline: tools-dev ## Run CircleCI's whole config against stand-ins and a real Docker engine: DATA=path.csv (an hour)
 	@exec $(bin)/python scripts/engine.py $(bin)/python tests/standins/rehearse_pipeline.py $(call option,--data,DATA) $(REHEARSE)
 
-drill-kubernetes: tools-dev ## Deploy, update, break, go back and scale by deploy/kubernetes under load: a stand-in cluster, the real service
+drill-kubernetes: tools-dev tools-kubernetes ## Deploy, update, break, go back and scale by deploy/kubernetes under load: a stand-in cluster, the real service
 	@exec $(bin)/python tests/standins/drill_kubernetes.py
 
 install: tools serving ## Install what was published last into build/serving
@@ -282,6 +282,10 @@ tools-dev:
 # Without a pip of its own and without the packages' tests: what serves installs nothing and tests nothing.
 serving: tools
 	@$(set_up) build/serving --lock requirements.txt --models packages --pip $(bin)/python --without-tests
+
+# kubectl, and the schemas of what it is told.
+tools-kubernetes: tools-dev
+	@$(set_up) build/kubernetes --lock requirements/kubernetes.txt --pip $(bin)/python
 
 tools-bench:
 	@$(set_up) build/benchmarks/venv --lock requirements/bench.txt $(editable)

@@ -5,8 +5,8 @@
   render  print the objects that deploy applies
   alerts  print deploy/monitoring/alerts.yml as the PrometheusRule that Prometheus' operator reads
 
-An overlay is a folder of deploy/kubernetes/overlays, or any other with a kustomization.yaml. Needs kubectl, whose current
-context is the cluster, and no package of Python.
+An overlay is a folder of deploy/kubernetes/overlays, or any other with a kustomization.yaml. Needs kubectl, whose
+current context is the cluster, and no package of Python.
 
 exit status: 0 done; 1 it is not deployed, and the text says why and what runs instead; 2 the command line is unusable.
 """

@@ -30,6 +30,7 @@ LOCKS = (
     ("requirements/tables.in", "requirements/tables.txt"),
     ("requirements/dev.in", "requirements/dev.txt"),
     ("requirements/bench.in", "requirements/bench.txt"),
+    ("requirements/kubernetes.in", "requirements/kubernetes.txt"),
 )
 LOWEST_PYTHON = "3.11"
 

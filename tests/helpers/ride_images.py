@@ -11,14 +11,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Generator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cluster import Image
 from model_kit.scoring.bundle import GOLDEN, dump_json, write_bundle
 from model_kit.testing import FIELDS, GOLDEN_PREDICTION, GOLDEN_ROW, TARGET, derive, ride_files
 
-from cluster import Image
 from installed import install
 from project import ROOT
 from small_project import add_third_party, make_environment

@@ -1,9 +1,9 @@
 """Carries out Kubernetes objects by processes of this machine: a stand-in for one namespace of a cluster.
 
-Of a Deployment: rolling updates by maxSurge, maxUnavailable, minReadySeconds and progressDeadlineSeconds, revisions; of a
-pod: init containers, probes by their paths, periods and thresholds, preStop, SIGTERM, terminationGracePeriodSeconds,
-ConfigMaps, Secrets and volumes; Jobs; of an autoscaler its bounds. The Service is haproxy, which passes connections on as
-kube-proxy does: it tries each once, learns of pods that are ready or end after a delay, and cuts nothing.
+Of a Deployment: rolling updates by maxSurge, maxUnavailable, minReadySeconds and progressDeadlineSeconds, revisions; of
+a pod: init containers, probes by their paths, periods and thresholds, preStop, SIGTERM, terminationGracePeriodSeconds,
+ConfigMaps, Secrets and volumes; Jobs; of an autoscaler its bounds. The Service is haproxy, which passes connections on
+as kube-proxy does: it tries each once, learns of pods that are ready or end after a delay, and cuts nothing.
 
 What no process of this machine can show is not carried out: users, read-only files, limits on memory and cores,
 NetworkPolicies, nodes. `kubectl` in the folder ``bin`` answers the commands that scripts/kubernetes.py and docs use.
@@ -34,9 +34,10 @@ from typing import Any, TypeAlias
 
 import yaml
 
-#: The real kubectl, which renders: that of the lock, where it has one for this machine.
-_LOCKED = Path(sys.executable).with_name("kubectl")
-KUBECTL = str(_LOCKED) if _LOCKED.exists() else shutil.which("kubectl") or "kubectl"
+from project import ROOT
+
+#: The real kubectl, which renders: `make tools-kubernetes`.
+KUBECTL = ROOT / "build/kubernetes/bin/kubectl"
 Object: TypeAlias = dict[str, Any]
 
 #: Seconds between two looks of a controller at what it controls.
@@ -318,12 +319,12 @@ class Pod:
                 startup, readiness, liveness = None, probe("readinessProbe"), probe("livenessProbe")
             if liveness is not None and liveness.ask() is False:
                 return
-            if readiness is not None and (is_ready := readiness.ask()) is not None:
-                self.status = "Running" if is_ready else f"Running, not ready: {readiness.text}"
-                if not is_ready:
+            if readiness is not None:
+                if (is_ready := readiness.ask()) is False:
                     self.ready_since = None
-                elif self.ready_since is None:
+                elif is_ready and self.ready_since is None:
                     self.ready_since = time.monotonic()
+                self.status = "Running" if self.is_ready else f"Running, not ready: {readiness.text}"
             time.sleep(TICK)
 
     def _terminate(self, process: subprocess.Popen[bytes]) -> None:
@@ -620,7 +621,7 @@ class Cluster:
             raise CommandError(f"the stand-in does not know {unknown[0]}")
         return self._carry_out(options.words, options, cwd)
 
-    def _carry_out(self, words: list[str], options: argparse.Namespace, cwd: Path) -> str:  # noqa: PLR0911
+    def _carry_out(self, words: list[str], options: argparse.Namespace, cwd: Path) -> str:
         match words:
             case ["kustomize", folder]:
                 return kustomize(cwd / folder)
@@ -676,7 +677,7 @@ def kustomize(folder: Path) -> str:
     Raises:
         CommandError: it cannot be rendered.
     """
-    done = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(KUBECTL), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise CommandError(done.stderr)
     return done.stdout

@@ -27,18 +27,22 @@ sys.path[:0] = [
     str(Path(__file__).resolve().parents[2] / "scripts"),
 ]
 
-from cluster import Cluster, Image, serve, wait_until
-from postgres import running_postgres
-from ride_images import Load, load_on, make_image, write_rides
+from cluster import Cluster, CommandError, Image, serve, wait_until
 
+from postgres import running_postgres
 from processes import stop_on_signals
 from project import ROOT
+from ride_images import Load, load_on, make_image, write_rides
 
 SCRIPT = ROOT / "scripts/kubernetes.py"
 KUBERNETES = ROOT / "deploy/kubernetes"
 LOGS = ROOT / "build/drill-kubernetes"
 #: Image of each release, by a digest that stands for it.
-IMAGES = {release: f"registry.example/ml-api@sha256:{number:064d}" for number, release in enumerate(("v1", "v2", "v3"), 1)}
+IMAGES = {
+    release: f"registry.example/ml-api@sha256:{number:064d}" for number, release in enumerate(("v1", "v2", "v3"), 1)
+}
+#: Seconds that a rollout may take on a machine that is busy with other work.
+LIMIT = 180
 #: Seconds of load before and after what a step does.
 QUIET = 2.0
 
@@ -75,11 +79,11 @@ def write_overlay(folder: Path, overlay: str, *components: str, patch: str = "")
     return folder
 
 
-def release(programs: Path, overlay: Path, name: str, limit: float = 60) -> subprocess.CompletedProcess[str]:
+def release(programs: Path, overlay: Path, image: str, limit: float = LIMIT) -> subprocess.CompletedProcess[str]:
     """Run scripts/kubernetes.py deploy, as people and pipelines do."""
-    command = [sys.executable, str(SCRIPT), "deploy", str(overlay), "--image", IMAGES[name], "--release", name]
+    command = [sys.executable, str(SCRIPT), "deploy", str(overlay), "--image", image, "--limit", str(limit)]
+    command += ["--release", next((name for name, known in IMAGES.items() if known == image), "unknown")]
     environ = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}"}
-    command += ["--limit", str(limit)]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
 
 
@@ -130,21 +134,21 @@ def drill_production(folder: Path, images: Mapping[str, Image], database: str) -
     overlay = write_overlay(folder / "production", "production", "prediction-log")
     say("production: two pods, keys, the prediction log in PostgreSQL")
     with running(folder / "cluster", images, secrets=secrets) as (cluster, programs):
-        done = release(programs, overlay, "v1")
+        done = release(programs, overlay, IMAGES["v1"])
         require(done.returncode == 0, f"v1 is deployed: {done.stderr or done.stdout.splitlines()[-1]}")
         require("ml-api-migrate-v1" in done.stdout, "the Job ml-api-migrate-v1 has made the tables before")
         require(len(cluster.alive()) == 2, "two pods, as the autoscaler has it at least")
         wait_until(lambda: len({line["version"] for line in probed(cluster, key)}) == 1, "the Service answers")
 
         with step("update", cluster, key) as load:
-            done = release(programs, overlay, "v2")
+            done = release(programs, overlay, IMAGES["v2"])
         unfailing(load)
         require(done.returncode == 0, f"v2 is deployed: {done.stderr or done.stdout.splitlines()[-1]}")
         require(load.versions().keys() == {"1.0.0", "1.1.0"}, "both versions answered meanwhile")
         answered = len(load.log)
 
         with step("never ready", cluster, key) as load:
-            done = release(programs, overlay, "v3", limit=15)
+            done = release(programs, overlay, IMAGES["v3"], limit=30)
         unfailing(load)
         require(done.returncode == 1, "v3 is not deployed")
         require("does not score its golden row" in done.stderr or "503" in done.stderr, "the reason of v3 is told")
@@ -154,14 +158,17 @@ def drill_production(folder: Path, images: Mapping[str, Image], database: str) -
 
         with step("undo", cluster, key) as load:
             cluster.undo()
-            cluster.wait_rolled_out(60)
+            cluster.wait_rolled_out(LIMIT)
         unfailing(load)
         require({line["version"] for line in load.log[-20:]} == {"1.0.0"}, "v1 answers again")
         answered += len(load.log)
 
     exits = [end for pod in cluster.pods for end in pod.exits]
     slowest = max(seconds for _, seconds in exits)
-    require({status for status, _ in exits} == {0}, f"{len(exits)} containers ended with status 0, in {slowest:.0f} s at most")
+    require(
+        {status for status, _ in exits} == {0},
+        f"{len(exits)} containers ended with status 0, in {slowest:.0f} s at most",
+    )
     environ = {**image.environ, "PREDICTION_LOG": "DATABASE_URL", "DATABASE_URL": database}
     command = ["sh", "run.sh", "log", "export"]
     rows = subprocess.run(command, cwd=image.folder, env=environ, check=True, capture_output=True, text=True).stdout
@@ -183,13 +190,13 @@ def drill_staging(folder: Path, images: Mapping[str, Image]) -> None:
     overlay = write_overlay(folder / "staging", "staging", "models-volume")
     say("staging: one pod, its model in a volume")
     with running(folder / "cluster-2", images, volumes={"ml-api-models": volume}) as (cluster, programs):
-        done = release(programs, overlay, "v1")
+        done = release(programs, overlay, IMAGES["v1"])
         require(done.returncode == 0, f"v1 is deployed: {done.stderr or done.stdout.splitlines()[-1]}")
         wait_until(lambda: bool(probed(cluster, "")), "the Service answers")
 
         with step("scale", cluster) as load:
             cluster.scale(3)
-            cluster.wait_rolled_out(60)
+            cluster.wait_rolled_out(LIMIT)
             time.sleep(QUIET)
             pods = cluster.alive()
             require(len(pods) == 3, "three pods")
@@ -202,7 +209,7 @@ def drill_staging(folder: Path, images: Mapping[str, Image]) -> None:
         with step("damaged volume", cluster) as load:
             with (volume / "rides/model.onnx").open("ab") as file:
                 file.write(b"\0")
-            done = release(programs, overlay, "v2", limit=10)
+            done = release(programs, overlay, IMAGES["v2"], limit=30)
         unfailing(load)
         require(done.returncode == 1, "v2 is not deployed: its init container has found the damage")
         require("Init:Error: verify ended with status 1" in done.stderr, "and the reason is told")
@@ -214,10 +221,10 @@ def drill_control(folder: Path, images: Mapping[str, Image]) -> None:
     overlay = write_overlay(folder / "control", "staging", patch="SHUTDOWN_DELAY=0")
     say("control: the same without SHUTDOWN_DELAY")
     with running(folder / "cluster-3", images) as (cluster, programs):
-        require(release(programs, overlay, "v1").returncode == 0, "v1 is deployed")
+        require(release(programs, overlay, IMAGES["v1"]).returncode == 0, "v1 is deployed")
         wait_until(lambda: bool(probed(cluster, "")), "the Service answers")
         with step("control", cluster) as load:
-            require(release(programs, overlay, "v2").returncode == 0, "v2 is deployed")
+            require(release(programs, overlay, IMAGES["v2"]).returncode == 0, "v2 is deployed")
         require(load.failed, f"{len(load.failed)} failed, as they must: {load.failed[0]['error']}")
 
 
@@ -241,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             drill_production(folder, images, database.url)
             drill_staging(folder, images)
             drill_control(folder, images)
-    except (DrillError, AssertionError) as error:
+    except (DrillError, CommandError, AssertionError) as error:
         print(f"drill: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
