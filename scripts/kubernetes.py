@@ -66,6 +66,8 @@ def kustomization(overlay: Path, image: str, release: str) -> Generator[Path]:
     name, _, digest = image.partition("@")
     with tempfile.TemporaryDirectory(prefix="kubernetes-") as temporary:
         rename = [{"op": "replace", "path": "/metadata/name", "value": migration_name(release)}]
+        # What `kubectl rollout history` tells of a revision.
+        cause = {"metadata": {"name": NAME, "annotations": {"kubernetes.io/change-cause": f"release {release}"}}}
         document = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
@@ -78,7 +80,8 @@ def kustomization(overlay: Path, image: str, release: str) -> Generator[Path]:
                     "target": {"kind": "Job", "name": MIGRATION},
                     "patch": json.dumps(rename),
                     "options": {"allowNameChange": True},
-                }
+                },
+                {"patch": json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", **cause})},
             ],
         }
         Path(temporary, "kustomization.yaml").write_text(json.dumps(document), "utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster import KUBECTL, Cluster, Image, kustomize, serve, wait_until
+from cluster import HAPROXY, KUBECTL, Cluster, Image, kustomize, serve, wait_until
 from drill_kubernetes import IMAGES, release, write_overlay
 
 import kubernetes
@@ -33,6 +33,14 @@ RENDERED = {
     "staging with all": ("staging", "keys", "metrics", "request-scaling", "prediction-log", "models-volume"),
     "production with all": ("production", "metrics", "request-scaling", "prediction-log", "models-artifact"),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs() -> None:
+    if not KUBECTL.exists():
+        pytest.skip("kubectl of requirements/kubernetes.txt is not here; make tools-kubernetes")
+    if HAPROXY is None:
+        pytest.skip("haproxy is not installed here; Debian's package is haproxy")
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +176,7 @@ def test_an_address_outside_needs_keys_and_does_not_lead_to_metrics(objects: lis
 
 def test_selectors_mean_the_pods_of_the_deployment_and_no_others(objects: list[Any]) -> None:
     def matches(selector: Mapping[str, str], template: Any) -> bool:
-        return selector.items() <= template["metadata"]["labels"].items()
+        return bool(selector.items() <= template["metadata"]["labels"].items())
 
     template = only(objects, "Deployment")["spec"]["template"]
     jobs = [each["spec"]["template"] for each in objects if each["kind"] == "Job"]
@@ -213,6 +221,8 @@ def test_a_release_names_image_and_job(tmp_path: Path) -> None:
     images = {container["image"] for pod in pods(objects) for container in containers(pod)}
     assert images == {IMAGE}
     assert only(objects, "Job")["metadata"]["name"] == "ml-api-migrate-v1-2-3"
+    annotations = only(objects, "Deployment")["metadata"]["annotations"]
+    assert annotations == {"kubernetes.io/change-cause": "release V1.2_3"}
     assert (
         only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/version"] == "V1.2_3"
     )

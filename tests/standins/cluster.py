@@ -40,6 +40,8 @@ from project import ROOT
 KUBECTL = ROOT / "build/kubernetes/bin/kubectl"
 Object: TypeAlias = dict[str, Any]
 
+#: The Service; ``None`` if it is not installed.
+HAPROXY = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
 #: Seconds between two looks of a controller at what it controls.
 TICK = 0.05
 #: Pods that the balancer has room for.
@@ -108,10 +110,9 @@ class Balancer:
             f"frontend service\n  bind 127.0.0.1:{self.port}\n  default_backend pods\n"
             f"backend pods\n  balance random\n  server-template pod {SLOTS} 127.0.0.1:1 disabled\n"
         )
-        program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-        assert program, "haproxy is not installed; Debian's package is haproxy"
+        assert HAPROXY, "haproxy is not installed; Debian's package is haproxy"
         with (folder / "haproxy.log").open("wb") as log:
-            self._process = subprocess.Popen([program, "-db", "-f", str(configuration)], stdout=log, stderr=log)
+            self._process = subprocess.Popen([HAPROXY, "-db", "-f", str(configuration)], stdout=log, stderr=log)
         wait_until(lambda: self._process.poll() is not None or self._socket.exists(), "haproxy listens")
         assert self._process.poll() is None, (folder / "haproxy.log").read_text()
 
@@ -221,7 +222,7 @@ class Pod:
         revision: of the Deployment's template.
         ready_since: ``time.monotonic()``; ``None`` while it is not ready.
         deleted: when that was asked for; ``None`` if it was not.
-        exits: status and seconds since deletion, of its container.
+        exits: status, and seconds from SIGTERM on, of each time that its container ended.
     """
 
     def __init__(self, cluster: Cluster, name: str, revision: int, spec: Object) -> None:
@@ -328,6 +329,11 @@ class Pod:
             time.sleep(TICK)
 
     def _terminate(self, process: subprocess.Popen[bytes]) -> None:
+        if self._cluster.has_stopped:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return
         began = time.monotonic()
         give_up = began + self._spec.get("terminationGracePeriodSeconds", 30)
         hook = self._container.get("lifecycle", {}).get("preStop", {})
@@ -650,8 +656,13 @@ class Cluster:
                 return "deployment.apps/ml-api rolled back"
         raise CommandError(f"the stand-in does not know `kubectl {' '.join(words)}`")
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it was stopped, so that nothing is worth waiting for."""
+        return self._stopped.is_set()
+
     def stop(self) -> None:
-        """End all pods, as deleting the namespace does, and the Service."""
+        """Kill all pods, and end the Service."""
         with self._lock:
             self._stopped.set()
             for pod in self.alive():

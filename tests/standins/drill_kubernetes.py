@@ -21,6 +21,7 @@ import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path[:0] = [
     str(Path(__file__).resolve().parents[1] / "helpers"),
@@ -66,7 +67,7 @@ def say(text: str) -> None:
 def write_overlay(folder: Path, overlay: str, *components: str, patch: str = "") -> Path:
     """Write an overlay with more components."""
     folder.mkdir()
-    document = {
+    document: dict[str, Any] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "namespace": f"ml-api-{overlay}",
@@ -157,7 +158,8 @@ def drill_production(folder: Path, images: Mapping[str, Image], database: str) -
         answered += len(load.log)
 
         with step("undo", cluster, key) as load:
-            cluster.undo()
+            # Without a number it would be v3, which was current last.
+            cluster.undo(1)
             cluster.wait_rolled_out(LIMIT)
         unfailing(load)
         require({line["version"] for line in load.log[-20:]} == {"1.0.0"}, "v1 answers again")
