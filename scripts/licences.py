@@ -20,7 +20,7 @@ from project import ROOT, ScriptError, write_atomically
 
 LIST = ROOT / "docs/licences.md"
 #: Locks that the Dockerfile installs, all or by its arguments.
-SERVING = [name for _, name in LOCKS if not re.search("train|dev|bench|kubernetes", name)]
+SERVING = [name for _, name in LOCKS if not re.search("train|dev|bench|kubernetes|notebook", name)]
 #: SPDX. Everything may be done with these, if their text is kept; MPL-2.0 asks for the source of changes to itself.
 ALLOWED = frozenset(
     {

@@ -3,7 +3,8 @@
 Universal: one lock for Python 3.11 to 3.13 on Linux and macOS, with markers where they differ. They share their pins.
 Each package is written with the extras that others request of it, for platforms that resolve dependencies while
 installing (`pip install -r`). Needs the network; respects UV_* and pip's index variables, and writes no index's name.
-What scripts/doors.py tests with has locks of its own, requirements/doors/*.txt, which share no pins.
+What scripts/doors.py tests with has locks of its own, requirements/doors/*.txt, which share no pins. The environments
+for conda are made of the notebooks' lock, see scripts/conda.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import conda
 from processes import script
 from project import ROOT, ScriptError
 
@@ -31,6 +33,7 @@ LOCKS = (
     ("requirements/dev.in", "requirements/dev.txt"),
     ("requirements/bench.in", "requirements/bench.txt"),
     ("requirements/kubernetes.in", "requirements/kubernetes.txt"),
+    ("requirements/notebook.in", "requirements/notebook.txt"),
 )
 LOWEST_PYTHON = "3.11"
 
@@ -70,6 +73,9 @@ def lock(root: Path, *, upgrade: bool, only: Sequence[str] = ()) -> None:
         for source, target in locks:
             heading = f"# Made from {source} by `make lock`; not to be edited.\n"
             (root / target).write_text(heading + (copy / target).read_text("utf-8"), "utf-8")
+    if conda.LOCK in [target for _, target in locks]:
+        for name, text in conda.environments(root).items():
+            (root / name).write_text(text, "utf-8")
 
 
 @script("lock")

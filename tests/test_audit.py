@@ -81,7 +81,7 @@ def test_known_vulnerability_of_a_locked_package_fails(service: Service, capsys:
     out = capsys.readouterr().out
     pin = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("werkzeug=="))
     version = pin.removeprefix("werkzeug==").split(" ")[0]
-    places = "(requirements.txt, dev.txt, bench.txt)"
+    places = "(requirements.txt, dev.txt, bench.txt, notebook.txt)"
     assert f"werkzeug {version} {places}: {VULNERABLE[1]}, fixed by 99.1: Reads any file.\n" in out
     assert " packages in 10 locks, 1 with a vulnerability; 0 accepted\n" in out
     # Of the locks that no other contains, too.

@@ -390,6 +390,8 @@ def test_the_check_of_tracked_files_needs_a_clone(tmp_path: Path, capsys: pytest
 
 def test_locks_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "requirements").mkdir()
+    shutil.copy(ROOT / ".python-version", tmp_path)
+    (tmp_path / "packages").symlink_to(ROOT / "packages")
     for source, _ in lock.LOCKS:
         (tmp_path / source).write_text("flask\n")
     fails = {"at": 3}
@@ -407,6 +409,7 @@ def test_locks_are_written_all_or_none(tmp_path: Path, monkeypatch: pytest.Monke
     fails["at"] = 0
     lock.lock(tmp_path, upgrade=False)
     assert (tmp_path / "requirements.txt").read_text().endswith("by `make lock`; not to be edited.\nflask==3\n")
+    assert "\n  - flask=3\n" in (tmp_path / "environment.yml").read_text()
     assert all({"--generate-hashes", "--universal", "--no-strip-extras"} <= set(command) for command in commands)
     assert "--upgrade" in commands[0]
     assert "--upgrade" not in commands[-1]

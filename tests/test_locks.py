@@ -19,7 +19,7 @@ from release_commit import missing_pins
 
 RUNNING = default_environment()["python_version"]
 #: The locks of other environments than that of the tests, which lacks some of their packages.
-ELSEWHERE = {"requirements/bench.txt", "requirements/kubernetes.txt"}
+ELSEWHERE = {"requirements/bench.txt", "requirements/kubernetes.txt", "requirements/notebook.txt"}
 
 
 def marker_environment(python: str) -> dict[str, str]:
@@ -118,7 +118,7 @@ def test_every_requirement_of_a_locked_package_is_in_the_lock(source: str, lock:
 
     That is every package which requirements.txt, train.txt and dev.txt pin for the running Python; CI runs all three
     Pythons. Pins for another Python (numpy's, for one) are read there. Of the packages that only
-    another environment has (such as fastapi, granian, matplotlib, uvicorn of bench.txt), the lines are checked here and
+    another environment has (such as fastapi, granian, uvicorn of bench.txt), the lines are checked here and
     the requirements by scripts/environment.py, without an index, whenever that environment is made.
     """
     may_be_absent = python != RUNNING or lock in ELSEWHERE
@@ -157,6 +157,6 @@ def test_locks_are_hashed_share_their_pins_and_name_no_server() -> None:
         pins[name] = {re.sub(r"\[.*\]", "", line.split(" ")[0]) for line in lines}
     ours = {"model-kit", "model_kit", "regression-model", "regression_model"}
     assert not {pin.split("==")[0] for pin in pins["requirements.txt"]} & (ours | {"pandas", "scikit-learn", "onnx"})
-    for name in ("requirements/dev.txt", "requirements/bench.txt"):
+    for name in ("requirements/dev.txt", "requirements/bench.txt", "requirements/notebook.txt"):
         assert pins["requirements.txt"] <= pins[name]
         assert pins["requirements/train.txt"] <= pins[name]
