@@ -33,7 +33,7 @@ DOORS ?=
 MUTATE ?=
 
 # Text that a user gives is taken as it is, in recipes and by the programs that they start: make would expand a $ in it.
-given := PORT MODEL DATA DATA_URL BENCH_DATA NAME TARGET UNIT SUBJECT OLD NEW IMAGE APP FROM MODEL_DIR
+given := PORT MODEL DATA DATA_URL BENCH_DATA NAME TARGET UNIT SUBJECT OLD NEW IMAGE APP FROM MODEL_DIR NOTEBOOK_DIR
 $(foreach name,$(given),$(if $(filter command environment,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 export PORT DATA_URL DATA_SHA256
 # What other programs left for their own Python: modules, options, warnings as errors.
@@ -72,6 +72,7 @@ endif
 .PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train compare publish release \
 	install lock clean tools tools-dev tools-kubernetes serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
+	notebook notebooks notebook-image run-notebook-image tools-notebook \
 	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline \
 	drill-kubernetes
 
@@ -108,10 +109,10 @@ schemathesis: tools-dev ## Hold the service to its OpenAPI document with EXAMPLE
 mutate: tools-dev ## Change the code in small ways and see whether the tests notice: MUTATE="model_kit views"
 	@$(bin)/python scripts/mutate.py $(MUTATE)
 
-lint: tools-dev ## Check style, the Dockerfile and the shell scripts
+lint: tools-dev ## Check style, the Dockerfiles and the shell scripts
 	@$(bin)/python -m ruff check .
 	@$(bin)/python -m ruff format --check .
-	@$(bin)/hadolint Dockerfile
+	@$(bin)/hadolint Dockerfile Dockerfile.notebook
 	@if command -v shellcheck >/dev/null; then shellcheck $$(git -c safe.directory=$(call quoted,CURDIR) grep -l --untracked -E '^#!.*[/ ](ba)?sh$$' ':!*.py'); \
 	else echo 'lint: shellcheck is not installed; the shell scripts are NOT checked (Debian: apt-get install shellcheck)'; fi
 
@@ -263,7 +264,23 @@ smoke-image: tools ## Start the image and hold it to what was published: version
 test-image: tools-dev ## Build and try the image with a real Docker engine, set up if there is none (as root, minutes)
 	@TEST_IMAGE=1 $(bin)/python scripts/engine.py $(bin)/python -m pytest tests/image $(PYTEST)
 
-lock: ## Write the locks anew, with the newest versions
+# News are asked of the network with consent only; updates would be without.
+jupyterlab := build/notebook/bin/python -m jupyterlab \
+	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
+notebook: tools-notebook ## Open notebooks/ in JupyterLab, on this machine alone; LAB="--no-browser --port 8888"
+	@exec $(jupyterlab) --ServerApp.root_dir=$(call quoted,CURDIR) --LabApp.default_url=/lab/tree/notebooks $(LAB)
+
+notebooks: tools-notebook ## Execute the notebooks and hold them to their outputs: NOTEBOOKS=--write
+	@exec build/notebook/bin/python scripts/notebooks.py $(NOTEBOOKS)
+
+notebook-image: tools ## Build the image of JupyterLab with the kit, the client and the server: IMAGE=ml-notebook
+	@exec $(bin)/python scripts/image.py notebook
+
+run-notebook-image: tools ## Start it, with the folder NOTEBOOK_DIR=notebooks mounted; it prints its address with a token
+	@exec $(bin)/python scripts/image.py run-notebook
+
+lock: ## Write the locks anew, with the newest versions, and conda's environments
 	@# An incomplete lock must not prevent making a complete one.
 	@$(set_up) .venv --lock requirements/dev.txt $(editable) --allow-incomplete
 	@$(bin)/python scripts/lock.py
@@ -289,6 +306,9 @@ tools-kubernetes: tools-dev
 
 tools-bench:
 	@$(set_up) build/benchmarks/venv --lock requirements/bench.txt $(editable)
+
+tools-notebook:
+	@$(set_up) build/notebook --lock requirements/notebook.txt $(editable)
 
 # What was trained last, installed as it is for production.
 served: tools tools-bench serving

@@ -1,10 +1,11 @@
-"""Build the service's image from the wheels that were published last, or run it.
+"""Build the service's image from the wheels that were published last, or JupyterLab's, or run one of them.
 
 `build` publishes first if nothing was published yet. `run` starts the image as production should: a root file system
 that cannot be written, no capabilities, no new privileges, and 30 s to finish what is under way when it is stopped.
+`notebook` builds the image of JupyterLab, `run-notebook` starts it on 127.0.0.1:8888 with a folder mounted.
 
-exit status: 0 done, 1 something failed (the text says what to do), 2 a setting makes no sense; of `run`, that of the
-container.
+exit status: 0 done, 1 something failed (the text says what to do), 2 a setting makes no sense; of `run` and
+`run-notebook`, that of the container.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ from project import Package, Project, Say, ScriptError, say
 from publish import publish
 from run import parse_settings, train_if_missing
 
-IMAGE = "ml-api"
-#: Where bundles from outside are mounted.
-MOUNTED = "/model"
+IMAGE, NOTEBOOK_IMAGE = "ml-api", "ml-notebook"
+#: Where bundles from outside are mounted, and where the notebooks are.
+MOUNTED, WORK = "/model", "/work"
+NOTEBOOK_PORT = 8888
+HARDENED = ("--rm", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 #: Seconds from SIGTERM to SIGKILL: more than gunicorn's graceful_timeout. Docker alone gives 10.
 STOP_TIMEOUT = 30
 #: Settings of pip that say where packages are; all others stay out of the build.
@@ -42,9 +45,9 @@ _PIP_SETTINGS = frozenset(
     {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries"}
 )
 VARIABLES = f"""\
-other variables: IMAGE ({IMAGE}) name of the image; DOCKER (docker) the client; DOCKER_OPTIONS more options for
-`docker build` or `docker run`; GIT_COMMIT where there is no git; PORT and MODEL_DIR (a folder of bundles by
-model name) for `run`
+other variables: IMAGE ({IMAGE}, {NOTEBOOK_IMAGE}) name of the image; DOCKER (docker) the client; DOCKER_OPTIONS more
+options for `docker build` or `docker run`; GIT_COMMIT where there is no git; PORT and MODEL_DIR (a folder of bundles by
+model name) for `run`; NOTEBOOK_DIR (notebooks) the folder for `run-notebook`
 """
 
 
@@ -79,32 +82,55 @@ def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> 
     version = found[0][1] if len(found) == 1 else named
     artifacts = " ".join(artifact for _, _, artifact in found)
     identity = Identity(version, artifacts, environ.get("GIT_COMMIT") or git_commit(project.root) or "")
-    settings = pip_settings()
     # By environment from here to Docker's client, and from there to one RUN: never an argument, never a layer.
     secrets = {
         "PACKAGE_INDEX_URL": index.url,
         "PACKAGE_INDEX_USER": index.user,
         "PACKAGE_INDEX_TOKEN": index.token,
-        "pip_conf": pip_configuration(settings),
     }
+    options = ["--tag", environ.get("IMAGE") or IMAGE]
+    if index.local:
+        options += ["--network", "host"]
+    if any(model.needs_scikit_learn for model, _, _ in found):
+        options += ["--build-arg", "SCIKIT_LEARN=1"]
+    for name, value in vars(identity).items():
+        options += ["--build-arg", f"{name.upper()}={value}"]
+    docker_build(project, options, secrets, environ)
+    return identity
+
+
+def build_notebook(project: Project, environ: Mapping[str, str]) -> str:
+    """Build JupyterLab's image ``IMAGE`` of the sources; returns its name.
+
+    Raises:
+        ScriptError: there is no Docker, or the build failed; its reason is above.
+    """
+    name = environ.get("IMAGE") or NOTEBOOK_IMAGE
+    docker_build(project, ["--tag", name, "--file", str(project.root / "Dockerfile.notebook")], {}, environ)
+    return name
+
+
+def docker_build(
+    project: Project, options: Sequence[str], secrets: Mapping[str, str], environ: Mapping[str, str]
+) -> None:
+    """Build an image, with the places of this machine's pip and with secrets, by name.
+
+    Raises:
+        ScriptError: there is no Docker, or the build failed; its reason is above.
+    """
+    settings = pip_settings()
+    secrets = dict(secrets) | {"pip_conf": pip_configuration(settings)}
     given = {name: f"IMAGE_SECRET_{name}" for name, value in secrets.items() if value}
-    command = [*docker(environ), "build", "--tag", environ.get("IMAGE") or IMAGE]
+    command = [*docker(environ), "build", *options]
     for name, variable in given.items():
         command += ["--secret", f"id={name},env={variable}"]
     if Path(settings.get("cert", "")).is_file():
         command += ["--secret", f"id=pip_cert,src={settings['cert']}"]
-    if index.local:
-        command += ["--network", "host"]
-    if any(model.needs_scikit_learn for model, _, _ in found):
-        command += ["--build-arg", "SCIKIT_LEARN=1"]
-    for name, value in vars(identity).items():
-        command += ["--build-arg", f"{name.upper()}={value}"]
     command += [*shlex.split(environ.get("DOCKER_OPTIONS", "")), str(project.root)]
     variables = {name: value for name, value in environ.items() if not name.startswith("PACKAGE_INDEX_")}
     variables |= {"DOCKER_BUILDKIT": "1"} | {variable: secrets[name] for name, variable in given.items()}
     if start(command, variables):
         raise ScriptError("the image was not built; the reason is above")
-    return identity
 
 
 def published_models(project: Project, index: PackageIndex) -> list[tuple[Package, str, str]]:
@@ -197,8 +223,7 @@ def run_command(environ: Mapping[str, str]) -> list[str]:
         ScriptError: ``PORT`` is no port, or ``MODEL_DIR`` no folder.
     """
     port = parse_settings({"PORT": environ.get("PORT", "")}).port
-    command = [*docker(environ), "run", "--rm", "--read-only", "--cap-drop", "ALL"]
-    command += ["--security-opt", "no-new-privileges", "--stop-timeout", str(STOP_TIMEOUT)]
+    command = [*docker(environ), "run", *HARDENED, "--stop-timeout", str(STOP_TIMEOUT)]
     command += ["--env", f"PORT={port}", "--publish", f"{port}:{port}"]
     folder = environ.get("MODEL_DIR")
     if folder:
@@ -207,6 +232,24 @@ def run_command(environ: Mapping[str, str]) -> list[str]:
         source = Path(folder).resolve()
         command += ["--mount", f"type=bind,source={source},target={MOUNTED},readonly", "--env", f"MODEL_DIR={MOUNTED}"]
     return [*command, *shlex.split(environ.get("DOCKER_OPTIONS", "")), environ.get("IMAGE") or IMAGE]
+
+
+def run_notebook_command(project: Project, environ: Mapping[str, str]) -> list[str]:
+    """Return the command that starts JupyterLab, for this machine alone, with a folder mounted that its user owns.
+
+    Raises:
+        ScriptError: ``NOTEBOOK_DIR`` is no folder.
+    """
+    folder = Path(environ.get("NOTEBOOK_DIR") or project.root / "notebooks")
+    if not folder.is_dir():
+        raise ScriptError(f"NOTEBOOK_DIR={folder} is no folder", 2)
+    command = [*docker(environ), "run", *HARDENED, "--init", "--tmpfs", "/tmp"]  # noqa: S108  the container's
+    # Files that are saved belong to whoever started it. JupyterLab refuses to run as root.
+    if os.getuid():
+        command += ["--user", f"{os.getuid()}:{os.getgid()}"]
+    command += ["--publish", f"127.0.0.1:{NOTEBOOK_PORT}:{NOTEBOOK_PORT}"]
+    command += ["--mount", f"type=bind,source={folder.resolve()},target={WORK}"]
+    return [*command, *shlex.split(environ.get("DOCKER_OPTIONS", "")), environ.get("IMAGE") or NOTEBOOK_IMAGE]
 
 
 def make_image(project: Project, environ: Mapping[str, str], say: Say, model: str | None = None) -> None:
@@ -238,13 +281,17 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         epilog=HELP + VARIABLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("build", "run"))
+    parser.add_argument("what", choices=("build", "run", "notebook", "run-notebook"))
     parser.add_argument("--model", help="publish this model alone and build its image (default: what was published)")
     options = parser.parse_args(arguments)
+    project = project or Project()
     if options.what == "build":
-        make_image(project or Project(), os.environ, say, options.model)
+        make_image(project, os.environ, say, options.model)
         return 0
-    command = run_command(os.environ)
+    if options.what == "notebook":
+        say(f"Built {build_notebook(project, os.environ)}. `make run-notebook-image` starts it.")
+        return 0
+    command = run_command(os.environ) if options.what == "run" else run_notebook_command(project, os.environ)
     try:
         # No process of ours in between: signals are the client's, which passes them on.
         os.execvp(command[0], command)  # noqa: S606  what it runs is named above

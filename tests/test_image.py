@@ -1,4 +1,4 @@
-"""The Dockerfile held to its rules, and the scripts around it; tests/image tries the image with a real engine."""
+"""The Dockerfiles held to their rules, and the scripts around it; tests/image tries the image with a real engine."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ sys.exit({status})
 """
 
 
-def dockerfile() -> str:
+def dockerfile(name: str = "Dockerfile") -> str:
     """Its instructions, each on one line, without comments."""
-    text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^#.*\n", "", (ROOT / name).read_text(), flags=re.MULTILINE)
     return text.replace("\\\n", "")
 
 
-def instructions(name: str) -> list[str]:
-    return re.findall(rf"^{name} (.+)$", dockerfile(), re.MULTILINE)
+def instructions(name: str, file: str = "Dockerfile") -> list[str]:
+    return re.findall(rf"^{name} (.+)$", dockerfile(file), re.MULTILINE)
 
 
 def test_base_image_is_the_python_of_the_project_in_an_exact_version() -> None:
@@ -52,19 +52,25 @@ def test_base_image_is_the_python_of_the_project_in_an_exact_version() -> None:
     assert re.fullmatch(rf"python:{re.escape(version)}\.\d+-slim-[a-z]+ AS base", outside[0])
     # site-packages is named, and nothing else of the version.
     assert set(re.findall(r"python3\.\d+", dockerfile())) == {f"python{version}"}
+    assert instructions("FROM", "Dockerfile.notebook")[0] == outside[0]
 
 
-def test_what_may_enter_the_build_is_what_the_dockerfile_copies() -> None:
-    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+@pytest.mark.parametrize(
+    ("file", "ignored"),
+    [("Dockerfile", ".dockerignore"), ("Dockerfile.notebook", "Dockerfile.notebook.dockerignore")],
+)
+def test_what_may_enter_the_build_is_what_the_dockerfile_copies(file: str, ignored: str) -> None:
+    lines = [line for line in (ROOT / ignored).read_text().splitlines() if not line.startswith("#")]
     assert lines[0] == "*"
     allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
-    assert set(lines) - {f"!{name}" for name in allowed} == {"*", "**/__pycache__"}
+    assert set(lines) - {f"!{name}" for name in allowed} <= {"*", "packages/*/tests", "**/__pycache__"}
+    assert lines[-1] == "**/__pycache__"
     copied: set[str] = set()
-    for line in instructions("COPY"):
+    for line in instructions("COPY", file):
         if not line.startswith("--from"):
-            copied.update(line.split()[:-1])
+            copied.update(word for word in line.split()[:-1] if not word.startswith("--chown="))
     assert allowed == copied
-    assert instructions("ADD") == []
+    assert instructions("ADD", file) == []
     assert all((ROOT / name).exists() for name in copied - {"build/published.txt"})
 
 
@@ -98,6 +104,20 @@ def test_it_ends_as_a_number_that_starts_run_sh_and_is_asked_for_its_health() ->
     assert timeout is not None
     assert int(timeout.group(1)) > healthcheck.PATIENCE
     assert not re.search(r"apt-get|\bgcc\b|build-essential", dockerfile())
+
+
+def test_notebook_image_has_a_lock_with_hashes_no_root_and_no_way_around_its_token() -> None:
+    text = dockerfile("Dockerfile.notebook")
+    last = text.split("\nFROM ")[-1]
+    assert re.findall(r"^USER (.+)$", last, re.MULTILINE) == ["10001:10001"]
+    words = json.loads(re.findall(r"^CMD (.+)$", last, re.MULTILINE)[0])
+    assert words[:3] == ["python", "-m", "jupyterlab"]
+    assert "--ServerApp.root_dir=/work" in words
+    assert not re.search("token|password|allow.root|disable_check_xsrf|ARG ", text, re.IGNORECASE)
+    installs = re.findall(r"environment\.py /opt/notebook (.+?)(?:&&|$)", text, re.MULTILINE)
+    assert len(installs) == 2
+    assert all("--lock requirements/notebook.txt" in options for options in installs)
+    assert not re.search(r"pip install|apt-get|curl", text)
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -303,6 +323,39 @@ def test_run_is_hardened_and_has_time_to_finish(tmp_path: Path) -> None:
     assert graceful is not None
     assert int(found[found.index("--stop-timeout") + 1]) > int(graceful.group(1))
     assert command.run_command({})[-1] == "ml-api"
+
+
+def test_notebook_image_is_built_from_its_own_file_without_the_index(
+    project: Project, client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DOCKER", str(client.path))
+    monkeypatch.setenv("PACKAGE_INDEX_TOKEN", TOKEN)
+    assert command.main(["notebook"], project) == 0
+    assert capsys.readouterr().out == "Built ml-notebook. `make run-notebook-image` starts it.\n"
+    arguments, variables = client.call
+    assert arguments[:3] == ["build", "--tag", "ml-notebook"]
+    assert arguments[arguments.index("--file") + 1] == str(project.root / "Dockerfile.notebook")
+    assert arguments[-1] == str(project.root)
+    assert not any("PACKAGE_INDEX" in text for text in (*arguments, *variables))
+
+
+def test_notebooks_are_hardened_on_loopback_and_their_user_s(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    monkeypatch.setattr(os, "getgid", lambda: 100)
+    environ = {"NOTEBOOK_DIR": str(tmp_path), "DOCKER_OPTIONS": "--network host"}
+    found = command.run_notebook_command(project, environ)
+    text = " ".join(found)
+    assert text.startswith("docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges ")
+    assert "--user 1000:100 --publish 127.0.0.1:8888:8888 " in text
+    assert f"--mount type=bind,source={tmp_path},target=/work " in text
+    assert found[-3:] == ["--network", "host", "ml-notebook"]
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert "--user" not in command.run_notebook_command(project, environ)
+    monkeypatch.setenv("NOTEBOOK_DIR", "/no/folder")
+    assert command.main(["run-notebook"], project) == 2
+    assert "NOTEBOOK_DIR=/no/folder is no folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
