@@ -264,8 +264,8 @@ smoke-image: tools ## Start the image and hold it to what was published: version
 test-image: tools-dev ## Build and try the image with a real Docker engine, set up if there is none (as root, minutes)
 	@TEST_IMAGE=1 $(bin)/python scripts/engine.py $(bin)/python -m pytest tests/image $(PYTEST)
 
-# News are asked of the network with consent only; updates would be without.
-jupyterlab := build/notebook/bin/python -m jupyterlab \
+# Asks the network for no updates, and installs nothing that is not locked.
+jupyterlab := build/notebook/bin/python -m jupyterlab --LabApp.extension_manager=readonly \
 	--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 notebook: tools-notebook ## Open notebooks/ in JupyterLab, on this machine alone; LAB="--no-browser --port 8888"
