@@ -202,7 +202,7 @@ def curves(results: Results) -> str:
 
 def plot(results: Results, path: Path) -> None:
     """Draw time against rows, rate and p99 against connections."""
-    import matplotlib as mpl  # noqa: PLC0415 - the tests have none
+    import matplotlib as mpl  # noqa: PLC0415 - takes a second
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "bench"

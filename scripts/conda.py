@@ -80,7 +80,7 @@ def environments(root: Path) -> dict[str, str]:
 def pins(root: Path) -> dict[str, tuple[str, list[str]]]:
     """Return name -> version and hashes of what the lock installs on the platform of :data:`PINNED`."""
     markers = PLATFORM | {"python_version": python(root), "python_full_version": f"{python(root)}.0"}
-    found = {}
+    found: dict[str, tuple[str, list[str]]] = {}
     for line, hashes in _PIN.findall((root / LOCK).read_text("utf-8")):
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate(markers):

@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="notebooks-") as temporary:
         folder, port = Path(temporary), free_port()
         say(f"Training {MODEL} on its synthetic sample")
-        train = [*MODEL_KIT, "train", "--model", MODEL, "--sample", "--bundle", folder / "models" / MODEL]
+        train = [*MODEL_KIT, "train", "--model", MODEL, "--sample", "--bundle", str(folder / "models" / MODEL)]
         subprocess.run(train, stdout=subprocess.DEVNULL, check=True)
         address = f"127.0.0.1:{port}"
         settings = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": "1", "LOG_LEVEL": "warning"}
@@ -139,8 +139,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server = [sys.executable, "-m", "ml_api"]
         # Nothing of the user's Jupyter: neither settings nor history.
         quiet = {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_CONFIG_DIR": str(folder / "jupyter")}
-        with child(server, cwd=ROOT / "packages/ml_api", env=os.environ | settings) as process:
-            wait_until_ready(process, address, f"/v1/models/{MODEL}")
+        log = folder / "server.log"
+        with (
+            log.open("wb") as stream,
+            child(server, cwd=ROOT / "packages/ml_api", env=os.environ | settings, output=stream.fileno()) as process,
+        ):
+            try:
+                wait_until_ready(process, address, f"/v1/models/{MODEL}")
+            except ScriptError:
+                say(log.read_text("utf-8", "replace"))
+                raise
             for path in notebooks():
                 executed = execute(path, folder, os.environ | quiet | {"ML_API_URL": f"http://{address}"})
                 source = json.loads(path.read_text("utf-8"))

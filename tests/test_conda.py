@@ -35,7 +35,7 @@ def read(name: str) -> tuple[dict[str, str], dict[str, str]]:
 def locked() -> dict[str, list[str]]:
     """Name -> versions of every package that the lock has for Linux on x86-64, read as the tests of locks do."""
     markers = default_environment() | {"python_version": "3.11", "python_full_version": "3.11.0"}
-    markers |= {"sys_platform": "linux", "platform_machine": "x86_64"}  # type: ignore[assignment]
+    markers |= {"sys_platform": "linux", "platform_machine": "x86_64"}
     text = (ROOT / conda.LOCK).read_text("utf-8")
     found: dict[str, list[str]] = {}
     for line in map(Requirement, re.findall(r"^[a-z0-9][^\\\n]*", text, re.MULTILINE)):

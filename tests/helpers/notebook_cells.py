@@ -14,11 +14,11 @@ from typing import Any
 def run(cell: str, names: dict[str, Any]) -> str:
     """Return what a cell prints, and the value of its last expression, as IPython shows them."""
     body = ast.parse(cell).body
-    last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
+    last = body[-1].value if body and isinstance(body[-1], ast.Expr) else None
     text = io.StringIO()
     with redirect_stdout(text):
-        exec(compile(ast.Module(body, []), "cell", "exec"), names)
-        if last is not None and (value := eval(compile(ast.Expression(last.value), "cell", "eval"), names)) is not None:
+        exec(compile(ast.Module(body if last is None else body[:-1], []), "cell", "exec"), names)
+        if last is not None and (value := eval(compile(ast.Expression(last), "cell", "eval"), names)) is not None:
             text.write(f"{value!r}\n")
     return text.getvalue()
 

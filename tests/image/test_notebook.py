@@ -53,7 +53,7 @@ def lab(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Generator[L
     name, port, work = f"{image}-{uuid4().hex[:8]}", free_port(), tmp_path_factory.mktemp("work")
     work.chmod(0o777)
     (work / "train_and_serve.ipynb").write_bytes((ROOT / "notebooks/train_and_serve.ipynb").read_bytes())
-    build = [sys.executable, ROOT / "scripts/image.py", "notebook"]
+    build = [sys.executable, str(ROOT / "scripts/image.py"), "notebook"]
     done = subprocess.run(build, env=docker.environ | {"IMAGE": image}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     options = [*(one for one in HARDENED if one != "--rm"), "--init", "--tmpfs", "/tmp"]
