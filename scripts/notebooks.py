@@ -137,8 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = {"HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": "1", "LOG_LEVEL": "warning"}
         settings |= {"MODEL_DIR": str(folder / "models")}
         server = [sys.executable, "-m", "ml_api"]
-        # Nothing of the user's Jupyter: neither settings nor history.
+        # Nothing of the user's Jupyter, neither settings nor history; what notebooks write goes with the folder.
         quiet = {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_CONFIG_DIR": str(folder / "jupyter")}
+        quiet |= {"TMPDIR": temporary}
         log = folder / "server.log"
         with (
             log.open("wb") as stream,
