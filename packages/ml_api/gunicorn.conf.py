@@ -10,11 +10,11 @@ import importlib
 import os
 import resource
 import sys
-from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
+from ml_api.heartbeats import HeartbeatMonitor
 from ml_api.keys import KeyRing
 from ml_api.logs import JSONFormatter, LineWriter
 from ml_api.memory import trim
@@ -126,7 +126,8 @@ keepalive = 95
 forwarded_allow_ips = ",".join(settings.forwarded_allow_ips)
 
 # The heartbeat is a file that each worker touches; on a busy disk that can block for seconds.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  gunicorn creates its own file there
+# Some platforms have no such folder, or one that is read-only.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108  gunicorn creates its own file there
 # The control socket is not used, and would need a writable home folder.
 control_socket_disable = True
 
@@ -142,8 +143,10 @@ logger_class = JSONLogger
 
 
 def when_ready(server: Any) -> None:
-    """Keep the workers' garbage collectors from writing to shared memory, and handle reloads."""
+    """Keep the workers' garbage collectors from writing to shared memory, and handle reloads and suspensions."""
     gc.freeze()
+    Worker.is_socket_activated = server.systemd
+    HeartbeatMonitor(server).install()
     if settings.is_public and not settings.needs_keys:
         server.log.warning(WITHOUT_KEYS, ", ".join(bind))
     try:

@@ -125,6 +125,8 @@ class Worker(base.Worker):  # type: ignore[misc]
     loads: WorkerLoads | None = None
     shared: SharedFolder | None = None
     served: Served | None = None
+    #: Whether systemd opened the listeners (socket activation), and keeps them when the server ends.
+    is_socket_activated = False
     #: In the master process, starts the candidates.
     launcher: Launcher | None = None
     #: Time of the first SIGTERM, and time until which the worker accepts connections all the same; 0: none has come.
@@ -446,10 +448,13 @@ class Worker(base.Worker):  # type: ignore[misc]
                 return
 
     def stop_accepting(self) -> None:
-        """Close the listeners; the last worker first accepts what the system has accepted already."""
+        """Close the listeners; the last worker first accepts what the system has accepted already.
+
+        What waits at a listener of systemd is for the next server, which a filter would make deaf.
+        """
         self.set_accepting(0.0)
         self.load_slot.publish(NO_WORKER)
-        if not self.load_slot.has_sisters():
+        if not (self.is_socket_activated or self.load_slot.has_sisters()):
             for listener in self.sockets:
                 refuse_handshakes(listener)
                 self.accept(listener, sys.maxsize)

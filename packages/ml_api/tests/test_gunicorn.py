@@ -12,12 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
 
+from ml_api.heartbeats import SUSPENDED
 from suspended import suspended
 
 if TYPE_CHECKING:
@@ -369,6 +371,21 @@ def test_memory_of_large_bodies_goes_back_to_the_system(serve: Serve) -> None:
         thread.join()
     server.request("GET", "/health")
     assert held() < before + 25
+
+
+def test_server_that_was_suspended_keeps_its_workers(serve: Serve) -> None:
+    server = serve(WEB_CONCURRENCY="2", GUNICORN_CMD_ARGS="--timeout=5")
+    workers = server.workers
+    with ExitStack() as stack:
+        for pid in workers:
+            stack.enter_context(suspended(pid))
+        with suspended(server.process.pid):
+            time.sleep(SUSPENDED + 1)
+        # The master goes on first, and checks.
+        time.sleep(1.5)
+    assert server.predict(GOLDEN_ROW)[0] == 200
+    assert server.workers == workers
+    assert "WORKER TIMEOUT" not in server.errors
 
 
 def test_damaged_model_is_named_while_the_process_lives(serve: Serve, bundle: Path, tmp_path: Path) -> None:
