@@ -91,11 +91,14 @@ fi
 
 # Restarts the server, and waits until every model has scored its golden row.
 serve() {
+    # Starts of before do not count.
+    systemctl reset-failed ml-api.service ml-api.socket 2>/dev/null || true
     systemctl restart ml-api.service || return 1
     for _ in $(seq 60); do
-        HOST=127.0.0.1 /opt/ml-api/current/build/serving/bin/python -IS scripts/healthcheck.py && return 0
+        reason="$(HOST=127.0.0.1 /opt/ml-api/current/build/serving/bin/python -IS scripts/healthcheck.py)" && return 0
         sleep 1
     done
+    say "$reason"
     return 1
 }
 systemctl daemon-reload

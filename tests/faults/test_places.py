@@ -6,10 +6,10 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
@@ -19,6 +19,8 @@ from on_vm import Nginx, Unit, exchange, make_release, receive, request
 from operated import wait_until
 from suspended import suspended
 
+#: Keeps a figure in the report of pytest (``--junitxml``).
+Note: TypeAlias = Callable[[str, object], None]
 URL = "/v1/predict/rides"
 CLIENTS = 16
 MEBIBYTE = 1024 * 1024
@@ -78,25 +80,25 @@ def goes_on(found: Counter[Any], count: int = 300) -> None:
     wait_until(lambda: found[200, True] >= reached + count)
 
 
-def test_ten_restarts_under_load_lose_nothing(nginx: Nginx, unit: Unit) -> None:
+def test_ten_restarts_under_load_lose_nothing(nginx: Nginx, unit: Unit, record_property: Note) -> None:
     with load(nginx) as found:
         for _ in range(10):
             goes_on(found)
             unit.stop()
             unit.start()
         goes_on(found)
-    print(f"{found.total()} requests over ten restarts: {dict(found)}")
+    record_property("statuses", str(found))
     assert set(found) == {(200, True)}
 
 
-def test_killed_server_loses_only_what_it_was_computing(nginx: Nginx, unit: Unit) -> None:
+def test_killed_server_loses_only_what_it_was_computing(nginx: Nginx, unit: Unit, record_property: Note) -> None:
     with load(nginx) as found:
         for _ in range(5):
             goes_on(found)
             unit.kill()
             unit.start()
         goes_on(found)
-    print(f"{found.total()} requests while the server was killed five times: {dict(found)}")
+    record_property("statuses", str(found))
     assert set(found) <= {(200, True), (502, False)}
     assert found[502, False] <= 5 * CLIENTS
 
@@ -118,7 +120,9 @@ def test_server_that_does_not_come_back_is_a_gateway_timeout(nginx: Nginx, unit:
     assert nginx.ask("POST", URL, GOLDEN_ROW)[0] == 200
 
 
-def test_large_bodies_at_once_stay_within_the_memory_of_the_unit(nginx: Nginx, unit: Unit) -> None:
+def test_large_bodies_at_once_stay_within_the_memory_of_the_unit(
+    nginx: Nginx, unit: Unit, record_property: Note
+) -> None:
     rows = [{**GOLDEN_ROW, **{f"other {number}": float(number) for number in range(80)}}] * 10_000
     body = request("POST", f"{URL}?warnings=false", rows)
     assert len(body) > 12 * MEBIBYTE
@@ -139,7 +143,8 @@ def test_large_bodies_at_once_stay_within_the_memory_of_the_unit(nginx: Nginx, u
     while any(thread.is_alive() for thread in threads):
         most = max(most, sum(resident(pid) for pid in unit.tree()))
         time.sleep(0.2)
-    print(f"60 bodies of {len(body) // MEBIBYTE} MiB: {dict(found)}, at most {most // MEBIBYTE} MiB")
+    record_property("statuses", str(found))
+    record_property("MiB", most // MEBIBYTE)
     assert set(found) <= {200, 503}
     assert found.total() == 60
     assert most < MEMORY

@@ -49,7 +49,7 @@ def confined_command(release: Path, *command: str) -> list[str]:
     """Return a command in such a file system, without capabilities; skips the test where root may not mount."""
     if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
         pytest.skip("root may not mount here")
-    folders = [str(folder) for folder in (release, ROOT) if folder.is_relative_to("/tmp")]  # noqa: S108
+    folders = [str(folder) for folder in (release, ROOT) if folder.is_relative_to("/tmp")]
     processor = min(os.sched_getaffinity(0))
     return ["taskset", "-c", str(processor), "unshare", "--mount", "sh", "-c", SCRIPT, "sh", *folders, "--", *command]
 
@@ -74,6 +74,7 @@ class Confined:
                 stdout=out,
                 stderr=out,
             )
+
         def is_ready() -> bool:
             assert self.process.poll() is None, self.log
             try:

@@ -201,8 +201,8 @@ class Nginx:
         (folder / "more.conf").write_text(more.replace("PORT", f"127.0.0.1:{self.more}"))
         temporary = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in _TEMPORARY)
         (folder / "nginx.conf").write_text(
-            f"{'user root;' if os.geteuid() == 0 else ''}\ndaemon off;\nworker_processes 2;\nworker_rlimit_nofile 8192;\n"
-            f"pid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{ worker_connections 4096; }}\n"
+            f"{'user root;' if os.geteuid() == 0 else ''}\ndaemon off;\nworker_processes 2;\n"
+            f"worker_rlimit_nofile 8192;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{ worker_connections 4096; }}\n"
             f"http {{\n{temporary}    include ml-api.conf;\n    include site.conf;\n    include more.conf;\n}}\n"
         )
         with (folder / "stderr").open("wb") as stderr:
@@ -289,6 +289,17 @@ def ask(port: int, method: str, path: str, body: Any = None) -> Response:
 
 
 def _make_certificate(certificate: Path, key: Path) -> None:
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
     command += ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}"]
     subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
