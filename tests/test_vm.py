@@ -1,4 +1,4 @@
-"""deploy/vm: the commands of the systemd unit, run for real, behind Debian's nginx with the site; and systemd's checks."""
+"""deploy/vm: the commands of the systemd unit, run for real, behind Debian's nginx with the site; systemd's checks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def unit(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Unit]:
     """The server as the unit starts it, which counts what each address asks."""
-    unit = Unit(release, tmp_path_factory.mktemp("unit"), API_KEYS_FILE="", RATE_LIMIT="1000000/day")
+    unit = Unit(
+        release, tmp_path_factory.mktemp("unit"), WEB_CONCURRENCY="1", API_KEYS_FILE="", RATE_LIMIT="1000000/day"
+    )
     unit.start()
     yield unit
     unit.close()
@@ -282,13 +284,13 @@ def test_no_request_is_lost_when_the_server_restarts(nginx: Nginx, unit: Unit) -
     for thread in threads:
         thread.start()
     try:
-        wait_until(lambda: found.total() > 200)
+        wait_until(lambda: found.total() > 100)
         before = unit.process
         unit.stop()
         unit.start()
         assert unit.process is not before
         reached = found.total()
-        wait_until(lambda: found.total() > reached + 200)
+        wait_until(lambda: found.total() > reached + 100)
     finally:
         done.set()
         for thread in threads:

@@ -202,7 +202,8 @@ class Nginx:
         temporary = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in _TEMPORARY)
         (folder / "nginx.conf").write_text(
             f"{'user root;' if os.geteuid() == 0 else ''}\ndaemon off;\nworker_processes 2;\n"
-            f"worker_rlimit_nofile 8192;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{ worker_connections 4096; }}\n"
+            f"worker_rlimit_nofile 8192;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
+            "events { worker_connections 4096; }\n"
             f"http {{\n{temporary}    include ml-api.conf;\n    include site.conf;\n    include more.conf;\n}}\n"
         )
         with (folder / "stderr").open("wb") as stderr:

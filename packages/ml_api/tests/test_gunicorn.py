@@ -374,7 +374,7 @@ def test_memory_of_large_bodies_goes_back_to_the_system(serve: Serve) -> None:
 
 
 def test_server_that_was_suspended_keeps_its_workers(serve: Serve) -> None:
-    server = serve(WEB_CONCURRENCY="2", GUNICORN_CMD_ARGS="--timeout=5")
+    server = serve(GUNICORN_CMD_ARGS="--timeout=5")
     workers = server.workers
     with ExitStack() as stack:
         for pid in workers:
