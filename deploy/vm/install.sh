@@ -6,6 +6,7 @@
 #   OPERATIONS=1 LOG=1 OTEL=1 TABLES=1 SCIKIT_LEARN=1  also install requirements/operations.txt, log.txt, ...
 #   DESTDIR=folder  put every file below it, and touch neither users nor services
 set -eu
+umask 022
 CDPATH='' cd -- "$(dirname -- "$0")/../.."
 root="${DESTDIR:-}"
 etc="$root/etc/ml-api"

@@ -204,7 +204,8 @@ class Nginx:
             f"{'user root;' if os.geteuid() == 0 else ''}\ndaemon off;\nworker_processes 2;\n"
             f"worker_rlimit_nofile 8192;\npid {folder}/pid;\nerror_log {folder}/error.log;\n"
             "events { worker_connections 4096; }\n"
-            f"http {{\n{temporary}    include ml-api.conf;\n    include site.conf;\n    include more.conf;\n}}\n"
+            f"http {{\n{temporary}    access_log off;\n"
+            "    include ml-api.conf;\n    include site.conf;\n    include more.conf;\n}\n"
         )
         with (folder / "stderr").open("wb") as stderr:
             self.process = subprocess.Popen(

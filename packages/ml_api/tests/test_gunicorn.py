@@ -373,7 +373,7 @@ def test_memory_of_large_bodies_goes_back_to_the_system(serve: Serve) -> None:
     assert held() < before + 25
 
 
-def test_server_that_was_suspended_keeps_its_workers(serve: Serve) -> None:
+def test_server_that_was_suspended_keeps_its_workers_and_replaces_one_that_hangs(serve: Serve) -> None:
     server = serve(GUNICORN_CMD_ARGS="--timeout=5")
     workers = server.workers
     with ExitStack() as stack:
@@ -386,6 +386,15 @@ def test_server_that_was_suspended_keeps_its_workers(serve: Serve) -> None:
     assert server.predict(GOLDEN_ROW)[0] == 200
     assert server.workers == workers
     assert "WORKER TIMEOUT" not in server.errors
+    (hanging,) = workers
+    os.kill(hanging, signal.SIGSTOP)
+    give_up = time.monotonic() + 40
+    while hanging in server.workers:
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    assert server.predict(GOLDEN_ROW)[0] == 200
+    server.process.terminate()
+    assert server.process.wait(30) == 0
 
 
 def test_damaged_model_is_named_while_the_process_lives(serve: Serve, bundle: Path, tmp_path: Path) -> None:
