@@ -21,7 +21,7 @@ from service import Service, request
 README = (ROOT / "README.md").read_text("utf-8")
 #: Training on another processor may end in other last digits.
 CLOSE = 1e-3
-LARGEST_PAGE = 40_000
+LARGEST_PAGE = 60_000
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,9 @@ _OF_A_MODEL = tuple(
     re.compile(pattern) for pattern in (r"/v1/predict/[^/]+", r"/v1/models/[^/]+", r"/v1/models/[^/]+/sample")
 )
 
+#: Pages and their assets, which are for people and not in the document.
+_PAGES = re.compile(r"/|/(try|card|assets|docs|redoc)(/.*)?")
+
 #: Status -> component, of responses to requests that are refused, whatever they ask.
 _REFUSED = {401: "Unauthorized", 403: "Forbidden", 429: "TooManyRequests"}
 
@@ -49,6 +52,8 @@ class Documented:
         Raises:
             AssertionError: the document does not say that there is such a response.
         """
+        if _PAGES.fullmatch(path.split("?", maxsplit=1)[0]):
+            return
         told = f"{method} {path.split('?', maxsplit=1)[0]} -> {status}"
         pointer = self._response(method, unquote(path.split("?", maxsplit=1)[0]), status)
         assert pointer is not None, f"{told} is not in the document"

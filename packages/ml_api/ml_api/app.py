@@ -194,7 +194,7 @@ def create_app(settings: Settings | None = None, models: Mapping[str, Loader] | 
 
 def _add_protocols(app: API, registry: Registry, settings: Settings) -> list[predict.AddRoutes]:
     """Add how other protocols describe models and errors; returns what adds their predictions."""
-    added: list[predict.AddRoutes] = []
+    added: list[predict.AddRoutes] = [pages.add_form]
     renderers: dict[str, problems.Renderer] = {}
     if settings.v2:
         from ml_api.controllers import v2  # noqa: PLC0415  most servers do not speak it
@@ -206,7 +206,7 @@ def _add_protocols(app: API, registry: Registry, settings: Settings) -> list[pre
         from ml_api.controllers.invocations import add_invocations  # noqa: PLC0415  likewise
 
         added.append(add_invocations)
-    problems.init_app(app, renderers)
+    problems.init_app(app, pages.render_error(registry.names), renderers)
     return added
 
 

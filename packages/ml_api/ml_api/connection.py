@@ -35,7 +35,7 @@ CALL_AFTER = "ml_api.call_after"
 #: Status in the log of a request whose client had left before it was computed; it is nginx's.
 CLIENT_LEFT = 499
 #: Requests whose body is received before the application is called; the body of others is discarded.
-TAKES_BODY = re.compile(r"/v1/(predict/.|outcomes)|/v2/models/.+/infer|/invocations")
+TAKES_BODY = re.compile(r"/v1/(predict/.|outcomes)|/v2/models/.+/infer|/invocations|/try/.")
 #: A head for which no parser is needed to know where the request ends: one length, and no other header that has to do
 #: with the body or the connection.
 _PLAIN_HEADER = rb"(?!connection: ?+(?!keep-alive\r)|content-length|expect|transfer-encoding)[a-z0-9-]++:[ -~]*+\r\n"

@@ -95,6 +95,14 @@ def test_fields_are_shown_with_their_levels(visit: Callable[[str, int], Page]) -
     expect(schema).to_contain_text("Suburbs")
     schema.scroll_into_view_if_needed()
     keep(page, "docs-schema")
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("html")).to_have_class("dark-mode")
+    page.evaluate("scrollTo(0, 0)")
+    keep(page, "docs-dark")
+    page.get_by_role("link", name="To read: ReDoc").click()
+    expect(page.locator("h1").first).to_contain_text("Prediction API")
+    page.get_by_role("link", name="Predictions").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What do you want to predict?")
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])

@@ -96,6 +96,32 @@ def test_explanation_is_complete(client: FlaskClient) -> None:
     }
 
 
+def test_explanation_compares_with_the_first_record_where_asked(client: FlaskClient) -> None:
+    answer = post(client, "explain=4&against=first", [FAR, GOLDEN_ROW, FAR, {}]).get_json()
+    far, typical, *_ = answer["predictions"]
+    itself, back, same, none = answer["explanations"]
+    assert none is None
+    assert itself["contributions"] == same["contributions"] == []
+    assert back["baseline"] == {"name": "first record", "prediction": far}
+    (against_typical,) = post(client, "explain=4&against=typical", [FAR]).get_json()["explanations"]
+    effects = {one["field"]: -one["effect"] for one in against_typical["contributions"]}
+    assert {one["field"]: one["effect"] for one in back["contributions"]} == pytest.approx(effects)
+    assert {one["field"]: one["value"] for one in back["contributions"]}["distance"] == GOLDEN_ROW["distance"]
+    assert far + sum(one["amount"] for one in back["contributions"]) == pytest.approx(typical)
+    assert post(client, "explain=4&against=first", [{}, FAR]).get_json()["explanations"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("explain=2&against=last", "The query parameter against must be typical or first."),
+        ("against=first", "The query parameter against says what is explained; it needs explain."),
+    ],
+)
+def test_what_is_compared_with_is_checked(client: FlaskClient, query: str, said: str) -> None:
+    assert refused(post(client, query, [GOLDEN_ROW])) == said
+
+
 def test_warnings_say_what_a_record_was_scored_with(client: FlaskClient) -> None:
     odd = {"distance": 99, "zone": "Z", "comfort": "2"}
     answer = post(client, "warnings=true", [GOLDEN_ROW, odd, 3]).get_json()
@@ -132,9 +158,9 @@ def test_details_of_nothing(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("colour=red", "There is no query parameter 'colour'; it takes interval, explain, warnings, echo."),
-        ("explain=5&Explain=5", "There is no query parameter 'Explain'; it takes interval, explain, warnings, echo."),
-        (f"{'x' * 100}=1", f"There is no query parameter '{'x' * 60}...'; it takes interval, explain, warnings, echo."),
+        ("colour=red", "There is no query parameter 'colour'; it takes interval, explain, against, warnings, echo."),
+        ("explain=5&Explain=5", "There is no query parameter 'Explain'; it takes interval, explain, against, warnings, echo."),
+        (f"{'x' * 100}=1", f"There is no query parameter '{'x' * 60}...'; it takes interval, explain, against, warnings, echo."),
         ("explain=1&explain=2", "The query parameter explain is given 2 times; it can be given once."),
         ("warnings=true&warnings=true", "The query parameter warnings is given 2 times; it can be given once."),
         ("interval=0.8&interval=0.9", "The query parameter interval is given 2 times; it can be given once."),
@@ -184,7 +210,7 @@ def test_model_without_intervals_says_so(tmp_path: Path) -> None:
     assert said.endswith(".")
     assert post(client, "explain=3&warnings=true", [FAR]).status_code == 200
     operation = client.get("/openapi.json").get_json()["paths"][URL]["post"]
-    assert [parameter["name"] for parameter in operation["parameters"]] == ["explain", "warnings", "echo"]
+    assert [parameter["name"] for parameter in operation["parameters"]] == ["explain", "against", "warnings", "echo"]
     shown = operation["responses"]["400"]["content"]["application/problem+json"]["examples"]["uncalibrated"]
     assert shown["value"]["detail"] == said
 

@@ -261,6 +261,12 @@ def test_browser_asks_for_the_key_once(serve: Serve, browser: Browser) -> None:
         )
         assert answer["predictions"] == [pytest.approx(GOLDEN_PREDICTION)]
         assert refused == []
+    credentials: Any = {"username": "me", "password": secret}
+    with browser.new_context(http_credentials=credentials, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(url)
+        page.get_by_role("button", name="Predict").click()
+        assert page.locator("#prediction").text_content() == f"€{GOLDEN_PREDICTION:.2f}"
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,62 @@
-"""The HTML pages: a form and a card for each model."""
+"""The HTML pages: a list of the models, a form and a card for each, and the page of an error."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from flask import Blueprint, Response, request
-from werkzeug.exceptions import NotFound
+from flask import Blueprint, Request, Response, request
+from model_kit.scoring.predictor import Answer
+from werkzeug.exceptions import BadRequest, NotFound, UnsupportedMediaType
 
 from ml_api import access
 from ml_api.controllers import lookup
+from ml_api.controllers.predict import Respond
 from ml_api.models.examples import example_records
 from ml_api.models.registry import Registry
 from ml_api.settings import Settings
-from ml_api.views import cached, site
+from ml_api.views import cached, parameters, plain_words, requests, responses, site
 from ml_api.views.card import describe
-from ml_api.views.form import first_fields, make_form
+from ml_api.views.form import first_fields, make_form, read_form, to_record, typical_texts
+from ml_api.views.result import describe_result
+
+#: Content type, and maximum size in bytes, of a form that a browser sends.
+FORM, MAX_FORM = "application/x-www-form-urlencoded", 1_000_000
+#: Level of ranges, and number of reasons, for a browser without JavaScript.
+LEVEL, REASONS = 0.9, 6
+#: URL of the server's ``/``, relative to the pages of models.
+ROOT = "../"
+
+
+class _Forms:
+    """Renders the form of each model."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._registry = registry
+        self._settings = settings
+        self._values = cache(self._make_values)
+
+    def _make_values(self, name: str) -> dict[str, Any]:
+        predictor = lookup.predictor(self._registry, name)
+        settings, model = self._settings, predictor.model
+        return {
+            "about": describe(name, model),
+            "examples": example_records(predictor, first_fields(model.spec, model.card)),
+            "batch": min(settings.max_rows, settings.max_warned, 500),
+            "words": plain_words.WORDS,
+            "needs_keys": settings.needs_keys,
+            "page": "form",
+            "names": self._registry.names,
+        }
+
+    def render(self, name: str, root: str, **sent: Any) -> cached.Content:
+        """Render a form: of the typical record, or of one that was ``sent``."""
+        values = self._values(name)
+        if not sent:
+            sent = {"form": make_form(lookup.predictor(self._registry, name).model), "result": None, "typical": None}
+        return site.render("form.html", root, **values, **sent)
 
 
 def blueprint(registry: Registry, settings: Settings) -> Blueprint:
@@ -24,29 +64,28 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
     views = Blueprint("pages", __name__)
     names = registry.names
     default = settings.default_model if settings.default_model in names else (names[0] if names else "")
-
-    @cache  # rendered on the first request
-    def form(name: str, root: str) -> cached.Content:
-        predictor = lookup.predictor(registry, name)
-        model = predictor.model
-        about = describe(name, model)
-        examples = example_records(predictor, first_fields(model.spec, model.card))
-        values: dict[str, Any] = {
-            "form": make_form(model),
-            "examples": examples,
-            "batch": min(settings.max_rows, settings.max_warned, 500),
-        }
-        return site.render("form.html", root, page="form", names=names, about=about, **values)
+    form = cache(_Forms(registry, settings).render)  # rendered on the first request
 
     @cache
     def card(name: str) -> cached.Content:
         about = describe(name, lookup.predictor(registry, name).model)
-        return site.render("card.html", "../", page="card", names=names, about=about)
+        return site.render("card.html", ROOT, page="card", names=names, about=about)
 
     @cache
     def broken(name: str, root: str) -> cached.Content:
         reason = registry.broken.get(name)
         return site.render("broken.html", root, page="broken", names=names, name=name, reason=reason)
+
+    @cache
+    def models() -> cached.Content:
+        ordered = (default, *(name for name in names if name != default))
+        listed = [
+            {"name": name, "reason": registry.broken[name]}
+            if name in registry.broken
+            else describe(name, lookup.predictor(registry, name).model)
+            for name in ordered
+        ]
+        return site.render("models.html", site.HOME, page="models", names=names, models=listed)
 
     def respond(name: str, root: str, content: Callable[[], cached.Content]) -> Response:
         if name in registry.broken or not name:
@@ -55,17 +94,19 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
 
     @views.get("/")
     def home() -> Response:
+        if len(names) > 1:
+            return site.page(models(), site.HOME, request)
         return respond(default, site.HOME, lambda: form(default, site.HOME))
 
     @views.get("/try/<model>")
     def try_model(model: str) -> Response:
         access.add_log_fields(model=model if model in names else None)
-        return respond(model, "../", lambda: form(model, "../"))
+        return respond(model, ROOT, lambda: form(model, ROOT))
 
     @views.get("/card/<model>")
     def model_card(model: str) -> Response:
         access.add_log_fields(model=model if model in names else None)
-        return respond(model, "../", lambda: card(model))
+        return respond(model, ROOT, lambda: card(model))
 
     @views.get("/assets/<digest>/<file>")
     def asset(digest: str, file: str) -> Response:
@@ -75,3 +116,51 @@ def blueprint(registry: Registry, settings: Settings) -> Blueprint:
         return site.asset(file).response(request, cached.IMMUTABLE if current else cached.REVALIDATE)
 
     return views
+
+
+def add_form(views: Blueprint, registry: Registry, settings: Settings, respond: Respond) -> None:
+    """Add ``POST /try/<model>``, the form of a browser without JavaScript: a prediction of one record, as a page."""
+    forms = _Forms(registry, settings)
+
+    @views.post("/try/<model>")
+    def send_form(model: str) -> Response:
+        predictor = lookup.predictor(registry, model)
+        spec, card = predictor.model.spec, predictor.model.card
+        if request.mimetype != FORM:
+            raise UnsupportedMediaType(f"The form must be sent as {FORM}.")
+        body = requests.read_body(request, min(settings.max_body_bytes, MAX_FORM))
+        try:
+            texts = read_form(body, spec)
+        except ValueError as error:
+            raise BadRequest("The form has too many fields.") from error
+        options = parameters.DetailOptions(
+            interval=LEVEL if card.get("intervals") or card.get("sets") else None,
+            explain=REASONS,
+            warnings=True,
+            probabilities=spec.target.is_class,
+        )
+
+        def render(answer: Answer, version: str) -> Response:
+            result = describe_result(json.loads(responses.encode_details(answer, version)), spec)
+            typical = typical_texts(predictor.model)
+            content = forms.render(
+                model,
+                ROOT,
+                form=make_form(predictor.model, texts, result.faults),
+                result=result,
+                typical={name: text for name, text in typical.items() if text != texts[name]},
+            )
+            return site.page_once(content, 200 if result.trouble == "" else 422)
+
+        return respond(model, predictor, [to_record(texts, spec)], render, options=options)
+
+
+def render_error(names: tuple[str, ...]) -> Callable[[Request, int, str, str], Response]:
+    """Create what renders an error for people: from the request, its status, the error in a sentence, its id."""
+
+    def render(request: Request, status: int, detail: str, request_id: str) -> Response:
+        root = "../" * (request.path.count("/") - 1) or site.HOME
+        values = {"page": "error", "names": names, "status": status, "detail": detail, "request_id": request_id}
+        return site.page_once(site.render("error.html", root, **values), status)
+
+    return render

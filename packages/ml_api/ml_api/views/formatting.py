@@ -13,6 +13,10 @@ from model_kit.spec.dates import days_to_iso
 _GROUPED_FROM = 10_000
 #: Numbers from this one on have an exponent.
 _SCIENTIFIC_FROM = 1e15
+#: Amounts from the first on have no decimals, from the second on two; others have three significant digits.
+_WHOLE_FROM, _TWO_DECIMALS_FROM = 1000, 0.1
+#: Currency -> its symbol, which stands before the number.
+_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥", "INR": "₹"}
 
 
 def phrase(name: str) -> str:
@@ -74,6 +78,17 @@ def ticks(values: Sequence[float]) -> tuple[str, ...]:
         if len(set(labels)) == len(set(values)):
             break
     return labels
+
+
+def amount(value: float, unit: str = "") -> str:
+    """Format a value of the target with its unit, as the form's script does in most cases."""
+    size = abs(value)
+    if size >= _WHOLE_FROM:
+        digits = f"{size:,.0f}" if size < _SCIENTIFIC_FROM else f"{size:.3g}"
+    else:
+        digits = f"{size:.2f}" if size >= _TWO_DECIMALS_FROM or not size else f"{size:.3g}"
+    sign, symbol = "−" if value < 0 else "", _SYMBOLS.get(unit, "")
+    return f"{sign}{symbol}{digits}" if symbol else f"{sign}{digits} {unit}".rstrip()
 
 
 def percent(share: float, digits: int = 0) -> str:

@@ -22,8 +22,10 @@ MAX_SEED = 2**32 - 1
 #: Maximum number of contributions in one explanation: more than a person reads.
 MAX_CONTRIBUTIONS = 50
 #: Parameters of a prediction, and those that there are for a class only.
-DETAILS = ("interval", "explain", "warnings")
+DETAILS = ("interval", "explain", "against", "warnings")
 CLASS_DETAILS = ("probabilities", "class")
+#: What explanations compare with: the typical record, or the first one of the request.
+TYPICAL, FIRST = AGAINST = ("typical", "first")
 #: Parameter of a prediction where there is a prediction log: the field with the caller's own id of each record.
 ID_FIELD = "id_field"
 #: Parameter of a prediction that is answered with a table.
@@ -73,6 +75,7 @@ class DetailOptions:
         warnings: whether to add warnings.
         probabilities: whether to add the probabilities of the classes.
         of_class: the class, as text, whose probability is explained; ``None``: the predicted one.
+        against_first: whether explanations compare with the first record, and not with the typical one.
     """
 
     interval: float | None = None
@@ -80,6 +83,7 @@ class DetailOptions:
     warnings: bool = False
     probabilities: bool = False
     of_class: str | None = None
+    against_first: bool = False
 
 
 def detail_names(target: Target) -> tuple[str, ...]:
@@ -159,9 +163,23 @@ def details(query: MultiDict[str, str], target: Target, *others: str) -> DetailO
     _check_names(query, (*detail_names(target), *others))
     explain = _integer(query, "explain", 1, MAX_CONTRIBUTIONS)
     options = DetailOptions(
-        _level(query), explain, _flag(query, "warnings"), _flag(query, "probabilities"), _class(query, target, explain)
+        _level(query),
+        explain,
+        _flag(query, "warnings"),
+        _flag(query, "probabilities"),
+        _class(query, target, explain),
+        _against_first(query, explain),
     )
     return None if options == DetailOptions() else options
+
+
+def _against_first(query: MultiDict[str, str], explain: int | None) -> bool:
+    text = _single(query, "against")
+    if text not in (None, *AGAINST):
+        raise BadRequest(f"The query parameter against must be {' or '.join(AGAINST)}.")
+    if text is not None and explain is None:
+        raise BadRequest("The query parameter against says what is explained; it needs explain.")
+    return text == FIRST
 
 
 def _class(query: MultiDict[str, str], target: Target, explain: int | None) -> str | None:

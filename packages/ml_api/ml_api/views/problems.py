@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -18,19 +18,27 @@ CONTENT_TYPE = "application/problem+json"
 
 #: Renders an error of another protocol, from its detail and its status.
 Renderer: TypeAlias = Callable[[str, int], Response]
+#: Renders an error as a page, from the request, its status, its detail and its id.
+PageRenderer: TypeAlias = Callable[[Request, int, str, str], Response]
+
+#: Blueprints of pages, the other route that is one, and the path of theirs that is none.
+_PAGES, _FORM, _DOCUMENT = ("pages", "docs"), "/try/<model>", "/openapi.json"
+#: Beginnings of paths whose errors are problems, whoever asks.
+_API = ("/v1", "/v2", "/health", "/metrics", "/version", "/invocations", "/ping", "/openapi")
 
 #: Headers of an HTTPException that a problem replaces.
 _REPLACED_HEADERS = ("content-type",)
 
 
-def init_app(app: Flask, others: Mapping[str, Renderer] = MappingProxyType({})) -> None:
+def init_app(app: Flask, page: PageRenderer, others: Mapping[str, Renderer] = MappingProxyType({})) -> None:
     """Render every HTTP error of ``app`` as a problem; Flask converts an unhandled exception to error 500.
 
     Args:
         app: the application.
+        page: renders the errors of pages, and of paths that do not exist, where ``Accept`` prefers HTML.
         others: beginning of routes -> what renders their errors instead.
     """
-    app.register_error_handler(HTTPException, partial(_handle, others))
+    app.register_error_handler(HTTPException, partial(_handle, page, others))
 
 
 def problem(status: int, detail: str, headers: Iterable[tuple[str, str]] = (), **members: Any) -> Response:
@@ -55,7 +63,14 @@ def problem(status: int, detail: str, headers: Iterable[tuple[str, str]] = (), *
     return response
 
 
-def _handle(others: Mapping[str, Renderer], error: HTTPException) -> Response:
+def _is_page(request: Request) -> bool:
+    rule = request.url_rule
+    if rule is None:
+        return not request.path.startswith(_API)
+    return rule.rule == _FORM or (request.blueprint in _PAGES and rule.rule != _DOCUMENT)
+
+
+def _handle(page: PageRenderer, others: Mapping[str, Renderer], error: HTTPException) -> Response:
     if isinstance(error.response, Response):
         return error.response
     status = error.code or 500
@@ -70,4 +85,14 @@ def _handle(others: Mapping[str, Renderer], error: HTTPException) -> Response:
             response = render(detail, status)
             response.headers.extend(headers)
             return response
-    return problem(status, detail, headers)
+    if not _is_page(request):
+        return problem(status, detail, headers)
+    # Browsers ask for HTML by name; what takes anything takes a problem.
+    accepted = request.accept_mimetypes
+    if accepted["text/html"] > accepted[CONTENT_TYPE]:
+        response = page(request, status, detail, current_id())
+        response.headers.extend(headers)
+    else:
+        response = problem(status, detail, headers)
+    response.vary.add("Accept")
+    return response

@@ -111,13 +111,20 @@ def add_header(document: APISpec, name: str) -> None:
     )
 
 
+def _not_found() -> dict[str, Any]:
+    """Create the response to a path that does not exist: a problem, or a page where ``Accept`` prefers HTML."""
+    found = problem("The path does not exist.", examples.not_found())
+    found["content"] |= {HTML: {"schema": {"type": "string"}}}
+    return found
+
+
 def add_components(document: APISpec) -> None:
     """Add the shared headers and responses."""
     for name in _HEADERS:
         if name not in _OPTIONAL:
             add_header(document, name)
     for component, given in {
-        "NotFound": problem("The path does not exist.", examples.not_found()),
+        "NotFound": _not_found(),
         "MethodNotAllowed": problem("The method is not allowed for this path.", examples.not_allowed(), "Allow"),
         "InternalServerError": problem("Unexpected error; the log has the details.", examples.internal_error()),
         "Options": {"description": "The response to OPTIONS, without a body.", "headers": headers("Allow")},

@@ -17,11 +17,10 @@ from ml_api.views.openapi.model_paths import ModelPaths
 from ml_api.views.openapi.record import Records
 from ml_api.views.openapi.security import add_rate_limit, add_schemes, limit_rates, require_keys
 from ml_api.views.openapi.service_paths import (
-    add_documentation,
+    add_document,
     add_metrics,
     add_models,
     add_outcomes,
-    add_pages,
     add_service,
 )
 
@@ -32,7 +31,8 @@ All other errors use one format, `application/problem+json` (RFC 9457). Every re
 the id that was sent, if it is 1 to 128 letters, digits and any of `._-`, otherwise a new one.
 
 `HEAD` returns the headers of `GET` without the body. `OPTIONS` returns the allowed methods in the header `Allow` \
-(component `Options`). A path that is not in this document returns 404 (component `NotFound`). A request that is not \
+(component `Options`). A path that is not in this document returns 404 (component `NotFound`), except for the pages \
+(`/`, `/try/<name>`, `/card/<name>`, `/docs`, `/redoc`) and their assets, which are for people. A request that is not \
 valid HTTP, too long or too slow is rejected before routing with 400, 408, 414, 417 or 431 (components \
 `MalformedRequest`, `RequestTimeout`, `URITooLong`, `ExpectationFailed`, `HeadersTooLarge`).
 
@@ -90,8 +90,7 @@ def build(
     add_service(document, version)
     if settings.metrics and settings.metrics_port is None:
         add_metrics(document)
-    add_documentation(document)
-    add_pages(document, names)
+    add_document(document)
     if settings.needs_keys:
         add_schemes(document)
     if settings.rate_limit:

@@ -134,11 +134,15 @@ class Predictions:
         # Neither a number nor a word.
         self._invalid = self._row | {field.name: ["not", "a", "value"] if field.kind in WORDS else "large"}
         (self._errors,) = Validator(model.spec)([self._invalid]).errors.values()
+        # A record that names no field at all is refused.
+        required = model.spec.required or model.spec.names[:1]
+        self._minimal = {name: self._row[name] for name in required if name in self._row}
 
     def bodies(self) -> Examples:
         """Create the examples of the request body; the documentation pages offer the first."""
         return {
             "rows": example("An array of one record", [self._row]),
+            "minimal": example("The fewest fields that a record may have", [self._minimal]),
             "record": example("One record", self._row),
             "mixed": example("A valid record and an invalid one", [self._row, self._invalid]),
             "wrong": example("An invalid record", [self._invalid]),
@@ -147,7 +151,19 @@ class Predictions:
 
     def ok(self) -> Examples:
         """Create the examples of 200."""
-        return self._plain() | self._detailed()
+        return self._plain() | self._fewest() | self._detailed()
+
+    def _fewest(self) -> Examples:
+        """Create the example of a record with the required fields only."""
+        try:
+            (prediction,) = Predictor(self._model)([self._minimal]).predictions
+        except Exception:  # noqa: BLE001  a model that fails here must not prevent the document
+            return {}
+        if prediction is None:
+            return {}
+        value = {"predictions": [prediction], "errors": None, "version": self._version}
+        sent = request("POST", self._path, json=[self._minimal])
+        return {"minimal": example("What is left out is imputed", value, sent)}
 
     def _detailed(self) -> Examples:
         """Create the example with all details that the model supports, of a valid and an invalid record."""

@@ -217,6 +217,12 @@ def _details(model: Model, settings: Settings) -> list[dict[str, Any]]:
         1,
         parameters.MAX_CONTRIBUTIONS,
     )
+    against = {
+        "name": "against",
+        "in": "query",
+        "description": "What `explain` compares with: the typical record, or the first one of the request",
+        "schema": {"type": "string", "enum": list(parameters.AGAINST), "default": parameters.TYPICAL},
+    }
     flag = {
         "name": "warnings",
         "in": "query",
@@ -230,7 +236,9 @@ def _details(model: Model, settings: Settings) -> list[dict[str, Any]]:
         "description": "Whether a table that is answered with a table has the columns that were sent, first",
         "schema": {"type": "boolean", "default": False},
     }
-    found = [count, flag, echo] if examples.lacks_intervals(model) else [level, count, flag, echo]
+    found = [count, against, flag, echo]
+    if not examples.lacks_intervals(model):
+        found.insert(0, level)
     target = model.spec.target
     if target.is_class:
         probabilities = {

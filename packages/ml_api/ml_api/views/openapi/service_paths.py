@@ -1,4 +1,4 @@
-"""The paths that do not depend on the models: list of models, health, version, documentation, pages."""
+"""The paths that do not depend on the models: list of models, health, version, this document."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from apispec import APISpec
 
-from ml_api.views import assets, parameters, responses, schemas, site
+from ml_api.views import parameters, responses, schemas
 from ml_api.views.openapi import examples
 from ml_api.views.openapi.components import (
     HTML,
@@ -16,7 +16,6 @@ from ml_api.views.openapi.components import (
     PROBLEM,
     Responses,
     add_header,
-    headers,
     identifier,
     operation,
     problem,
@@ -126,54 +125,15 @@ def add_metrics(document: APISpec) -> None:
     _get(document, "Service", "/metrics", "Metrics of all workers, in Prometheus' text format", {"200": metrics})
 
 
-def add_documentation(document: APISpec) -> None:
-    """Add the document, the pages that display it, and their assets."""
-    tag = "Documentation"
-    document.tag({"name": tag, "description": "This document, and pages that display it"})
-    cached = ("ETag", "Cache-Control")
-    unchanged = {"304": response_ref("NotModified")}
+def add_document(document: APISpec) -> None:
+    """Add ``/openapi.json``."""
     schema = {"type": "object", "description": "An OpenAPI 3.1 document", "required": ["openapi", "info", "paths"]}
-    responses = {"200": response("The document.", JSON, schema, {}, *cached)} | unchanged
-    _get(document, tag, "/openapi.json", "This document", responses)
-    for path, tool in (("/docs", "Swagger UI"), ("/redoc", "ReDoc")):
-        page = response("A page.", HTML, {"type": "string"}, {}, "Cache-Control", "Content-Security-Policy")
-        _get(document, tag, path, f"This document in {tool}", {"200": page})
-    _files(document, tag, "/docs/assets/{file}", assets.CONTENT_TYPES)
-
-
-def add_pages(document: APISpec, names: Sequence[str]) -> None:
-    """Add the HTML pages of the models ``names``, and their assets."""
-    tag = "Pages"
-    document.tag({"name": tag, "description": "Forms and model cards as HTML pages"})
-    ready, broken = (
-        response(text, HTML, {"type": "string"}, {}, "ETag", "Cache-Control", "Content-Security-Policy")
-        for text in ("A page.", "A page with the reason why the model is unavailable, or that none is installed.")
-    )
-    responses = {"200": ready, "503": broken, "304": response_ref("NotModified")}
-    _get(document, tag, "/", "Form of the default model", responses)
-    responses["404"] = response_ref("NotFound")
-    known = {"enum": list(names)} if names else {}
-    for path, summary in (("/try/{model}", "Form of a model"), ("/card/{model}", "Card of a model")):
-        _get(document, tag, path, summary, responses, parameters=[_parameter("model", **known)])
-    digest = _parameter("digest", example="5f2c8b1e9d6a4f70")
-    _files(document, tag, "/assets/{digest}/{file}", site.CONTENT_TYPES, digest)
-
-
-def _files(document: APISpec, tag: str, path: str, types: Mapping[str, str], *parameters: dict[str, Any]) -> None:
-    """Add the assets of pages: name -> content type."""
-    content = {content_type: {"schema": {"type": "string"}} for content_type in types.values()}
-    file = {"description": "The file.", "headers": headers("ETag", "Cache-Control"), "content": content}
-    responses = {"200": file, "404": response_ref("NotFound"), "304": response_ref("NotModified")}
-    chosen = [*parameters, _parameter("file", enum=list(types))]
-    _get(document, tag, path, "Script or style of the pages", responses, parameters=chosen)
-
-
-def _parameter(name: str, **schema: Any) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", **schema}}
+    found = response("The document.", JSON, schema, {}, "ETag", "Cache-Control")
+    _get(document, "Service", "/openapi.json", "This document", {"200": found, "304": response_ref("NotModified")})
 
 
 def _get(document: APISpec, tag: str, path: str, summary: str, responses: Responses, **more: Any) -> None:
-    identity = identifier(path.split("{", 1)[0].strip("/")) or "home"
+    identity = identifier(path.strip("/"))
     document.path(path, operations={"get": operation(tag, identity, summary, responses, **more)})
 
 

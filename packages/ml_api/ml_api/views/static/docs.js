@@ -1,5 +1,11 @@
 "use strict";
 
+// Swagger UI has dark colours, and a switch for them in a bar that this page lacks: they follow the system.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
+
 SwaggerUIBundle({
   url: "openapi.json",
   dom_id: "#swagger-ui",

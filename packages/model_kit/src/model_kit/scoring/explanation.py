@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -43,7 +44,7 @@ SEED = 20240
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The typical record that a row is compared with.
+    """The record that a row is compared with: the typical one, or another.
 
     Attributes:
         name: for display, "typical" and the target's subject ("typical record").
@@ -235,6 +236,18 @@ class Explainer:
         draw = random.Random(SEED).random  # noqa: S311 - the permutations need not be secret
         self._keys = np.array([[draw() for _ in self.players] for _ in range(n_pairs(MAX_EXACT + 1))])
 
+    def against(self, row: Encoded, prediction: float, name: str) -> Explainer:
+        """Return an explainer that compares with another record instead of the typical one.
+
+        Args:
+            row: that record, encoded, shape (n_fields,).
+            prediction: of it, in the target's unit; of a class, its probability.
+            name: of it, for display.
+        """
+        other = copy(self)
+        other._typical, other.baseline, other._start = row, Baseline(name, prediction), self._on_scale(prediction)
+        return other
+
     def score(self, encoded: Encoded) -> NDArray[np.float64]:
         """The model's predictions; of a class, its probabilities; shape (n_rows,)."""
         scores = self._model.score(encoded)
@@ -255,7 +268,7 @@ class Explainer:
         """
         found = np.full(len(self.players), np.nan)
         present, game = self.game(row, prediction)
-        if not math.isfinite(game.end):
+        if not (math.isfinite(game.start) and math.isfinite(game.end)):
             return None
         if game.n_players:
             with np.errstate(over="ignore", invalid="ignore"):

@@ -132,6 +132,7 @@ class Predictor:
         warnings: bool = False,
         probabilities: bool = False,
         of_class: str | None = None,
+        against_first: bool = False,
     ) -> DetailedAnswer:
         """Return the predictions and errors of a call, with details for each prediction.
 
@@ -143,6 +144,8 @@ class Predictor:
             warnings: whether to add row warnings.
             probabilities: whether to add the probabilities of the classes.
             of_class: the class, as text, whose probability is explained; by default the one that is predicted.
+            against_first: whether explanations compare with the first record instead of the typical one; there are
+                none if that has no prediction.
 
         Raises:
             CannotExplainError: the model has no prediction of the typical record to compare with.
@@ -156,7 +159,9 @@ class Predictor:
         of_classes = self.probabilities(answer) if probabilities and target.is_class else None
         if explain is not None:
             sent: list[Any] = [_value(records[position]) for position in scored]
-            explanations = _aligned(answer, self._explanations(sent, answer.scores, explain, of_class))
+            found = self._explanations(sent, answer.scores, explain, of_class, against_first=against_first)
+            lacks_first = against_first and answer.predictions[:1] == [None]
+            explanations = _aligned(answer, [None] * len(sent) if lacks_first else found)
         if warnings:
             # Decode one at a time: ten thousand records take a hundred megabytes as objects.
             values: Iterable[Any] = (_value(records[position]) for position in scored)
@@ -181,7 +186,13 @@ class Predictor:
         return _aligned(answer, (dict(zip(keys, row, strict=True)) for row in answer.scores.tolist()))
 
     def _explanations(
-        self, sent: Sequence[Any], scores: NDArray[np.float64], n: int, of_class: str | None
+        self,
+        sent: Sequence[Any],
+        scores: NDArray[np.float64],
+        n: int,
+        of_class: str | None,
+        *,
+        against_first: bool = False,
     ) -> Iterator[Explanation | None]:
         target = self.model.spec.target
         encoded = self.encoded(sent)
@@ -194,7 +205,11 @@ class Predictor:
                 positions = [target.keys.index(of_class)] * len(sent)
             values = [row[position] for row, position in zip(scores.tolist(), positions, strict=True)]
         for row, value, record, position in zip(encoded, values, sent, positions, strict=True):
-            yield self._explainer(position).explain(row, value, record, n)
+            explainer = self._explainer(position)
+            if against_first:
+                start = float(scores[0, position] if target.is_class else scores[0])
+                explainer = explainer.against(encoded[0], start, f"first {target.subject}")
+            yield explainer.explain(row, value, record, n)
 
     def encoded(self, records: Sequence[object]) -> Encoded:
         """Encode valid records, in order."""

@@ -6,6 +6,7 @@ import * as csv from "./csv.js";
 const RETRIES = 5;
 const LONGEST_WAIT = 30;
 const WHOLE_ROW = "_schema";
+const CANCELLED = "Cancelled before this row was reached.";
 
 const pause = (seconds, signal) =>
   new Promise((done, failed) => {
@@ -18,7 +19,9 @@ const describeErrors = (errors) =>
     .map(([field, messages]) => (field === WHOLE_ROW ? "" : `${field}: `) + messages.join(" "))
     .join("; ");
 
-/** Predicts a batch: `{prediction, interval, error, warnings, details}` per row; splits a batch that is too large. */
+const unreached = (error) => ({ prediction: null, interval: null, error, errors: null, warnings: "", details: [] });
+
+/** Predicts a batch: `{prediction, interval, error, errors, warnings, details}` per row; splits one that is too large. */
 async function predictBatch(url, records, signal) {
   for (let attempt = 0; ; attempt += 1) {
     try {
@@ -27,7 +30,8 @@ async function predictBatch(url, records, signal) {
         prediction,
         interval: body.intervals?.[index] ?? null,
         error: body.errors?.[index] ? describeErrors(body.errors[index]) : "",
-        warnings: (body.warnings?.[index] ?? []).map((each) => each.message).join(" "),
+        errors: body.errors?.[index] ?? null,
+        warnings: (body.warnings?.[index] ?? []).map((each) => each.message).join("; "),
         details: body.warnings?.[index] ?? [],
       }));
     } catch (failure) {
@@ -38,7 +42,7 @@ async function predictBatch(url, records, signal) {
       }
       const temporary = failure.status === 0 || failure.status === 429 || failure.status === 503;
       if (!temporary || attempt === RETRIES) {
-        return records.map(() => ({ prediction: null, interval: null, error: failure.message, warnings: "", details: [] }));
+        return records.map(() => unreached(failure.message));
       }
       await pause(Math.min(LONGEST_WAIT, failure.wait || 2 ** attempt), signal);
     }
@@ -49,16 +53,20 @@ function widthError(cells, width) {
   return `${cells.length === 1 ? "1 cell" : `${cells.length} cells`} where the header has ${width}`;
 }
 
-/** Predicts every row of `table`; calls `report(done)` after each batch. Rows that were not reached have an error. */
+/**
+ * Predicts every row of `table`; calls `report(done)` after each batch. Rows that were not reached are `isCancelled`.
+ * Returns the `results` and the rows with numbers that have a comma: `commas` of each kind.
+ */
 export async function predictTable(table, fields, url, size, signal, report) {
   const position = new Map(table.columns.map((column, index) => [column, index]));
   const known = fields.filter((field) => position.has(field.name));
-  const results = table.rows.map(({ cells, line }) => ({ cells, line, prediction: null, interval: null, warnings: "", details: [], error: "" }));
+  const results = table.rows.map(({ cells, line }) => ({ cells, line, isCancelled: false, ...unreached("") }));
   const good = [];
-  let commas = 0;
+  const commas = { decimal: 0, thousands: 0 };
   for (const row of results) {
     if (row.cells.length === table.columns.length) {
-      commas += known.some((field) => csv.hasDecimalComma(field, row.cells[position.get(field.name)])) ? 1 : 0;
+      const found = new Set(known.map((field) => csv.commaIn(field, row.cells[position.get(field.name)])));
+      for (const kind of Object.keys(commas)) commas[kind] += found.has(kind) ? 1 : 0;
       good.push(row);
     } else row.error = widthError(row.cells, table.columns.length);
   }
@@ -72,7 +80,7 @@ export async function predictTable(table, fields, url, size, signal, report) {
     } catch (error) {
       if (!signal.aborted) throw error;
     }
-    rows.forEach((row, index) => Object.assign(row, found?.[index] ?? { error: "Cancelled before this row was reached." }));
+    rows.forEach((row, index) => Object.assign(row, found?.[index] ?? { error: CANCELLED, isCancelled: true }));
     done += rows.length;
     report(done);
   }
@@ -88,8 +96,8 @@ export function additionalColumns(columns, names) {
   });
 }
 
-/** Returns the file with the additional columns, as a Blob because it may be large. */
-export function file(table, results, { intervals }) {
+/** Returns the file with the additional columns, as a Blob because it may be large; `stored` writes a prediction. */
+export function file(table, results, { intervals, stored }) {
   const names = ["prediction", ...(intervals ? ["low", "high"] : []), "error", "warnings"];
   const width = table.columns.length;
   const parts = [table.bom ? "\ufeff" : "", csv.line([...table.columns, ...additionalColumns(table.columns, names)], table)];
@@ -97,8 +105,8 @@ export function file(table, results, { intervals }) {
     const cells = [...row.cells.slice(0, width), ...new Array(Math.max(0, width - row.cells.length)).fill("")];
     const surplus = row.cells.slice(width);
     const error = row.error + (surplus.some(Boolean) ? `; beyond them: ${csv.line(surplus, table).trimEnd()}` : "");
-    const range = intervals ? (row.interval ?? ["", ""]) : [];
-    parts.push(csv.line([...cells, row.prediction ?? "", ...range, error, row.warnings], table));
+    const range = intervals ? (row.interval?.map(stored) ?? ["", ""]) : [];
+    parts.push(csv.line([...cells, row.prediction === null ? "" : stored(row.prediction), ...range, error, row.warnings], table));
   }
   return new Blob(parts, { type: "text/csv;charset=utf-8" });
 }

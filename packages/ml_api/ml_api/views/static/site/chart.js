@@ -1,14 +1,9 @@
 // Charts: a prediction in the distribution of training targets, its explanation, the distribution of a file's predictions.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { make, shape } from "./dom.js";
+
 const WIDTH = 400;
 const [TOP, BASE] = [12, 92]; // of a box that is 92 high
-
-function shape(name, attributes) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
 
 /** Returns a function that maps a value to its position on an axis over `edges`, 0 to 1; values outside are clipped. */
 export function axis(edges, scale) {
@@ -30,9 +25,7 @@ export function ticks(edges, scale, count = 4) {
 
 /** Writes the labels of an axis into `element`. */
 export function writeAxis(element, edges, scale, write) {
-  element.replaceChildren(
-    ...ticks(edges, scale).map((value) => Object.assign(document.createElement("span"), { textContent: write(value) })),
-  );
+  element.replaceChildren(...ticks(edges, scale).map((value) => make("span", { textContent: write(value) })));
 }
 
 /** Marks a prediction and its range in a histogram; `position` is its axis. */
@@ -77,19 +70,15 @@ export function waterfall(list, steps) {
   const span = high - low || 1;
   list.replaceChildren(
     ...steps.map((step) => {
-      const row = document.createElement("li");
-      row.className = step.kind;
-      const label = Object.assign(document.createElement("span"), { className: "what", title: step.label });
-      label.append(Object.assign(document.createElement("span"), { className: "name", textContent: step.label }));
-      if (step.detail) label.append(Object.assign(document.createElement("span"), { className: "quiet", textContent: step.detail }));
+      const label = make("span", { className: "what", title: step.label }, make("span", { className: "name", textContent: step.label }));
+      if (step.detail) label.append(make("span", { className: "quiet", textContent: step.detail }));
       const svg = shape("svg", { viewBox: "0 0 100 10", preserveAspectRatio: "none", "aria-hidden": "true" });
       const total = step.kind === "total";
       const [a, b] = [Math.min(step.from, step.to), Math.max(step.from, step.to)].map((value) => (100 * (value - low)) / span);
       svg.append(shape("rect", total ? { x: Math.max(0, b - 0.8), width: 0.8, height: 10 } : { x: a, width: Math.max(0.8, b - a), height: 10 }));
-      const amount = Object.assign(document.createElement("span"), { className: "amount", textContent: step.amount });
-      if (step.share) amount.append(Object.assign(document.createElement("span"), { className: "quiet", textContent: step.share }));
-      row.append(label, svg, amount);
-      return row;
+      const amount = make("span", { className: "amount", textContent: step.amount });
+      if (step.share) amount.append(make("span", { className: "quiet", textContent: step.share }));
+      return make("li", { className: step.kind }, label, svg, amount);
     }),
   );
 }

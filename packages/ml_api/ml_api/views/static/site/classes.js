@@ -1,20 +1,16 @@
 // What the page shows of classes: a bar for each, and the words of a text that speak for or against one.
 
+import { make, shape } from "./dom.js";
 import { LOCALE } from "./numbers.js";
 
 const share = new Intl.NumberFormat(LOCALE, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const SVG = "http://www.w3.org/2000/svg";
-const make = (tag, attributes, ...children) => {
-  const element = Object.assign(document.createElement(tag), attributes);
-  element.append(...children);
-  return element;
-};
 
 /** Formats probabilities like the writer of numbers does amounts. */
 export const probability = {
   full: (value) => share.format(value),
   bare: (value) => share.format(value),
   brief: (value) => share.format(value),
+  cell: (value) => share.format(value),
   short: (value) => share.format(value),
   signed: (value) => (value < 0 ? "−" : "+") + share.format(Math.abs(value)),
 };
@@ -23,11 +19,8 @@ export const probability = {
 export function bars(list, probabilities, chosen) {
   list.replaceChildren(
     ...Object.entries(probabilities).map(([name, value]) => {
-      const svg = document.createElementNS(SVG, "svg");
-      for (const [key, text] of Object.entries({ viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" })) svg.setAttribute(key, text);
-      const bar = document.createElementNS(SVG, "rect");
-      for (const [key, text] of Object.entries({ width: 100 * value, height: 8, rx: 1 })) bar.setAttribute(key, text);
-      svg.append(bar);
+      const bar = shape("rect", { width: 100 * value, height: 8, rx: 1 });
+      const svg = shape("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", "aria-hidden": "true" }, bar);
       const label = make("span", { textContent: name });
       return make("li", { className: name === chosen ? "chosen" : "" }, label, svg, make("span", { className: "amount", textContent: share.format(value) }));
     }),

@@ -26,6 +26,7 @@ const DIRECTIVES = {
   "%z": "(?<z>Z|[+-]\\d\\d:?[0-5]\\d)",
   "%%": "%",
 };
+const THOUSANDS_COMMA = /^\s*[+-]?\d{1,3}(,\d{3})+(\.\d*)?\s*$/;
 const DECIMAL_COMMA = /^\s*[+-]?\d[\d.]*,\d+\s*$/;
 // What Python's str.strip() takes off.
 const STRIP = /^[\s\x1c-\x1f\x85]+|[\s\x1c-\x1f\x85]+$/g;
@@ -198,9 +199,10 @@ export function value(field, text) {
   return Number.isInteger(code) && Math.abs(code) <= LARGEST_CODE ? String(code) : code;
 }
 
-/** Returns whether a cell is a number with a decimal comma, which is an error. */
-export function hasDecimalComma(field, text) {
-  return isNumber(field) && DECIMAL_COMMA.test(text);
+/** Returns what the comma in a number is, `thousands` or `decimal`; it is an error, and null if there is none. */
+export function commaIn(field, text) {
+  if (!isNumber(field)) return null;
+  return THOUSANDS_COMMA.test(text) ? "thousands" : DECIMAL_COMMA.test(text) ? "decimal" : null;
 }
 
 /** Writes one row, with quotes where they are needed. */

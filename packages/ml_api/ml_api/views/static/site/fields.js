@@ -1,12 +1,24 @@
 // The controls of the form: their values, and the messages beside them.
 
+import { make } from "./dom.js";
 import { LOCALE } from "./numbers.js";
+import { faultInWords, warningInWords } from "./words.js";
 
 const GROUPED = 10_000; // digits are grouped from this number on, so that years are not
 
 const LOCAL_DATETIME = "YYYY-MM-DDThh:mm:ss".length; // a browser takes no longer fractions of a second than milliseconds
 
-const isNumber = (control) => ["integer", "number"].includes(control.dataset.kind);
+export const isNumber = (control) => ["integer", "number"].includes(control.dataset.kind);
+
+/** Writes a number; years are not grouped. */
+export const grouped = (value) => (Math.abs(value) >= GROUPED ? Number(value).toLocaleString(LOCALE) : String(value));
+
+/** The value of a control's text in a record; null if it is empty. */
+export function valueOf(control, text) {
+  if (text === "") return null;
+  if (control.dataset.kind === "boolean") return text === "true";
+  return isNumber(control) ? Number(text) : text;
+}
 
 export class Fields {
   constructor(form) {
@@ -46,7 +58,7 @@ export class Fields {
     }
     if (value === null || value === undefined) return control.placeholder || "not known";
     const unit = control.parentElement.querySelector(".unit")?.textContent;
-    const text = Math.abs(value) >= GROUPED ? Number(value).toLocaleString(LOCALE) : String(value);
+    const text = grouped(value);
     return unit && unit !== "year" ? `${text} ${unit}` : text;
   }
 
@@ -56,18 +68,16 @@ export class Fields {
     const bad = [];
     for (const [name, control] of this.controls) {
       if (control.validity.badInput) bad.push(name);
-      else if (control.value !== "") {
-        const kind = control.dataset.kind;
-        if (kind === "boolean") record[name] = control.value === "true";
-        else record[name] = isNumber(control) ? Number(control.value) : control.value;
-      }
+      else if (control.value !== "") record[name] = valueOf(control, control.value);
     }
     return { record, bad };
   }
 
-  /** What is said of a control that the browser cannot read. */
-  unreadable(name) {
-    return isNumber(this.controls.get(name)) ? "Not a number." : "Not a date.";
+  /** Returns what is wrong with each field in words: name -> text. `bad` are those that the browser cannot read. */
+  faults(errors, bad = []) {
+    const found = Object.fromEntries(Object.entries(errors).map(([name, messages]) => [name, faultInWords(messages)]));
+    for (const name of bad) found[name] = `Must be a ${isNumber(this.controls.get(name)) ? "number" : "date"}.`;
+    return found;
   }
 
   number(name) {
@@ -85,26 +95,49 @@ export class Fields {
     control.value = text;
   }
 
-  /** Resets the form to the typical record, with `changes`. */
-  reset(changes) {
+  /** Sets the form to the typical record with `pairs` of name and text; returns the names that could not be set. */
+  restore(pairs) {
     this.form.reset();
-    for (const [name, value] of Object.entries(changes)) this.set(name, value);
+    return pairs
+      .filter(([name, text]) => {
+        this.set(name, text);
+        return !this.controls.has(name) || (text !== "" && this.controls.get(name).value === "");
+      })
+      .map(([name]) => name);
+  }
+
+  /** Returns pairs of name and text of the controls that differ from the typical record. */
+  changes() {
+    return [...this.controls.values()].filter((control) => this.isChanged(control)).map((control) => [control.name, control.value]);
+  }
+
+  /** Makes `text` the typical value of a control, which keeps its own. */
+  setTypical(name, text) {
+    const control = this.controls.get(name);
+    const { value } = control;
+    if (control.options) for (const option of control.options) option.defaultSelected = option.value === text;
+    else control.defaultValue = text;
+    control.value = value;
   }
 
   isChanged(control) {
     if (control.tagName !== "SELECT") return control.value !== control.defaultValue;
-    return [...control.options].some((option) => option.selected !== option.defaultSelected);
+    // A list without a typical value starts with its first.
+    const typical = [...control.options].find((option) => option.defaultSelected) ?? control.options[0];
+    return control.value !== typical?.value;
   }
 
-  /** Shows `errors` (field -> text) and `warnings` (`{field, code, message}`) beside their fields. */
-  showMessages(errors, warnings) {
+  /** Shows `faults` (field -> text) and `warnings` (`{field, code, message}`) at their fields, each on a line. */
+  showMessages(faults, warnings) {
     for (const [name, control] of this.controls) {
       const box = control.closest(".field");
-      const wrong = errors[name];
+      const wrong = faults[name];
       const own = warnings.filter((each) => (each.fields ?? [each.field]).includes(name));
       const note = box.querySelector(".message");
-      const text = wrong ?? own.map((each) => each.message).join(" ");
-      if (note.textContent !== text) note.textContent = text;
+      const lines = wrong ? [wrong] : own.map(warningInWords);
+      if ([...note.children].map((line) => line.textContent).join("\n") !== lines.join("\n")) {
+        note.replaceChildren(...lines.map((textContent) => make("span", { textContent })));
+      }
       box.classList.toggle("wrong", Boolean(wrong));
       box.classList.toggle("warned", !wrong && own.some((each) => each.code !== "imputed"));
       box.classList.toggle("noted", !wrong && own.length > 0);
@@ -121,7 +154,7 @@ export class Fields {
         changed && ["changed", `${changed} changed`],
       ].filter(Boolean);
       group.querySelector(".marks").replaceChildren(
-        ...marks.map(([kind, textContent]) => Object.assign(document.createElement("span"), { className: `mark ${kind}`, textContent })),
+        ...marks.map(([kind, textContent]) => make("span", { className: `mark ${kind}`, textContent })),
       );
       if (wrong) group.open = true;
     }
@@ -150,9 +183,26 @@ export function sums(fields, together) {
     });
 }
 
+/**
+ * Returns what changes when the field `name` gets `value`, so that totals stay totals: a changed whole is distributed
+ * among its parts, a changed part changes the whole. `number(name)` is the number in another field, or null.
+ */
+export function consequences(totals, number, name, value) {
+  const changes = { [name]: value };
+  const now = (each) => (each in changes ? changes[each] : number(each));
+  for (const [whole, parts] of totals) {
+    const values = parts.map(now);
+    if (values.includes(null)) continue;
+    if (name === whole && value > 0) distribute(values, value).forEach((part, index) => (changes[parts[index]] = part));
+    else if (parts.includes(name)) changes[whole] = Number(values.reduce((a, b) => a + b, 0).toFixed(6));
+  }
+  return changes;
+}
+
 /** Scales `parts` to add up to `total`; integers stay integers. */
-export function distribute(parts, total) {
+function distribute(parts, total) {
   const old = parts.reduce((a, b) => a + b, 0);
+  if (old === 0) return parts.map((_, index) => (index ? 0 : total));
   const exact = parts.map((part) => (part * total) / old);
   if (![...parts, total].every(Number.isInteger)) return exact.map((value) => Number(value.toFixed(6)));
   const floors = exact.map(Math.floor);

@@ -7,7 +7,7 @@ const DIGITS = 3; // significant digits of a number below 1
 
 /**
  * Returns functions that format a value of the target, of any magnitude: `full` with its unit, `bare` without,
- * `short` for axes, `brief` and `signed` for columns.
+ * `short` for axes, `brief` and `signed` for columns, `cell` for tables, `stored` for files: money to the cent.
  *
  * unit: a currency code, another unit, or empty. spread: range of usual values, which must be distinguishable.
  */
@@ -44,6 +44,8 @@ export function writer(unit, spread = 0) {
     full: (value) => bare(value) + suffix,
     bare,
     brief,
+    cell: (value) => write(value, Math.abs(value) >= 0.1 && !isExtreme(Math.abs(value)) ? fine : format(Math.abs(value))),
+    stored: (value) => (currency && Math.abs(value) >= 1 && Math.abs(value) < HUGE ? value.toFixed(2) : String(value)),
     short: (value) => write(value, shortFormat(Math.abs(value))),
     signed: (value) => (value < 0 ? "−" : "+") + brief(Math.abs(value)),
   };

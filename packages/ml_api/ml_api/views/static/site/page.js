@@ -1,24 +1,26 @@
-// The page of one model: connects the form, the result and the file to the API.
+// The page of one model: connects the form, the result and the address to the API.
 
 import { RequestError, predict, sample } from "./api.js";
-import { additionalColumns, file as fileOf, predictTable } from "./batch.js";
+import { AddressBar, readFragment } from "./address.js";
 import { bars, marked, probability } from "./classes.js";
-import { axis, histogram, mark, waterfall, writeAxis } from "./chart.js";
-import { NotCSV, decode, line as csvLine, read } from "./csv.js";
-import { Fields, distribute, sums } from "./fields.js";
+import { axis, mark, waterfall, writeAxis } from "./chart.js";
+import { Pins } from "./compare.js";
+import { $, make } from "./dom.js";
+import { Fields, consequences, sums } from "./fields.js";
+import { takeFiles } from "./many.js";
 import { counted, percent, writer } from "./numbers.js";
 import { snippets } from "./snippets.js";
-import { headerRemarks, unusualColumns } from "./summary.js";
+import { WhatIf } from "./whatif.js";
+import { learnWords, warningInWords } from "./words.js";
 
 const TYPING_DELAY = 180; // ms without a key before the API is called
 const ANNOUNCEMENT_DELAY = 900; // ms without a new prediction before screen readers announce it
+const SLOW = 3000; // ms without an answer before the page says so
 const CONTRIBUTIONS = 6;
-const MAX_SHOWN = 100;
-const LARGEST_FILE = 200e6;
+const MOST_CAUTIONS = 3; // beside the prediction; the others unfold
 
-const $ = (id) => document.getElementById(id);
-const make = (tag, attributes) => Object.assign(document.createElement(tag), attributes);
 const facts = JSON.parse($("data").textContent);
+learnWords(facts.words);
 const amount = facts.classes ? probability : writer(facts.unit, facts.edges ? facts.edges.at(-1) - facts.edges[0] : 0);
 const fields = new Fields($("form"));
 const position = facts.edges && axis(facts.edges, facts.scale);
@@ -36,6 +38,7 @@ const extras = () => ({ ...(facts.intervals ? { interval: $("level").value } : {
 let request = new AbortController();
 let typingTimer = 0;
 let announcementTimer = 0;
+let isFailing = false;
 
 function updateLater() {
   clearTimeout(typingTimer);
@@ -49,73 +52,100 @@ async function update() {
   request = new AbortController();
   const { signal } = request;
   const { record, bad } = fields.record();
+  bar.replace(pressed);
   writeCode(record);
   $("answer").classList.add("waiting");
+  const slow = setTimeout(() => ($("slow").hidden = false), SLOW);
   try {
-    const answer = await predict(address({ ...extras(), explain: CONTRIBUTIONS, warnings: true }), [record], signal);
-    if (!signal.aborted) show(answer, bad);
+    // Reasons against a pinned record need it in the request, first.
+    const against = pins.find($("against").value);
+    const records = against ? [against.record, record] : [record];
+    const options = { ...extras(), explain: CONTRIBUTIONS, warnings: true, ...(against ? { against: "first" } : {}) };
+    const answer = await predict(address(options), records, signal);
+    if (signal.aborted) return;
+    isFailing = false;
+    show(one(answer, records.length - 1), bad);
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof RequestError)) throw error;
-    const temporary = error.status === 0 || error.wait > 0;
-    showFailure(temporary ? `${error.message} Trying again…` : error.message);
-    if (temporary) typingTimer = setTimeout(update, 1000 * (error.wait || 3));
+    isFailing = error.status === 0 || error.wait > 0;
+    showFailure(isFailing ? `${error.message} Trying again…` : error.message);
+    if (isFailing) typingTimer = setTimeout(update, 1000 * (error.wait || 3));
   } finally {
-    if (!signal.aborted) $("answer").classList.remove("waiting");
+    clearTimeout(slow);
+    if (!signal.aborted) {
+      $("slow").hidden = true;
+      $("answer").classList.remove("waiting");
+    }
   }
 }
 
+/** The part of an answer that is about one of its records. */
+const one = (answer, index) => ({
+  version: answer.version,
+  prediction: answer.predictions[index],
+  errors: answer.errors?.[index] ?? {},
+  interval: answer.intervals?.[index] ?? null,
+  probabilities: answer.probabilities?.[index] ?? null,
+  explanation: answer.explanations?.[index] ?? null,
+  warnings: answer.warnings?.[index] ?? [],
+});
+
 function show(answer, bad) {
-  const [prediction] = answer.predictions;
-  const errors = Object.fromEntries(Object.entries(answer.errors?.[0] ?? {}).map(([name, said]) => [name, said.join(" ")]));
-  for (const name of bad) errors[name] = fields.unreadable(name);
-  const warnings = answer.warnings?.[0] ?? [];
-  fields.showMessages(errors, warnings);
+  const { prediction, warnings } = answer;
+  const faults = fields.faults(answer.errors, bad);
+  fields.showMessages(faults, warnings);
   showWarnings(warnings);
-  const wrong = Object.keys(errors);
+  const wrong = Object.keys(faults);
   if (prediction === null || wrong.length) {
     const [name] = wrong;
-    const text = name in errors && fields.controls.has(name) ? `${fields.shortLabel(name)}: ${errors[name]}` : errors[name];
+    const text = fields.controls.has(name) ? `${fields.shortLabel(name)}: ${faults[name]}` : faults[name];
     showFailure(wrong.length > 1 ? `${counted(wrong.length, "field")} cannot be used. First: ${text}` : text, name);
     return;
   }
   $("trouble").hidden = true;
-  if (facts.classes) {
-    showClass(answer, prediction);
-    return;
-  }
-  $("prediction").textContent = amount.full(prediction);
+  $("version").textContent = answer.version;
   $("prediction").classList.remove("none");
-  const interval = answer.intervals?.[0] ?? null;
+  if (facts.classes) showClass(answer);
+  else showNumber(answer);
+  $("pin").disabled = pins.isFull;
+}
+
+function showNumber({ prediction, interval, explanation }) {
+  $("prediction").textContent = amount.full(prediction);
   $("range").hidden = !interval;
   const range = interval ? `${amount.bare(interval[0])} to ${amount.full(interval[1])}` : "";
   $("rangetext").textContent = range;
   $("barprediction").textContent = amount.full(prediction);
-  $("barrange").textContent = interval ? `${amount.short(interval[0])} – ${amount.short(interval[1])}` : "";
+  if (!isCautioned()) $("barrange").textContent = interval ? `${amount.short(interval[0])} – ${amount.short(interval[1])}` : "";
   if (position) mark($("spread").querySelector("svg"), position, prediction, interval);
-  showExplanation(answer.explanations?.[0] ?? null, prediction);
+  showExplanation(explanation, prediction);
   announce(`${facts.title}: ${amount.full(prediction)}.${interval ? ` ${$("level").selectedOptions[0].text} range ${range}.` : ""}`);
+  whatIf.refresh({ prediction, chosen: null, options: extras() });
+  pins.show({ prediction, interval, shown: null, options: extras() });
 }
 
 /** Shows a predicted class: its name, a bar for each class, the set of plausible ones, the reasons. */
-function showClass(answer, prediction) {
-  const [found, chosen] = [answer.probabilities[0], String(prediction)];
-  const set = answer.intervals?.[0]?.map(String).join(" or ") ?? "";
+function showClass({ prediction, interval, probabilities, explanation }) {
+  const chosen = String(prediction);
+  const set = interval?.map(String).join(" or ") ?? "";
   $("prediction").textContent = chosen;
-  $("prediction").classList.remove("none");
   $("range").hidden = !set;
   $("rangetext").textContent = set;
   $("barprediction").textContent = chosen;
-  $("barrange").textContent = amount.full(found[chosen]);
+  if (!isCautioned()) $("barrange").textContent = amount.full(probabilities[chosen]);
   $("classes").hidden = false;
-  bars($("classes"), found, chosen);
-  showExplanation(answer.explanations?.[0] ?? null, found[chosen]);
-  announce(`${facts.title}: ${chosen}, ${amount.full(found[chosen])}.`);
+  bars($("classes"), probabilities, chosen);
+  showExplanation(explanation, probabilities[chosen]);
+  announce(`${facts.title}: ${chosen}, ${amount.full(probabilities[chosen])}.`);
+  whatIf.refresh({ prediction: probabilities[chosen], chosen, options: extras() });
+  pins.show({ prediction: probabilities[chosen], interval, shown: chosen, options: extras() });
 }
 
 function announce(text) {
   clearTimeout(announcementTimer);
-  announcementTimer = setTimeout(() => ($("spoken").textContent = text), ANNOUNCEMENT_DELAY);
+  const caution = isCautioned() ? " Use with caution." : "";
+  announcementTimer = setTimeout(() => ($("spoken").textContent = text + caution), ANNOUNCEMENT_DELAY);
 }
 
 /** Shows why there is no prediction; `name` is the invalid field. */
@@ -125,7 +155,8 @@ function showFailure(text, name) {
   $("prediction").classList.add("none");
   $("barprediction").textContent = "–";
   $("barrange").textContent = name ? "a field is wrong" : "no answer";
-  for (const id of ["range", "why", "classes"]) if ($(id)) $(id).hidden = true;
+  $("pin").disabled = true;
+  for (const id of ["range", "why", "classes", "cautions"]) if ($(id)) $(id).hidden = true;
   if (position) mark($("spread").querySelector("svg"), position, null, null);
   const trouble = $("trouble");
   trouble.hidden = false;
@@ -143,7 +174,9 @@ function showExplanation(explanation, prediction) {
   $("falls").hidden = !contributions.length;
   $("same").hidden = contributions.length > 0;
   let at = baseline.prediction;
-  const name = baseline.name[0].toUpperCase() + baseline.name.slice(1);
+  const against = pins.find($("against").value);
+  const name = against ? `Pinned ${against.letter}` : baseline.name[0].toUpperCase() + baseline.name.slice(1);
+  $("same").textContent = against ? `This is the same ${facts.noun} as ${name}.` : `This is the typical ${facts.noun}. Change something, and what it does stands here.`;
   const steps = [{ label: name, from: at, to: at, amount: amount.brief(at), kind: "total" }];
   const step = (label, detail, { amount: difference, percent: share }) => {
     const kind = difference < 0 ? "down" : "up";
@@ -159,17 +192,25 @@ function showExplanation(explanation, prediction) {
   waterfall($("falls"), steps);
 }
 
+const isCautioned = () => !$("cautions").hidden;
+
+/** Shows beside the prediction what speaks against relying on it; fields left empty are counted further down. */
 function showWarnings(warnings) {
-  const shown = warnings.filter((each) => each.code !== "imputed");
-  const filled = warnings.length - shown.length;
-  $("warnings").hidden = !warnings.length;
-  const items = shown.map((each) => {
-    const item = make("li");
-    item.append(make("button", { type: "button", className: "link", textContent: fields.shortLabel(each.field), onclick: () => fields.show(each.field) }), make("span", { textContent: each.message }));
-    return item;
+  const cautions = warnings.filter((each) => each.code !== "imputed");
+  const filled = warnings.length - cautions.length;
+  const items = cautions.map((each) => {
+    const button = make("button", { type: "button", className: "link", textContent: fields.shortLabel(each.field), onclick: () => fields.show(each.field) });
+    return make("li", {}, button, " ", make("span", { textContent: warningInWords(each) }));
   });
-  if (filled) items.push(make("li", { className: "quiet", textContent: `${counted(filled, "field")} left empty, filled in with what is typical.` }));
-  $("warninglist").replaceChildren(...items);
+  $("cautions").hidden = !items.length;
+  $("cautionlist").replaceChildren(...items.slice(0, MOST_CAUTIONS));
+  const more = items.slice(MOST_CAUTIONS);
+  $("cautionmore").hidden = !more.length;
+  $("cautionmorelist").replaceChildren(...more);
+  $("cautioncount").textContent = `${more.length} more`;
+  $("filled").hidden = !filled;
+  $("filled").textContent = `${counted(filled, "field")} left empty, filled in with what is typical.`;
+  $("barrange").textContent = items.length ? "with caution" : "";
 }
 
 function writeCode(record) {
@@ -179,27 +220,47 @@ function writeCode(record) {
 
 // --- the form ---------------------------------------------------------------------------------------------------
 
-let totals = sums(fields, facts.together);
+let totals = [];
+let pressed = null; // the example that the record is
+let taken = null; // the field whose what-if values are being taken
 
-/** Preserves totals: a changed whole is distributed among its parts, a changed part changes the whole. */
-function keepSums(name) {
-  for (const [whole, parts] of totals) {
-    if (name === whole && fields.number(whole) > 0) {
-      distribute(parts.map((part) => fields.number(part)), fields.number(whole)).forEach((value, index) => fields.set(parts[index], value));
-    } else if (parts.includes(name)) {
-      const values = parts.map((part) => fields.number(part));
-      if (!values.includes(null)) fields.set(whole, Number(values.reduce((a, b) => a + b, 0).toFixed(6)));
-    }
-  }
+const changesWith = (name, value) => consequences(totals, (each) => fields.number(each), name, value);
+
+/** Puts a value into the form, and into the fields that go with it. */
+function put(name, value) {
+  for (const [each, changed] of Object.entries(changesWith(name, value))) fields.set(each, changed);
 }
 
-function press(chip) {
-  for (const each of document.querySelectorAll(".chip")) each.setAttribute("aria-pressed", String(each === chip));
+function press(name) {
+  pressed = name;
+  for (const each of document.querySelectorAll("[data-example]")) each.setAttribute("aria-pressed", String(each.dataset.example === name));
+  $("undo").hidden = bar.depth === 0;
 }
 
-async function startFrom(chip) {
-  press(chip);
-  const kind = chip.dataset.example;
+/** Changes the record in the form as one step, which the browser's back button undoes. */
+function change(start, steps) {
+  clearTimeout(typingTimer);
+  bar.replace(pressed);
+  steps();
+  totals = sums(fields, facts.together);
+  taken = null;
+  bar.push(start);
+  press(start);
+  update();
+}
+
+/** Shows a record of the address; `pairs` are its changes. */
+function restore(pairs, start) {
+  const lost = fields.restore(pairs);
+  totals = sums(fields, facts.together);
+  taken = null;
+  press(start ?? (pairs.length ? null : ""));
+  $("lost").hidden = !lost.length;
+  $("lost").textContent = `The address has values that this form cannot take: ${lost.join(", ")}.`;
+  update();
+}
+
+async function startFrom(kind) {
   let changes = facts.examples[kind] ?? {};
   if (kind === "required") {
     changes = Object.fromEntries([...fields.controls.values()].filter((each) => !each.required).map((each) => [each.name, null]));
@@ -211,27 +272,94 @@ async function startFrom(chip) {
       return;
     }
   }
-  fields.reset({});
-  totals = kind in facts.examples ? sums(fields, facts.together) : [];
-  for (const [name, value] of Object.entries(changes)) {
-    fields.set(name, value);
-    keepSums(name);
-  }
-  totals = sums(fields, facts.together);
+  change(kind, () => {
+    fields.restore([]);
+    totals = kind in facts.examples ? sums(fields, facts.together) : [];
+    for (const [name, value] of Object.entries(changes)) put(name, value);
+  });
+}
+
+/** Opens a row of a file: what it does not have is left empty, as it was for its prediction. */
+function openRow(record) {
+  change(null, () => {
+    for (const name of fields.controls.keys()) fields.set(name, record[name] ?? null);
+  });
+  $("main").focus({ preventScroll: true });
+  scrollTo({ top: 0 });
+}
+
+function take(name, value) {
+  const isFirst = taken !== name;
+  if (isFirst) bar.replace(pressed);
+  put(name, value);
+  if (isFirst) bar.push();
+  taken = name;
+  press(null);
   update();
 }
 
+const bar = new AddressBar(fields, restore);
+const pins = new Pins(fields, {
+  facts,
+  amount,
+  predict: (records) => predict(address(extras()), records),
+  open: (pairs) => change(null, () => fields.restore(pairs)),
+  onChange: () => {
+    showPins();
+    update();
+  },
+});
+const whatIf = new WhatIf(fields, {
+  amount,
+  take,
+  consequences: changesWith,
+  most: facts.batch,
+  ask: (records, signal) => predict(address(extras()), records, signal),
+});
+
+/** Offers the reasons against each pinned record. */
+function showPins() {
+  const chosen = $("against").value;
+  const options = [new Option(`the typical ${facts.noun}`, ""), ...pins.items.map(({ letter }) => new Option(`pinned ${letter}`, letter))];
+  $("against").replaceChildren(...options);
+  $("against").value = pins.find(chosen) ? chosen : "";
+  $("againstbox").hidden = !pins.items.length;
+}
+
+$("pin").addEventListener("click", () => {
+  pins.add();
+  // The reasons against a record that was just pinned are the question; there is nothing to tell until it is changed.
+  $("against").value = pins.items.at(-1).letter;
+  update();
+  $("compare").scrollIntoView({ block: "nearest" });
+});
+$("against").addEventListener("change", update);
+$("undo").addEventListener("click", () => history.back());
+
 $("form").addEventListener("submit", (event) => event.preventDefault());
 $("form").addEventListener("input", (event) => {
-  if (event.target.id === "find") return;
+  if (!fields.controls.has(event.target.name)) return;
+  taken = null;
   press(null);
-  keepSums(event.target.name);
+  const { name } = event.target;
+  for (const [each, changed] of Object.entries(changesWith(name, fields.number(name)))) if (each !== name) fields.set(each, changed);
   updateLater();
 });
-document.querySelectorAll(".chip").forEach((chip) => chip.addEventListener("click", () => startFrom(chip)));
+// A wheel over a focused number would change it; it scrolls the page, as everywhere else.
+$("form").addEventListener(
+  "wheel",
+  ({ target }) => {
+    if (target !== document.activeElement || target.type !== "number") return;
+    target.blur();
+    setTimeout(() => target.focus({ preventScroll: true }));
+  },
+  { passive: true },
+);
+for (const chip of document.querySelectorAll("[data-example]")) chip.addEventListener("click", () => startFrom(chip.dataset.example));
 $("level").addEventListener("change", update);
 
 $("find")?.addEventListener("input", () => {
+  whatIf.close();
   const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
   let count = 0;
   for (const group of document.querySelectorAll(".group")) {
@@ -248,144 +376,41 @@ $("find")?.addEventListener("input", () => {
   $("found").textContent = words.length ? `${count ? counted(count, "field") : "No field"} found` : "";
 });
 
-// --- code -------------------------------------------------------------------------------------------------------
+// --- code, link, print --------------------------------------------------------------------------------------------
 
 document.querySelectorAll("input[name=language]").forEach((each) => each.addEventListener("change", () => writeCode(fields.record().record)));
-$("copy").addEventListener("click", async () => {
-  let copied = true;
-  try {
-    await navigator.clipboard.writeText($("code").textContent);
-  } catch {
-    // Without permission or https the code is selected, to be copied by hand.
-    getSelection().selectAllChildren($("code"));
-    copied = false;
-  }
-  $("copy").textContent = copied ? "Copied" : "Selected";
-  setTimeout(() => ($("copy").textContent = "Copy"), 1500);
-});
 
-// --- batch ------------------------------------------------------------------------------------------------------
-
-let running = null;
-let download = "";
-
-function showFileError(text) {
-  $("filetrouble").hidden = false;
-  $("filetrouble").textContent = text;
+/** Copies what `text` returns; without permission or https `element` is selected, to be copied by hand. */
+function copies(button, text, element) {
+  const before = button.textContent;
+  button.addEventListener("click", async () => {
+    let copied = true;
+    try {
+      await navigator.clipboard.writeText(text());
+    } catch {
+      element.hidden = false;
+      element.textContent = text();
+      getSelection().selectAllChildren(element);
+      copied = false;
+    }
+    button.textContent = copied ? "Copied" : "Selected";
+    setTimeout(() => (button.textContent = before), 1500);
+  });
 }
 
-async function predictFile(file) {
-  running?.abort();
-  const controller = (running = new AbortController());
-  for (const id of ["filetrouble", "result", "run"]) $(id).hidden = true;
-  $("many").scrollIntoView({ block: "start" });
-  try {
-    if (file.size > LARGEST_FILE) throw new NotCSV("The file is over 200 MB, more than a browser should hold. Send it to the API in parts.");
-    const table = read(decode(await file.arrayBuffer()), fields.specs);
-    const total = table.rows.length;
-    if (!total) throw new NotCSV("The file has a header and no rows.");
-    const began = performance.now();
-    const report = (done) => {
-      if (running !== controller) return;
-      $("progress").value = done / total;
-      $("runtext").textContent = `${file.name}: ${done.toLocaleString()} of ${counted(total, "row")}`;
-    };
-    $("run").hidden = false;
-    report(0);
-    const options = { ...(facts.classes ? {} : extras()), warnings: true };
-    const { results, commas } = await predictTable(table, fields.specs, address(options), facts.batch, controller.signal, report);
-    if (running !== controller) return;
-    $("run").hidden = true;
-    showSummary(file, table, results, commas, (performance.now() - began) / 1000);
-  } catch (error) {
-    if (running !== controller) return;
-    $("run").hidden = true;
-    showFileError(error instanceof NotCSV ? `${file.name}: ${error.message}` : `${file.name} could not be read: ${error.message}`);
-  }
-}
-
-function showSummary(file, table, results, commas, seconds) {
-  const predictions = results.map((row) => row.prediction).filter((value) => value !== null);
-  const failed = results.filter((row) => row.error);
-  const sorted = facts.classes ? [] : Float64Array.from(predictions).sort();
-  const tiles = [
-    ["Rows", results.length.toLocaleString(), seconds < 0.1 ? "at once" : `in ${seconds.toFixed(1)} s`],
-    ["Predicted", predictions.length.toLocaleString(), ""],
-    ["Not predicted", failed.length.toLocaleString(), failed.length ? "given back with the reason" : ""],
-    ["With warnings", results.filter((row) => row.warnings).length.toLocaleString(), ""],
-  ];
-  for (const name of facts.classes ?? []) tiles.push([name, predictions.filter((value) => String(value) === name).length.toLocaleString(), "predicted"]);
-  if (sorted.length) tiles.push(["Median", amount.full(sorted[sorted.length >> 1]), ""]);
-  $("tiles").replaceChildren(
-    ...tiles.map(([name, value, text]) => {
-      const tile = make("div");
-      tile.append(make("dt", { textContent: name }), make("dd", { textContent: value }), make("dd", { className: "quiet", textContent: text }));
-      return tile;
-    }),
-  );
-  const figure = $("manychart").closest("figure");
-  figure.hidden = !sorted.length;
-  if (sorted.length) {
-    const drawn = histogram($("manychart"), predictions, facts.scale);
-    writeAxis($("manyaxis"), drawn.edges, drawn.scale, amount.short);
-    $("manychart").setAttribute("aria-label", `${counted(predictions.length, "prediction")} from ${amount.full(sorted[0])} to ${amount.full(sorted.at(-1))}`);
-  }
-  $("failed").hidden = !failed.length;
-  const more = failed.length > MAX_SHOWN ? `; the first ${MAX_SHOWN} are here, all in the file` : "";
-  const hint = commas ? `. ${counted(commas, "row")} with numbers written like 12,5: write 12.5` : "";
-  $("failedhead").textContent = `${counted(failed.length, "row")} without a prediction${more}${hint}`;
-  $("failedrows").replaceChildren(
-    ...failed.slice(0, MAX_SHOWN).map((row) => {
-      const entry = make("tr");
-      entry.append(make("th", { scope: "row", textContent: `line ${row.line}` }), make("td", { textContent: row.error }));
-      return entry;
-    }),
-  );
-  const remarks = headerRemarks(table.columns, fields.specs).map((text) => ({ text, loud: false }));
-  remarks.push(...unusualColumns(table, fields.specs, results));
-  $("columns").hidden = !remarks.length;
-  $("columnlines").replaceChildren(...remarks.map(({ text, loud }) => make("li", { textContent: text, className: loud ? "loud" : "" })));
-  URL.revokeObjectURL(download);
-  const ranged = facts.intervals && !facts.classes;
-  download = URL.createObjectURL(fileOf(table, results, { intervals: ranged }));
-  const names = additionalColumns(table.columns, ["prediction", ...(ranged ? ["low", "high"] : []), "error", "warnings"]);
-  $("download").href = download;
-  $("download").download = `${file.name.replace(/\.[^.]*$/, "")}-predicted.csv`;
-  $("download").textContent = `Download the file with ${names.join(", ")}`;
-  $("result").hidden = false;
-}
-
-$("file").addEventListener("change", () => {
-  const [chosen] = $("file").files;
-  $("file").value = "";
-  if (chosen) predictFile(chosen);
-});
-$("cancel").addEventListener("click", () => running?.abort());
-$("template").addEventListener("click", () => {
-  const names = [...fields.controls.keys()];
-  const table = { delimiter: ",", lineEnd: "\n" };
-  const { record } = fields.record();
-  const text = csvLine(names, table) + csvLine(names.map((name) => record[name] ?? ""), table);
-  const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-  make("a", { href: url, download: `${facts.name}-template.csv` }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-});
-
-const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-let depth = 0;
-const dragging = (change) => {
-  depth = change === null ? 0 : depth + change;
-  $("dropping").hidden = depth <= 0;
-};
-addEventListener("dragenter", (event) => hasFiles(event) && dragging(1));
-addEventListener("dragleave", (event) => hasFiles(event) && dragging(-1));
-addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
-addEventListener("drop", (event) => {
-  if (!hasFiles(event)) return;
-  event.preventDefault();
-  dragging(null);
-  const [dropped] = event.dataTransfer.files;
-  if (dropped) predictFile(dropped);
+copies($("copy"), () => $("code").textContent, $("code"));
+copies($("link"), () => new URL(bar.url, location.href).href, $("linktext"));
+$("print").addEventListener("click", () => print());
+addEventListener("beforeprint", () => {
+  const rows = [...fields.controls.values()].map((control) => {
+    const { record } = fields.record();
+    const text = fields.text(control.name, record[control.name] ?? null);
+    const className = fields.isChanged(control) ? "changed" : "";
+    return make("div", { className }, make("dt", { textContent: fields.shortLabel(control.name) }), make("dd", { textContent: text }));
+  });
+  $("printedfields").replaceChildren(...rows);
+  $("printedlink").textContent = new URL(bar.url, location.href).href;
+  $("printedtime").textContent = new Date().toLocaleString();
 });
 
 // --- start ------------------------------------------------------------------------------------------------------
@@ -393,6 +418,21 @@ addEventListener("drop", (event) => {
 if (facts.edges) writeAxis($("axis"), facts.edges, facts.scale, amount.short);
 // On a phone the bar shows the prediction until the result is visible.
 new IntersectionObserver(([seen]) => ($("bar").hidden = seen.isIntersecting), { rootMargin: "1000000px 0px 0px" }).observe($("prediction"));
-// A browser may restore the values that were typed before a reload.
-for (const control of fields.controls.values()) if (fields.isChanged(control)) press(null);
-update();
+// A link to a part of the page would take the record out of the address.
+for (const link of document.querySelectorAll('a[href^="#"]')) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const part = $(link.hash.slice(1));
+    part.scrollIntoView();
+    part.focus({ preventScroll: true });
+  });
+}
+addEventListener("online", () => isFailing && update());
+takeFiles({ facts, fields, amount, url: () => address({ ...(facts.classes ? {} : extras()), warnings: true }), open: openRow });
+$("send").hidden = true;
+$("sentrange")?.remove();
+showPins();
+// The form may have been sent, by a browser without scripts until now: what it has is then the record.
+const sent = facts.typical;
+for (const [name, text] of Object.entries(sent ?? {})) fields.setTypical(name, text);
+restore(sent ? fields.changes() : (readFragment(location.hash) ?? []), history.state?.start);

@@ -12,7 +12,6 @@ const SPARE_SHARE = 0.01;
 
 const UNUSUAL = { unseen_level: "a level never seen in training", out_of_range: "a value outside the training range" };
 const CASE_ONLY = /in case only$/;
-const MOST_NAMES = 10;
 const SIMILAR = 0.7;
 
 /** Returns whether so many missing values are more than a share of `share` in training explains. */
@@ -67,17 +66,20 @@ function similarity(one, other) {
   return (2 * [...first].filter((pair) => second.has(pair)).length) / (first.size + second.size || 1);
 }
 
-/** Describes columns that are not used though a field has nearly their name, and the fields that the file lacks. */
-export function headerRemarks(columns, fields) {
-  const absent = fields.map((field) => field.name).filter((name) => !columns.includes(name));
-  const unused = columns.filter((column) => column && !fields.some((field) => field.name === column));
-  const remarks = unused.flatMap((column) => {
+/** Returns the columns that are used, those that are not, and the fields that the file lacks. */
+export function columnUse(columns, fields) {
+  const names = new Set(fields.map((field) => field.name));
+  return {
+    used: columns.filter((column) => names.has(column)),
+    unused: columns.filter((column) => column && !names.has(column)),
+    absent: [...names].filter((name) => !columns.includes(name)),
+  };
+}
+
+/** Describes columns that are not used though an absent field has nearly their name. */
+export function similarNames(unused, absent) {
+  return unused.flatMap((column) => {
     const near = absent.filter((name) => similarity(column, name) >= SIMILAR).sort((a, b) => similarity(column, b) - similarity(column, a));
     return near.length ? [`Column ${column} is not used; did you mean the field ${near[0]}?`] : [];
   });
-  if (absent.length) {
-    const names = absent.slice(0, MOST_NAMES).join(", ") + (absent.length > MOST_NAMES ? ` and ${absent.length - MOST_NAMES} more` : "");
-    remarks.push(`The file lacks ${counted(absent.length, "field")}: ${names}.`);
-  }
-  return remarks;
 }
