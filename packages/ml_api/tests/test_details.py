@@ -159,8 +159,14 @@ def test_details_of_nothing(client: FlaskClient) -> None:
     ("query", "said"),
     [
         ("colour=red", "There is no query parameter 'colour'; it takes interval, explain, against, warnings, echo."),
-        ("explain=5&Explain=5", "There is no query parameter 'Explain'; it takes interval, explain, against, warnings, echo."),
-        (f"{'x' * 100}=1", f"There is no query parameter '{'x' * 60}...'; it takes interval, explain, against, warnings, echo."),
+        (
+            "explain=5&Explain=5",
+            "There is no query parameter 'Explain'; it takes interval, explain, against, warnings, echo.",
+        ),
+        (
+            f"{'x' * 100}=1",
+            f"There is no query parameter '{'x' * 60}...'; it takes interval, explain, against, warnings, echo.",
+        ),
         ("explain=1&explain=2", "The query parameter explain is given 2 times; it can be given once."),
         ("warnings=true&warnings=true", "The query parameter warnings is given 2 times; it can be given once."),
         ("interval=0.8&interval=0.9", "The query parameter interval is given 2 times; it can be given once."),

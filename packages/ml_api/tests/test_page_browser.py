@@ -49,9 +49,7 @@ class Visitor:
     wrong: list[str]
     start: str = ""
 
-    def __call__(
-        self, path: str | None = None, width: int = WIDE, *, dark: bool = False, script: bool = True
-    ) -> Page:
+    def __call__(self, path: str | None = None, width: int = WIDE, *, dark: bool = False, script: bool = True) -> Page:
         context = self.browser.new_context(
             java_script_enabled=script,
             viewport={"width": width, "height": 900},
@@ -263,6 +261,8 @@ def test_focus_is_seen_and_not_under_the_bar_of_a_phone(visit: Visit) -> None:
     assert bar
     page.get_by_label("Length of the ride").focus()
     for name in ("passengers", "zone", "comfort"):
+        # Beyond the button of the field before.
+        page.keyboard.press("Tab")
         page.keyboard.press("Tab")
         field = page.locator(f"[name={name}]")
         expect(field).to_be_focused()
@@ -345,7 +345,7 @@ def test_curve_of_a_field_is_one_request_and_a_click_takes_a_value(visit: Visit,
     assert [record["distance"] for record in records] == [0.4, *range(1, 33)]
     assert all(record | {"distance": 3.5} == GOLDEN_ROW for record in records)
     fares = both.predict(records)[1]["predictions"]
-    expect(page.locator(".reading")).to_contain_text(f"From {euros(min(fares))} to {euros(max(fares))}")
+    expect(page.locator(".reading")).to_contain_text(f"Fare from {euros(min(fares))} to {euros(max(fares))}")
     box = curve.bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
@@ -370,7 +370,7 @@ def test_curve_of_a_field_is_one_request_and_a_click_takes_a_value(visit: Visit,
     expect(levels).to_have_count(2)
     expect(page.locator(".levels [aria-pressed=true]")).to_contain_text("Centre (A)")
     levels.filter(has_text="Suburbs").click()
-    expect(page.get_by_label("Tariff zone")).to_have_value("B")
+    expect(page.get_by_label("Tariff zone", exact=True)).to_have_value("B")
     expect(page.locator(".levels [aria-pressed=true]")).to_contain_text("Suburbs (B)")
     page.keyboard.press("Escape")
     expect(levels).to_have_count(0)
@@ -612,11 +612,11 @@ def test_file_is_given_back_with_its_rows_in_order(visit: Visit, both: Server) -
     expect(page.locator("#tablecount")).to_have_text("100 of 1,234 rows; all are in the file")
     # Failed rows come first.
     assert [cell.strip() for cell in rows.nth(0).locator("th, td").all_text_contents()] == [
-        *("702", "–", "–", "Length of the ride: Must be a number."),
+        *("702", "–", "Length of the ride: Must be a number.", "–"),
         *("many", "1", "A", "x"),
     ]
     expect(rows.nth(1)).to_contain_text("2 cells where the header has 4")
-    expect(rows.nth(2)).to_have_text(re.compile(r"^2\d+\.\d\d"))
+    expect(rows.nth(2)).to_have_text(re.compile(r"^2€\d+\.\d\d"))
     page.get_by_label("Failed first").uncheck()
     expect(rows.nth(0).locator("th")).to_have_text("2")
     head = page.locator("#tablehead")
@@ -1015,7 +1015,7 @@ def test_controls_of_dates_and_booleans_send_json(bookings: Visit) -> None:
     page.get_by_label("When the room was paid").fill("2024-06-01 18:00+02:00")
     page.get_by_label("Day of departure").fill("")
     message = page.locator("[data-field=arrival] .message")
-    expect(message).to_contain_text("arrival 2031-05-01 is after what training saw")
+    expect(message).to_contain_text("2031-05-01 is after what training saw")
     settled(page)
     expected = BOOKING | {
         "breakfast": False,

@@ -160,7 +160,8 @@ def render_error(names: tuple[str, ...]) -> Callable[[Request, int, str, str], R
 
     def render(request: Request, status: int, detail: str, request_id: str) -> Response:
         root = "../" * (request.path.count("/") - 1) or site.HOME
-        values = {"page": "error", "names": names, "status": status, "detail": detail, "request_id": request_id}
-        return site.page_once(site.render("error.html", root, **values), status)
+        told = "" if detail == NotFound.description else detail
+        values = {"page": "error", "names": names, "status": status, "detail": told, "request_id": request_id}
+        return site.page_once(site.render(site.ERROR, root, **values), status)
 
     return render

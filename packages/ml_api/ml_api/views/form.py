@@ -185,9 +185,7 @@ def _range(field: Field, learned: Learned) -> tuple[str, str]:
     if learned.low is None or learned.high is None or not (field.is_number or field.is_temporal):
         return "", ""
     ends = (learned.low, learned.high)
-    low, high = (
-        days_to_iso(field, float(end)) if field.is_temporal else formatting.plain(end) for end in ends
-    )
+    low, high = (days_to_iso(field, float(end)) if field.is_temporal else formatting.plain(end) for end in ends)
     return low, high
 
 
@@ -213,7 +211,7 @@ def _choices(field: Field, learned: Learned) -> Iterable[Choice]:
         yield _choice(value, text, value in seen)
 
 
-def _choice(value: str, text: str, is_seen: bool) -> Choice:  # noqa: FBT001
+def _choice(value: str, text: str, is_seen: bool) -> Choice:
     return Choice(value, text if is_seen else f"{text}, not in training", is_seen)
 
 

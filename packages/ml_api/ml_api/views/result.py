@@ -85,9 +85,7 @@ def _reasons(explanation: Any, spec: InputSpec, labels: Mapping[str, str]) -> li
     baseline, rest = explanation["baseline"], explanation["rest"]
     name = baseline["name"]
     found = [("total", name[:1].upper() + name[1:], "", write(baseline["prediction"]))]
-    found += [
-        step(labels[one["field"]], formatting.plain(one["value"]), one) for one in explanation["contributions"]
-    ]
+    found += [step(labels[one["field"]], formatting.plain(one["value"]), one) for one in explanation["contributions"]]
     if rest["fields"]:
         found.append(step(f"{rest['fields']} other field{'s' if rest['fields'] > 1 else ''}", "", rest))
     return found

@@ -15,6 +15,8 @@ from ml_api.views import cached, formatting, pages
 
 #: URL of the server's ``/``, relative to itself.
 HOME = "./"
+#: Template of an error, which is at the address that was asked for.
+ERROR = "error.html"
 _FOLDER = Path(__file__).with_name("static") / "site"
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -64,7 +66,7 @@ def render(template: str, root: str, **values: Any) -> cached.Content:
         values: variables of the template.
     """
     assets = f"{root}assets/{digest()}/"
-    script = ADD_SLASH if root == HOME else ""
+    script = ADD_SLASH if root == HOME and template != ERROR else ""
     text = render_template(template, root=root, assets=assets, script=script, formatting=formatting, **values)
     return cached.Content(text.encode(), "text/html; charset=utf-8")
 

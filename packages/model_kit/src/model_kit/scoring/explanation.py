@@ -245,7 +245,8 @@ class Explainer:
             name: of it, for display.
         """
         other = copy(self)
-        other._typical, other.baseline, other._start = row, Baseline(name, prediction), self._on_scale(prediction)
+        other.baseline = Baseline(name, prediction)
+        other._typical, other._start = row, self._on_scale(prediction)  # noqa: SLF001
         return other
 
     def score(self, encoded: Encoded) -> NDArray[np.float64]:

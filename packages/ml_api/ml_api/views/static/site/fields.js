@@ -13,6 +13,9 @@ export const isNumber = (control) => ["integer", "number"].includes(control.data
 /** Writes a number; years are not grouped. */
 export const grouped = (value) => (Math.abs(value) >= GROUPED ? Number(value).toLocaleString(LOCALE) : String(value));
 
+/** Whether a control takes a value; a browser would complain in its console. */
+const fits = (control, value) => (isNumber(control) ? Number.isFinite(Number(value)) : !control.type.startsWith("date") || !Number.isNaN(Date.parse(value)));
+
 /** The value of a control's text in a record; null if it is empty. */
 export function valueOf(control, text) {
   if (text === "") return null;
@@ -88,7 +91,7 @@ export class Fields {
   set(name, value) {
     const control = this.controls.get(name);
     if (!control) return;
-    let text = value === null || value === undefined ? "" : String(value);
+    let text = value === null || value === undefined || !fits(control, value) ? "" : String(value);
     if (control.type === "datetime-local") text = text.slice(0, LOCAL_DATETIME);
     const options = control.options;
     if (options && ![...options].some((option) => option.value === text)) control.add(new Option(text, text));

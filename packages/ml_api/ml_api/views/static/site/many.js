@@ -137,20 +137,24 @@ function tableColumns() {
   const { table, results } = shown;
   const write = (each) => (each === null ? "–" : facts.classes ? String(each) : amount.cell(each));
   const columns = [{ title: facts.title, className: "num strong", text: (row) => write(row.prediction), key: (row) => row.prediction }];
+  columns.push({ title: "Remarks", className: "remark", text: remark, key: (row) => remark(row) || null });
   if (results.some((row) => row.interval)) {
     columns.push({ title: "Range", className: "num", text: (row) => (row.interval ? row.interval.map(write).join(" to ") : "–"), key: (row) => (row.interval ? row.interval[1] - row.interval[0] : null) });
   }
-  columns.push({ title: "Remarks", className: "remark", text: remark, key: (row) => remark(row) || null });
   const { used, unused } = columnUse(table.columns, fields.specs);
   const specs = new Map(fields.specs.map((field) => [field.name, field]));
   for (const name of [...used, ...unused]) {
     const [index, field] = [table.columns.indexOf(name), specs.get(name)];
     const isNumeric = field && ["integer", "number"].includes(field.kind);
+    const keyOf = (cell) => {
+      const found = field && cell !== undefined ? value(field, cell) : cell || null;
+      return isNumeric && typeof found !== "number" ? null : found;
+    };
     columns.push({
       title: name,
       className: `${isNumeric ? "num" : ""}${field ? "" : " unused"}`,
       text: (row) => row.cells[index] ?? "",
-      key: (row) => (field && row.cells[index] !== undefined ? value(field, row.cells[index]) : row.cells[index] || null),
+      key: (row) => keyOf(row.cells[index]),
     });
   }
   return columns;

@@ -311,6 +311,7 @@ const pins = new Pins(fields, {
 });
 const whatIf = new WhatIf(fields, {
   amount,
+  title: facts.title,
   take,
   consequences: changesWith,
   most: facts.batch,

@@ -42,7 +42,8 @@ export class WhatIf {
    * Adds a button to every field that has values to go through.
    *
    * options: `ask(records, signal)` returns the answer of the API; `consequences(name, value)` the fields that change
-   * with one; `take(name, value)` puts a value into the form; `amount` writes predictions; `most` limits the records.
+   * with one; `take(name, value)` puts a value into the form; `amount` writes predictions, whose name is
+   * `title`; `most` limits the records.
    */
   constructor(fields, options) {
     Object.assign(this, options, { fields, name: null, request: new AbortController() });
@@ -94,7 +95,7 @@ export class WhatIf {
     this.panel = make(
       "section",
       { className: "curvepanel", onkeydown: (event) => event.key === "Escape" && close.click() },
-      make("div", { className: "curvehead" }, make("h3", { textContent: `What if: ${label}` }), close),
+      make("div", { className: "curvehead" }, make("strong", { textContent: `What if: ${label}` }), close),
       this.body,
       this.reading,
     );
@@ -150,6 +151,11 @@ export class WhatIf {
     } finally {
       if (!signal.aborted) this.panel.classList.remove("waiting");
     }
+  }
+
+  /** What the curve is of. */
+  get what() {
+    return this.now.chosen === null ? this.title : `Probability of ${this.now.chosen}`;
   }
 
   /** What is read of one point. */
@@ -232,7 +238,7 @@ export class WhatIf {
       slider.setAttribute("aria-valuetext", `${this.fields.text(this.name, valueOf(control, value))}: ${amount.full(prediction)}`);
     };
     const [lowest, highest] = [Math.min(...drawn.map((point) => point.y)), Math.max(...drawn.map((point) => point.y))];
-    this.summary = `From ${amount.full(lowest)} to ${amount.full(highest)}, all else as it is. Click a value to take it.`;
+    this.summary = `${this.what} from ${amount.full(lowest)} to ${amount.full(highest)}, all else as it is. Click a value to take it.`;
     this.mark();
   }
 
@@ -262,7 +268,7 @@ export class WhatIf {
     this.place = () => {
       for (const button of this.body.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.value === control.value));
     };
-    this.summary = "All else as it is. Click one to take it.";
+    this.summary = `${this.what}, all else as it is. Click one to take it.`;
     this.mark();
     const [list, chosen] = [this.body.firstChild, this.body.querySelector("[aria-pressed=true]")];
     if (chosen) list.scrollTop = chosen.offsetTop - list.offsetTop - list.clientHeight / 2;
