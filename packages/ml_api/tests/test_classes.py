@@ -136,8 +136,10 @@ def test_class_is_read_as_the_target_of_a_file_is(client: FlaskClient, name: str
         ("probabilities=1", "The query parameter probabilities must be true or false."),
         (
             "why=1",
-            "There is no query parameter 'why'; it takes "
-            "interval, explain, against, warnings, probabilities, class, echo.",
+            (
+                "There is no query parameter 'why'; it takes "
+                "interval, explain, against, warnings, probabilities, class, echo."
+            ),
         ),
     ],
 )
