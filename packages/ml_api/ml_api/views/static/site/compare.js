@@ -107,6 +107,7 @@ export class Pins {
     }
     $("comparehead").replaceChildren(make("tr", {}, make("td"), ...head));
     $("comparerows").replaceChildren(...rows);
-    $("comparesame").textContent = same === fields.controls.size ? "No field differs." : `The other ${same} fields are the same.`;
+    const rest = same === 1 ? "The other field is the same." : `The other ${same} fields are the same.`;
+    $("comparesame").textContent = same === fields.controls.size ? "No field differs." : same ? rest : "";
   }
 }

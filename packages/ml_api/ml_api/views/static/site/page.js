@@ -154,7 +154,7 @@ function showFailure(text, name) {
   $("prediction").textContent = "–";
   $("prediction").classList.add("none");
   $("barprediction").textContent = "–";
-  $("barrange").textContent = name ? "a field is wrong" : "no answer";
+  $("barrange").textContent = name ? "a field is wrong" : isFailing ? "trying again…" : "no answer";
   $("pin").disabled = true;
   for (const id of ["range", "why", "classes", "cautions"]) if ($(id)) $(id).hidden = true;
   if (position) mark($("spread").querySelector("svg"), position, null, null);

@@ -228,7 +228,8 @@ export class WhatIf {
     });
     this.place = () => {
       const { value } = control;
-      const [at, prediction] = [value === "" ? NaN : x(toNumber(value)), this.now.prediction];
+      const [found, prediction] = [value === "" ? NaN : toNumber(value), this.now.prediction];
+      const at = found >= edges[0] && found <= edges[1] ? x(found) : NaN;
       dot.hidden = !Number.isFinite(at) || prediction === null;
       cross.hidden = true;
       if (dot.hidden) return;
