@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[1]
 BOOT_SECONDS = 30
 STOP_SECONDS = 10
+#: Within which a page must show what is expected of it, on a machine that does other things too.
+EXPECT_SECONDS = 20
 
 #: As a card has them: fares below 20 and above; each next level is .02 and .01 wider on the logarithmic scale.
 INTERVALS = {
@@ -455,8 +457,9 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         pytest.skip("there is no chromium here; Debian's package is chromium")
     # Only here: most tests need no browser.
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=EXPECT_SECONDS * 1000)
     with sync_playwright() as playwright:
         # In a container Chromium has no sandbox of its own; and nothing that it does by itself belongs in a test.
         arguments = ["--no-sandbox", "--disable-background-networking", "--no-proxy-server", "--disable-dev-shm-usage"]

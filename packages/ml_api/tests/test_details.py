@@ -109,6 +109,8 @@ def test_explanation_compares_with_the_first_record_where_asked(client: FlaskCli
     assert {one["field"]: one["value"] for one in back["contributions"]}["distance"] == GOLDEN_ROW["distance"]
     assert far + sum(one["amount"] for one in back["contributions"]) == pytest.approx(typical)
     assert post(client, "explain=4&against=first", [{}, FAR]).get_json()["explanations"] == [None, None]
+    # What a form sends that has the default of each parameter.
+    assert post(client, "against=typical", [FAR]).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ MAX_CONTRIBUTIONS = 50
 DETAILS = ("interval", "explain", "against", "warnings")
 CLASS_DETAILS = ("probabilities", "class")
 #: What explanations compare with: the typical record, or the first one of the request.
-TYPICAL, FIRST = AGAINST = ("typical", "first")
+FIRST = "first"
+AGAINST = ("typical", FIRST)
 #: Parameter of a prediction where there is a prediction log: the field with the caller's own id of each record.
 ID_FIELD = "id_field"
 #: Parameter of a prediction that is answered with a table.
@@ -177,7 +178,7 @@ def _against_first(query: MultiDict[str, str], explain: int | None) -> bool:
     text = _single(query, "against")
     if text not in (None, *AGAINST):
         raise BadRequest(f"The query parameter against must be {' or '.join(AGAINST)}.")
-    if text is not None and explain is None:
+    if text == FIRST and explain is None:
         raise BadRequest("The query parameter against says what is explained; it needs explain.")
     return text == FIRST
 

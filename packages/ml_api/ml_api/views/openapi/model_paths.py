@@ -220,8 +220,8 @@ def _details(model: Model, settings: Settings) -> list[dict[str, Any]]:
     against = {
         "name": "against",
         "in": "query",
-        "description": "What `explain` compares with: the typical record, or the first one of the request",
-        "schema": {"type": "string", "enum": list(parameters.AGAINST), "default": parameters.TYPICAL},
+        "description": "What `explain` compares with: the first record of the request; default: the typical one",
+        "schema": {"type": "string", "enum": list(parameters.AGAINST)},
     }
     flag = {
         "name": "warnings",
