@@ -46,7 +46,7 @@ def test_form_that_is_sent_is_answered_with_the_prediction(client: FlaskClient) 
     assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-store")
     found = text(response)
     assert f"Fare {formatting.amount(expected['predictions'][0], 'EUR')}" in found
-    assert f"90 % range: {formatting.amount(low)} to {formatting.amount(high, 'EUR')}" in found
+    assert f"90 % range: {formatting.amount(low, 'EUR')} to {formatting.amount(high, 'EUR')}" in found
     assert f"Typical record {formatting.amount(GOLDEN_PREDICTION, 'EUR')} Length of the ride 10 +" in found
     assert 'name="distance" type="number"' in response.text
     assert re.search(r'name="distance"[^>]* value="10"', response.text)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, Request, Response, request
-from model_kit.scoring.predictor import Answer
+from model_kit.scoring.predictor import Answer, DetailedAnswer
 from werkzeug.exceptions import BadRequest, NotFound, UnsupportedMediaType
 
 from ml_api import access
@@ -141,7 +141,8 @@ def add_form(views: Blueprint, registry: Registry, settings: Settings, respond: 
         )
 
         def render(answer: Answer, version: str) -> Response:
-            result = describe_result(json.loads(responses.encode_details(answer, version)), spec)
+            body = responses.encode_details(cast("DetailedAnswer", answer), version)
+            result = describe_result(json.loads(body), spec)
             typical = typical_texts(predictor.model)
             content = forms.render(
                 model,

@@ -66,8 +66,8 @@ def _range(intervals: Any, spec: InputSpec) -> str:
         return ""
     if spec.target.is_class:
         return " or ".join(map(str, intervals[0]))
-    low, high = intervals[0]
-    return f"{formatting.amount(low)} to {formatting.amount(high, spec.target.unit)}"
+    low, high = (formatting.amount(end, spec.target.unit) for end in intervals[0])
+    return f"{low.removesuffix(f' {spec.target.unit}')} to {high}"
 
 
 def _reasons(explanation: Any, spec: InputSpec, labels: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
