@@ -607,23 +607,23 @@ def test_file_is_given_back_with_its_rows_in_order(visit: Visit, both: Server) -
     assert "Rows1,234" in tiles
     assert "Predicted1,232" in tiles
     assert "Not predicted2" in tiles
-    rows = page.locator("#tablerows tr")
-    expect(rows).to_have_count(100)
+    lines = page.locator("#tablerows tr")
+    expect(lines).to_have_count(100)
     expect(page.locator("#tablecount")).to_have_text("100 of 1,234 rows; all are in the file")
     # Failed rows come first.
-    assert [cell.strip() for cell in rows.nth(0).locator("th, td").all_text_contents()] == [
+    assert [cell.strip() for cell in lines.nth(0).locator("th, td").all_text_contents()] == [
         *("702", "–", "Length of the ride: Must be a number.", "–"),
         *("many", "1", "A", "x"),
     ]
-    expect(rows.nth(1)).to_contain_text("2 cells where the header has 4")
-    expect(rows.nth(2)).to_have_text(re.compile(r"^2€\d+\.\d\d"))
+    expect(lines.nth(1)).to_contain_text("2 cells where the header has 4")
+    expect(lines.nth(2)).to_have_text(re.compile(r"^2€\d+\.\d\d"))
     page.get_by_label("Failed first").uncheck()
-    expect(rows.nth(0).locator("th")).to_have_text("2")
+    expect(lines.nth(0).locator("th")).to_have_text("2")
     head = page.locator("#tablehead")
     for direction, first in (("ascending", "0"), ("descending", "1233")):
         head.get_by_role("button", name="distance").click()
         expect(head.locator("th", has_text="distance")).to_have_attribute("aria-sort", direction)
-        expect(rows.nth(0).locator("td").nth(3)).to_have_text(first)
+        expect(lines.nth(0).locator("td").nth(3)).to_have_text(first)
     told = page.locator("#columnuse > div")
     expect(told).to_have_text(
         [
