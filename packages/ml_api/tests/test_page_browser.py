@@ -185,12 +185,14 @@ def test_slow_answer_to_what_is_no_longer_there_is_not_shown(visit: Visit, both:
     page.route("**/v1/predict/**", hold)
     with page.expect_request("**/v1/predict/**") as late:
         page.get_by_label("Length of the ride").fill("4")
+    expect(page.locator("#slow")).to_have_text("The server is slow to answer; still waiting…")
     page.get_by_label("Length of the ride").fill("5")
     expected = euros(both.predict(GOLDEN_ROW | {"distance": 5})[1]["predictions"][0])
     expect(prediction(page)).to_have_text(expected)
     assert late.value.failure
     held[0].fulfill(json={"predictions": [1.0], "errors": None, "version": "1"})
     settled(page)
+    expect(page.locator("#slow")).to_be_hidden()
     expect(prediction(page)).to_have_text(expected)
 
 
