@@ -105,6 +105,7 @@ export class Pins {
       if (values.every((value) => value === values[0])) same += 1;
       else rows.push(row(fields.shortLabel(name), values.map((value) => fields.text(name, value))));
     }
+    $("comparehead").parentElement.style.setProperty("--records", columns.length);
     $("comparehead").replaceChildren(make("tr", {}, make("td"), ...head));
     $("comparerows").replaceChildren(...rows);
     const rest = same === 1 ? "The other field is the same." : `The other ${same} fields are the same.`;

@@ -241,10 +241,12 @@ function press(name) {
 function change(start, steps) {
   clearTimeout(typingTimer);
   bar.replace(pressed);
+  const before = bar.url;
   steps();
   totals = sums(fields, facts.together);
   taken = null;
-  bar.push(start);
+  if (bar.url === before) bar.replace(start);
+  else bar.push(start);
   press(start);
   update();
 }
