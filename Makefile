@@ -33,7 +33,7 @@ DOORS ?=
 MUTATE ?=
 
 # Text that a user gives is taken as it is, in recipes and by the programs that they start: make would expand a $ in it.
-given := PORT MODEL DATA DATA_URL BENCH_DATA NAME TARGET UNIT SUBJECT OLD NEW IMAGE APP FROM MODEL_DIR NOTEBOOK_DIR
+given := PORT MODEL DATA DATA_URL BENCH_DATA NAME TARGET UNIT SUBJECT OLD NEW IMAGE APP FROM MODEL_DIR NOTEBOOK_DIR OUTCOMES HOLDOUT IF_DRIFTED
 $(foreach name,$(given),$(if $(filter command environment,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 export PORT DATA_URL DATA_SHA256
 # What other programs left for their own Python: modules, options, warnings as errors.
@@ -69,7 +69,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train compare publish release \
+.PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train retrain compare publish release \
 	install lock clean tools tools-dev tools-kubernetes serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image test-image \
 	notebook notebooks notebook-image run-notebook-image tools-notebook \
@@ -164,6 +164,10 @@ sample: tools ## Write the synthetic sample of MODEL to DATA=path.csv
 
 train: tools ## Train MODEL on DATA=path.csv; without DATA on its synthetic sample, without MODEL every one that has one
 	@exec $(bin)/python scripts/train_models.py $(model) $(call option,--data,DATA)$(number_format)
+
+retrain: tools ## Retrain MODEL on DATA and OUTCOMES, judge it on HOLDOUT: IF_DRIFTED=report.json PUBLISH=1 RETRAIN_OPTIONS="--json"
+	@exec $(bin)/python scripts/retrain.py $(model) $(call option,--data,DATA) $(call option,--outcomes,OUTCOMES) $(call option,--holdout,HOLDOUT) \
+		$(call option,--if-drifted,IF_DRIFTED) $(if $(PUBLISH),--publish) $(RETRAIN_OPTIONS)$(number_format)
 
 compare: tools ## Judge what changes: OLD=latest on the package index, NEW=the bundles here; COMPARE="--html report.html"
 	@exec $(bin)/python scripts/compare.py $(model) $(call option,--old,OLD) $(call option,--new,NEW) $(COMPARE)

@@ -26,12 +26,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from model_kit.retraining.publication import next_training
 from model_kit.scoring.bundle import CARD, read_bundle
 from model_kit.scoring.installed import source_digest
 from model_kit.training.provenance import git_commit
 from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
-from packaging.version import Version
 
 from build_wheels import build_wheel, identity, read_trained
 from index_client import IndexClient, sha256
@@ -284,12 +284,6 @@ def locked(lock: Path, markers: Mapping[str, str]) -> dict[str, str]:
         if pin.marker is None or pin.marker.evaluate(dict(markers)):
             pins[pin.name] = next(iter(pin.specifier)).version
     return pins
-
-
-def next_training(version: str) -> str:
-    """Return ``X.Y.Z`` -> ``X.Y.Z.post1`` -> ``X.Y.Z.post2``."""
-    found = Version(version)
-    return f"{found.base_version}.post{(found.post or 0) + 1}"
 
 
 def extract_bundle(wheel: Path, package: Package, folder: Path) -> Path:

@@ -18,15 +18,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+
+from model_kit.errors import ModelKitError
+from model_kit.retraining.publication import upload
 
 import compare
 from build_wheels import build_wheel, development_version, identity, release_version, require_releasable
 from index_client import IndexClient, Listed, sha256
 from local_index import open_index
-from package_index import HELP, UPLOAD_URL, URL, PackageIndex
+from package_index import HELP, URL, PackageIndex
 from plan import card_of
 from processes import script
 from project import MODEL_HELP, Package, Project, Say, ScriptError, write_atomically
@@ -210,22 +213,10 @@ def _same_as_listed(client: IndexClient, listed: Listed, wheel: Path, folder: Pa
 
 
 def _upload(index: PackageIndex, wheel: Path) -> None:
-    command = [sys.executable, "-m", "twine", "upload", "--non-interactive", "--disable-progress-bar"]
-    command += ["--config-file", os.devnull, "--repository-url", index.upload_url, str(wheel)]
-    # Secrets by environment, never by argument: arguments are for everybody to read.
-    environ = child_environment(os.environ, index) | {"TWINE_USERNAME": index.user, "TWINE_PASSWORD": index.token}
-    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        words = index.scrub(done.stdout + done.stderr).strip()
-        raise ScriptError(f"{index.upload_url} ({UPLOAD_URL}) did not take {wheel.name}:\n{words}")
-
-
-def child_environment(environ: Mapping[str, str], index: PackageIndex) -> dict[str, str]:
-    """Return the environment for a tool that talks to the index: none of its own settings, no proxy to this machine."""
-    clean = {name: value for name, value in environ.items() if not name.startswith(("TWINE_", "PACKAGE_INDEX_"))}
-    if index.local:
-        clean |= {"NO_PROXY": index.host, "no_proxy": index.host}
-    return clean
+    try:
+        upload(wheel, index.upload_url, index.user, index.token)
+    except ModelKitError as error:
+        raise ScriptError(str(error)) from error
 
 
 @script("publish")

@@ -32,6 +32,7 @@ RENDERED = {
     "production": ("production",),
     "staging with all": ("staging", "keys", "metrics", "request-scaling", "prediction-log", "models-volume"),
     "production with all": ("production", "metrics", "request-scaling", "prediction-log", "models-artifact"),
+    "production with retraining": ("production", "prediction-log", "retrain"),
 }
 
 
@@ -76,7 +77,8 @@ def only(objects: list[Any], kind: str, name: str = "ml-api") -> Any:
 
 def pods(objects: list[Any]) -> Iterator[Any]:
     """Specs of the pods that the objects make."""
-    return (each["spec"]["template"]["spec"] for each in objects if each["kind"] in {"Deployment", "Job"})
+    templates = [each["spec"].get("jobTemplate", each)["spec"] for each in objects if "spec" in each]
+    return (each["template"]["spec"] for each in templates if "template" in each)
 
 
 def containers(pod: Any) -> list[Any]:
@@ -179,7 +181,8 @@ def test_selectors_mean_the_pods_of_the_deployment_and_no_others(objects: list[A
         return bool(selector.items() <= template["metadata"]["labels"].items())
 
     template = only(objects, "Deployment")["spec"]["template"]
-    jobs = [each["spec"]["template"] for each in objects if each["kind"] == "Job"]
+    scheduled = [each["spec"]["jobTemplate"]["spec"]["template"] for each in objects if each["kind"] == "CronJob"]
+    jobs = [*scheduled, *(each["spec"]["template"] for each in objects if each["kind"] == "Job")]
     for found in objects:
         selector = found.get("spec", {}).get("selector", {})
         if found["kind"] in {"Service", "Deployment", "PodDisruptionBudget"}:
@@ -187,7 +190,8 @@ def test_selectors_mean_the_pods_of_the_deployment_and_no_others(objects: list[A
             assert matches(wanted, template)
             assert not any(matches(wanted, job) for job in jobs)
         if found["kind"] == "NetworkPolicy":
-            assert matches(found["spec"]["podSelector"]["matchLabels"], template)
+            wanted = found["spec"]["podSelector"]["matchLabels"]
+            assert matches(wanted, template) or any(matches(wanted, job) for job in scheduled)
     assert only(objects, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == "ml-api"
     assert "replicas" not in only(objects, "Deployment")["spec"]
 

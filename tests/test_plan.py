@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from model_kit.retraining.publication import next_training
 
 import plan as command
 from deployable import commit, git, release_version
@@ -125,7 +126,7 @@ def test_newer_data_are_a_fault_in_a_push_and_a_new_training_on_a_schedule(
         make_plan(project, index, data)
     plan = make_plan(project, index, data, retrain=True)
     assert (plan.models["regression"].decision, plan.versions["regression-model"]) == ("train", "0.3.0.post1")
-    assert command.next_training("0.3.0.post1") == "0.3.0.post2"
+    assert next_training("0.3.0.post1") == "0.3.0.post2"
     project.train_lock.write_text("")
     with pytest.raises(ScriptError, match=r"lock: numpy 2\.4\.6 -> none; data"):
         make_plan(project, index, data, retrain=True)

@@ -8,16 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from model_kit.testing import load_rides
+from model_kit.testing import SPEC_OF_RIDES, load_rides
 from model_kit.training.train import train
 from sqlalchemy import select, text
 
 from ml_api.app import create_app
 from ml_api.cli.main import main
+from ml_api.models import registry
 from ml_api.prediction_log.database import Database
 from ml_api.prediction_log.schema import outcomes, replaced_outcomes
 from ml_api.settings import LogSettings, Settings
@@ -223,6 +225,39 @@ def test_export_has_predictions_with_their_outcomes(
     assert first["outcome_time"].endswith("Z")
     assert second["outcome"] is second["outcome_time"] is second["prediction"] is None
     assert "distance" in second["errors"]
+
+
+def test_export_for_retraining_has_known_outcomes_with_whole_records(
+    client: FlaskClient, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = predict(client, [RIDE, RIDE])
+    send(client, {"id": f"{identity}/1", "value": 9})
+    monkeypatch.setenv("PREDICTION_LOG", database.settings.url)
+    # Installed for the command, as it is for the service.
+    monkeypatch.setattr(registry, "installed_models", lambda: {"rides": lambda: SimpleNamespace(spec=SPEC_OF_RIDES)})
+    export = ["log", "export", "--outcomes", "--model", "rides"]
+    capsys.readouterr()
+    monkeypatch.setenv("PREDICTION_LOG_REDACT", "name")
+    assert main(export) == 0
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (line["row"], line["inputs"], line["outcome"]) == (1, RIDE, 9.0)
+    for arguments, name, value, expected in (
+        (
+            export,
+            "PREDICTION_LOG_REDACT",
+            "comfort, name,zone",
+            "PREDICTION_LOG_REDACT keeps comfort, zone out of the log",
+        ),
+        ([*export[:-1], "staff"], "PREDICTION_LOG_REDACT", "zone", "--model staff: it is not installed here"),
+        (export, "PREDICTION_LOG_INPUTS", "false", "PREDICTION_LOG_INPUTS is false"),
+        (export[:-2], "PREDICTION_LOG_REDACT", "", "--outcomes are of one model: --model NAME"),
+        ([*export[:-1], "stuff"], "PREDICTION_LOG_REDACT", "", "--model stuff: the log has no prediction of it"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert main(arguments) == 1
+        output = capsys.readouterr()
+        assert (output.out, expected in output.err) == ("", True), output.err
 
 
 def test_what_is_too_old_is_purged(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ml_api.moments import moment
-from ml_api.prediction_log.opening import opened
-from ml_api.settings import SettingsError
+from ml_api.prediction_log.opening import check_model, opened
+from ml_api.settings import LogSettings, SettingsError
 
 
 def add(subparsers: Any) -> None:
@@ -27,6 +27,12 @@ def add(subparsers: Any) -> None:
     export = commands.add_parser("export", help="write predictions with their outcomes as JSON Lines")
     export.add_argument("--since", type=moment, metavar="WHEN", help="7d, 12h, or a date (default: everything)")
     export.add_argument("--model", help="of this model only")
+    export.add_argument(
+        "--outcomes",
+        action="store_true",
+        help="only those of --model whose outcome is known, as model-kit retrain reads them; refused if fields of the "
+        "model are not logged",
+    )
     export.add_argument("-o", "--output", help="file (default: stdout)")
     export.set_defaults(run=_export)
 
@@ -54,9 +60,36 @@ def _export(options: argparse.Namespace) -> None:
     with opened() as database:
         from ml_api.prediction_log import retention  # noqa: PLC0415  needs ml-api[log]
 
+        if options.outcomes:
+            _require_inputs(database.settings, options.model)
+            check_model(database, options.model)
         with Path(options.output).open("w", encoding="utf-8") if options.output else nullcontext(sys.stdout) as output:
-            for row in retention.export(database, options.since, options.model):
+            for row in retention.export(database, options.since, options.model, is_known=options.outcomes):
                 output.write(f"{json.dumps(row)}\n")
+
+
+def _require_inputs(settings: LogSettings, model: str | None) -> None:
+    """Check that the log has whole records of a model: others cannot be trained on.
+
+    Raises:
+        SettingsError: no model is named or installed, or the settings keep fields of it from being logged.
+    """
+    if model is None:
+        raise SettingsError("--outcomes are of one model: --model NAME")
+    if not settings.inputs:
+        raise SettingsError("PREDICTION_LOG_INPUTS is false: outcomes without their records cannot be trained on")
+    if not settings.redact:
+        return
+    from ml_api.models.registry import installed_models  # noqa: PLC0415  other commands load no model
+
+    load = installed_models().get(model)
+    if load is None:
+        raise SettingsError(f"--model {model}: it is not installed here, and its fields may be redacted")
+    if hidden := [name for name in settings.redact if name in load().spec.names]:
+        raise SettingsError(
+            f"PREDICTION_LOG_REDACT keeps {', '.join(hidden)} out of the log: records without a field of {model} "
+            "cannot be trained on"
+        )
 
 
 def _delete(options: argparse.Namespace) -> int:

@@ -78,9 +78,11 @@ def since(query: Select[Any], start: datetime | None, model: str | None) -> Sele
     return query if model is None else query.where(predictions.c.model == model)
 
 
-def export(database: Database, start: datetime | None, model: str | None) -> Iterator[dict[str, Any]]:
-    """Return all predictions with their outcomes, oldest first."""
-    joined = predictions.outerjoin(outcomes)
+def export(
+    database: Database, start: datetime | None, model: str | None, *, is_known: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Return predictions with their outcomes, oldest first; all, or only those whose outcome ``is_known``."""
+    joined = predictions.join(outcomes, isouter=not is_known)
     columns = (*predictions.columns, outcomes.c.value.label("outcome"), outcomes.c.time.label("outcome_time"))
     query = since(select(*columns).select_from(joined), start, model).order_by(*predictions.primary_key.columns)
     for row in stream(database, query):

@@ -126,16 +126,14 @@ def _score(table: Table, batch: Batch, definition: ModelDefinition, predictor: P
     answers = predict_batch(predictor, batch)
     scored.summary.add(answers.encoded, answers.value_of(batch))
     target = table.spec.target
-    read: Callable[[object], float | str] = (
-        class_evaluation.truth_reader(target) if target.is_class else lambda value: _truth(value, target)
-    )
+    read = truth_reader(target)
     probabilities = {}
     if target.is_class:
         found = predictor.model.score(answers.encoded) if answers.positions else ()
         probabilities = dict(zip(answers.positions, found, strict=True))
     for row, (prediction, error, *_) in enumerate(answers.rows()):
         entry = batch.entry(row)
-        identifier = _identifier(entry.original.get(definition.identifier or ""))
+        identifier = identifier_text(entry.original.get(definition.identifier or ""))
         value = entry.original.get(target.name)
         truth = read(table.number(value) if isinstance(value, str) and not target.is_class else value)
         if isinstance(truth, str) or prediction is None:
@@ -149,6 +147,11 @@ def _score(table: Table, batch: Batch, definition: ModelDefinition, predictor: P
         for name, labels in scored.labels.items():
             record = entry.record if isinstance(entry.record, Mapping) else {}
             labels.append(record[name] if name in record else entry.original.get(name))
+
+
+def truth_reader(target: Target) -> Callable[[object], float | str]:
+    """What reads a row's target: a number, or the position of a class; a text that says what is wrong with it."""
+    return class_evaluation.truth_reader(target) if target.is_class else lambda value: _truth(value, target)
 
 
 def _truth(value: object, target: Target) -> float | str:
@@ -169,7 +172,7 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _identifier(value: object) -> str:
+def identifier_text(value: object) -> str:
     """An identifier as text; 524.0 is 524."""
     number = parse_number(value) if isinstance(value, str) else value
     if isinstance(number, float) and number.is_integer():

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Final
 
 from model_kit import __version__
-from model_kit.cli import compare, consume, data, evaluate, export, new, predict, sample, show, spark, train
+from model_kit.cli import compare, consume, data, evaluate, export, new, predict, retrain, sample, show, spark, train
 from model_kit.cli.common import FAILED, INTERRUPTED, UNUSABLE, EndedBySignal, report
 from model_kit.errors import BundleError, DataError, DefinitionError, MissingLibraryError, ModelKitError
 from model_kit.scoring.definition import ModelDefinition, find_definition, installed_definitions
@@ -22,6 +22,7 @@ SUFFIX: Final = "-model"
 COMMANDS: Final[Sequence[ModuleType]] = (
     new,
     train,
+    retrain,
     data,
     predict,
     consume,

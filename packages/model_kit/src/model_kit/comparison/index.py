@@ -21,6 +21,7 @@ from packaging.version import InvalidVersion, Version
 from model_kit.errors import DataError
 
 URL: Final = "PACKAGE_INDEX_URL"
+UPLOAD_URL: Final = "PACKAGE_INDEX_UPLOAD_URL"
 USER: Final = "PACKAGE_INDEX_USER"
 TOKEN: Final = "PACKAGE_INDEX_TOKEN"  # noqa: S105 - the name of the variable
 #: Seconds for the index to answer.
@@ -31,11 +32,18 @@ LARGEST: Final = 512 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Index:
-    """An index with the user's credentials; the URL has none and ends in a slash."""
+    """An index with the user's credentials; the URLs have none and end in a slash.
+
+    Attributes:
+        url: where wheels are listed.
+        user, token: who asks.
+        upload_url: where wheels are sent.
+    """
 
     url: str
     user: str
     token: str = field(repr=False)
+    upload_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +64,41 @@ class Listed:
 
 
 def index_from_environment(environ: Mapping[str, str]) -> Index:
-    """The index that ``PACKAGE_INDEX_URL``, ``..._USER`` and ``..._TOKEN`` name.
+    """The index that ``PACKAGE_INDEX_URL``, ``..._UPLOAD_URL``, ``..._USER`` and ``..._TOKEN`` name.
 
     Raises:
         DataError: something is missing or malformed; the text names the variable, and no secret.
     """
-    given = {name: environ.get(name, "").strip() for name in (URL, USER, TOKEN)}
+    given = {name: environ.get(name, "").strip() for name in (URL, UPLOAD_URL, USER, TOKEN)}
     if not given[URL]:
         raise DataError(f"a version on the index was asked for, but {URL} is not set")
+    url, user, token = _split(URL, given[URL])
+    user, token = given[USER] or user, given[TOKEN] or token
+    if not user or (not token and given[USER]):
+        raise DataError(f"{TOKEN if user else USER} is not set and {URL} carries none")
+    upload = _split(UPLOAD_URL, given[UPLOAD_URL])[0] if given[UPLOAD_URL] else url.removesuffix("simple/")
+    return Index(url, user, token, upload)
+
+
+def _split(name: str, value: str) -> tuple[str, str, str]:
+    """A URL without its credentials, the user, the token.
+
+    Raises:
+        DataError: it is no URL of an index.
+    """
     try:
-        parts = urlsplit(given[URL])
+        parts = urlsplit(value)
         host, port = parts.hostname or "", parts.port
     except ValueError:
         host = ""
     if not host or parts.scheme not in {"http", "https"}:
-        raise DataError(f"{URL} is no URL of the form https://host/path/")
-    if parts.scheme == "http" and not _is_loopback(host):
-        raise DataError(f"{URL} is http: the token would travel in clear; use https")
-    user = given[USER] or unquote(parts.username or "")
-    token = given[TOKEN] or unquote(parts.password or "")
-    if not user or (not token and given[USER]):
-        raise DataError(f"{TOKEN if user else USER} is not set and {URL} carries none")
+        raise DataError(f"{name} is no URL of the form https://host/path/")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise DataError(f"{name} is http: the token would travel in clear; use https")
     where = f"[{host}]" if ":" in host else host
     path = parts.path if parts.path.endswith("/") else parts.path + "/"
-    return Index(urlunsplit((parts.scheme, where if port is None else f"{where}:{port}", path, "", "")), user, token)
+    url = urlunsplit((parts.scheme, where if port is None else f"{where}:{port}", path, "", ""))
+    return url, unquote(parts.username or ""), unquote(parts.password or "")
 
 
 class IndexClient:
@@ -88,7 +107,7 @@ class IndexClient:
     def __init__(self, index: Index) -> None:
         self.index = index
         # A proxy named by the environment cannot reach a server on this machine.
-        proxies = ProxyHandler({} if _is_loopback(urlsplit(index.url).hostname or "") else None)
+        proxies = ProxyHandler({} if is_loopback(urlsplit(index.url).hostname or "") else None)
         self._opener = build_opener(proxies)
         credentials = base64.b64encode(f"{index.user}:{index.token}".encode()).decode()
         self._authorization = f"Basic {credentials}"
@@ -193,7 +212,8 @@ class _Links(HTMLParser):
             self.found.append((attributes["href"] or "", "data-yanked" in attributes))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

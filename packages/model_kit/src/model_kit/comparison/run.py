@@ -51,6 +51,23 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Holdout:
+    """Metrics on rows that neither model was trained on.
+
+    Attributes:
+        name, rows: of these rows.
+        old, new: name of a metric -> value.
+        errors: name of a metric -> standard error of the difference of both. Being worse by that is chance.
+    """
+
+    name: str
+    rows: int
+    old: Mapping[str, float]
+    new: Mapping[str, float]
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The result.
 
@@ -78,6 +95,7 @@ def compare(
     floors: Floors | None,
     data: Data,
     *,
+    holdout: Holdout | None = None,
     report: Callable[[int], None] = lambda _: None,
 ) -> Comparison:
     """Compare two models and judge what differs.
@@ -88,6 +106,9 @@ def compare(
         gate: thresholds and reviewed entries.
         floors: least scores that the model package declares, if any; no entry accepts less.
         data: rows that both score.
+        holdout: how both do on rows that neither was trained on. These metrics are judged in place of those of the
+            cards, each of which is of the model's own training data, and in place of differences, which are shown:
+            whether they are for the better is known. Other training data are no fault.
         report: called with the number of rows scored so far.
 
     Raises:
@@ -112,6 +133,7 @@ def compare(
         points = measure.points
         distribution = measure.distribution(gate.thresholds["difference.beyond"])
         changes = compare_specs(old.spec, new.spec)
+        metrics = (holdout.old, holdout.new) if holdout else (old.card["metrics"] or {}, new.card["metrics"] or {})
         found |= {
             "data": {
                 "source": "generated" if data.path is None else "file",
@@ -123,10 +145,16 @@ def compare(
             "by_field": measure.by_field(),
             "worst": measure.worst(),
             "latency": latency(old, new, measure.sample),
-            "metrics": _metrics(old, new, gate),
+            "metrics": _metrics(metrics, gate, holdout.errors if holdout else {}),
             "spec": {"verdict": verdict(changes), "changes": [asdict(change) for change in changes]},
         }
         checks += _checks(old, new, gate, found)
+        if holdout:
+            checks = [one for one in checks if one.name != gates.DATA_SHA256 and not one.name.startswith("difference.")]
+            notes.append(
+                f"Metrics are those on the hold-out {holdout.name}, {holdout.rows:,} rows that neither was trained on; "
+                "a standard error of the difference is allowed for beyond the thresholds. Differences are not judged."
+            )
     checks, stale = gates.settle(checks, gate, _model_id(old) if old else None, _model_id(new))
     passed = all(check.passed for check in checks)
     target = new.spec.target
@@ -209,11 +237,11 @@ def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> l
             checks.append(Check(f"{gates.METRIC}.{entry['name']}", entry["worse_by"], rule.worse_by, "at most"))
     removed = tuple(e["name"] for e in found["metrics"] if e["new"] is None and e["old"] is not None)
     before, after = old.card["data"], new.card["data"]
-    fewest = math.ceil(before["rows"] * limits["data.rows"])
+    fewest = math.ceil(_file_rows(before) * limits["data.rows"])
     checks += [
         Check(gates.METRICS_REMOVED, removed, (), "none but"),
         Check(gates.DATA_SHA256, after["sha256"], before["sha256"], "same"),
-        Check("data.rows", after["rows"], fewest, "at least"),
+        Check("data.rows", _file_rows(after), fewest, "at least"),
         *_spec_checks(old, new, found["spec"]),
         Check("size.bundle", new.source.bundle_bytes / old.source.bundle_bytes, limits["size.bundle"], "at most"),
     ]
@@ -225,27 +253,37 @@ def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> l
     return checks
 
 
+def _file_rows(data: Mapping[str, Any]) -> int:
+    """Rows of the training file: outcomes come and go with the retention of the log."""
+    return int(data["rows"] - data.get("outcomes", {}).get("rows", 0))
+
+
 def _spec_checks(old: Scorer, new: Scorer, spec: Mapping[str, Any]) -> list[Check]:
     """No breaking change unless accepted, and each, accepted or not, needs a higher major version."""
     breaking = tuple(change["id"] for change in spec["changes"] if change["breaking"])
     checks = [Check(gates.SPEC_BREAKING, breaking, (), "none but")]
     if breaking:
-        before, after = (major_version(_version(side)) for side in (old, new))
+        before, after = (major_version(version_of(side)) for side in (old, new))
         needed = (before or 0) + 1
         check = Check(gates.SPEC_VERSION, after, needed, "at least")
-        note = f"the spec has breaking changes: raise the version from {_version(old)} to {needed}.0.0 or higher"
+        note = f"the spec has breaking changes: raise the version from {version_of(old)} to {needed}.0.0 or higher"
         checks.append(check if check.within else replace(check, note=note))
     return checks
 
 
-def _metrics(old: Scorer, new: Scorer, gate: Gate) -> list[dict[str, Any]]:
-    """The metrics of both cards, those with a rule first."""
-    before, after = (side.card["metrics"] or {} for side in (old, new))
+def _metrics(
+    metrics: tuple[Mapping[str, Any], Mapping[str, Any]], gate: Gate, errors: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """The metrics of both, those with a rule first; a new one counts as better by its error."""
+    before, after = metrics
     found = []
     for name in dict.fromkeys(name for name in (*gate.metrics, *before, *after) if name in before or name in after):
         rule = gate.metrics.get(name)
         first, second = before.get(name), after.get(name)
-        worse = rule.worse(first, second) if rule and first is not None and second is not None else None
+        worse = None
+        if rule and first is not None and second is not None:
+            error = errors.get(name, 0.0)
+            worse = rule.worse(first, second - error if rule.better == "lower" else second + error)
         found.append({"name": name, "old": first, "new": second, "better": rule and rule.better, "worse_by": worse})
     return found
 
@@ -255,7 +293,7 @@ def _side(scorer: Scorer) -> dict[str, Any]:
     return {
         "source": source.kind,
         "name": source.name,
-        "version": _version(scorer),
+        "version": version_of(scorer),
         "artifact_sha256": lineage["artifact_sha256"],
         "git_commit": lineage["git_commit"],
         "trained_at": lineage["trained_at"],
@@ -269,13 +307,13 @@ def _side(scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _version(scorer: Scorer) -> str:
-    """Version of the wheel; of a bundle folder, which no wheel carries yet, that of its card."""
+def version_of(scorer: Scorer) -> str:
+    """Return the version of the wheel; of a bundle folder, which no wheel carries yet, that of its card."""
     return str(scorer.card["version"]) if scorer.source.kind == "bundle" else scorer.version
 
 
 def _model_id(scorer: Scorer) -> ModelId:
-    return ModelId(_version(scorer), scorer.lineage["artifact_sha256"])
+    return ModelId(version_of(scorer), scorer.lineage["artifact_sha256"])
 
 
 def _notes(old: Scorer | None, new: Scorer) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from model_kit.comparison.sources import Source
 from model_kit.errors import DataError, SpecError
+from model_kit.scoring.bundle import MODEL_DIR, MODEL_SHA256
 from model_kit.spec import InputSpec
 
 #: A number; of a class, the probability of each.
@@ -44,7 +45,9 @@ class Scorer:
             "loader": source.loader,
             "arguments": [str(argument) for argument in source.arguments],
         }
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKAGE_INDEX_")}
+        # Each model is its own, whatever the service here is told to serve.
+        hidden = ("PACKAGE_INDEX_", MODEL_DIR, MODEL_SHA256)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         # Isolated: neither the script's folder, nor PYTHONPATH, nor the user's site-packages are on the path.
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-B", str(_WORKER), json.dumps(job)],

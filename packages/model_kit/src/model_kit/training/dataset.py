@@ -7,7 +7,7 @@ It is read by the very reader and validator that serve predictions, so a cell me
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -47,6 +47,8 @@ class Dataset:
         ids: one identifier a row, for alignment only; never a feature. Row numbers from 1 where none is declared.
         rows: validated rows.
         target: shape (n_rows,), in the target's unit; of a class, its position in the target's classes.
+        keys: of each row, which record it is about: rows with the same key are in one fold. Empty: each is of its own.
+        outcomes: facts of the outcomes among the rows, beyond the file's own: ``name``, ``sha256``, ``rows``.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Dataset:
     ids: tuple[str, ...]
     rows: tuple[Row, ...]
     target: NDArray[Any]
+    keys: tuple[str, ...] = ()
+    outcomes: Mapping[str, Any] | None = None
 
 
 def load(
@@ -126,9 +130,7 @@ def parse(
     Raises:
         DataError: the file cannot be used.
     """
-    unfitted = InputSpec(
-        definition.fields, {field.name: Learned(0.0, None) for field in definition.fields}, definition.target
-    )
+    unfitted = unfitted_spec(definition)
     table = csv_table(content, unfitted, name, numbers)
     _require_columns(table, definition, report)
     validate = Validator(unfitted)
@@ -160,6 +162,21 @@ def parse(
     )
 
 
+def unfitted_spec(definition: ModelDefinition) -> InputSpec:
+    """The spec of a model before anything is learned: enough to read and validate rows."""
+    return InputSpec(
+        definition.fields, {field.name: Learned(0.0, None) for field in definition.fields}, definition.target
+    )
+
+
+def undocumented_level(spec: InputSpec, row: Row) -> Iterator[str]:
+    """Yield the ordered categories of which a valid row has a level that is not documented, so has no place."""
+    for field in spec.fields:
+        value = row.get(field.name) if field.ordered else None
+        if value is not None and value not in {level.value for level in field.levels}:
+            yield field.name
+
+
 def _origin(sample: Sample | None, identifiers: Iterable[str], content: bytes) -> tuple[bool, bool]:
     """Whether some of a file's rows are made up, and whether all of it is the package's sample."""
     if sample is None:
@@ -187,14 +204,9 @@ def _validated(lines: list[InputRow], validate: Validator, spec: InputSpec, name
     for position, errors in validated.errors.items():
         for column, messages in errors.items():
             raise _fault(name, lines[position], column, messages[0].rstrip("."))
-    for field in spec.fields:
-        if not field.ordered:
-            continue
-        documented = {level.value for level in field.levels}
-        for row, line in zip(validated.rows, lines, strict=True):
-            value = row.get(field.name)
-            if value is not None and value not in documented:
-                raise _fault(name, line, field.name, "Not a documented level of this ordered category")
+    for row, line in zip(validated.rows, lines, strict=True):
+        for column in undocumented_level(spec, row):
+            raise _fault(name, line, column, "Not a documented level of this ordered category")
     return list(validated.rows)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import KFold, RepeatedKFold, RepeatedStratifiedKFold, TimeSeriesSplit
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
@@ -314,16 +316,16 @@ def make_folds(definition: ModelDefinition, dataset: Dataset, n_splits: int, n_r
 
     In the order of time where the definition says so: the later half of the rows is held out, part by part, each by a
     model of all rows before it. Otherwise at random, of classes with about the same share of each in every fold.
-    Rows whose fields are all the same are in one fold, so that no row is predicted by a model that saw its copy.
+    Rows whose fields are all the same, or whose keys are, are in one fold, so that no row is predicted by a model that
+    saw its copy; in the order of time, earlier rows with the key of one that is held out are left out.
     """
     if definition.time_order:
         order = np.argsort([str(row.get(definition.time_order) or "") for row in dataset.rows], kind="stable")
         splitter: Any = TimeSeriesSplit(n_splits, test_size=len(order) // (2 * n_splits))
-        return [(order[fit_on], order[hold_out]) for fit_on, hold_out in splitter.split(order)]
-    number_of: dict[tuple[Value, ...], int] = {}
-    names = [field.name for field in definition.fields]
-    keys = (tuple(map(row.get, names)) for row in dataset.rows)
-    copies = np.array([number_of.setdefault(key, len(number_of)) for key in keys])
+        keys = np.array(dataset.keys or range(len(order)))
+        folds = [(order[fit_on], order[hold_out]) for fit_on, hold_out in splitter.split(order)]
+        return [(fit_on[~np.isin(keys[fit_on], keys[hold_out])], hold_out) for fit_on, hold_out in folds]
+    copies = _records(definition, dataset)
     first = np.unique(copies, return_index=True)[1]
     if len(first) < n_splits:
         first = copies = np.arange(len(copies))
@@ -341,6 +343,22 @@ def make_folds(definition: ModelDefinition, dataset: Dataset, n_splits: int, n_r
             chosen[hold_out] = True
             folds.append((np.flatnonzero(~chosen[copies]), np.flatnonzero(chosen[copies])))
     return folds
+
+
+def _records(definition: ModelDefinition, dataset: Dataset) -> NDArray[np.int64]:
+    """The number of each row's record, from 0; rows with the same fields or the same key are one record."""
+    number_of: dict[tuple[Value, ...], int] = {}
+    names = [field.name for field in definition.fields]
+    contents = (tuple(map(row.get, names)) for row in dataset.rows)
+    copies = np.array([number_of.setdefault(content, len(number_of)) for content in contents])
+    if not dataset.keys:
+        return copies
+    # A graph of contents and keys, joined by rows: what hangs together is one record.
+    keys = np.unique(dataset.keys, return_inverse=True)[1] + len(number_of)
+    size = int(keys.max()) + 1
+    edges = coo_array((np.ones(len(copies)), (copies, keys)), shape=(size, size))
+    found: NDArray[np.int64] = connected_components(edges, directed=False)[1][copies]
+    return found
 
 
 def nested_coverage(

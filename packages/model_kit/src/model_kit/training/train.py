@@ -164,6 +164,7 @@ def train(
             "sha256": dataset.sha256,
             "rows": len(dataset.rows),
             "synthetic": dataset.synthetic,
+            **({"outcomes": dict(dataset.outcomes)} if dataset.outcomes else {}),
         },
         "evaluated": evaluation is not None,
         "metrics": evaluation and evaluation.metrics,
@@ -183,7 +184,7 @@ def train(
         "runtime": exported.runtime,
         "agreement": exported.agreement,
         "graph": exported.graph,
-        "code_sha256": source_digest(definition.folder),
+        "code_sha256": source_digest(definition.folder, is_built=True),
         "kit_sha256": source_digest(Path(model_kit.__file__).parent),
         "libraries": {"python": platform.python_version()}
         | {name: version(name) for name in (*LIBRARIES, *(["skops"] if cost else []))},
