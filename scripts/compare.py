@@ -4,6 +4,9 @@ The same as `model-kit compare`, for each model, with defaults and with the inde
 names none. --new may be a folder of wheels, as `make wheels` makes it: each model's wheel is taken from it. What is not
 listed below is passed on: --data, --json, --html and so on.
 
+With --hold-back, what `make plan` decided to train and `make model` trained is compared: a model that is beyond its
+thresholds, or cannot be compared, keeps its last release while another one is new.
+
 exit status: 0 nothing is beyond its threshold, 1 something is, 2 something is unusable; of several models, the highest.
 """
 
@@ -18,10 +21,13 @@ from pathlib import Path
 
 from local_index import open_index
 from package_index import HELP, TOKEN, URL, USER, PackageIndex
+from plan import TRAIN, hold_back, require_plan
 from processes import stop_on_signals
 from project import MODEL_HELP, MODEL_KIT, Package, Project, ScriptError
 
 UNUSABLE = 2
+#: Exit status of a comparison -> what that says of the new model.
+REASONS = {1: "it is beyond the thresholds of its gate", UNUSABLE: "it cannot be compared"}
 
 
 def chosen(project: Project, model: str | None, new: str | None) -> list[tuple[Package, str]]:
@@ -43,6 +49,19 @@ def chosen(project: Project, model: str | None, new: str | None) -> list[tuple[P
     if len(models) > 1 and new != "latest":
         raise ScriptError(f"NEW={new} is of one model; say which: MODEL={'|'.join(p.model for p in models)}", UNUSABLE)
     return [(package, new) for package in models]
+
+
+def planned(project: Project, model: str | None) -> list[tuple[Package, str]]:
+    """Return each model that the plan decided to train, with the bundle that it has now.
+
+    Raises:
+        ScriptError: there is no plan, or one has no bundle.
+    """
+    plan = require_plan(project)
+    models = [p for p in project.models(model) if p.model in plan.models and plan.models[p.model].decision == TRAIN]
+    if missing := [package.model for package in models if not package.bundle.is_dir()]:
+        raise ScriptError(f"{', '.join(missing)}: not trained yet; `make model` trains what the plan says", UNUSABLE)
+    return [(package, str(package.bundle)) for package in models]
 
 
 def command(package: Package, old: str, new: str, options: Sequence[str] = ()) -> list[str]:
@@ -69,20 +88,30 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser.add_argument("--old", default="latest", help="wheel, version or bundle folder (default: %(default)s)")
     parser.add_argument("--new", help="the same, or a folder of wheels (default: the bundles that are there)")
     parser.add_argument("--reports", type=Path, metavar="DIR", help="write a report <model>.html into this folder")
+    parser.add_argument("--hold-back", action="store_true", help="see above")
     options, rest = parser.parse_known_args(arguments)
+    if options.hold_back and options.new:
+        parser.error("--hold-back is about what was trained here, and not about --new")
     try:
-        models = chosen(project, options.model, options.new)
+        models = planned(project, options.model) if options.hold_back else chosen(project, options.model, options.new)
+        if not models:
+            _report("Nothing was trained, and so nothing is compared.")
+            return 0
         with stop_on_signals(), open_index(project, os.environ) as index:
             environ = environment(index)
-            statuses = []
+            statuses = {}
             for package, new in models:
                 words = command(package, options.old, new, rest)
                 if options.reports:
                     reports = project.root / options.reports
                     reports.mkdir(parents=True, exist_ok=True)
                     words += ["--html", str(reports / f"{package.model}.html")]
-                statuses.append(subprocess.run(words, env=environ, cwd=project.root, check=False).returncode)
-            return max(statuses, default=UNUSABLE)
+                statuses[package.model] = subprocess.run(words, env=environ, cwd=project.root, check=False).returncode
+            faults = {name: REASONS.get(status, REASONS[UNUSABLE]) for name, status in statuses.items() if status}
+            if options.hold_back and faults and len(faults) < len(statuses):
+                hold_back(project, index, faults, _report)
+                return 0
+            return max(statuses.values())
     except (ScriptError, OSError) as error:
         _report(f"compare: {error}")
         return UNUSABLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -69,16 +70,14 @@ class IndexClient:
 
     def released(self, project: str, base: str) -> tuple[str, Listed] | None:
         """Name and file of the highest release of ``base``: X.Y.Z, or X.Y.Z.postN, its Nth training on newer data."""
-        found: list[tuple[Version, str]] = []
         listed = self.files(project)
-        for name in listed:
-            try:
-                version = parse_wheel_filename(name)[1]
-            except InvalidWheelFilename:
-                continue
-            if version.base_version == base and version.local is None and not version.is_prerelease:
-                found.append((version, name))
+        found = [(version, name) for version, name in _releases(listed) if version.base_version == base]
         return (max(found)[1], listed[max(found)[1]]) if found else None
+
+    def newest(self, project: str) -> str | None:
+        """Return the highest version that is released, X.Y.Z or X.Y.Z.postN; ``None`` if none is."""
+        found = _releases(self.files(project))
+        return str(max(found)[0]) if found else None
 
     def download(self, file: Listed, folder: Path) -> Path:
         """Fetch a file and hold it to the sha256 that the index states.
@@ -110,6 +109,19 @@ class IndexClient:
             )
         if not response.ok:
             raise ScriptError(f"the package index answered {response.status_code} for {response.url}; check {URL}")
+
+
+def _releases(names: Iterable[str]) -> list[tuple[Version, str]]:
+    """Return version and name of the files that are wheels of releases."""
+    found = []
+    for name in names:
+        try:
+            version = parse_wheel_filename(name)[1]
+        except InvalidWheelFilename:
+            continue
+        if version.local is None and not version.is_prerelease:
+            found.append((version, name))
+    return found
 
 
 def sha256(path: Path) -> str:

@@ -52,12 +52,15 @@ class ModelPlan:
         sentence: why, for people.
         data: the training data, relative to the root of the project if they are in it.
         data_sha256: of the training data, if they are there.
+        held_back: why the new model is not released, and the one released before is used again (``reuse``) or the model
+            is left out (``skip``); empty if it is released.
     """
 
     decision: str
     sentence: str
     data: str = ""
     data_sha256: str | None = None
+    held_back: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,37 @@ def make_plan(
     if all(planned.decision == SKIP for planned in decided.values()):
         raise ScriptError("\n".join(planned.sentence for planned in decided.values()))
     return Plan(git_commit(project.root), versions, decided)
+
+
+def hold_back(project: Project, index: PackageIndex, faults: Mapping[str, str], say: Say = print) -> None:
+    """Replace the plan's decision to train models that proved unfit: each keeps its last release, or is left out.
+
+    Args:
+        project: whose plan it is.
+        index: what is released.
+        faults: name of a model -> why its new version is not released.
+        say: told what becomes of each.
+
+    Raises:
+        ScriptError: no other model was trained, so that there is nothing new to release; or the index failed.
+    """
+    plan = require_plan(project)
+    trained = {name for name, planned in plan.models.items() if planned.decision == TRAIN}
+    if trained <= faults.keys():
+        raise ScriptError("\n".join(f"{name}: {fault}" for name, fault in faults.items()))
+    client, versions, models = IndexClient(index), dict(plan.versions), dict(plan.models)
+    for name, fault in faults.items():
+        (package,) = project.models(name)
+        stated = versions.pop(package.name)
+        version = client.newest(package.name)
+        decision = SKIP if version is None else REUSE
+        after = "it is left out, for none is released" if version is None else f"{version} is used as it is"
+        sentence = f"HELD BACK: {package.name} {stated} ({fault}); {after}."
+        models[name] = ModelPlan(decision, sentence, held_back=fault)
+        if version is not None:
+            versions[package.name] = version
+        say(sentence)
+    write_plan(project, Plan(plan.commit, versions, models))
 
 
 def require_one(models: Sequence[Package], data: Path | None) -> None:
@@ -321,6 +355,23 @@ def read_plan(project: Project) -> Plan | None:
     return plan
 
 
+def require_plan(project: Project) -> Plan:
+    """Return the plan for what is checked out.
+
+    Raises:
+        ScriptError: there is none, or it was made for another commit.
+    """
+    plan = read_plan(project)
+    if plan is None:
+        raise ScriptError(f"{project.plan} is not here; `make plan` writes it")
+    return plan
+
+
+def write_plan(project: Project, plan: Plan) -> None:
+    """Write the plan for the commands that follow."""
+    write_atomically(project.plan, json.dumps(asdict(plan), indent=1) + "\n")
+
+
 @script("plan")
 def main(arguments: Sequence[str] | None = None, project: Project | None = None, say: Say = print) -> int:
     """Run the command."""
@@ -336,16 +387,13 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None,
     parser.add_argument("--show", action="store_true", help="print the decisions that were made, and decide nothing")
     options = parser.parse_args(arguments)
     if options.show:
-        plan = read_plan(project)
-        if plan is None:
-            raise ScriptError(f"{project.plan} is not here; `make plan` writes it")
-        for name, planned in plan.models.items():
+        for name, planned in require_plan(project).models.items():
             say(f"{name} {planned.decision}")
         return 0
     project.plan.unlink(missing_ok=True)
     with open_index(project, os.environ) as index:
         plan = make_plan(project, index, options.data, model=options.model, retrain=options.retrain)
-    write_atomically(project.plan, json.dumps(asdict(plan), indent=1) + "\n")
+    write_plan(project, plan)
     for planned in plan.models.values():
         say(planned.sentence)
     return 0

@@ -6,6 +6,7 @@ Release (--release):   versions are X.Y.Z; the model must be evaluated, trained 
                        scripts/wheels.py made, these very files are published, and nothing is built. Each is
                        compared with the newest release first; what compare would not release is refused, or with
                        --ignore-comparison published all the same.
+Released (--released): publishes nothing; the index must have the very wheels that scripts/wheels.py made.
 
 Writes the exact versions with their sha256 to build/published.txt, which scripts/install_models.py installs; that of
 the client, which no server needs, to build/published-client.txt.
@@ -107,9 +108,18 @@ def publish_made(
     *,
     model: str | None = None,
     judge: Judge = lambda _: None,
+    is_released: bool = False,
     say: Say = print,
 ) -> Path:
     """Publish the very wheels of ``build/wheels`` that the index doesn't have, and write down what to install.
+
+    Args:
+        project: whose wheels they are.
+        index: where they go.
+        model: only this model.
+        judge: of the models that are new.
+        is_released: the index must have every wheel already.
+        say: told what happens.
 
     Returns:
         The requirements file: one exact version with its sha256 a line.
@@ -139,6 +149,11 @@ def publish_made(
                 "replaced; `make wheels` fetches it, or raise __version__"
             )
         say(f"{wheel.name} {wheel.version} is released already, as this very file")
+    if is_released and new:
+        raise ScriptError(
+            f"{index.host} does not have {', '.join(path.name for path in new)}; `make release` of the main branch "
+            "publishes them, and nothing was published now"
+        )
     judge(judged)
     for path in new:
         _send(client, path, say)
@@ -230,11 +245,14 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
     parser.add_argument(
         "--ignore-comparison", action="store_true", help="with --release: publish whatever the comparison says"
     )
+    parser.add_argument("--released", action="store_true", help="publish nothing, and fail if anything were to be")
     options = parser.parse_args(arguments)
     project = project or Project()
     with open_index(project, os.environ) as index:
         judge = partial(require_comparison, project=project, index=index, ignore=options.ignore_comparison)
-        if options.release and project.wheels.is_dir():
+        if options.released:
+            publish_made(project, index, model=options.model, is_released=True)
+        elif options.release and project.wheels.is_dir():
             publish_made(project, index, model=options.model, judge=judge)
         elif options.release:
             publish(project, index, model=options.model, release=True, judge=judge)

@@ -4,6 +4,8 @@
   --model NAME               train this model on its sample
   (nothing)                  train every model that has a sample on it
   --planned                  train what `make plan` decided to train, each on the data that the plan is about
+  --planned --hold-back      the same; a model that cannot be trained, or is below its floors, keeps its last release
+                             while another one is new
 
 exit status: 0 done, 1 a training failed, 2 it is not clear what is meant.
 """
@@ -19,7 +21,9 @@ from pathlib import Path
 from model_kit.errors import ModelKitError
 from model_kit.scoring.definition import ModelDefinition, find_definition
 
-from plan import TRAIN, read_plan, require_one
+from local_index import open_index
+from package_index import HELP
+from plan import TRAIN, hold_back, require_one, require_plan
 from processes import child, script
 from project import MODEL_HELP, MODEL_KIT, NO_MODEL, Package, Project, Say, ScriptError, say
 
@@ -81,22 +85,36 @@ def train_samples(models: Sequence[Package], say: Say) -> None:
         train(package, None)
 
 
-def train_planned(project: Project, model: str | None, say: Say) -> None:
+def train_planned(project: Project, model: str | None, say: Say, *, holds_back: bool = False) -> None:
     """Train what the plan says.
+
+    Args:
+        project: whose plan it is.
+        model: only this model.
+        say: told what happens.
+        holds_back: a model whose training fails is held back, and the others are trained.
 
     Raises:
         ScriptError: there is no plan, the data are not there, or training failed.
     """
-    plan = read_plan(project)
-    if plan is None:
-        raise ScriptError(f"{project.plan} is not here; `make plan` writes it")
+    plan = require_plan(project)
+    faults = {}
     for package in project.models(model):
         planned = plan.models.get(package.model)
         if planned is None:
             raise ScriptError(f"{project.plan} does not name {package.model}; `make plan` again")
         say(planned.sentence)
         if planned.decision == TRAIN:
-            train(package, project.root / planned.data)
+            try:
+                train(package, project.root / planned.data)
+            except ScriptError as error:
+                if not holds_back:
+                    raise
+                say(str(error))
+                faults[package.model] = f"training on {planned.data} failed"
+    if faults:
+        with open_index(project, os.environ) as index:
+            hold_back(project, index, faults, say)
 
 
 def run(project: Project, options: argparse.Namespace, say: Say) -> None:
@@ -106,7 +124,7 @@ def run(project: Project, options: argparse.Namespace, say: Say) -> None:
         ScriptError: it is not clear what is meant, or training failed.
     """
     if options.planned:
-        train_planned(project, options.model, say)
+        train_planned(project, options.model, say, holds_back=options.hold_back)
         return
     models = project.models(options.model)
     if options.data is None:
@@ -123,13 +141,14 @@ def run(project: Project, options: argparse.Namespace, say: Say) -> None:
 def main(arguments: Sequence[str] | None = None, project: Project | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(
-        "train_models.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "train_models.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", help=MODEL_HELP)
     parser.add_argument("--data", type=Path, help="training data of the one model that is meant")
     parser.add_argument("--decimal", help="decimal mark of the numbers in the data: , or .")
     parser.add_argument("--thousands", help="what stands between thousands in the data")
     parser.add_argument("--planned", action="store_true", help="train what the plan says")
+    parser.add_argument("--hold-back", action="store_true", help="see above; uses the package index")
     options = parser.parse_args(arguments)
     run(project or Project(), options, say)
     return 0

@@ -17,13 +17,14 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from model_kit.scoring.bundle import CARD, GOLDEN, read_bundle
 from model_kit.training.provenance import git_commit
+from packaging.version import Version
 
 from build_wheels import build_wheel, read_trained, release_version, require_releasable
 from index_client import IndexClient, sha256
@@ -73,10 +74,12 @@ class Manifest:
     Attributes:
         commit: what they belong to; ends in ``-dirty`` if files differed from it.
         wheels: in the order of dependence: the kit's is the first.
+        held_back: name of a model -> why its new version is no part of the release, nor of any wheel here.
     """
 
     commit: str | None
     wheels: tuple[Wheel, ...]
+    held_back: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[Wheel, ...]:
@@ -131,7 +134,11 @@ def make_wheels(project: Project, index: PackageIndex, *, model: str | None = No
         folder = Path(temporary, "wheels")
         folder.mkdir()
         for package in (project.kit, *project.clients, *project.models(model)):
+            planned = plan.models.get(package.model) if plan else None
+            is_held_back = planned is not None and bool(planned.held_back)
             base = package.base_version()
+            if is_held_back and plan and package.name in plan.versions:
+                base = Version(plan.versions[package.name]).base_version
             released = client.released(package.name, base)
             if package.model and (text := _left_out(package, plan, is_released=released is not None)):
                 left_out.append(text)
@@ -141,7 +148,8 @@ def make_wheels(project: Project, index: PackageIndex, *, model: str | None = No
             if released is not None and (plan is None or released[0].split("-")[1] == version):
                 path, origin = client.download(released[1], folder), FETCHED
                 version = path.name.split("-")[1]
-                require_unchanged(package, path, version, trained_here=plan is None)
+                if not is_held_back:
+                    require_unchanged(package, path, version, trained_here=plan is None)
             else:
                 release_version(package)
                 path, origin = build_wheel(package, version, folder), BUILT
@@ -160,7 +168,9 @@ def make_wheels(project: Project, index: PackageIndex, *, model: str | None = No
                 Wheel(package.name, version, path.name, sha256(path), origin, package.model, artifact, is_client)
             )
             say(f"{path.name} {'built' if origin == BUILT else f'fetched from {index.host}'}")
-        manifest = Manifest(git_commit(project.root), tuple(wheels))
+        decisions = plan.models if plan else {}
+        held_back = {name: decided.held_back for name, decided in decisions.items() if decided.held_back}
+        manifest = Manifest(git_commit(project.root), tuple(wheels), held_back)
         if not manifest.models:
             raise ScriptError("\n".join(left_out) or NO_MODEL)
         (folder / "requirements.txt").write_text(manifest.pins(), "utf-8")
@@ -245,8 +255,17 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         "wheels.py", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", help=MODEL_HELP)
+    parser.add_argument(
+        "--held-back", action="store_true", help="make nothing: tell which models were held back, status 1 if any was"
+    )
     options = parser.parse_args(arguments)
     project = project or Project()
+    if options.held_back:
+        faults = [f"{name} was held back: {fault}" for name, fault in read_manifest(project).held_back.items()]
+        if faults:
+            raise ScriptError("\n".join([*faults, "correct it, or take its new version back"]))
+        print("No model was held back.")
+        return 0
     with open_index(project, os.environ) as index:
         manifest = make_wheels(project, index, model=options.model)
     print(manifest.pins(), end="")

@@ -24,6 +24,7 @@ import package_index
 import publish as publishing
 from build_wheels import build_wheel
 from package_index import PackageIndex
+from plan import ModelPlan, Plan, require_plan, write_plan
 from project import ROOT, Package, Project, ScriptError
 from publish import publish
 from small_project import SERVING, TOKEN, add_model, own_kit, train
@@ -280,6 +281,39 @@ def test_each_model_is_held_to_its_own_release(project: Project, model: Package,
     with pytest.raises(ScriptError, match=r"NEW=0\.4\.0 is of one model; say which: MODEL=fares\|regression\|tips"):
         command.chosen(project, None, "0.4.0")
     assert command.chosen(project, "tips", "0.4.0") == [(tips, "0.4.0")]
+
+
+def test_a_model_beyond_its_thresholds_is_held_back_while_another_one_is_new(
+    named: PackageIndex, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("fares", "tips"):
+        train(add_model(project, name))
+    statuses, really = {"fares": 1, "regression": 0}, subprocess.run
+
+    def run(words: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
+        if "compare" not in words:
+            return really(words, **options)  # noqa: PLW1510
+        return subprocess.CompletedProcess(words, statuses[words[words.index("--model") + 1]])
+
+    monkeypatch.setattr(subprocess, "run", run)
+    planned = {"fares": ModelPlan("train", ""), "regression": ModelPlan("train", ""), "tips": ModelPlan("reuse", "")}
+    versions = {package.name: package.base_version() for package in project.packages}
+    write_plan(project, Plan(None, versions, planned))
+    assert command.main(["--hold-back"], project) == 0, "tips is not compared: it was not trained"
+    said = (
+        "HELD BACK: fares-model 0.3.0 (it is beyond the thresholds of its gate); it is left out, for none is released."
+    )
+    assert said in capsys.readouterr().err
+    assert require_plan(project).models["fares"].held_back == "it is beyond the thresholds of its gate"
+    # The one that is left fails as well: nothing is new.
+    statuses["regression"] = 2
+    assert command.main(["--hold-back"], project) == 2
+    assert require_plan(project).models["regression"].decision == "train"
+    write_plan(project, Plan(None, versions, {"fares": ModelPlan("reuse", "")}))
+    assert command.main(["--hold-back"], project) == 0
+    assert "Nothing was trained, and so nothing is compared." in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["--hold-back", "--new", "build/wheels"], project)
 
 
 def test_of_several_the_worst_status_counts_and_each_has_its_report(

@@ -11,9 +11,16 @@ import pytest
 
 import load_data
 import train_models as command
-from plan import ModelPlan, Plan
+from package_index import PackageIndex
+from plan import ModelPlan, Plan, require_plan
 from project import Project, ScriptError
-from small_project import add_model
+from small_project import TOKEN, add_model
+
+
+def name_index(monkeypatch: pytest.MonkeyPatch, index: PackageIndex) -> None:
+    """Have the environment name the index."""
+    for name, value in (("URL", index.url), ("USER", index.user), ("TOKEN", TOKEN)):
+        monkeypatch.setenv(f"PACKAGE_INDEX_{name}", value)
 
 
 @pytest.fixture
@@ -66,6 +73,56 @@ def test_what_the_plan_says_is_trained_on_the_data_that_it_is_about(
     add_model(project, "tips")
     assert command.main(["--planned"], project) == 1
     assert "does not name tips; `make plan` again" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_trained_is_held_back_while_another_one_is_new(
+    project: Project,
+    index: PackageIndex,
+    calls: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name_index(monkeypatch, index)
+    versions = {package.name: package.base_version() for package in project.packages}
+    project.build.mkdir(exist_ok=True)
+
+    def plan(*broken: str) -> None:
+        planned = {
+            model.model: ModelPlan("train", "New.", f"data/{'broken' if model.model in broken else model.model}.csv")
+            for model in project.models()
+        }
+        project.plan.write_text(json.dumps(asdict(Plan(None, versions, planned))))
+
+    plan("fares")
+    assert command.main(["--planned"], project) == 1, "without --hold-back the first that fails ends it"
+    assert calls() == [f"train --model fares --data {project.root}/data/broken.csv"]
+
+    assert command.main(["--planned", "--hold-back"], project) == 0
+    assert len(calls()) == 2
+    said = "HELD BACK: fares-model 0.3.0 (training on data/broken.csv failed); it is left out, for none is released.\n"
+    assert said in capsys.readouterr().out
+    found = require_plan(project)
+    assert {name: planned.decision for name, planned in found.models.items()} == {
+        "fares": "skip",
+        "regression": "train",
+    }
+    assert found.models["fares"].held_back == "training on data/broken.csv failed"
+    assert "fares-model" not in found.versions
+
+    # One that is released keeps the newest release, whatever version its code states.
+    plan("fares")
+    for version in ("0.2.0", "0.2.0.post1", "0.1.0"):
+        (project.index / f"fares_model-{version}-py3-none-any.whl").write_bytes(b"")
+    assert command.main(["--planned", "--hold-back"], project) == 0
+    found = require_plan(project)
+    assert (found.models["fares"].decision, found.versions["fares-model"]) == ("reuse", "0.2.0.post1")
+
+    # Where every one fails there is nothing new, and nothing is released.
+    plan("fares", "regression")
+    before = project.plan.read_text()
+    assert command.main(["--planned", "--hold-back"], project) == 1
+    assert "train: fares: training on data/broken.csv failed\nregression: training on" in capsys.readouterr().err
+    assert project.plan.read_text() == before
 
 
 def test_a_package_that_is_not_installed_is_told(project: Project) -> None:

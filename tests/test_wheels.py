@@ -11,6 +11,7 @@ import pytest
 from model_kit.scoring.installed import source_digest
 
 import check_wheels
+import plan
 import publish as publishing
 import wheels as command
 from build_wheels import build_wheel, development_version
@@ -149,6 +150,48 @@ def test_the_plan_says_which_version_is_made_and_lets_a_model_that_lies_about_al
         make_wheels(project, index)
     project.plan.unlink()
     assert make_wheels(project, index).models[0].version == "0.3.0.post1", "the highest of the version"
+
+
+def test_a_model_that_is_held_back_is_released_as_it_was_before_beside_one_that_is_new(
+    project: Project, index: PackageIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fares = add_model(project, "fares")
+    released = train(fares, metrics={"r2": 0.7})
+    first = make_wheels(project, index)
+    # As a tag takes them: each must be released already.
+    with pytest.raises(ScriptError, match=r"does not have model_kit-.*fares_model-0\.3\.0.*nothing was published now"):
+        publish_made(project, index, is_released=True)
+    assert not files(project.index)
+    publish_made(project, index)
+    project.published.unlink()
+    publish_made(project, index, is_released=True)
+    assert project.published.read_text().splitlines()[1:] == first.pins().splitlines()
+    capsys.readouterr()
+    assert command.main(["--held-back"], project) == 0
+    assert capsys.readouterr().out == "No model was held back.\n"
+
+    for package in project.models():
+        (package.source / "__init__.py").write_text('__version__ = "0.4.0"\n')
+    (fares.source / "broken.py").write_text("x = 1\n")
+    train(fares, metrics={"r2": 0.1})
+    good = train(project.models("regression")[0], metrics={"r2": 0.95})
+    versions = {package.name: package.base_version() for package in project.packages}
+    decisions = {"fares": ModelPlan("train", ""), "regression": ModelPlan("train", "")}
+    plan.write_plan(project, Plan(None, versions, decisions))
+    plan.hold_back(project, index, {"fares": "it is worse"})
+    assert "HELD BACK: fares-model 0.4.0 (it is worse); 0.3.0 is used as it is." in capsys.readouterr().out
+
+    manifest = make_wheels(project, index)
+    made = {wheel.model: (wheel.version, wheel.origin, wheel.artifact_sha256) for wheel in manifest.models}
+    assert made == {"fares": ("0.3.0", "index", released), "regression": ("0.4.0", "built", good)}
+    assert manifest.held_back == read_manifest(project).held_back == {"fares": "it is worse"}
+    pins = publish_made(project, index).read_text()
+    assert "fares-model==0.3.0" in pins
+    assert "regression-model==0.4.0" in pins
+    assert not list(project.index.glob("fares_model-0.4.0*"))
+    capsys.readouterr()
+    assert command.main(["--held-back"], project) == 1
+    assert "fares was held back: it is worse\ncorrect it, or take its new version back" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
