@@ -33,7 +33,7 @@ DOORS ?=
 MUTATE ?=
 
 # Text that a user gives is taken as it is, in recipes and by the programs that they start: make would expand a $ in it.
-given := PORT MODEL DATA DATA_URL BENCH_DATA NAME TARGET UNIT SUBJECT OLD NEW IMAGE APP FROM MODEL_DIR NOTEBOOK_DIR OUTCOMES HOLDOUT IF_DRIFTED
+given := PORT MODEL DATA DATA_URL BENCH_DATA NAME TARGET UNIT SUBJECT OLD NEW IMAGE APP FROM MODEL_DIR REPOSITORY TAG OVERLAY RELEASE NOTEBOOK_DIR OUTCOMES HOLDOUT IF_DRIFTED
 $(foreach name,$(given),$(if $(filter command environment,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 export PORT DATA_URL DATA_SHA256
 # What other programs left for their own Python: modules, options, warnings as errors.
@@ -71,9 +71,9 @@ endif
 .DELETE_ON_ERROR:
 .PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train retrain compare publish release \
 	install lock clean tools tools-dev tools-kubernetes serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
-	tools-bench served image run-image smoke-image test-image \
+	tools-bench served image run-image smoke-image push-image test-image released release-notes deploy-kubernetes \
 	notebook notebooks notebook-image run-notebook-image tools-notebook \
-	plan model wheels test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline \
+	plan model wheels held-back test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline \
 	drill-kubernetes
 
 help: ## Show this list
@@ -109,10 +109,13 @@ schemathesis: tools-dev ## Hold the service to its OpenAPI document with EXAMPLE
 mutate: tools-dev ## Change the code in small ways and see whether the tests notice: MUTATE="model_kit views"
 	@$(bin)/python scripts/mutate.py $(MUTATE)
 
-lint: tools-dev ## Check style, the Dockerfiles and the shell scripts
+lint: tools-dev ## Check style, the Dockerfiles, the workflows and the shell scripts
 	@$(bin)/python -m ruff check .
 	@$(bin)/python -m ruff format --check .
 	@$(bin)/hadolint Dockerfile Dockerfile.notebook
+	@$(bin)/zizmor --offline --quiet .github/workflows
+	@if command -v actionlint >/dev/null; then actionlint; \
+	else echo 'lint: actionlint is not installed; the workflows are checked by zizmor alone (https://github.com/rhysd/actionlint)'; fi
 	@if command -v shellcheck >/dev/null; then shellcheck $$(git -c safe.directory=$(call quoted,CURDIR) grep -l --untracked -E '^#!.*[/ ](ba)?sh$$' ':!*.py'); \
 	else echo 'lint: shellcheck is not installed; the shell scripts are NOT checked (Debian: apt-get install shellcheck)'; fi
 
@@ -170,7 +173,7 @@ retrain: tools ## Retrain MODEL on DATA and OUTCOMES, judge it on HOLDOUT: IF_DR
 		$(call option,--if-drifted,IF_DRIFTED) $(if $(PUBLISH),--publish) $(RETRAIN_OPTIONS)$(number_format)
 
 compare: tools ## Judge what changes: OLD=latest on the package index, NEW=the bundles here; COMPARE="--html report.html"
-	@exec $(bin)/python scripts/compare.py $(model) $(call option,--old,OLD) $(call option,--new,NEW) $(COMPARE)
+	@exec $(bin)/python scripts/compare.py $(model) $(call option,--old,OLD) $(call option,--new,NEW) $(if $(HOLD_BACK),--hold-back) $(COMPARE)
 
 publish: tools ## Build the wheels and publish them as X.Y.Z+digest on the package index
 	@exec $(bin)/python scripts/publish.py $(model)
@@ -178,14 +181,25 @@ publish: tools ## Build the wheels and publish them as X.Y.Z+digest on the packa
 release: tools ## Compare the wheels of `make wheels` with the newest release, and publish them; without them, build X.Y.Z
 	@exec $(bin)/python scripts/publish.py --release $(model) $(if $(IGNORE_COMPARISON),--ignore-comparison)
 
+released: tools ## Fetch the released wheels of this commit into build/wheels; fail if one is not released, and publish nothing
+	@$(bin)/python scripts/plan.py
+	@$(bin)/python scripts/wheels.py
+	@exec $(bin)/python scripts/publish.py --released
+
+release-notes: tools ## Write build/notes.md of the wheels of `make wheels`: TAG=v1.2.0, which must be ml_api's version
+	@exec $(bin)/python scripts/release_notes.py $(call option,--tag,TAG)
+
 plan: tools ## Decide for each model: train, or use the released one again; fail if it changed without a new version
 	@exec $(bin)/python scripts/plan.py $(model) $(call option,--data,DATA) $(if $(RETRAIN),--retrain)
 
-model: tools ## Train each model for which the plan says so, on the data that the plan is about
-	@exec $(bin)/python scripts/train_models.py --planned $(model)
+model: tools ## Train each model for which the plan says so, on the plan's data; HOLD_BACK=1: one that fails keeps its last release
+	@exec $(bin)/python scripts/train_models.py --planned $(model) $(if $(HOLD_BACK),--hold-back)
 
 wheels: tools ## Make the wheels of a release in build/wheels, once: fetched if released already, else built
 	@exec $(bin)/python scripts/wheels.py $(model)
+
+held-back: tools ## Tell which models HOLD_BACK=1 kept out of the wheels of `make wheels`; fail if any
+	@exec $(bin)/python scripts/wheels.py --held-back
 
 test-wheel: tools serving ## Install the very wheels of build/wheels by hash, serve them, ask them everything
 	@exec $(bin)/python scripts/check_wheels.py
@@ -207,6 +221,9 @@ rollback: tools ## Release on APP what it ran before, or RELEASE=v12
 
 configure-app: tools ## Tell Heroku's APP where its pip finds our wheels, from PACKAGE_INDEX_URL and its like
 	@exec $(bin)/python scripts/deploy.py configure
+
+deploy-kubernetes: tools ## Release the pushed IMAGE with deploy/kubernetes/overlays/OVERLAY, verify it, go back if it is not right
+	@exec $(bin)/python scripts/deploy_cluster.py
 
 rehearse-deploy: tools-dev ## Deploy, break, go back and promote against stand-ins, with the real service
 	@exec $(bin)/python tests/standins/rehearse.py $(call option,--data,DATA)
@@ -264,6 +281,9 @@ run-image: tools ## Serve the image on PORT, with the models in it or the bundle
 
 smoke-image: tools ## Start the image and hold it to what was published: versions, artefacts, commit, golden rows
 	@exec $(bin)/python scripts/smoke_image.py
+
+push-image: tools ## Push the image as REPOSITORY:TAG, where Docker is logged in; its digest goes to build/image.txt
+	@exec $(bin)/python scripts/image.py push
 
 test-image: tools-dev ## Build and try the image with a real Docker engine, set up if there is none (as root, minutes)
 	@TEST_IMAGE=1 $(bin)/python scripts/engine.py $(bin)/python -m pytest tests/image $(PYTEST)

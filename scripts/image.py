@@ -1,8 +1,10 @@
-"""Build the service's image from the wheels that were published last, or JupyterLab's, or run one of them.
+"""Build the service's image from the wheels that were published last, run it or push it; or JupyterLab's.
 
 `build` publishes first if nothing was published yet. `run` starts the image as production should: a root file system
 that cannot be written, no capabilities, no new privileges, and 30 s to finish what is under way when it is stopped.
-`notebook` builds the image of JupyterLab, `run-notebook` starts it on 127.0.0.1:8888 with a folder mounted.
+`push` sends the image to REPOSITORY as TAG, where Docker is logged in already, and writes its name with the digest to
+build/image.txt. `notebook` builds the image of JupyterLab, `run-notebook` starts it on 127.0.0.1:8888 with a folder
+mounted.
 
 exit status: 0 done, 1 something failed (the text says what to do), 2 a setting makes no sense; of `run` and
 `run-notebook`, that of the container.
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -29,7 +32,7 @@ from index_client import IndexClient, sha256
 from local_index import open_index
 from package_index import HELP, PackageIndex
 from processes import script
-from project import Package, Project, Say, ScriptError, say
+from project import Package, Project, Say, ScriptError, say, write_atomically
 from publish import publish
 from run import parse_settings, train_if_missing
 
@@ -40,6 +43,8 @@ NOTEBOOK_PORT = 8888
 HARDENED = ("--rm", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 #: Seconds from SIGTERM to SIGKILL: more than gunicorn's graceful_timeout. Docker alone gives 10.
 STOP_TIMEOUT = 30
+_REPOSITORY = re.compile(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)+")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 #: Settings of pip that say where packages are; all others stay out of the build.
 _PIP_SETTINGS = frozenset(
     {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries"}
@@ -47,7 +52,8 @@ _PIP_SETTINGS = frozenset(
 VARIABLES = f"""\
 other variables: IMAGE ({IMAGE}, {NOTEBOOK_IMAGE}) name of the image; DOCKER (docker) the client; DOCKER_OPTIONS more
 options for `docker build` or `docker run`; GIT_COMMIT where there is no git; PORT and MODEL_DIR (a folder of bundles by
-model name) for `run`; NOTEBOOK_DIR (notebooks) the folder for `run-notebook`
+model name) for `run`; NOTEBOOK_DIR (notebooks) the folder for `run-notebook`;
+REPOSITORY (registry.example/models/ml-api) and TAG for `push`
 """
 
 
@@ -252,6 +258,30 @@ def run_notebook_command(project: Project, environ: Mapping[str, str]) -> list[s
     return [*command, *shlex.split(environ.get("DOCKER_OPTIONS", "")), environ.get("IMAGE") or NOTEBOOK_IMAGE]
 
 
+def push(project: Project, environ: Mapping[str, str]) -> str:
+    """Push the image ``IMAGE`` as ``REPOSITORY:TAG``; returns ``REPOSITORY@sha256:...``, which ``build/image.txt`` has.
+
+    Raises:
+        ScriptError: a variable is missing or malformed, or Docker fails; its reason is above.
+    """
+    repository, tag = environ.get("REPOSITORY", ""), environ.get("TAG", "")
+    if not _REPOSITORY.fullmatch(repository):
+        raise ScriptError(f"REPOSITORY is {repository!r}; it must be like ghcr.io/owner/ml-api, in lower case", 2)
+    if not _TAG.fullmatch(tag):
+        raise ScriptError(f"TAG is {tag!r}; it must be like v1.2.3", 2)
+    image, target = environ.get("IMAGE") or IMAGE, f"{repository}:{tag}"
+    for command in (["tag", image, target], ["push", target]):
+        if start([*docker(environ), *command], environ):
+            raise ScriptError(f"{image} was not pushed as {target}; the reason is above")
+    command = [*docker(environ), "image", "inspect", "--format", '{{join .RepoDigests " "}}', target]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    found = [digest for digest in done.stdout.split() if digest.startswith(f"{repository}@sha256:")]
+    if not found:
+        raise ScriptError(f"{target} was pushed, but Docker does not know its digest: {done.stderr.strip()}")
+    write_atomically(project.image, f"{found[0]}\n")
+    return found[0]
+
+
 def make_image(project: Project, environ: Mapping[str, str], say: Say, model: str | None = None) -> None:
     """Train and publish if nothing was published yet, and build.
 
@@ -281,12 +311,15 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         epilog=HELP + VARIABLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("build", "run", "notebook", "run-notebook"))
+    parser.add_argument("what", choices=("build", "run", "push", "notebook", "run-notebook"))
     parser.add_argument("--model", help="publish this model alone and build its image (default: what was published)")
     options = parser.parse_args(arguments)
     project = project or Project()
     if options.what == "build":
         make_image(project, os.environ, say, options.model)
+        return 0
+    if options.what == "push":
+        say(f"Pushed {push(project, os.environ)}")
         return 0
     if options.what == "notebook":
         say(f"Built {build_notebook(project, os.environ)}. `make run-notebook-image` starts it.")

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import indent
@@ -153,8 +153,10 @@ def migrate(folder: Path, namespace: str, job: str, limit: float) -> None:
         time.sleep(_INTERVAL)
 
 
-def deploy(overlay: Path, image: str, release: str, limit: float, say: Say = say) -> None:
-    """Deploy an image, and go back if it does not become ready.
+def deploy(
+    overlay: Path, image: str, release: str, limit: float, say: Say = say, verify: Callable[[], None] = lambda: None
+) -> None:
+    """Deploy an image, and go back if it does not become ready, or is not what was meant.
 
     Args:
         overlay: a folder with a kustomization.
@@ -162,6 +164,7 @@ def deploy(overlay: Path, image: str, release: str, limit: float, say: Say = say
         release: its name, for labels and the migration Job.
         limit: seconds for the migration, for the rollout, and for the way back, each.
         say: told what happens.
+        verify: raises ``ScriptError`` if the pods are ready but not what was meant.
 
     Raises:
         ScriptError: it is not deployed; the text says why, and what runs instead.
@@ -176,6 +179,7 @@ def deploy(overlay: Path, image: str, release: str, limit: float, say: Say = say
         say(kubectl("apply", "-k", str(folder)))
     try:
         _wait(namespace, limit)
+        verify()
     except ScriptError as error:
         # What keeps pods from starting, such as a Secret that is missing.
         pods = _told("-n", namespace, "get", "pods", "-o", "wide")

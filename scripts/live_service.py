@@ -59,10 +59,11 @@ class Expected:
 
 
 class Service:
-    """A service at a URL."""
+    """A service at a URL, asked with an API key where one is given."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = "") -> None:
         self.url = url if url.endswith("/") else url + "/"
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._local = is_loopback(urlsplit(url).hostname or "")
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> requests.Response:
@@ -77,7 +78,7 @@ class Service:
                 method,
                 urljoin(self.url, path),
                 data=body,
-                headers={"Content-Type": "application/json"} if body is not None else {},
+                headers=self._headers | ({"Content-Type": "application/json"} if body is not None else {}),
                 timeout=TIMEOUT,
                 allow_redirects=False,
             )

@@ -176,6 +176,16 @@ class Project:
         return self.build / "wheels"
 
     @property
+    def image(self) -> Path:
+        """The image that was pushed last, by its digest."""
+        return self.build / "image.txt"
+
+    @property
+    def notes(self) -> Path:
+        """The notes of a release."""
+        return self.build / "notes.md"
+
+    @property
     def train_lock(self) -> Path:
         """The lock that a model is trained with."""
         return self.root / "requirements/train.txt"

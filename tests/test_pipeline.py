@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 import pipeline
-from pipeline import ConfigError, Job, Trigger, read
+from pipelines.circleci import CONFIG as PATH
+from pipelines.circleci import CircleJob, read
+from pipelines.jobs import ConfigError, Job, Trigger
+from pipelines.running import Runner
 from project import ScriptError
 
 CONFIG = """
@@ -77,7 +80,7 @@ def run(tmp_path: Path, config: str = CONFIG, *arguments: str, secret: str = "TO
     """Exit status, outcome and folder of a run of ``config``."""
     root = tmp_path / "repository"
     (root / ".circleci").mkdir(parents=True)
-    (root / pipeline.CONFIG).write_text(config)
+    (root / PATH).write_text(config)
     (root / "lock.txt").write_text("one")
     git(root, "init", "--quiet")
     git(root, "add", ".")
@@ -165,7 +168,7 @@ def test_job_that_is_left_out_is_told_and_what_requires_it_goes_on(
     status, outcome, folder = run(tmp_path, config, "--skip", f"check-{VERSION}")
     assert status == 0
     assert statuses(outcome) == {"build": "success", f"check-{VERSION}": "skipped", "deploy": "success"}
-    assert f"Not all as CircleCI runs it: left out: check-{VERSION}." in capsys.readouterr().out
+    assert f"Not all as the CI runs it: left out: check-{VERSION}." in capsys.readouterr().out
     # A second run begins anew, and keeps nothing of the first.
     arguments = ["--context", f"production={tmp_path}/production.env", "--keep", str(folder), "--skip", "deploy"]
     assert pipeline.main(arguments, tmp_path / "repository") == 0
@@ -277,19 +280,19 @@ def test_list_says_what_would_run(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_missing_python_is_named(tmp_path: Path) -> None:
     trigger = Trigger("main", "0" * 40)
-    runner = pipeline.Runner(tmp_path, trigger, tmp_path / "kept", {}, {}, lambda _: None)
+    runner = Runner(tmp_path, trigger, tmp_path / "kept", {}, {}, lambda _: None, CircleJob)
     with pytest.raises(ScriptError, match=r"there is no Python 3\.12 here"):
         runner.run(Job("old", (), "cimg/python:3.12", {}, (), ()))
 
 
 def config_of_the_project() -> str:
-    return (Path(__file__).parents[1] / pipeline.CONFIG).read_text()
+    return (Path(__file__).parents[1] / PATH).read_text()
 
 
 def test_config_fits_the_schema() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.circle-ci"]
     done = subprocess.run(
-        [*command, str(Path(__file__).parents[1] / pipeline.CONFIG)], check=False, capture_output=True, text=True
+        [*command, str(Path(__file__).parents[1] / PATH)], check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
 
@@ -299,9 +302,11 @@ def test_only_main_publishes_and_deploys(source: str) -> None:
     ((_, main),) = read(config_of_the_project(), Trigger("main", "0" * 40, source)).items()
     ((_, branch),) = read(config_of_the_project(), Trigger("idea", "0" * 40, source)).items()
     tests = ["test-3.11", "test-3.12", "test-3.13"]
-    assert [job.name for job in branch] == ["lint", *tests, "plan", "model", "compare"]
+    assert [job.name for job in branch] == ["lint", *tests, "plan", "model", "held-back"]
     assert [job.name for job in main] == [*(job.name for job in branch), "publish", "image", "staging", "production"]
-    assert {job.name: set(job.requires) for job in main}["publish"] == {"lint", *tests, "compare"}
+    requires = {job.name: set(job.requires) for job in main}
+    assert requires["publish"] == {"lint", *tests, "model"}
+    assert not any("held-back" in required for required in requires.values()), "what was good is delivered meanwhile"
     assert not any("heroku" in job.contexts for job in branch)
 
 

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 import pipeline
-from pipeline import CONFIG, Trigger, read
-from pipeline_flow import AFTER, MAKES, NEEDS, TESTS, faults, targets
+from pipelines.circleci import CONFIG, read
+from pipelines.flow import AFTER, MAKES, NEEDS, TESTS, faults, targets
+from pipelines.jobs import Trigger
 from project import ROOT
 
 SOURCE = (ROOT / CONFIG).read_text()
@@ -50,7 +51,7 @@ def without_one() -> Iterator[Any]:
                 config = copy.deepcopy(whole)
                 config["jobs"][name]["steps"][number][kind]["paths"].remove(path)
                 yield pytest.param(config, "", id=f"{name} persists {path}")
-            if kind == "run" and name not in {"staging", "production"}:
+            if kind == "run" and name not in {"held-back", "staging", "production"}:
                 del config["jobs"][name]["steps"][number]
                 yield pytest.param(config, "", id=f"{name} runs step {number}")
 
@@ -64,10 +65,10 @@ def test_the_config_is_sound() -> None:
 def test_what_is_taken_out_is_missed(config: Any, name: str) -> None:
     said = found(config)
     assert said
-    assert all(re.match(r"job [a-z0-9.-]+: (`make |persists )", fault) for fault in said)
+    assert all(re.match(r"job [a-z0-9.-]+: (`make |passes on )", fault) for fault in said)
     if name:
         # The job that no longer waits, or one that relied on it.
-        downstream = {"model", "compare", "publish", "image", "staging", "production"}
+        downstream = {"model", "held-back", "publish", "image", "staging", "production"}
         assert {fault.split()[1].rstrip(":") for fault in said} <= downstream | {name}
 
 
@@ -77,11 +78,13 @@ def test_why_a_file_is_missing_is_told() -> None:
     assert first == "job model: `make model` needs build/plan.json, which plan passes on; model does not require it"
     config = yaml.safe_load(SOURCE)
     config["jobs"]["model"]["steps"].remove({"persist_to_workspace": {"root": ".", "paths": ["build/wheels"]}})
-    assert "job compare: `make compare` needs build/wheels, and no job persists it to the workspace" in found(config)
+    assert "job publish: `make release` needs build/wheels, and no job persists it to the workspace" in found(config)
     config = yaml.safe_load(SOURCE)
-    config["jobs"]["compare"]["steps"].remove({"attach_workspace": {"at": "."}})
+    config["jobs"]["held-back"]["steps"].remove({"attach_workspace": {"at": "."}})
     (only,) = found(config)
-    assert only == ("job compare: `make compare` needs build/wheels, and the job does not attach the workspace before")
+    assert (
+        only == "job held-back: `make held-back` needs build/wheels, and the job does not attach the workspace before"
+    )
     config = yaml.safe_load(SOURCE.replace("requires: [lint, test-3.11, test-3.12,", "requires: [lint, test-3.11,"))
     (only,) = found(config)
     assert only == "job publish: `make release` does not wait for test-3.12, which runs .ci/run"
@@ -99,7 +102,7 @@ def repository(root: Path, config: str, **files: str) -> Path:
 
 
 def test_run_refuses_an_unsound_config_before_a_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = repository(tmp_path, SOURCE.replace("requires: [publish]", "requires: [compare]"))
+    root = repository(tmp_path, SOURCE.replace("requires: [publish]", "requires: [model]"))
     kept = tmp_path / "kept"
     assert pipeline.main(["--keep", str(kept)], root) == 2
     said = capsys.readouterr().err
@@ -148,7 +151,7 @@ def test_unchecked_an_unsound_config_is_run_until_a_job_misses_what_is_not_passe
     assert missing in capsys.readouterr().err
     assert pipeline.main(["--keep", str(kept), "--unchecked"], root) == 1
     said = capsys.readouterr().out
-    assert "Not all as CircleCI runs it: the config was not checked." in said
+    assert "Not all as the CI runs it: the config was not checked." in said
     jobs = json.loads((kept / "outcome.json").read_text())["jobs"]
     assert {name: job["status"] for name, job in jobs.items()} == {"plan": "success", "model": "failed"}
     log = (kept / "logs/model.txt").read_text()

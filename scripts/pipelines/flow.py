@@ -1,4 +1,4 @@
-"""What our make targets pass on and who must have judged: holds a CircleCI config to it before a job is run.
+"""What our make targets pass on and who must have judged: holds a CI's config to it before a job is run.
 
 A job that requires too little may run too early, without a file, or past a judgement. This finds it in the config
 alone; that the targets do make and need these files is what a run shows.
@@ -18,6 +18,8 @@ MAKES: Mapping[str, Collection[str]] = {
     "model": {"packages/*/src/*/bundle"},
     "wheels": {"build/wheels"},
     "release": {"build/published.txt"},
+    "released": {"build/wheels", "build/published.txt"},
+    "release-notes": {"build/notes.md"},
     "image": {"the image"},
 }
 #: Target -> the files without which it fails, or would do something else.
@@ -26,26 +28,39 @@ NEEDS: Mapping[str, Collection[str]] = {
     "model": {"build/plan.json", "data"},
     "wheels": {"build/plan.json", "packages/*/src/*/bundle"},
     "test-wheel": {"build/wheels"},
-    "compare": {"build/wheels"},
+    "compare": {"build/plan.json", "packages/*/src/*/bundle"},
+    "held-back": {"build/wheels"},
     "release": {"build/wheels"},
+    "release-notes": {"build/wheels"},
     "image": {"build/published.txt"},
     "smoke-image": {"build/published.txt", "the image"},
+    "push-image": {"the image"},
+    "deploy-kubernetes": {"build/wheels"},
     "deploy": {"build/wheels"},
     "deploy-container": {"build/wheels"},
     "promote": {"build/wheels"},
 }
 TESTS = ".ci/run"
+_OF_A_COMMIT = frozenset({"lint", "typecheck", "imports", "tracked", "audit", TESTS})
 #: What goes out -> what must have succeeded before, in every job that does it.
 AFTER: Mapping[str, Collection[str]] = {
-    "release": {"lint", "typecheck", "imports", "tracked", "audit", TESTS, "test-wheel", "compare"},
+    "wheels": {"compare"},
+    "release": _OF_A_COMMIT | {"test-wheel", "compare"},
+    "push-image": _OF_A_COMMIT | {"test-wheel", "smoke-image"},
+    "deploy-kubernetes": {"push-image"},
     "deploy": {"release", "smoke-image"},
     "deploy-container": {"release", "smoke-image"},
     "promote": {"deploy"},
 }
 
 
+#: Steps that pass files on, and that take what was passed on.
+_PASSES_ON = frozenset({"persist_to_workspace", "upload_artifact"})
+_TAKES = frozenset({"attach_workspace", "download_artifact"})
+
+
 class Job(Protocol):
-    """The interface of a job; :class:`pipeline.Job` has it."""
+    """The interface of a job; :class:`pipelines.jobs.Job` has it."""
 
     @property
     def name(self) -> str: ...
@@ -79,7 +94,7 @@ def _missing_files(job: Job, jobs: Sequence[Job]) -> Iterator[str]:
     passed = {path: upstream.name for upstream in _upstream(job, jobs) for path in _persisted(upstream)}
     have: set[str] = set()
     for kind, options in job.steps:
-        if kind == "attach_workspace":
+        if kind in _TAKES:
             have |= set(passed)
         elif kind == "run":
             for target in targets(options["command"]):
@@ -87,9 +102,9 @@ def _missing_files(job: Job, jobs: Sequence[Job]) -> Iterator[str]:
                     why = _why(path, job, jobs, attached=path in passed)
                     yield f"job {job.name}: `make {target}` needs {path}, {why}"
                 have |= set(MAKES.get(target, ()))
-        elif kind == "persist_to_workspace":
-            for path in sorted(set(_paths(options)) & {path for made in MAKES.values() for path in made} - have):
-                yield f"job {job.name}: persists {path}, which nothing makes there"
+        elif kind in _PASSES_ON:
+            for path in sorted(set(_paths(kind, options)) & {path for made in MAKES.values() for path in made} - have):
+                yield f"job {job.name}: passes on {path}, which nothing makes there"
 
 
 def _why(path: str, job: Job, jobs: Sequence[Job], *, attached: bool) -> str:
@@ -134,8 +149,10 @@ def _all_targets(job: Job) -> set[str]:
 
 
 def _persisted(job: Job) -> set[str]:
-    return {path for kind, options in job.steps if kind == "persist_to_workspace" for path in _paths(options)}
+    return {path for kind, options in job.steps if kind in _PASSES_ON for path in _paths(kind, options)}
 
 
-def _paths(options: Mapping[str, Any]) -> list[str]:
+def _paths(kind: str, options: Mapping[str, Any]) -> list[str]:
+    if kind == "upload_artifact":
+        return [str(PurePosixPath(path)) for path in options["with"]["path"].split()]
     return [str(PurePosixPath(options["root"], path)) for path in options["paths"]]
