@@ -228,7 +228,7 @@ deploy-kubernetes: tools ## Release the pushed IMAGE with deploy/kubernetes/over
 rehearse-deploy: tools-dev ## Deploy, break, go back and promote against stand-ins, with the real service
 	@exec $(bin)/python tests/standins/rehearse.py $(call option,--data,DATA)
 
-rehearse-pipeline: tools-dev ## Run CircleCI's whole config against stand-ins and a real Docker engine: DATA=path.csv (an hour)
+rehearse-pipeline: tools-dev tools-kubernetes ## Run the whole configs of CI against stand-ins and a real Docker engine: DATA=path.csv (an hour)
 	@exec $(bin)/python scripts/engine.py $(bin)/python tests/standins/rehearse_pipeline.py $(call option,--data,DATA) $(REHEARSE)
 
 drill-kubernetes: tools-dev tools-kubernetes ## Deploy, update, break, go back and scale by deploy/kubernetes under load: a stand-in cluster, the real service

@@ -292,7 +292,7 @@ def test_a_model_beyond_its_thresholds_is_held_back_while_another_one_is_new(
 
     def run(words: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
         if "compare" not in words:
-            return really(words, **options)  # noqa: PLW1510
+            return really(words, **options)
         return subprocess.CompletedProcess(words, statuses[words[words.index("--model") + 1]])
 
     monkeypatch.setattr(subprocess, "run", run)

@@ -1,17 +1,20 @@
-"""Run CircleCI's whole config, job by job, in clean clones against stand-ins: `make rehearse-pipeline DATA=path.csv`.
+"""Run the whole configs of CI, job by job, in clean clones against stand-ins: `make rehearse-pipeline DATA=path.csv`.
 
   branch     a branch is pushed: it stops before anything is published
   main       from lint to a verified production deployment
   container  the tested image is released through a real registry
   worse      models trained on 50 and on 200 rows are stopped by the floors or the comparison
+  several    two models are new and one of them is worse: the other one is released and deployed
   sick       a release whose readiness fails is rolled back
   api        the API alone: redeployed without retraining, while a client keeps asking
   honest     what a job no longer persists is missed by the job that needs it
+  tag        a tag: GitHub's workflow takes what main released to two clusters; one whose pods are not ready goes back
 
-The config, make, pip, git, gunicorn, the package index and Docker are the real ones; Heroku is a stand-in on this
-machine. Each stage is a commit of its own in one clone. The jobs that look at the commit and not at the model (lint,
-tests) run in `main` and are left out of the stages after it. The tests of each Python take the machine a while:
-PYTEST_ADDOPTS='-k "plan or wheels" --cov-fail-under=0' chooses among them, and that is told.
+The configs, make, pip, git, gunicorn, the package index, the registry and Docker are the real ones; Heroku, kubectl
+with its clusters, and gh are stand-ins on this machine. Each stage is a commit of its own in one clone. The jobs that
+look at the commit and not at the model (lint, tests) run in `main` and are left out of the stages after it. The tests
+of each Python take the machine a while: PYTEST_ADDOPTS='-k "plan or wheels" --cov-fail-under=0' chooses among them, and
+that is told.
 
 exit status: 0 everything went as it should, 1 something did not; the last words of the job are above.
 """
@@ -24,11 +27,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +42,9 @@ sys.path[:0] = [
     str(Path(__file__).resolve().parents[2] / "scripts"),
 ]
 
+from cluster import Cluster, Image, serve
 from heroku_standin import Heroku, heroku
-from rehearse import Clone, RehearsalError, require, say
+from rehearse import DATA, Clone, RehearsalError, require, say
 
 import pipeline
 from deploy import extra_index_url
@@ -48,13 +54,27 @@ from live_service import Service
 from local_index import serve_index
 from package_index import PackageIndex
 from processes import stop_on_signals
-from project import find_version
+from project import MODEL_KIT, find_version
 
-STAGES = ("branch", "main", "container", "worse", "sick", "api", "honest")
+STAGES = ("branch", "main", "container", "worse", "several", "sick", "api", "honest", "tag")
 STAGING, PRODUCTION, CONTAINERS = "houses-staging", "houses", "houses-container"
 TESTS = ("test-3.11", "test-3.12", "test-3.13")
 #: What looks at the commit alone.
 COMMIT_JOBS = ("lint", *TESTS)
+#: The second model, and where its data are.
+SECOND, SECOND_DATA = "rehearsal", "data/rehearsal.csv"
+#: What the floors and the comparison say.
+GATE = r"BEYOND|STOPPED|above the limit|below the floor"
+OVERLAYS = ("staging", "production")
+#: Makes an API key in a file.
+KEY = (sys.executable, "-m", "ml_api.cli", "keys", "new", "rehearsal", "--scopes", "predict,read", "--file", "keys")
+#: GitHub's command line: keeps the notes of the release that it is told to make.
+GH = """#!/bin/sh
+test "$2" = create || exit 1
+test -n "$GH_TOKEN" || exit 4
+while [ "$1" != --notes-file ]; do shift; done
+cp "$2" "{folder}/notes.md"
+"""
 #: Rows of worse models. Of the real data, 50 are too few for the floors, and 200 for the comparison alone.
 TOO_FEW = (50, 200)
 #: Exit status of what was stopped.
@@ -72,24 +92,35 @@ class Rehearsal:
         self, clone: Clone, folder: Path, index: PackageIndex, platform: Heroku, registry: Registry | None, data: Path
     ) -> None:
         self.clone, self.folder, self.index, self.platform, self.registry = clone, folder, index, platform, registry
-        self.data = data
+        self.data = {"regression": data}
         self.skip: tuple[str, ...] = ()
         self.good: tuple[str, str] = ("", "")
         self.times: list[tuple[str, str, float]] = []
 
     def run(self, stage: str, *, data: Path | None = None, skip: tuple[str, ...] = (), **arguments: str) -> Any:
-        """Run the pipeline of what is committed in the clone; returns job -> status."""
-        data = data or self.data
+        """Run the pipeline of what is committed in the clone, with other data of the houses; returns job -> status."""
+        files = self.data | ({"regression": data} if data else {})
         contexts = {
             "data": {
-                "DATA_URL_REGRESSION": str(data),
-                "DATA_SHA256_REGRESSION": hashlib.sha256(data.read_bytes()).hexdigest(),
+                f"DATA_{what}_{model.upper()}": value
+                for model, path in files.items()
+                for what, value in (("URL", str(path)), ("SHA256", hashlib.sha256(path.read_bytes()).hexdigest()))
             },
             "package-index": self.index_variables,
             "heroku": self.platform.environ
             | {"STAGING_APP": STAGING, "PRODUCTION_APP": PRODUCTION, "LIMIT": str(LIMIT)},
         }
-        command = ["--keep", str(self.folder / "kept"), "--branch", arguments.get("branch", "main")]
+        branch = arguments.get("branch", "main")
+        if branch == "main" and self.registry is None:
+            skip = (*skip, "image")
+        command = ["--branch", branch, *(["--unchecked"] if "unchecked" in arguments else [])]
+        return self.run_config(stage, command, contexts, skip)
+
+    def run_config(
+        self, stage: str, command: list[str], contexts: Mapping[str, Mapping[str, str]], skip: tuple[str, ...]
+    ) -> Any:
+        """Run a config with these contexts, without the jobs in ``skip``; returns job -> status."""
+        command = [*command, "--keep", str(self.folder / "kept")]
         for name, variables in contexts.items():
             path = self.folder / f"{name}.env"
             path.touch(0o600)
@@ -97,12 +128,8 @@ class Rehearsal:
             command += ["--context", f"{name}={path}"]
         for name in sorted(filter(PASSED.fullmatch, os.environ)):
             command += ["--pass", name]
-        if arguments.get("branch", "main") == "main" and self.registry is None:
-            skip = (*skip, "image")
         for name in {*skip, *self.skip}:
             command += ["--skip", name]
-        if "unchecked" in arguments:
-            command.append("--unchecked")
         started = time.monotonic()
         status = pipeline.main(command, self.clone.root)
         if status == STOPPED:
@@ -134,9 +161,13 @@ class Rehearsal:
                 say(f"          {line}")
 
     def served(self, app: str) -> tuple[Any, Any]:
-        """Artefact and commit that an app serves."""
+        """Artefact of the houses and commit that an app serves."""
+        return served(self.platform.apps[app].router.url)
+
+    def versions(self, app: str) -> dict[str, str]:
+        """The versions of the models that an app serves."""
         found = Service(self.platform.apps[app].router.url).version() or {}
-        return found.get("models", {}).get("regression", {}).get("artifact_sha256"), found.get("git_commit")
+        return {name: lineage["version"] for name, lineage in found.get("models", {}).items()}
 
     def released(self) -> dict[str, str]:
         """The wheels on the index: name -> sha256."""
@@ -159,6 +190,12 @@ class Rehearsal:
             require_silently(not any(secret in path.read_text("utf-8") for secret in secrets), f"a secret is in {path}")
 
 
+def served(url: str, key: str = "") -> tuple[Any, Any]:
+    """Artefact of the houses and commit that are served somewhere."""
+    found = Service(url, key).version() or {}
+    return found.get("models", {}).get("regression", {}).get("artifact_sha256"), found.get("git_commit")
+
+
 def require_silently(condition: object, text: str) -> None:
     """Hold what need not be told."""
     if not condition:
@@ -173,7 +210,8 @@ def succeeded(found: Mapping[str, str], *, but: tuple[str, ...] = ()) -> bool:
 def branch(this: Rehearsal) -> None:
     """A branch."""
     found = this.run("branch", skip=TESTS, branch="idea")
-    require(list(found)[-1] == "compare" and succeeded(found), f"a branch runs {', '.join(found)}")
+    require(set(found) == {*COMMIT_JOBS, "plan", "model", "held-back"}, f"a branch runs {', '.join(found)}")
+    require(succeeded(found), "every job has succeeded")
     require(not this.released(), "nothing is published")
     require(len(this.platform.apps[STAGING].releases) == 1, "nothing is deployed")
 
@@ -194,7 +232,7 @@ def main_(this: Rehearsal) -> None:
     pushed = Path(slug["folder"], "requirements.txt").read_text("utf-8")
     require(all(f"sha256:{digest}" in pushed for digest in tested.values()), "deployed sha256 = tested sha256")
     require(
-        Path(this.folder, "kept/artifacts/compare/comparison/regression.html").exists(), "the comparison is an artifact"
+        Path(this.folder, "kept/artifacts/model/comparison/regression.html").exists(), "the comparison is an artifact"
     )
 
 
@@ -233,25 +271,72 @@ def container(this: Rehearsal) -> None:
 def worse(this: Rehearsal) -> None:
     """Models of 50 and of 200 rows."""
     before = this.released()
-    head, *rows = this.data.read_text("utf-8").splitlines(keepends=True)
-    gate = r"BEYOND|STOPPED|above the limit|below the floor"
-    raise_version(this)
+    raise_version(this, "regression")
     for count in TOO_FEW:
-        few = this.folder / f"{count}.csv"
-        # From all over the file, so that it is the number of them that is wrong.
-        few.write_text("".join([head, *rows[:: len(rows) // count][:count]]), "utf-8")
-        found = this.run(f"worse {count}", data=few, skip=COMMIT_JOBS)
-        # The floors hold in training already; what they let pass, the comparison must stop.
-        stopped = "model" if found["model"] == "failed" else "compare"
-        this.told(stopped, gate)
+        found = this.run(f"worse {count}", data=few(this, count), skip=COMMIT_JOBS)
+        this.told("model", GATE)
         require(
-            found[stopped] == "failed" and re.search(gate, this.log(stopped)),
-            f"{count} rows: stopped by the gate, in the job {stopped}",
+            found["model"] == "failed" and re.search(GATE, this.log("model")),
+            f"{count} rows: stopped by the floors or the comparison",
         )
         require(set(found.values()) - {"success", "skipped"} == {"failed", "not run"}, "nothing after that is run")
         require(this.released() == before, "nothing is published")
         require(this.served(PRODUCTION) == this.good, "production serves what it served")
     reset(this)
+
+
+def few(this: Rehearsal, count: int) -> Path:
+    """A file with so many of the houses, from all over it, so that it is the number of them that is wrong."""
+    head, *rows = this.data["regression"].read_text("utf-8").splitlines(keepends=True)
+    path = this.folder / f"{count}.csv"
+    path.write_text("".join([head, *rows[:: len(rows) // count][:count]]), "utf-8")
+    return path
+
+
+def several(this: Rehearsal) -> None:
+    """Two models, of which one is worse."""
+    add_second(this)
+    found = this.run("several", skip=COMMIT_JOBS)
+    require(succeeded(found) and found["held-back"] == "success", "a second model is released")
+    good = this.versions(PRODUCTION)
+    require(set(good) == {"regression", SECOND}, f"production serves {good}")
+    both = this.clone.git("rev-parse", "HEAD")
+    artifact = this.served(PRODUCTION)[0]
+    for count in TOO_FEW:
+        before = this.released()
+        raise_version(this, SECOND)
+        raise_version(this, "regression")
+        found = this.run(f"several {count}", data=few(this, count), skip=COMMIT_JOBS)
+        this.told("model", r"^HELD BACK", GATE)
+        require("HELD BACK: regression-model" in this.log("model"), f"{count} rows: the houses are held back")
+        require(
+            found["held-back"] == "failed"
+            and found["production"] == "success"
+            and succeeded(found, but=("held-back",)),
+            "the job held-back fails, and every other one has succeeded",
+        )
+        version = this.clone.project.models(SECOND)[0].base_version()
+        new = sorted(set(this.released()) - set(before))
+        require([name.split("-")[:2] for name in new] == [["rehearsal_model", version]], f"published is {new} alone")
+        require(before.items() <= this.released().items(), "what was released before is as it was")
+        head = this.clone.git("rev-parse", "HEAD")
+        for app in (STAGING, PRODUCTION):
+            expected = {"regression": good["regression"], SECOND: version}
+            require(this.versions(app) == expected, f"{app} serves {expected}")
+            require(this.served(app) == (artifact, head), f"{app} serves the released houses, of this commit")
+    this.good = (artifact, head)
+    this.clone.git("reset", "--quiet", "--hard", both)
+
+
+def add_second(this: Rehearsal) -> None:
+    """Commit a second model, as docs/own-model.md makes it; its data are not part of the commit."""
+    folder = this.folder / "second"
+    (folder / "data").mkdir(parents=True)
+    subprocess.run([sys.executable, "-c", DATA], cwd=folder, check=True)
+    command = [*MODEL_KIT, "new", SECOND, "--data", SECOND_DATA, "--target", "target"]
+    subprocess.run([*command, "--into", str(this.clone.root / "packages")], cwd=folder, check=True)
+    this.data[SECOND] = folder / SECOND_DATA
+    this.clone.commit("A second model")
 
 
 def sick(this: Rehearsal) -> None:
@@ -298,9 +383,124 @@ def honest(this: Rehearsal) -> None:
     reset(this)
 
 
-def raise_version(this: Rehearsal) -> None:
-    """Commit a higher version of the model."""
-    path = this.clone.project.models("regression")[0].source / "__init__.py"
+def tag(this: Rehearsal) -> None:
+    """A tag."""
+    if this.registry is None:
+        say("        left out: there is no engine")
+        return
+    version = find_version(this.clone.root / "packages/ml_api/ml_api/__init__.py").group(1)
+    head = this.clone.git("rev-parse", "HEAD")
+    key = subprocess.run(KEY, check=True, stdout=subprocess.PIPE, text=True, cwd=this.folder).stdout.strip()
+    secret = {"ml-api-keys": {"keys": (this.folder / "keys").read_text("utf-8")}}
+    with ExitStack() as stack:
+        images = Images(this.folder)
+        running = {name: stack.enter_context(Namespace.of(this.folder / name, images, secret)) for name in OVERLAYS}
+        programs = stack.enter_context(on_path(this.folder / "programs"))
+        environments = {name: {**found.variables, "SERVICE_KEY": key} for name, found in running.items()}
+
+        found = run_tag(this, "tag", f"v{version}", environments)
+        require(succeeded(found) and found["notes"] == "success", "every job has succeeded")
+        require(re.search("^Pushed .*@sha256:", this.log("image"), re.MULTILINE), "the image is named by its digest")
+        this.told("image", r"^Pushed ", r"is not run here")
+        this.told("production", r"serves ")
+        for name in OVERLAYS:
+            require(
+                served(running[name].url, key) == (this.good[0], head), f"{name} serves artefact and commit of main"
+            )
+        say("        the notes of the release:\n" + (programs / "notes.md").read_text("utf-8"))
+
+        images.variables.append("MODEL_DIR=/no/model")
+        this.change("packages/ml_api/ml_api/__init__.py", f'"{version}"', '"9.9.9"', "A new version of the API")
+        found = run_tag(this, "tag, sick", "v9.9.9", environments)
+        require(
+            (found["staging"], found["production"]) == ("failed", "not run"), "staging fails, production is not run"
+        )
+        this.told("staging", r"UNDONE", "serves what")
+        for name in OVERLAYS:
+            require(served(running[name].url, key) == (this.good[0], head), f"{name} serves what it served")
+        reset(this)
+
+
+class Images(dict[str, Image]):
+    """Every image of the engine, as a container of it runs.
+
+    Attributes:
+        variables: what a container gets besides those of its pod.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.variables: list[str] = []
+
+    def get(self, name: str, _default: object = None) -> Image:
+        """The image of a name with its digest."""
+        names = ["PORT", "HOST", "WEB_CONCURRENCY", "SHUTDOWN_DELAY", "API_KEYS_FILE", *self.variables]
+        options = ["--rm", "--network", "host", "--read-only", "--cap-drop", "ALL"]
+        # Where the volumes of its pods are.
+        for overlay in OVERLAYS:
+            options += ["--volume", f"{self.folder / overlay}:{self.folder / overlay}:ro"]
+        environ = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("DOCKER")}
+        command = (os.environ["DOCKER"], "run", *options, *(w for name in names for w in ("--env", name)), name)
+        return Image(self.folder, command, environ)
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A cluster with one namespace.
+
+    Attributes:
+        url: of its Service.
+        variables: those of its environment in GitHub.
+    """
+
+    url: str
+    variables: Mapping[str, str]
+
+    @classmethod
+    @contextmanager
+    def of(cls, folder: Path, images: Images, secrets: Mapping[str, Mapping[str, str]]) -> Generator[Namespace]:
+        """A cluster while the block lasts."""
+        folder.mkdir()
+        cluster = Cluster(folder, images, secrets)
+        url = f"http://127.0.0.1:{cluster.balancer.port}/"
+        try:
+            with serve(cluster) as programs:
+                yield cls(url, {"KUBE_CONFIG": str(programs / "kubectl"), "SERVICE_URL": url, "LIMIT": str(LIMIT)})
+        finally:
+            cluster.stop()
+
+
+@contextmanager
+def on_path(folder: Path) -> Generator[Path]:
+    """A folder with kubectl, which is that of the cluster that KUBECONFIG names, and gh; first on PATH."""
+    folder.mkdir()
+    for name, text in (("kubectl", '#!/bin/sh\nexec "$(cat "$KUBECONFIG")" "$@"\n'), ("gh", GH.format(folder=folder))):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
+    try:
+        yield folder
+    finally:
+        os.environ["PATH"] = before
+
+
+def run_tag(this: Rehearsal, stage: str, name: str, environments: Mapping[str, Mapping[str, str]]) -> Any:
+    """Run the workflow of a tag; returns job -> status."""
+    assert this.registry is not None
+    contexts = {
+        "repository": {"GITHUB_TOKEN": this.platform.key, "GITHUB_ACTOR": "_"},
+        "package-index": {**this.index_variables, "IMAGE_REPOSITORY": f"{this.registry.host}/houses/ml-api"},
+        **environments,
+    }
+    command = ["--config", ".github/workflows/release.yml", "--tag", name]
+    return this.run_config(stage, command, contexts, tuple(f"tests-{job}" for job in COMMIT_JOBS))
+
+
+def raise_version(this: Rehearsal, model: str) -> None:
+    """Commit a higher version of a model."""
+    path = this.clone.project.models(model)[0].source / "__init__.py"
     stated = find_version(path)
     version = re.sub(r"[0-9]+$", lambda number: str(int(number.group()) + 1), stated.group(1))
     path.write_text(stated.string.replace(stated.group(1), version), "utf-8")
@@ -313,7 +513,7 @@ def reset(this: Rehearsal) -> None:
 
 
 RUN: Mapping[str, Callable[[Rehearsal], None]] = dict(
-    zip(STAGES, (branch, main_, container, worse, sick, api, honest), strict=True)
+    zip(STAGES, (branch, main_, container, worse, several, sick, api, honest, tag), strict=True)
 )
 
 
