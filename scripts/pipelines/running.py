@@ -44,11 +44,15 @@ class Runner:
     outputs: dict[str, Mapping[str, str]] = field(default_factory=dict)
     not_run: set[str] = field(default_factory=set)
 
-    def run(self, job: Job) -> bool:
-        """Run a job; whether it succeeded."""
+    def record(self, job: Job) -> None:
+        """Note what came before a job; one that is left out passes on what it was given."""
         self.upstream[job.name] = tuple(
             dict.fromkeys(name for needed in job.requires for name in (*self.upstream[needed], needed))
         )
+
+    def run(self, job: Job) -> bool:
+        """Run a job; whether it succeeded."""
+        self.record(job)
         return self.make_job(self, job).run()
 
 
@@ -167,7 +171,7 @@ def run_workflow(
         status = ""
         if job.name in skip:
             status = "skipped"
-            runner.upstream[job.name] = ()
+            runner.record(job)
         elif any(outcome[name]["status"] in {"failed", "not run"} for name in job.requires):
             status = "not run"
         if status:
