@@ -397,3 +397,31 @@ def test_the_image_of_several_models_names_each(
     assert f"ARTIFACT_SHA256={' '.join(artifacts)}" in arguments
     publish(project, index, model="fares", release=False)
     assert [package for package, *_ in command.published_models(project, index)] == [fares]
+
+
+def test_the_image_is_pushed_and_named_by_the_digest_of_that_registry(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = [
+        f"{name}@sha256:{digit * 64}" for name, digit in (("other.example/ml-api", "1"), ("ghcr.io/o/ml-api", "2"))
+    ]
+    docker, calls = tmp_path / "docker", tmp_path / "calls"
+    cases = f'case "$1" in image) echo {" ".join(digests)};; push) exit "${{FAILS:-0}}";; esac'
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {calls}\n{cases}\n')
+    docker.chmod(0o755)
+    environ = {"DOCKER": str(docker), "IMAGE": "tried", "REPOSITORY": "ghcr.io/o/ml-api", "TAG": "v1.2.0"}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert command.main(["push"], project) == 0
+    assert project.image.read_text() == f"{digests[1]}\n"
+    assert calls.read_text().splitlines()[:2] == ["tag tried ghcr.io/o/ml-api:v1.2.0", "push ghcr.io/o/ml-api:v1.2.0"]
+    project.image.unlink()
+    monkeypatch.setenv("FAILS", "1")
+    assert command.main(["push"], project) == 1
+    assert "tried was not pushed as ghcr.io/o/ml-api:v1.2.0" in capsys.readouterr().err
+    for name, value in (("REPOSITORY", "ghcr.io/O/ml-api"), ("TAG", "")):
+        monkeypatch.setenv(name, value)
+        assert command.main(["push"], project) == 2
+        assert f"{name} is {value!r}" in capsys.readouterr().err
+        monkeypatch.setenv(name, environ[name])
+    assert not project.image.exists()
