@@ -385,7 +385,7 @@ def test_card_tells_what_is_known_of_the_model(tmp_path: Path) -> None:
     assert "Level Rows Mean absolute error, EUR Median error Too high or low" in found
     assert "Suburbs 40 12,346 8.3 % +5.1 % All others 12 1.25 – −4.9 %" in found
     assert found.index("Tariff zone zone Level") < found.index("Standard 52 1 10.0 % +0.0 %")
-    assert "5 7.94 12.6 20 Fare in the training data, EUR, logarithmic" in found
+    assert "5 7.94 12.6 20 Fare in the training data, EUR, on a logarithmic axis" in found
     assert "distance required Length of the ride number, km, from 0 0.4 to 32 –" in found
     assert "passengers People on board integer, 1 to 8 1 to 4 10.0 %" in found
     page = client.get("/card/rides").get_data(as_text=True)
@@ -433,6 +433,83 @@ def test_pages_of_a_target_without_a_unit(bundle: Path) -> None:
     document = client.get("/openapi.json").get_json()
     described = document["paths"]["/v1/predict/rides"]["post"]["description"]
     assert described.startswith("Returns one prediction of `phase_shift`, or one error, for each record.")
+
+
+PERFORMANCE = {
+    "guess": 12.0,
+    "overall": {"rows": 60, "mae": 1.0, "relative": 0.062, "guess_mae": 4.0, "guess_relative": 0.3},
+    "edges": [9.5, 20.0],
+    "thirds": [
+        {"rows": 20, "mae": 0.5, "relative": 0.05, "guess_mae": 5.0, "guess_relative": 0.4},
+        {"rows": 20, "mae": 1.0, "relative": 0.06, "guess_mae": 0.8, "guess_relative": 0.1},
+        {"rows": 20, "mae": 1.5, "relative": 0.09, "guess_mae": 6.2, "guess_relative": 0.4},
+    ],
+    "within": [{"relative": 0.1, "share": 0.7}],
+    "true": {
+        "edges": [5.0, 10.0, 20.0],
+        "columns": [{"edges": [5.0, 10.0], "counts": [40]}, {"edges": [], "counts": []}],
+    },
+    "error": {"edges": [5.0, 20.0], "columns": [{"edges": [-0.2, 0.0, 0.1], "counts": [20, 40]}]},
+}
+ABOUT = {
+    "title": "Taxi fares in Utrecht",
+    "purpose": "Tells what a ride may cost.",
+    "place": "Utrecht",
+    "period": "2024",
+    "source": "The meter, https://example.com/rides?a=1&b=2",
+    "contact": "rides@example.com",
+    "limits": ["No <b>night</b> rides."],
+}
+
+
+def test_card_says_in_words_what_the_model_is_and_how_good(bundle: Path) -> None:
+    client = client_of(with_card(load_rides(bundle), about=ABOUT, performance=PERFORMANCE))
+    page = client.get("/card/rides")
+    found = text(page)
+    assert "<title>Taxi fares in Utrecht: model card</title>" in page.get_data(as_text=True)
+    assert "Taxi fares in Utrecht 1.2.3 Tells what a ride may cost." in found
+    assert "of a record from 4 fields, 2 of them required. EUR of 2024, Utrecht." in found
+    assert "In short Much better than a guess: half of the predictions are within 6.2 % of what was true" in found
+    assert "Limits No <b>night</b> rides." in found
+    assert "Place Utrecht Period 2024 Source The meter, https://example.com/rides?a=1&b=2 Contact" in found
+    for link in ('href="https://example.com/rides?a=1&amp;b=2"', 'href="mailto:rides@example.com"'):
+        assert link in page.get_data(as_text=True)
+    assert "The guess is 12 EUR for every record: the median of the training data." in found
+    assert "Predictions Rows Half are within Mean error, EUR If guessed Better by All 60 6.2 % 1 4 75 %" in found
+    assert "Lowest third, below 9.5 EUR 20 5.0 % 0.5 5 90 %" in found
+    assert "Middle third, to 20 EUR 20 6.0 % 1 0.8 −25 %" in found
+    assert "EUR of 2024, Utrecht" in text(client.get("/"))
+
+
+def test_charts_show_where_predictions_lie(bundle: Path) -> None:
+    page = client_of(with_card(load_rides(bundle), performance=PERFORMANCE)).get("/card/rides").get_data(as_text=True)
+    # The lower half of a logarithmic axis from 5 to 20, of which there are all rows.
+    assert '<rect x="0.0" y="50.0" width="50.0" height="50.0" fill-opacity="1.0"/>' in page
+    # Errors from -20 to 20 %: 20 rows on half of the height, 40 on a quarter, which is four times as dense.
+    assert '<rect x="0.0" y="50.0" width="100.0" height="50.0" fill-opacity="0.56"/>' in page
+    assert '<rect x="0.0" y="25.0" width="100.0" height="25.0" fill-opacity="1.0"/>' in page
+    found = text(client_of(with_card(load_rides(bundle), performance=PERFORMANCE)).get("/card/rides"))
+    assert (
+        "Predicted and true 20 12.6 7.94 5 5 7.94 12.6 20 To the right the prediction, EUR, on a logarithmic axis"
+        in found
+    )
+    assert "How far off +20 % +10 % 0 % −10 % −20 % 5 7.94 12.6 20" in found
+    assert "upwards the error in per cent." in found
+
+
+def test_levels_are_sorted_by_a_column_that_is_shown(bundle: Path) -> None:
+    groups = [
+        {"level": "A", "n": 10, "rmse": 9.0, "mae": 1.0, "relative": 0.1, "bias": 0.0},
+        {"level": "B", "n": 10, "rmse": 1.0, "mae": 1.0, "relative": 0.3, "bias": 0.0},
+        {"level": None, "n": 10, "rmse": 5.0, "mae": 1.0, "relative": None, "bias": 0.0},
+    ]
+    model = with_card(load_rides(bundle), errors={"zone": groups})
+    about = describe("rides", model)
+    assert [row[0] for row in about["errors"][0]["rows"]] == ["Suburbs", "Centre", "All others"]
+    page = client_of(model).get("/card/rides").get_data(as_text=True)
+    assert '<th scope="col" aria-sort="descending">Median error</th>' in page
+    model.spec = replace(model.spec, target=Target("fare", "EUR", "identity"))
+    assert [row[0] for row in describe("rides", model)["errors"][0]["rows"]] == ["Centre", "All others", "Suburbs"]
 
 
 def test_range_is_promised_where_there_is_one(bundle: Path) -> None:

@@ -9,10 +9,13 @@ from model_kit.records.row_warnings import RowWarnings, check_contradictions
 from model_kit.spec import InputSpec, Learned
 from model_kit.training import dataset
 from regression_model import DEFINITION
-from regression_model.contradictions import CONTRADICTIONS
 from regression_model.fields import FIELDS, TARGET
 
+CONTRADICTIONS = DEFINITION.all_contradictions
+
 HOUSE: dict[str, Any] = {
+    "MSSubClass": "60",
+    "HouseStyle": "2Story",
     "YearBuilt": 1990,
     "YearRemodAdd": 1995,
     "GarageYrBlt": 1991,
@@ -28,7 +31,11 @@ HOUSE: dict[str, Any] = {
     "BsmtFinSF2": 0,
     "BsmtUnfSF": 400,
     "BsmtQual": "Gd",
+    "BsmtFinType1": "GLQ",
+    "BsmtFinType2": "Unf",
+    "BsmtFullBath": 0,
     "GarageArea": 480,
+    "GarageCars": 2,
     "GarageType": "Attchd",
     "Fireplaces": 1,
     "FireplaceQu": "TA",
@@ -79,11 +86,32 @@ def test_nothing_is_said_of_what_was_not_given() -> None:
          "Basement area TotalBsmtSF is 700, but BsmtFinSF1 + BsmtFinSF2 + BsmtUnfSF is 900"),
         ({"BsmtQual": None}, "basement_without_details",
          "TotalBsmtSF is 900, but BsmtQual was not given, which means that there is no basement"),
-        ({"TotalBsmtSF": 0, "BsmtFinSF1": 0, "BsmtUnfSF": 0}, "details_without_basement",
+        ({"TotalBsmtSF": 0, "BsmtFinSF1": 0, "BsmtUnfSF": 0, "BsmtFinType1": "Unf"}, "details_without_basement",
          "BsmtQual is Gd, but TotalBsmtSF 0 means that there is no basement"),
         ({"GarageType": None}, "garage_without_details",
          "GarageArea is 480, but GarageType was not given, which means that there is no garage"),
-        ({"GarageArea": 0}, "details_without_garage",
+        ({"GarageCars": 0}, "garage_amounts_disagree",
+         "GarageArea is 480, but GarageCars 0 means that there is no garage"),
+        ({"GarageArea": 0}, "garage_amounts_disagree",
+         "GarageCars is 2, but GarageArea 0 means that there is no garage"),
+        ({"GarageArea": 0, "GarageCars": 0, "GarageType": None}, "garage_details_disagree",
+         "GarageYrBlt is 1991, but GarageType was not given, which means that there is no garage"),
+        ({"GarageCars": 5, "GarageArea": 200}, "cars_do_not_fit",
+         "A garage of 200 square feet (GarageArea) for 5 cars (GarageCars)"),
+        ({"GarageYrBlt": 1930}, "garage_before_house",
+         "Garage built in 1930, before the house in 1990 (GarageYrBlt, YearBuilt)"),
+        ({"BsmtFinType1": "Unf"}, "first_finish_without_details",
+         "BsmtFinSF1 is 500, but BsmtFinType1 Unf means that there is no first finished area"),
+        ({"BsmtFinType2": "Rec"}, "details_without_second_finish",
+         "BsmtFinType2 is Rec, but BsmtFinSF2 0 means that there is no second finished area"),
+        ({"TotalBsmtSF": 0, "BsmtFinSF1": 0, "BsmtUnfSF": 0, "BsmtQual": None, "BsmtFinType1": None,
+          "BsmtFinType2": None, "BsmtFullBath": 1}, "parts_without_basement",
+         "BsmtFullBath is 1, but TotalBsmtSF 0 means that there is no basement"),
+        ({"HouseStyle": "1Story", "MSSubClass": "20"}, "style_not_its_floors",
+         "HouseStyle is 1Story, but 2ndFlrSF is 600"),
+        ({"2ndFlrSF": 0, "1stFlrSF": 1500}, "style_not_its_floors", "HouseStyle is 2Story, but 2ndFlrSF is 0"),
+        ({"MSSubClass": "20"}, "class_not_its_style", "HouseStyle is 2Story, but houses of MSSubClass 20 are 1Story"),
+        ({"GarageArea": 0, "GarageCars": 0}, "details_without_garage",
          "GarageType is Attchd, but GarageArea 0 means that there is no garage"),
         ({"FireplaceQu": None}, "fireplace_without_details",
          "Fireplaces is 1, but FireplaceQu was not given, which means that there is no fireplace"),
@@ -115,5 +143,5 @@ def test_made_up_houses_do_not_contradict_themselves() -> None:
 
 def test_they_are_part_of_what_the_model_warns_of() -> None:
     spec = InputSpec(FIELDS, {field.name: Learned(0.0, None) for field in FIELDS}, TARGET)
-    codes = [warning["code"] for warning in RowWarnings(spec, DEFINITION.contradictions)({**HOUSE, "PoolQC": "Gd"})]
+    codes = [warning["code"] for warning in RowWarnings(spec, CONTRADICTIONS)({**HOUSE, "PoolQC": "Gd"})]
     assert "details_without_pool" in codes

@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, request
-from model_kit.records.generation import generate_rows
+from model_kit.scoring.sampling import sample_records
 
 from ml_api import access
 from ml_api.controllers import lookup
@@ -33,10 +33,10 @@ def blueprint(registry: Registry, candidates: Candidates | None = None) -> Bluep
 
     @views.get("/v1/models/<name>/sample")
     def sample(name: str) -> Response:
-        spec = lookup.predictor(registry, name).model.spec
+        described = lookup.predictor(registry, name).model
         options = parameters.sample(request.args)
         seed = secrets.randbelow(parameters.MAX_SEED + 1) if options.seed is None else options.seed
         access.add_log_fields(model=name, rows=options.n)
-        return responses.json_response(generate_rows(spec, options.n, seed=seed))
+        return responses.json_response(sample_records(described, options.n, seed=seed))
 
     return views

@@ -9,19 +9,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from model_kit.scoring.predictor import Predictor
+from model_kit.scoring.sampling import Consistency
 from model_kit.spec import RARE, Field, Learned, Value
 from model_kit.spec.dates import days_to_iso
 
 #: Levels of one category that are tried.
 MAX_LEVELS = 60
-LOW, HIGH = "Low end", "High end"
+#: Name of an example -> whether its prediction is lower or higher, and the share of the better values of a field that
+#: are passed over: none at an end.
+EXAMPLES = {"Low end": (-1, 0.0), "High end": (1, 0.0), "Below typical": (-1, 0.5), "Above typical": (1, 0.5)}
+#: The order in which they are shown.
+ORDER = ("Low end", "Below typical", "Above typical", "High end")
 
 
 def example_records(predictor: Predictor, strongest: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Find records with lower and higher predictions than the golden row.
 
-    A change that contradicts another field is left out, except among numbers that belong together, such as a total and
-    its parts: the form adjusts those.
+    They hold the identities that the model declares. A change that contradicts another field is left out, except among
+    numbers that belong together, such as a total and its parts: the form adjusts those.
 
     Args:
         predictor: the model.
@@ -30,29 +35,34 @@ def example_records(predictor: Predictor, strongest: Sequence[str]) -> dict[str,
     Returns:
         Name of the example -> the fields that differ from the golden row.
     """
-    spec = predictor.model.spec
-    typical = dict(predictor.model.golden["row"])
-    fields = {field.name: field for field in spec.fields}
-    tried = [(name, value) for name in strongest for value in _values(fields[name], spec.learned[name])]
+    model = predictor.model
+    typical = dict(model.golden["row"])
+    fields = {field.name: field for field in model.spec.fields}
+    tried = [(name, value) for name in strongest for value in _values(fields[name], model.spec.learned[name])]
     middle, *predictions = _scores(predictor, [typical, *(typical | {name: value} for name, value in tried)])
     if middle is None:
         return {}
-    examples: dict[str, dict[str, Any]] = {LOW: {}, HIGH: {}}
-    allowed = _contradictions(predictor, typical)
-    for example, sign in ((LOW, -1), (HIGH, 1)):
+    allowed, hold = _contradictions(predictor, typical), Consistency(model).hold
+    examples: dict[str, dict[str, Any]] = {}
+    for example, (sign, passed_over) in EXAMPLES.items():
+        record, changed = typical, dict[str, Any]()
         for field in strongest:
             gains = {
                 value: sign * (prediction - middle)
                 for (name, value), prediction in zip(tried, predictions, strict=True)
-                if name == field and prediction is not None
+                if name == field and prediction is not None and sign * (prediction - middle) > 0
             }
-            for value in sorted(gains, key=gains.__getitem__, reverse=True):
-                if gains[value] <= 0:
+            better = sorted(gains, key=gains.__getitem__, reverse=True)
+            for value in better[int(passed_over * len(better)) :]:
+                kept = changed | {field: value}
+                held = hold(record | kept)
+                if kept.items() <= held.items() and _contradictions(predictor, held) <= allowed:
+                    record, changed = held, kept
                     break
-                if _contradictions(predictor, typical | examples[example] | {field: value}) <= allowed:
-                    examples[example][field] = value
-                    break
-    return {example: changes for example, changes in examples.items() if changes}
+        found = changed | {name: value for name, value in record.items() if value != typical.get(name)}
+        if found and found not in examples.values():
+            examples[example] = found
+    return {name: examples[name] for name in ORDER if name in examples}
 
 
 def _scores(predictor: Predictor, records: Sequence[Mapping[str, Any]]) -> list[float | None]:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from model_kit.scoring.about import context
 from model_kit.scoring.protocol import Model
 from model_kit.spec import InputSpec, Target
 
-from ml_api.views import formatting
+from ml_api.views import formatting, performance
 from ml_api.views.form import importance
 from ml_api.views.responses import links
 
@@ -18,6 +19,8 @@ from ml_api.views.responses import links
 N_BARS = 20
 #: Labels of an axis, both ends included.
 N_TICKS = 4
+#: Texts of the card that are shown as a list, in this order.
+_PROSE = ("place", "period", "source", "licence", "contact")
 #: Default subject of a target.
 _NO_SUBJECT = Target("").subject
 
@@ -26,20 +29,26 @@ def describe(name: str, model: Model) -> dict[str, Any]:
     """Return what the templates show of ``model``: texts, and tables as rows of texts.
 
     ``noun`` is what one record is ("ride"), ``subject`` the same with its article, ``heading`` what is predicted ("Fare
-    of a ride"; "Predicted fare" if the target names no subject).
+    of a ride"; "Predicted fare" if the target names no subject), ``context`` of when and where it is.
     """
     spec, card = model.spec, model.card
     noun = spec.target.subject
     title, subject = formatting.title(spec.target.name), formatting.article(noun)
     columns, rows = (_set_coverage if spec.target.is_class else _coverage)(card.get("coverage"), spec.target)
+    heading = f"Predicted {formatting.phrase(spec.target.name)}" if noun == _NO_SUBJECT else f"{title} of {subject}"
+    about = card.get("about") or {}
     return {
         "name": name,
         "version": model.version,
         "noun": noun,
         "subject": subject,
-        "heading": f"Predicted {formatting.phrase(spec.target.name)}"
-        if noun == _NO_SUBJECT
-        else f"{title} of {subject}",
+        "heading": heading,
+        "card_title": about.get("title") or heading,
+        "purpose": about.get("purpose", ""),
+        "context": context(card, spec.target),
+        "prose": [(name.capitalize(), about[name]) for name in _PROSE if about.get(name)],
+        "limits": about.get("limits") or (),
+        **performance.describe(card, spec.target),
         "title": title,
         "target": spec.target,
         "synthetic": bool((card.get("data") or {}).get("synthetic")),
@@ -218,9 +227,15 @@ def _errors(spec: InputSpec, card: Mapping[str, Any]) -> Iterable[dict[str, Any]
                 _typical_error(group, spec.target),
                 _bias(group["bias"], spec.target),
             )
-            for group in found[name]
+            for group in sorted(found[name], key=lambda group: -_shown_error(group, spec.target))
         ]
         yield {"name": name, "label": fields[name].description, "rows": rows}
+
+
+def _shown_error(group: Mapping[str, Any], target: Target) -> float:
+    """Return the number by which groups are sorted, which their table shows; below all others where there is none."""
+    error: float | None = group["relative" if target.scale == "log" else "rmse"]
+    return -1.0 if error is None else error
 
 
 def _typical_error(group: Mapping[str, Any], target: Target) -> str:

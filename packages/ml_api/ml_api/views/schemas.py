@@ -442,7 +442,8 @@ class ModelSchema(ClosedSchema):
     version = fields.String(required=True)
     spec = fields.Nested(SpecSchema, required=True)
     card = fields.Dict(
-        required=True, metadata=_describe("The content of card.json: data, metrics, libraries and the training run")
+        required=True,
+        metadata=_describe("The content of card.json: data, prose, metrics, errors, libraries and the training run"),
     )
     golden = fields.Nested(GoldenSchema, required=True)
     links = fields.Nested(LinksSchema, required=True)

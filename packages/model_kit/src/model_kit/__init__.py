@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from model_kit.scaffold.save import save
+    from model_kit.scoring.about import About
     from model_kit.scoring.definition import ModelDefinition
 
 __version__ = "0.1.0"
@@ -16,11 +17,12 @@ __version__ = "0.1.0"
 # folder, unless it is told otherwise before it is imported. Set the variable to 0 to allow that.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__all__ = ["ModelDefinition", "save"]
+__all__ = ["About", "ModelDefinition", "save"]
 
 
 #: Name -> where it is. Imported when asked for: serving needs neither, and one of them needs scikit-learn.
 _EXPORTS = {
+    "About": "model_kit.scoring.about:About",
     "ModelDefinition": "model_kit.scoring.definition:ModelDefinition",
     "save": "model_kit.scaffold.save:save",
 }

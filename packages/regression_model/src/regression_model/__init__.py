@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from model_kit.scoring.definition import ModelDefinition
 
+from regression_model.about import ABOUT
 from regression_model.contradictions import CONTRADICTIONS
 from regression_model.derive import derive
 from regression_model.fields import FIELDS, FLOORS, IDENTIFIER, NOT_CORE, TARGET, TOGETHER
-from regression_model.identities import repair
+from regression_model.identities import IDENTITIES
 
 __version__ = "0.1.0"
 
@@ -18,13 +19,14 @@ DEFINITION = ModelDefinition(
     "regression_model.estimator:make_estimator",
     derive=derive,
     keep_for_training="regression_model.estimator:keep_for_training",
-    repair=repair,
     floors=FLOORS,
     identifier=IDENTIFIER,
     not_core=NOT_CORE,
     together=TOGETHER,
     imputes=True,
+    identities=IDENTITIES,
     contradictions=CONTRADICTIONS,
+    about=ABOUT,
     sample="regression_model.sample:SAMPLE",
     openml_id=42165,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from model_kit.scoring.about import About
 from model_kit.scoring.definition import Floors, ModelDefinition
 
 from sentiment_model.fields import FIELDS, TARGET
@@ -14,6 +15,14 @@ DEFINITION = ModelDefinition(
     FIELDS,
     "sentiment_model.estimator:ESTIMATOR",
     floors=Floors(accuracy=0.7, roc_auc=0.8),
+    about=About(
+        title="Positive or negative reviews",
+        purpose="A worked example of texts: whether a sentence of a review praises or blames.",
+        limits=(
+            "It knows English sentences of reviews alone.",
+            "It does not understand irony, nor whom a sentence is about.",
+        ),
+    ),
     sample="sentiment_model.sample:SAMPLE",
 )
 make_prediction = DEFINITION.make_prediction

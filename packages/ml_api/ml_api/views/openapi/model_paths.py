@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apispec import APISpec
-from model_kit.records.generation import generate_rows
 from model_kit.scoring.intervals import HIGHEST, LOWEST
 from model_kit.scoring.protocol import Model
+from model_kit.scoring.sampling import sample_records
 
 from ml_api.settings import Settings
 from ml_api.views import parameters, requests, responses, schemas
@@ -163,7 +163,7 @@ class ModelPaths:
 
     def _add_sample(self, model: Model, record: JSONSchema, broken: Responses) -> None:
         path = self._links["sample"]
-        two = example("Two records", generate_rows(model.spec, 2, seed=1), request("GET", f"{path}?n=2&seed=1"))
+        two = example("Two records", sample_records(model, 2, seed=1), request("GET", f"{path}?n=2&seed=1"))
         refused = examples.problem(
             400, f"The query parameter n must be a whole number from 1 to {parameters.MAX_SAMPLE}."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import fields
 from typing import Final
 
 from model_kit.cli.common import (
@@ -16,7 +17,11 @@ from model_kit.cli.common import (
     score_facts,
     synthetic_notice,
 )
+from model_kit.scoring.about import About, context
+from model_kit.scoring.summary import verdict
 
+#: Texts of the card, in the order in which they are shown.
+ABOUT: Final = tuple(field.name for field in fields(About) if field.name != "limits")
 HELP: Final = "show the model's card"
 EXAMPLES: Final = ""
 
@@ -35,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         document = {
             **card,
+            "verdict": verdict(card, spec.target),
             "version": model.version,
             "artifact_sha256": artifact,
             "files": lineage["files"],
@@ -46,8 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
         }
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return OK
+    about = card.get("about") or {}
     lines = [
         ("model", f"{card['model']} {model.version}"),
+        *((name, about[name]) for name in ABOUT if name in about),
+        *(("limit", text) for text in about.get("limits", ())),
+        *([("verdict", text)] if (text := verdict(card, spec.target)) else []),
+        *([("predicts", text)] if (text := context(card, spec.target)) else []),
         *data_facts(card),
         *score_facts(card, spec.target),
         ("fields", f"{len(spec.fields)}, required: {', '.join(spec.required) or 'none'}"),

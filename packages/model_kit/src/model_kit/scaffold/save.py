@@ -22,6 +22,7 @@ from model_kit.errors import DataError, ModelKitError, first_line
 from model_kit.records.text import is_null
 from model_kit.scaffold import new
 from model_kit.scaffold.estimator_source import estimator_source
+from model_kit.scoring.about import About
 from model_kit.scoring.classes import decide
 from model_kit.scoring.definition import Runtime
 from model_kit.spec import Field, Level, Row, class_key
@@ -57,6 +58,7 @@ def save(
     unit: str = "",
     subject: str = "record",
     scale: Literal["log", "identity"] = "identity",
+    about: About | None = None,
     into: str | Path = "packages",
     runtime: Runtime = "onnx",
     keeps_rows: bool = False,
@@ -79,6 +81,7 @@ def save(
         unit: unit of the target.
         subject: what one row is, a noun in the singular.
         scale: ``"log"``: an unfitted estimator is fitted on the log of the target.
+        about: what people should know of the model, in words, for its card.
         into: folder of packages; the package becomes ``<into>/<name>_model``.
         runtime: what serves the model, see :class:`~model_kit.scoring.definition.ModelDefinition`.
         keeps_rows: the bundle may hold training rows, which an estimator such as nearest neighbours predicts from.
@@ -132,7 +135,9 @@ def save(
         if fitted and texts and not is_frame:
             columns = ", ".join(map(repr, texts))
             raise DataError(f"a fitted estimator must take numbers; {columns} are no numbers. Give it unfitted")
-        definition = replace(found.definition, runtime=runtime, keeps_rows=keeps_rows)
+        definition = replace(
+            found.definition, about=about or found.definition.about, runtime=runtime, keeps_rows=keeps_rows
+        )
         exported = None
         if fitted:
             exported = deepcopy(kept_as) if is_frame else _without_names(kept_as)

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from model_kit import __version__
+from model_kit.scoring.about import About
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.spec import Field, Target
 from model_kit.spec.inference import Guess
 
 #: Characters of a line of code.
 WIDTH: Final = 120
+#: Texts of the card, and what to write there.
+_ABOUT: Final = {
+    "title": "what people call it",
+    "purpose": "what its predictions are for, and for whom",
+    "place": "where the data is from",
+    "period": "when it is from: 2006 to 2010",
+    "source": "who collected it, with an address",
+    "licence": "under which it may be used",
+    "contact": "whom to ask",
+}
 
 
 def literal(text: str) -> str:
@@ -64,6 +76,7 @@ def package_files(
         "sentence": sentence,
         "description": f"{sentence[:-1]} from {len(fields)} fields".replace("\\", "/"),
         "attribute": attribute,
+        "about": _about_source(definition.about),
         "runtime": definition.runtime,
         "keeps_rows": definition.keeps_rows,
         "target": [literal(target.name), *_target_arguments(target)],
@@ -103,6 +116,34 @@ def field_source(field: Field, evidence: str) -> str:
     if len(line) + len(evidence) + 4 > WIDTH:
         return f"    # {evidence}\n{line}\n"
     return f"{line}  # {evidence}\n"
+
+
+def _about_source(about: About) -> list[str]:
+    """The arguments of the prose; where there is none, a comment says what belongs there."""
+    lines = []
+    for name, comment in _ABOUT.items():
+        if text := getattr(about, name):
+            lines += _text_source(f"    {name}=", text)
+        else:
+            lines.append(f'    {name}="",  # {comment}')
+    if not about.limits:
+        return [*lines, "    limits=(),  # what it must not be used for, what it does not know; a sentence each"]
+    return [
+        *lines,
+        "    limits=(",
+        *(line for text in about.limits for line in _text_source("        ", text)),
+        "    ),",
+    ]
+
+
+def _text_source(start: str, text: str) -> list[str]:
+    """An argument that is a text, in as many lines as it takes."""
+    line = f"{start}{literal(text)},"
+    if len(line) <= WIDTH:
+        return [line]
+    indent = " " * (len(start) - len(start.lstrip()))
+    parts = wrap(text, WIDTH - 40, expand_tabs=False, replace_whitespace=False, drop_whitespace=False)
+    return [f"{start}(", *(f"{indent}    {literal(part)}" for part in parts), f"{indent}),"]
 
 
 def _changed(value: Field | Target, plain: Field | Target, names: Sequence[str]) -> list[str]:

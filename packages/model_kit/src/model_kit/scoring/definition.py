@@ -7,7 +7,7 @@ import pkgutil
 import re
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from model_kit.errors import BundleError, DefinitionError
 from model_kit.records.encoding import Derive
+from model_kit.records.identities import Identity, contradictions_of
 from model_kit.records.row_warnings import Contradiction
+from model_kit.scoring.about import About
 from model_kit.scoring.bundle import CARD, MANIFEST, MODEL_DIR, SPEC, Bundle, bundle_exists, read_bundle
 from model_kit.scoring.installed import check_code
 from model_kit.scoring.model import BundleModel
@@ -109,7 +111,7 @@ class ModelDefinition:
         derive: stateless step from the encoded matrix to the features. Without it, the features are the fields
             themselves, dates as their parts, see :mod:`model_kit.records.features`.
         keep_for_training: mask of the rows to fit on (default: all). Hold-out rows are never left out.
-        repair: makes the identities between fields hold in a row of typical values.
+        repair: makes whatever else holds between fields hold in a row of typical values.
         register_converters: registers folding rules and ONNX converters of the package's own estimators.
         floors: below them nothing is exported.
         time_order: date or datetime by which folds are ordered: rows are predicted by models of earlier rows only.
@@ -120,7 +122,10 @@ class ModelDefinition:
         together: groups of fields that only make sense together, see :class:`~model_kit.spec.InputSpec`.
         imputes: the estimator replaces a missing value by a typical one, and warnings say so; where the kit imputes,
             it need not be declared.
-        contradictions: what cannot be true of one record at once; the row of typical values must have none.
+        identities: what holds between fields, such as a total and its parts, see :mod:`model_kit.records.identities`:
+            warnings say where it does not, and made-up records, the one of typical values too, hold it.
+        contradictions: what else cannot be true of one record at once; the row of typical values must have none.
+        about: what people should know of the model, in words; on its card.
         sample: a :class:`Sample`, or where to import one from.
         runtime: what serves the model: ``"onnx"``, a graph; ``"scikit-learn"``, the estimator itself, for what no graph
             computes. It costs the service a scikit-learn, see ``docs/own-model.md``.
@@ -147,7 +152,9 @@ class ModelDefinition:
     rare_below: int = 10
     together: tuple[tuple[str, ...], ...] = ()
     imputes: bool = False
+    identities: tuple[Identity, ...] = ()
     contradictions: tuple[Contradiction, ...] = ()
+    about: About = field(default_factory=About)
     sample: str | Sample | None = None
     runtime: Runtime = "onnx"
     keeps_rows: bool = False
@@ -264,6 +271,11 @@ class ModelDefinition:
 
         return dict(make_prediction(self._predictor, input_data))
 
+    @property
+    def all_contradictions(self) -> tuple[Contradiction, ...]:
+        """Those of the identities, then the others."""
+        return (*contradictions_of(self.identities), *self.contradictions)
+
     @cached_property
     def _predictor(self) -> Predictor:
         return Predictor(self.load())
@@ -272,7 +284,9 @@ class ModelDefinition:
         named = bundle.json(CARD).get("model")
         if named != self.name:
             raise BundleError(CARD, f"it is a bundle of the model {named}, not of {self.name}")
-        model = BundleModel(bundle, self.derive, version, self.contradictions, imputes=self.imputes)
+        model = BundleModel(
+            bundle, self.derive, version, self.contradictions, identities=self.identities, imputes=self.imputes
+        )
         model.aliases = self.aliases
         # A package's derive finds its columns by position.
         if model.spec.names != tuple(field.name for field in self.fields):

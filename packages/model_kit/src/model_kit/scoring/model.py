@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from model_kit.errors import BundleError, NotReadyError, SpecError
 from model_kit.records.encoding import Derive, Encoded, Encoder
+from model_kit.records.identities import Identity, contradictions_of
 from model_kit.records.row_warnings import Contradiction
 from model_kit.records.vectorizer import load_texts
 from model_kit.scoring.bundle import CARD, GOLDEN, REFERENCE, RUN, SPEC, VOCABULARY, Bundle, read_bundle
@@ -66,6 +67,7 @@ class BundleModel:
         derive: the model package's step from the encoded matrix to features; ``None`` if it has none.
         version: version of the model package's distribution.
         contradictions: combinations of values that are impossible, for row warnings.
+        identities: what holds between the fields, for row warnings and sample records.
         imputes: the estimator replaces missing values by typical ones; the card of a model for which the kit does so
             says it too, and of which fields.
 
@@ -80,12 +82,14 @@ class BundleModel:
         version: str,
         contradictions: Iterable[Contradiction] = (),
         *,
+        identities: Iterable[Identity] = (),
         imputes: bool = False,
     ) -> None:
         self.version = version
         #: Further addresses of its predictions.
         self.aliases: tuple[str, ...] = ()
-        self.contradictions = tuple(contradictions)
+        self.identities = tuple(identities)
+        self.contradictions = (*contradictions_of(self.identities), *contradictions)
         self.card: dict[str, Any] = bundle.json(CARD)
         self.golden: dict[str, Any] = bundle.json(GOLDEN)
         try:

@@ -57,7 +57,7 @@ def reference(spec: InputSpec, rows: Sequence[Row]) -> dict[str, Any]:
                 cells["unknown"] = _unless_rare(int((~is_known).sum()))
                 values = values[is_known]
             edges = spec.learned[field.name].bins
-            cells |= _merged_bins(np.bincount(bins_of(values, edges), minlength=len(edges) + 1).tolist(), edges)
+            cells |= merged_bins(np.bincount(bins_of(values, edges), minlength=len(edges) + 1).tolist(), edges)
         fields[field.name] = {"missing": _unless_rare(missing)} | cells
     return {"rows": len(rows), "fields": fields}
 
@@ -92,7 +92,7 @@ def reference_predictions(
 def _binned(out_of_fold: NDArray[np.float64], served: NDArray[np.float64]) -> dict[str, Any]:
     edges = _edges_between(np.sort(served), np.sort(out_of_fold.ravel()))
     counts = np.bincount(bins_of(out_of_fold.ravel(), edges), minlength=len(edges) + 1) / len(out_of_fold)
-    return _merged_bins(counts.round().astype(int).tolist(), edges)
+    return merged_bins(counts.round().astype(int).tolist(), edges)
 
 
 def _edges_between(served: NDArray[np.float64], unseen: NDArray[np.float64]) -> list[float]:
@@ -119,11 +119,22 @@ def _merged_levels(counted: Mapping[str, int]) -> dict[str, Any]:
     return {"levels": counts, "other": _unless_rare(other)}
 
 
-def _merged_bins(counts: list[int], edges: Sequence[float]) -> dict[str, Any]:
+def merged_bins(counts: list[int], edges: Sequence[float], n_repeats: int = 1) -> dict[str, Any]:
+    """Merge bins of fewer than 10 rows with a neighbour.
+
+    Args:
+        counts: rows in each, those of all repeats.
+        edges: between them.
+        n_repeats: how often each row is counted.
+
+    Returns:
+        ``edges`` and ``counts`` of what is left, means over the repeats; 0 if even all together are too few.
+    """
+    fewest = FEWEST * n_repeats
     kept = list(edges)
     position = 0
     while len(counts) > 1 and position < len(counts):
-        if counts[position] >= FEWEST:
+        if counts[position] >= fewest:
             position += 1
             continue
         # Merge with the next bin; the last one with the one before it.
@@ -131,7 +142,7 @@ def _merged_bins(counts: list[int], edges: Sequence[float]) -> dict[str, Any]:
         counts[left : left + 2] = [counts[left] + counts[left + 1]]
         del kept[left]
         position = left
-    return {"edges": kept, "counts": [_unless_rare(count) for count in counts]}
+    return {"edges": kept, "counts": [_unless_rare(round(count / n_repeats)) for count in counts]}
 
 
 def _unless_rare(count: int) -> int:
@@ -154,18 +165,24 @@ def distribution(values: NDArray[Any], target: Target) -> dict[str, Any]:
         shares = np.bincount(values, minlength=len(target.classes)) / len(values)
         return {"classes": dict(zip(target.keys, shares.round(4).tolist(), strict=True))}
     log = target.scale == "log"
-    ends = np.quantile(values, [BEYOND, 1 - BEYOND]).tolist()
-    if ends[0] == ends[1]:
-        return {"edges": ends, "shares": [1.0]}
-    # As round as their distance allows: no edge is some row's target.
-    spread = (ends[1] - ends[0]) / max(map(abs, ends))
-    n_digits = 3 + max(0, -math.floor(math.log10(spread)))
-    low, high = (float(f"{end:.{n_digits}g}") for end in ends)
+    low, high = round_ends(values)
+    if low == high:
+        return {"edges": [low, high], "shares": [1.0]}
     n_bars = int(np.clip(len(values) // ROWS_PER_BAR, 1, MOST_BARS))
     edges = np.geomspace(low, high, n_bars + 1) if log else np.linspace(low, high, n_bars + 1)
     part = np.searchsorted(edges[1:-1], values, side="right")
     counts = _evened(np.bincount(part, minlength=n_bars).tolist())
     return {"edges": edges.tolist(), "shares": [count / len(values) for count in counts]}
+
+
+def round_ends(values: NDArray[np.float64]) -> tuple[float, float]:
+    """About the 0.5 % and the 99.5 % quantile, as round as their distance allows: neither is some row's value."""
+    low, high = np.quantile(values, [BEYOND, 1 - BEYOND]).tolist()
+    if low == high:
+        return low, high
+    spread = (high - low) / max(abs(low), abs(high))
+    n_digits = 3 + max(0, -math.floor(math.log10(spread)))
+    return float(f"{low:.{n_digits}g}"), float(f"{high:.{n_digits}g}")
 
 
 def _evened(counts: Sequence[int]) -> list[float]:

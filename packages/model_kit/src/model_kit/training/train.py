@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 import model_kit
 from model_kit.errors import DataError, DefinitionError, SpecError
 from model_kit.records.generation import golden_row
+from model_kit.records.identities import check_identities
 from model_kit.records.row_warnings import check_contradictions
 from model_kit.records.vectorizer import dump_texts
 from model_kit.scoring import calibration, class_assessment, prediction_sets
@@ -46,6 +47,7 @@ from model_kit.training.evaluation import (
 )
 from model_kit.training.export import Export, export
 from model_kit.training.importance import importance
+from model_kit.training.performance import performance
 from model_kit.training.provenance import git_commit
 from model_kit.training.reference import distribution, reference, reference_predictions
 from model_kit.training.threshold import with_threshold
@@ -84,9 +86,11 @@ def train(
         ExportError: the graph does not agree with the estimator.
         DataError: the target has one value only, a field has none, or there are fewer rows than folds.
         DefinitionError: scikit-learn is to serve the model, and its package does not depend on it.
-        SpecError: a contradiction is about a field that does not exist, or the row of typical values has one.
+        SpecError: an identity or a contradiction is about a field that does not exist, or the row of typical values
+            has one.
     """
-    check_contradictions(definition.contradictions, definition.fields)
+    check_identities(definition.identities, definition.fields)
+    check_contradictions(definition.all_contradictions, definition.fields)
     _require_extra(definition)
     if np.ptp(dataset.target) == 0:
         raise DataError(
@@ -135,10 +139,7 @@ def train(
         require_floors(definition, evaluation.metrics)
         if warning := _no_better_than_a_constant(evaluation, dataset, definition.target):
             report(warning)
-    golden = definition.repair(golden_row(fitted.spec))
-    for contradiction in definition.contradictions:
-        if message := contradiction.find(golden):
-            raise SpecError(f"the row of typical values contradicts itself: {message}; repair has to mend it")
+    golden = typical_row(definition, fitted.spec)
     report("Exporting, and comparing the graph with scikit-learn")
     exported = export(fitted, dataset.rows, definition.runtime, keeps_rows=definition.keeps_rows)
     fitted = exported.fitted
@@ -166,9 +167,12 @@ def train(
             "synthetic": dataset.synthetic,
             **({"outcomes": dict(dataset.outcomes)} if dataset.outcomes else {}),
         },
+        **({"about": about} if (about := definition.about.to_dict()) else {}),
         "evaluated": evaluation is not None,
         "metrics": evaluation and evaluation.metrics,
         **uncertainty,
+        "performance": evaluation
+        and performance(evaluation.rows, evaluation.out_of_fold, dataset.target, definition.target),
         "target_distribution": distribution(dataset.target, definition.target),
         "importance": shares,
         "errors": evaluation and _errors(evaluation, dataset, fitted.spec, [*shares]),
@@ -229,6 +233,22 @@ def _require_extra(definition: ModelDefinition) -> None:
             f'{definition.name}: runtime is "scikit-learn", and pyproject.toml does not depend on '
             "model-kit[scikit-learn]: what serves the model would have none; add it to dependencies"
         )
+
+
+def typical_row(definition: ModelDefinition, spec: InputSpec) -> dict[str, Any]:
+    """Medians and modes, made to hold what the definition declares.
+
+    Raises:
+        SpecError: it contradicts itself all the same.
+    """
+    golden = golden_row(spec)
+    for identity in definition.identities:
+        identity.hold(golden, dict(golden))
+    golden = definition.repair(golden)
+    for contradiction in definition.all_contradictions:
+        if message := contradiction.find(golden):
+            raise SpecError(f"the row of typical values contradicts itself: {message}; repair has to mend it")
+    return golden
 
 
 def doubtful_levels(fields: Iterable[Field], rows: Sequence[Row]) -> Iterator[str]:
