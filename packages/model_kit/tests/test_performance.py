@@ -113,24 +113,24 @@ def number(mae: float = 10.0, relative: float | None = 0.05, thirds: tuple[float
         (
             number(thirds=(0.04, 0.05, 0.08)),
             (
-                "Much better than a guess: half of the predictions are within 5.0 % of what was true, and they are off by "
-                "10 EUR on average, 75 % less than if 180 EUR were predicted for every flat. It is weakest in the highest "
-                "third of its predictions, above 220 EUR: half of these are off by more than 8.0 %."
+                "Much better than a guess: half of the predictions are within 5.0 % of what was true, and they are "
+                "off by 10 EUR on average, 75 % less than if 180 EUR were predicted for every flat. It is weakest in "
+                "the highest third of its predictions, above 220 EUR: half of these are off by more than 8.0 %."
             ),
         ),
         (
             number(mae=30.0, relative=None, thirds=(40.0, 20.0, 30.0)),
             (
-                "Better than a guess: they are off by 30 EUR on average, 25 % less than if 180 EUR were predicted for every "
-                "flat. It is weakest in the lowest third of its predictions, below 150 EUR: they are off by 40 EUR on "
-                "average."
+                "Better than a guess: they are off by 30 EUR on average, 25 % less than if 180 EUR were predicted for"
+                " every flat. It is weakest in the lowest third of its predictions, below 150 EUR: they are off by 40"
+                " EUR on average."
             ),
         ),
         (
             number(mae=50.0),
             (
-                "No better than a guess: half of the predictions are within 5.0 % of what was true, and they are off by "
-                "50 EUR on average; predicting 180 EUR for every flat would be off by 40 EUR."
+                "No better than a guess: half of the predictions are within 5.0 % of what was true, and they are off "
+                "by 50 EUR on average; predicting 180 EUR for every flat would be off by 40 EUR."
             ),
         ),
     ],

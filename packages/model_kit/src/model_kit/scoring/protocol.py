@@ -44,8 +44,8 @@ class Model(Explainable, Protocol):
 
     Its optional attribute ``contradictions`` is a sequence of :class:`~model_kit.records.row_warnings.Contradiction`;
     without it, row warnings come from the spec only. Sample records hold ``identities``, of
-    :mod:`model_kit.records.identities`. ``imputes``, a boolean or names of fields, says whether, or of which, it replaces
-    missing values by typical ones. ``reference`` is the content of ``reference.json``, from which
+    :mod:`model_kit.records.identities`. ``imputes``, a boolean or names of fields, says whether, or of which,
+    it replaces missing values by typical ones. ``reference`` is the content of ``reference.json``, from which
     drift is told.
     """
 

@@ -92,7 +92,7 @@ def _of_classes(found: Numbers, truth: NDArray[np.int64], target: Target) -> dic
     chosen = decide(pooled, target)
     sure = pooled[np.arange(len(pooled)), chosen]
     guess = int(np.bincount(truth).argmax())
-    right, naive = chosen == actual, guess == actual
+    right, naive = np.equal(chosen, actual), np.equal(guess, actual)
 
     def shares(rows: NDArray[Any] | slice) -> dict[str, Any]:
         return {
