@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from model_kit.errors import NotReadyError
+from model_kit.records.row_warnings import Contradiction
+from model_kit.spec import Row
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW, load_rides
 
 from ml_api.app import create_app
@@ -99,6 +101,17 @@ def test_sample_can_be_sent_to_a_prediction_as_it_is(client: FlaskClient, query:
         assert record["zone"] in ("A", "B")
         assert record["passengers"] in (None, 1, 2, 3, 4)
         assert record["comfort"] in (None, "1", "2")
+
+
+def test_sample_contradicts_nothing(bundle: Path) -> None:
+    def far(row: Row) -> str | None:
+        return "far" if row["zone"] == "B" and float(row["distance"] or 0) > 3.5 else None
+
+    model = load_rides(bundle)
+    model.contradictions = (Contradiction("far", ("zone", "distance"), far),)
+    records = create_app(Settings(), {"rides": lambda: model}).test_client().get(f"{SAMPLE}?n=100&seed=1").get_json()
+    assert [record for record in records if far(record)] == []
+    assert {record["zone"] for record in records} == {"A", "B"}
 
 
 def test_seed_decides_the_sample(client: FlaskClient) -> None:

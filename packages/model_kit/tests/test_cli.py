@@ -746,6 +746,32 @@ def test_show_of_a_model_of_real_data_is_not_loud(tmp_path: Path, capsys: pytest
     assert "scores           not evaluated\n" in output
 
 
+def test_show_has_the_prose_and_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    errors = {"rows": 100, "mae": 1.0, "relative": 0.05, "guess_mae": 4.0, "guess_relative": 0.3}
+    write_ride_bundle(
+        tmp_path / "bundle",
+        about={"title": "Taxi fares", "period": "2024", "place": "Utrecht", "limits": ["By day.", "No vans."]},
+        performance={"guess": 12.0, "overall": errors, "thirds": [], "edges": []},
+    )
+    said = (
+        "Much better than a guess: half of the predictions are within 5.0 % of what was true, and they are off by 1 EUR "
+        "on average, 75 % less than if 12 EUR were predicted for every record."
+    )
+    assert run(["show", "--bundle", str(tmp_path / "bundle")]) == 0
+    facts = [[part.strip() for part in line.split("  ", 1)] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert facts[1:8] == [
+        ["title", "Taxi fares"],
+        ["place", "Utrecht"],
+        ["period", "2024"],
+        ["limit", "By day."],
+        ["limit", "No vans."],
+        ["verdict", said],
+        ["predicts", "EUR of 2024, Utrecht"],
+    ]
+    assert run(["show", "--json", "--bundle", str(tmp_path / "bundle")]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == said
+
+
 def test_show_json_is_the_card_and_all_that_show_says(
     model: ModelDefinition, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from lightgbm import LGBMClassifier
 from model_kit.errors import DataError, DefinitionError
 from model_kit.scaffold.estimator_source import _Writer, estimator_source
 from model_kit.scaffold.new import written_definition
+from model_kit.scoring.about import About
 from model_kit.scoring.definition import ModelDefinition
 from model_kit.scoring.predictor import Predictor
 from model_kit.spec import Row
@@ -67,9 +68,17 @@ def ignored(_: str) -> None:
 
 def test_fitted_estimator_is_exported_as_it_is(frame: pd.DataFrame, target: pd.Series[float], tmp_path: Path) -> None:
     estimator = RandomForestRegressor(20, random_state=0).fit(frame, target)
-    folder = model_kit.save(estimator, frame, target, name="flat", unit="EUR", into=tmp_path, cv=False, report=ignored)
+    about = About(title="Flats", purpose="A word. " * 20, place='"Here"', limits=("No villas.", "No lofts. " * 15))
+    folder = model_kit.save(
+        estimator, frame, target, name="flat", unit="EUR", about=about, into=tmp_path, cv=False, report=ignored
+    )
     definition = written_definition(folder, "flat_model")
     assert (definition.target.name, definition.target.unit) == ("rent", "EUR")
+    assert definition.about == about
+    assert definition.load().card["about"]["title"] == "Flats"
+    fields = (folder / "src/flat_model/fields.py").read_text()
+    assert max(map(len, fields.splitlines())) <= 120
+    assert '    period="",  # when it is from: 2006 to 2010\n' in fields
     assert [(field.name, field.kind) for field in definition.fields] == [
         ("size", "number"),
         ("rooms", "integer"),

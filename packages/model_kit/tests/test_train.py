@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from model_kit.errors import DataError, FloorError, IntervalError, SpecError
 from model_kit.records.row_warnings import Contradiction
+from model_kit.scoring.about import About
 from model_kit.scoring.bundle import read_bundle
 from model_kit.scoring.definition import Floors
 from model_kit.scoring.installed import source_digest
@@ -35,7 +36,7 @@ SOURCE = Path(model_kit.__file__).parent
 @pytest.fixture
 def trained(tmp_path: Path, rides: Dataset) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path / "bundle"
-    return folder, train(ride_definition(), rides, folder)
+    return folder, train(ride_definition(about=About(title="Rides", limits=("By day.",))), rides, folder)
 
 
 def test_trained_bundle_predicts_what_scikit_learn_predicted(
@@ -81,9 +82,11 @@ def test_card_is_of_this_model_and_this_run(trained: tuple[Path, dict[str, Any]]
     assert set(card) == {
         *("format", "model", "version", "data", "evaluated", "metrics", "runtime", "agreement", "graph"),
         *("cross_validation", "preprocessing", "imputation", "intervals", "coverage"),
-        *("target_distribution", "importance", "errors"),
+        *("about", "performance", "target_distribution", "importance", "errors"),
         *("code_sha256", "kit_sha256", "libraries", "run"),
     }
+    assert card["about"] == {"title": "Rides", "limits": ["By day."]}
+    assert card["performance"]["overall"]["mae"] == pytest.approx(card["metrics"]["mae"])
     assert card["graph"] == {"folded": True, "nodes": 4, "reason": None}
     assert (card["format"], card["model"], card["version"]) == (1, "rides", "1.2.3")
     assert card["code_sha256"] == source_digest(SOURCE)

@@ -37,10 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     model = model_of(arguments)
     lineage, card, spec = model.lineage, model.card, model.spec
     artifact = lineage["artifact_sha256"]
+    said = verdict(card, spec.target)
     if arguments.json:
         document = {
             **card,
-            "verdict": verdict(card, spec.target),
+            **({"verdict": said} if said else {}),
             "version": model.version,
             "artifact_sha256": artifact,
             "files": lineage["files"],
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         ("model", f"{card['model']} {model.version}"),
         *((name, about[name]) for name in ABOUT if name in about),
         *(("limit", text) for text in about.get("limits", ())),
-        *([("verdict", text)] if (text := verdict(card, spec.target)) else []),
+        *([("verdict", said)] if said else []),
         *([("predicts", text)] if (text := context(card, spec.target)) else []),
         *data_facts(card),
         *score_facts(card, spec.target),
