@@ -754,8 +754,8 @@ def test_show_has_the_prose_and_the_verdict(tmp_path: Path, capsys: pytest.Captu
         performance={"guess": 12.0, "overall": errors, "thirds": [], "edges": []},
     )
     said = (
-        "Much better than a guess: half of the predictions are within 5.0 % of what was true, and they are off by 1 EUR "
-        "on average, 75 % less than if 12 EUR were predicted for every record."
+        "Much better than a guess: half of the predictions are within 5.0 % of what was true, and they are off by 1 "
+        "EUR on average, 75 % less than if 12 EUR were predicted for every record."
     )
     assert run(["show", "--bundle", str(tmp_path / "bundle")]) == 0
     facts = [[part.strip() for part in line.split("  ", 1)] for line in capsys.readouterr().out.splitlines()[1:]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -17,13 +17,16 @@ from model_kit.spec.dates import days_to_iso
 
 #: Numbers beyond the outermost bins come closer to these by this power: most are, and few are extreme.
 _TAIL: Final = 4
+#: Records drawn for each one, whose values stand in for those that contradict each other.
+_SPARES: Final = 6
 
 
 def sample_records(model: Explainable, n_rows: int, *, seed: int) -> list[dict[str, Any]]:
     """Draw valid records of which none is a row of the training data.
 
     Every field is drawn on its own, from its bins and levels as often as training had them. Then the identities that
-    the model package declares are made to hold, and what still contradicts itself becomes typical.
+    the model package declares are made to hold, and what still contradicts itself is drawn again, a few times, or
+    becomes typical.
 
     Args:
         model: its optional attributes ``identities``, ``contradictions`` and ``reference`` are used.
@@ -33,13 +36,15 @@ def sample_records(model: Explainable, n_rows: int, *, seed: int) -> list[dict[s
     spec, counts = model.spec, getattr(model, "reference", {}).get("fields", {})
     consistent = Consistency(model)
     random = np.random.default_rng(seed)
+    n_drawn = n_rows * (1 + (_SPARES if getattr(model, "contradictions", ()) else 0))
     columns: dict[str, Sequence[Any]] = {}
-    for field, others in zip(spec.fields, _texts(spec, n_rows, seed), strict=True):
+    for field, others in zip(spec.fields, _texts(spec, n_drawn, seed), strict=True):
         learned = spec.learned[field.name]
-        values = others or _draw(field, learned, counts.get(field.name, {}), n_rows, random)
-        absent = random.random(n_rows) < (0.0 if field.required else learned.missing)
+        values = others or _draw(field, learned, counts.get(field.name, {}), n_drawn, random)
+        absent = random.random(n_drawn) < (0.0 if field.required else learned.missing)
         columns[field.name] = [None if gone else value for gone, value in zip(absent, values, strict=True)]
-    return [consistent(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    drawn = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return [consistent(row, drawn[n_rows + place :: n_rows]) for place, row in enumerate(drawn[:n_rows])]
 
 
 class Consistency:
@@ -55,14 +60,29 @@ class Consistency:
         self._identities: Sequence[Identity] = getattr(model, "identities", ())
         self._contradictions: Sequence[Contradiction] = getattr(model, "contradictions", ())
 
-    def __call__(self, record: Row) -> dict[str, Any]:
-        """A record without contradictions: fields that contradict each other have the typical record's values."""
-        row = self.hold(record)
-        for _ in range(2 * len(self._contradictions) + 1):
+    def __call__(self, record: Row, spares: Iterable[Row] = ()) -> dict[str, Any]:
+        """A record without contradictions: fields that contradict each other get other values.
+
+        Args:
+            record: a complete one.
+            spares: whose values are taken, one after the other; then those of the typical record are.
+        """
+        row, left, seen = self.hold(record), list(spares), set[str]()
+        for _ in range(2 * len(self._contradictions) + len(left) + 1):
             broken = next((one for one in self._contradictions if one.find(row)), None)
             if broken is None:
                 return row
-            row = self.hold(row | self._typical_values(broken.fields))
+            names = broken.fields
+            if broken.code in seen:
+                # An identity undoes it: what it is about becomes typical too.
+                own = [one.fields for one in self._identities if set(one.fields) & set(names)]
+                names = tuple({*names, *(name for fields in own for name in fields)})
+            if left:
+                source = left.pop()
+            else:
+                source = self._typical
+                seen.add(broken.code)
+            row = self.hold(row | {name: source.get(name) for name in names})
         # Values of some fields contradict the typical ones of others.
         return self._typical_values(tuple(self._fields))
 
