@@ -143,6 +143,19 @@ def test_threshold_of_the_card_moves(visit: Any) -> None:
     expect(page.locator(".reliability circle").first).to_be_visible()
 
 
+def test_card_loses_nothing_on_paper(visit: Any) -> None:
+    page = visit("card/two", 390, dark=True)
+    page.emulate_media(media="print", color_scheme="dark")
+    page.set_viewport_size({"width": 688, "height": 900})
+    assert page.locator("#thresholds tbody tr:visible").count() == page.locator("#thresholds tbody tr").count() > 1
+    hidden = "[...document.querySelectorAll('.scroll')].filter((box) => box.scrollHeight > box.clientHeight + 1)"
+    assert page.evaluate(f"{hidden}.length") == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    expect(page.get_by_role("link", name="Try it")).to_have_count(0)
+    # Dark ink on white paper, whatever the screen has.
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(23, 33, 30)"
+
+
 def test_dropped_file_counts_the_classes(visit: Any, tmp_path: Path) -> None:
     page = visit("try/tone")
     source = tmp_path / "said.csv"
