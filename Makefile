@@ -70,7 +70,7 @@ endif
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train retrain compare publish release \
-	install lock clean tools tools-dev tools-kubernetes serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
+	docs-commands site site-serve install lock clean tools tools-dev tools-kubernetes serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image push-image test-image released release-notes deploy-kubernetes \
 	notebook notebooks notebook-image run-notebook-image tools-notebook \
 	plan model wheels held-back test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline \
@@ -147,6 +147,21 @@ doors: tools-dev ## Test with the clients and engines of others, each in an envi
 
 soak-streams: tools-dev ## Consume streams while consumers and brokers are killed, and look for every answer: SOAK="--rounds 100 --seed 7"
 	@PYTHONPATH=tests/helpers $(bin)/python tests/helpers/soak_streams.py $(SOAK)
+
+# With the environments that the pages on MLflow and BentoML come from.
+docs-commands: tools-dev ## Follow the tutorial and the migrations command by command
+	@for name in mlflow bentoml; do $(set_up) build/doors/$$name --lock requirements/doors/$$name.txt || exit 1; done
+	@DOCS_COMMANDS=1 $(bin)/python -m pytest tests/documentation -rA $(PYTEST)
+
+# The pages are read by an environment of its own, the code by that of development.
+site: tools-dev ## Build the documentation into build/site, strictly, and check every link; works without a network
+	@$(set_up) build/site-tools --lock requirements/site.txt
+	@build/site-tools/bin/python -m sphinx --quiet --fail-on-warning --keep-going \
+		--conf-dir docs --doctree-dir build/site-doctrees . build/site
+	@$(bin)/python scripts/check_site.py
+
+site-serve: site ## Show the documentation on PORT
+	@exec $(bin)/python -m http.server --bind 127.0.0.1 --directory build/site $(call quoted,PORT)
 
 migrate: tools-dev ## Create or update the tables of the prediction log that PREDICTION_LOG names
 	@cd packages/ml_api && exec $(CURDIR)/$(bin)/python -m ml_api.cli migrate

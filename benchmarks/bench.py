@@ -11,8 +11,8 @@ Before anything is measured, all servers must give the same prices, and a server
 not what is measured. One answer without status 200 (422 where every record is bad), or a request of ml_api's without
 its one line in the log, and the run is void.
 
-Writes build/benchmarks/results.json, results.md and plot.svg; `python benchmarks/report.py --readme` puts the table
-into README. What each figure means: benchmarks/README.md.
+Writes build/benchmarks/results.json, results.md and plot.svg; `python benchmarks/report.py --readme` puts the tables
+into README and benchmarks/README.md. What each figure means: benchmarks/README.md.
 """
 
 from __future__ import annotations

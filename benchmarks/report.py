@@ -1,7 +1,8 @@
-"""From build/benchmarks/results.json to a table, a plot and README's block.
+"""From build/benchmarks/results.json to a table, a plot and the blocks of two pages.
 
 python benchmarks/report.py             write results.md and plot.svg anew
-python benchmarks/report.py --readme    and put the table into README.md, between <!-- bench --> and <!-- /bench -->
+python benchmarks/report.py --readme    and put the rates into README.md, everything that must hold into
+                                        benchmarks/README.md, between <!-- bench --> and <!-- /bench -->
 """
 
 from __future__ import annotations
@@ -60,16 +61,22 @@ def markdown(results: Results) -> str:
 
 
 def readme_block(results: Results) -> str:
-    """What README shows."""
+    """What README shows: when and where, and the rates."""
+    when, _what, _versions, *cautions = head(results)
+    return "\n\n".join([BEGIN, when, *cautions, rates(results), END])
+
+
+def last_run_block(results: Results) -> str:
+    """What benchmarks/README.md shows: everything that must hold, and the rates."""
     return "\n\n".join([BEGIN, *head(results), bars(results), rates(results), END])
 
 
-def put_into_readme(readme: str, block: str) -> str:
-    """README's text with the block in place of the one it has, or at its end."""
-    if BEGIN in readme:
+def put_into_page(page: str, block: str) -> str:
+    """A page's text with the block in place of the one it has, or at its end."""
+    if BEGIN in page:
         # Through a function, because a text would have its backslashes read.
-        return re.sub(f"{BEGIN}.*?{END}", lambda _: block, readme, count=1, flags=re.DOTALL)
-    return f"{readme.rstrip()}\n\n## Benchmark\n\n{block}\n"
+        return re.sub(f"{BEGIN}.*?{END}", lambda _: block, page, count=1, flags=re.DOTALL)
+    return f"{page.rstrip()}\n\n## Benchmark\n\n{block}\n"
 
 
 def head(results: Results) -> list[str]:
@@ -236,7 +243,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = BUILD, root: Pat
     parser = argparse.ArgumentParser(
         "report.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--readme", action="store_true", help="rewrite README.md's block")
+    parser.add_argument("--readme", action="store_true", help="rewrite the blocks of the two pages")
     options = parser.parse_args(arguments)
     try:
         results = read(folder)
@@ -249,8 +256,9 @@ def main(arguments: Sequence[str] | None = None, folder: Path = BUILD, root: Pat
     if results["curves"]:
         plot(results, folder / "plot.svg")
     if options.readme:
-        readme = root / "README.md"
-        write_atomically(readme, put_into_readme(readme.read_text("utf-8"), readme_block(results)))
+        for name, block in (("README.md", readme_block), ("benchmarks/README.md", last_run_block)):
+            page = root / name
+            write_atomically(page, put_into_page(page.read_text("utf-8"), block(results)))
     return 0
 
 

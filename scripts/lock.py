@@ -3,8 +3,9 @@
 Universal: one lock for Python 3.11 to 3.13 on Linux and macOS, with markers where they differ. They share their pins.
 Each package is written with the extras that others request of it, for platforms that resolve dependencies while
 installing (`pip install -r`). Needs the network; respects UV_* and pip's index variables, and writes no index's name.
-What scripts/doors.py tests with has locks of its own, requirements/doors/*.txt, which share no pins. The environments
-for conda are made of the notebooks' lock, see scripts/conda.py.
+What scripts/doors.py tests with, and what builds the documentation, have locks of their own, requirements/doors/*.txt
+and requirements/site.txt, which share no pins. The environments for conda are made of the notebooks' lock, see
+scripts/conda.py.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ LOCKS = (
 LOWEST_PYTHON = "3.11"
 
 
-def door_locks(root: Path) -> list[tuple[str, str]]:
-    """Return source and lock of each door, see scripts/doors.py."""
-    sources = sorted((root / "requirements/doors").glob("*.in"))
-    return [(f"requirements/doors/{one.name}", f"requirements/doors/{one.stem}.txt") for one in sources]
+def separate_locks(root: Path) -> list[tuple[str, str]]:
+    """Return source and lock of each environment of its own: the doors', see scripts/doors.py, and the site's."""
+    sources = [*sorted((root / "requirements/doors").glob("*.in")), *(root / "requirements").glob("site.in")]
+    names = [source.relative_to(root).as_posix() for source in sources]
+    return [(name, f"{name.removesuffix('.in')}.txt") for name in names]
 
 
 def lock(root: Path, *, upgrade: bool, only: Sequence[str] = ()) -> None:
@@ -50,14 +52,14 @@ def lock(root: Path, *, upgrade: bool, only: Sequence[str] = ()) -> None:
     Raises:
         ScriptError: they can't be resolved, the reason is above; or there is no such lock.
     """
-    doors = door_locks(root)
-    locks = [(source, target) for source, target in (*LOCKS, *doors) if not only or target in only]
+    separate = separate_locks(root)
+    locks = [(source, target) for source, target in (*LOCKS, *separate) if not only or target in only]
     if unknown := set(only) - {target for _, target in locks}:
         raise ScriptError(f"there is no lock {min(unknown)}", 2)
     with tempfile.TemporaryDirectory(prefix="lock-") as temporary:
         copy = Path(temporary)
         (copy / "requirements/doors").mkdir(parents=True)
-        for source, target in (*LOCKS, *doors):
+        for source, target in (*LOCKS, *separate):
             for name in (source, target):
                 if (root / name).exists():
                     (copy / name).write_bytes((root / name).read_bytes())

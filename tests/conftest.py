@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from project import Package, Project
 from service import train_houses
 from small_project import TOKEN, make_environment, make_project
 
-#: Run by scripts/doors.py, in environments of their own.
-collect_ignore = ["doors"]
+#: Run by scripts/doors.py, in environments of their own; and by `make docs-commands`, minutes.
+collect_ignore = ["doors", *([] if os.environ.get("DOCS_COMMANDS") else ["documentation"])]
 
 
 @pytest.fixture(autouse=True)

@@ -388,12 +388,12 @@ def test_curves_are_told_in_figures_too() -> None:
     assert "| ml_api | 10 (2.0) |" in text
 
 
-def test_the_readme_gets_a_block_and_later_another_in_its_place() -> None:
-    first = report.put_into_readme("# Title\n\ntext\n", report.readme_block(measured()))
+def test_a_page_gets_a_block_and_later_another_in_its_place() -> None:
+    first = report.put_into_page("# Title\n\ntext\n", report.last_run_block(measured()))
     assert first.startswith("# Title\n\ntext\n\n## Benchmark\n\n<!-- bench -->\n")
     assert "| >= 80% |" in first
     moved = first + "\nafter\n"
-    again = report.put_into_readme(moved, report.readme_block(measured(command=r"make bench DATA=\1")))
+    again = report.put_into_page(moved, report.last_run_block(measured(command=r"make bench DATA=\1")))
     assert again.count(report.BEGIN) == again.count(report.END) == 1
     assert r"`make bench DATA=\1`" in again
     assert again.endswith("<!-- /bench -->\n\nafter\n")
@@ -404,13 +404,18 @@ def test_the_report_command_writes_the_readme_from_whole_runs_only(
 ) -> None:
     assert report.main([], tmp_path, tmp_path) == 1
     assert "`make bench` does" in capsys.readouterr().err
-    (tmp_path / "README.md").write_text("# Title\n")
+    (tmp_path / "benchmarks").mkdir()
+    for name in ("README.md", "benchmarks/README.md"):
+        (tmp_path / name).write_text("# Title\n")
     (tmp_path / report.RESULTS).write_text(json.dumps(measured(quick=True)))
     assert report.main(["--readme"], tmp_path, tmp_path) == 1
     assert (tmp_path / "README.md").read_text() == "# Title\n"
     report.write(measured(), tmp_path)
     assert report.main(["--readme"], tmp_path, tmp_path) == 0
-    assert "| >= 80% |" in (tmp_path / "README.md").read_text()
+    short, whole = ((tmp_path / name).read_text() for name in ("README.md", "benchmarks/README.md"))
+    assert "| >= 80% |" in whole
+    assert "| >= 80% |" not in short
+    assert report.rates(measured()) in short
     assert (tmp_path / "results.md").read_text().startswith("# Benchmark\n")
 
 

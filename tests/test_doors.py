@@ -19,7 +19,10 @@ def test_every_door_has_tests_and_a_lock_with_hashes_that_names_no_server() -> N
     names = doors.doors()
     assert names
     for kind in ("in", "txt"):
-        assert sorted(path.stem for path in (ROOT / "requirements/doors").glob(f"*.{kind}")) == names
+        # One has no tests of its own: a page of the documentation comes from there, `make docs-commands`.
+        assert sorted(path.stem for path in (ROOT / "requirements/doors").glob(f"*.{kind}")) == sorted(
+            [*names, "bentoml"]
+        )
     for name in names:
         text = (ROOT / f"requirements/doors/{name}.txt").read_text("utf-8")
         assert "://" not in text

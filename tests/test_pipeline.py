@@ -300,7 +300,7 @@ def test_only_main_publishes_and_deploys(source: str) -> None:
     ((_, main),) = read(config_of_the_project(), Trigger("main", "0" * 40, source)).items()
     ((_, branch),) = read(config_of_the_project(), Trigger("idea", "0" * 40, source)).items()
     tests = ["test-3.11", "test-3.12", "test-3.13"]
-    assert [job.name for job in branch] == ["lint", *tests, "plan", "model", "held-back"]
+    assert [job.name for job in branch] == ["lint", "site", *tests, "plan", "model", "held-back"]
     assert [job.name for job in main] == [*(job.name for job in branch), "publish", "image", "staging", "production"]
     requires = {job.name: set(job.requires) for job in main}
     assert requires["publish"] == {"lint", *tests, "model"}

@@ -51,7 +51,7 @@ def without_one() -> Iterator[Any]:
                 config = copy.deepcopy(whole)
                 config["jobs"][name]["steps"][number][kind]["paths"].remove(path)
                 yield pytest.param(config, "", id=f"{name} persists {path}")
-            if kind == "run" and name not in {"held-back", "staging", "production"}:
+            if kind == "run" and name not in {"held-back", "site", "staging", "production"}:
                 del config["jobs"][name]["steps"][number]
                 yield pytest.param(config, "", id=f"{name} runs step {number}")
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from ml_client.cli.main import main as ml_client_command
 
+from pages import name_of, pages
 from project import ROOT
 from service import Service, request
 
@@ -156,11 +157,7 @@ def test_examples_of_the_client_run_and_say_what_they_say(
     assert [row["prediction"] != "" for row in priced] == [True, True, False]
 
 
-PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"]
-PAGES += [str(path.relative_to(ROOT)) for path in (*ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md"))]
-
-
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [name_of(page) for page in pages()])
 def test_every_target_and_every_link_is_there(name: str) -> None:
     text, makefile = (ROOT / name).read_text("utf-8"), (ROOT / "Makefile").read_text("utf-8")
     for target in re.findall(r"(?:`|^ *)make ([a-z-]+)", text, re.MULTILINE):

@@ -23,6 +23,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from card_schema import assert_described
 from staff import THREE, TWO, definition, make_dataset, make_rows, odds
 
 
@@ -38,6 +39,11 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> BundleModel:
     folder = tmp_path_factory.mktemp("three") / "bundle"
     train(definition(THREE), make_dataset(classes=3), folder)
     return definition(THREE).load_bundle(folder)
+
+
+def test_cards_are_as_the_documentation_describes_them(two: BundleModel, three: BundleModel) -> None:
+    assert_described(two.card)
+    assert_described(three.card)
 
 
 def test_predicts_classes_as_the_data_spells_them(two: BundleModel, three: BundleModel) -> None:

@@ -35,6 +35,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer
 from sklearn.svm import SVR
 
+from card_schema import assert_described
+
 MakeDefinition = Callable[..., ModelDefinition]
 
 
@@ -142,6 +144,7 @@ def test_training_rows_are_in_a_bundle_only_where_the_definition_says_so(
     definition = flat_definition(flat_estimator(final), runtime="scikit-learn", keeps_rows=True)
     card = train(definition, flats, tmp_path, cv=False, report=said.append)
     name = type(final).__name__
+    assert_described(card)
     assert card["runtime"]["keeps_rows"] == name
     assert f"The bundle holds training rows, which {name} keeps: whoever has it can read them" in said
     fitted = fit(definition, flats.rows, flats.target)

@@ -29,6 +29,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
+from card_schema import assert_described
+
 #: Where the code of the definition of rides is.
 SOURCE = Path(model_kit.__file__).parent
 
@@ -66,6 +68,7 @@ def test_repair_has_the_last_word_on_the_golden_row(tmp_path: Path, rides: Datas
 def test_card_tells_data_scores_and_libraries(trained: tuple[Path, dict[str, Any]], rides: Dataset) -> None:
     card = read_bundle(trained[0]).json("card.json")
     assert card == json.loads(json.dumps(trained[1]))
+    assert_described(card)
     assert card["data"] == {"name": "rides by dice", "sha256": "0" * 64, "rows": 300, "synthetic": True}
     assert card["evaluated"] is True
     assert 0.9 < card["metrics"]["r2"] < 1

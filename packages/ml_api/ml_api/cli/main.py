@@ -18,18 +18,23 @@ from ml_api.settings import SettingsError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser("ml-api", description="Operate the prediction API.")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in iter_modules(cli.__path__):
-        if module.name not in ("main", "__main__"):
-            import_module(f"{cli.__name__}.{module.name}").add(subparsers)
-    options = parser.parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     try:
         status: int | None = options.run(options)
     except SettingsError as error:
         print(f"ml-api: {error}", file=sys.stderr)
         return 1
     return status or 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line, with every subcommand."""
+    parser = argparse.ArgumentParser("ml-api", description="Operate the prediction API.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in iter_modules(cli.__path__):
+        if module.name not in ("main", "__main__"):
+            import_module(f"{cli.__name__}.{module.name}").add(subparsers)
+    return parser
 
 
 if __name__ == "__main__":

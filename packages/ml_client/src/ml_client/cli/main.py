@@ -40,7 +40,7 @@ exit status: 0 done; 1 no row has a prediction, or with --strict one has none, o
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
@@ -202,7 +202,8 @@ def _error_exit(text: str, status: int) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     common = argparse.ArgumentParser(add_help=False)
     server = common.add_argument_group("server")
     server.add_argument("--url", default=os.environ.get(URL), help=f"of the server (default: the variable {URL})")

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
     own = program.removesuffix(SUFFIX) if program.endswith(SUFFIX) else None
     train_command = f"{program} train"
     try:
-        arguments = _parser(program, own).parse_args(argv)
+        arguments = build_parser(program, own).parse_args(argv)
         arguments.program = program
         run: Callable[[argparse.Namespace], int] = arguments.run
         if hasattr(arguments, "model"):
@@ -103,7 +103,8 @@ def chosen_definition(name: str | None) -> ModelDefinition:
     raise DefinitionError(f"several models are installed; choose one: --model {'|'.join(sorted(installed))}")
 
 
-def _parser(program: str, own: str | None) -> argparse.ArgumentParser:
+def build_parser(program: str, own: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command line; of a model's own command if ``own`` names the model."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         program,
