@@ -4,7 +4,8 @@ A fence says after its language what a test does with the block (GitHub and Sphi
 
     ```sh                    the test that tests/test_pages.py names for the page runs it
     ```sh run by NAME        NAME does: a test file, or a target of make
-    ```sh not run here       nothing does: it needs what a test has not. It is linted
+    ```sh not run here       nothing does: it needs what a test has not. It is linted. The comment
+                             `# not run here` in its first line says the same, to readers as well
     ```sh keeps running      it is started and left running, as in another terminal
     ```sh in NAME            it is run with the environment of requirements/doors/NAME.txt
 """
@@ -21,6 +22,7 @@ from project import ROOT
 #: Languages of commands and of what programs read; other blocks show output, or are drawings.
 SHELL = ("sh", "bash")
 CODE = (*SHELL, "python", "json", "yaml", "toml", "ini")
+NOT_RUN = "not run here"
 _FENCE = re.compile(r"^( *)```(\S*) *(.*)$")
 _PYTHON_FILE = re.compile(r"# (\S+\.py)\n")
 
@@ -49,9 +51,14 @@ class Block:
         return self.language in SHELL
 
     @property
+    def is_only_linted(self) -> bool:
+        """Whether no test runs it."""
+        return self.note == NOT_RUN or self.text.startswith(f"# {NOT_RUN}")
+
+    @property
     def is_run(self) -> bool:
         """Whether the page's own test runs it."""
-        return not self.note.startswith(("not run here", "run by "))
+        return not self.is_only_linted and not self.note.startswith("run by ")
 
     @property
     def keeps_running(self) -> bool:
