@@ -23,7 +23,7 @@ import reference  # noqa: E402
 
 project = "Live predictions"
 root_doc = "docs/index"
-include_patterns = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**.md"]
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/**.md"]
 include_patterns += ["packages/*/README.md", "packages/*/CHANGELOG.md", "benchmarks/README.md"]
 exclude_patterns = [".*", "build", "dist", "data", "packages/*/src", "packages/*/tests", "packages/ml_api/ml_api"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -50,6 +50,8 @@ html_show_sphinx = False
 html_additional_pages = {"index": "redirect.html"}
 templates_path = ["templates"]
 
+#: A picture in HTML, which Sphinx would not copy.
+_PICTURE = re.compile(r'<img src="([^"]+)"[^>]* alt="([^"]+)">')
 _GENERATED = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -60,4 +62,5 @@ def setup(app: Any) -> None:
 
 
 def _generate(_app: Any, _docname: str, source: list[str]) -> None:
+    source[0] = _PICTURE.sub(r"![\2](\1)", re.sub(r"</?p>\n", "", source[0]))
     source[0] = _GENERATED.sub(lambda found: reference.PAGES[found[1]](), source[0])
