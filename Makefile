@@ -148,9 +148,9 @@ doors: tools-dev ## Test with the clients and engines of others, each in an envi
 soak-streams: tools-dev ## Consume streams while consumers and brokers are killed, and look for every answer: SOAK="--rounds 100 --seed 7"
 	@PYTHONPATH=tests/helpers $(bin)/python tests/helpers/soak_streams.py $(SOAK)
 
-# With the environments that the pages on MLflow and BentoML come from.
+# With the environment that the page on BentoML comes from.
 docs-commands: tools-dev ## Follow the tutorial and the migrations command by command
-	@for name in mlflow bentoml; do $(set_up) build/doors/$$name --lock requirements/doors/$$name.txt || exit 1; done
+	@$(set_up) build/doors/bentoml --lock requirements/doors/bentoml.txt
 	@DOCS_COMMANDS=1 $(bin)/python -m pytest tests/documentation -rA $(PYTEST)
 
 # The pages are read by an environment of its own, the code by that of development.

@@ -15,13 +15,12 @@ from walkthrough import Clone, assert_shown
 WALKTHROUGHS = {
     "docs/tutorial/first-model.md": "",
     "docs/how-to/migrate-from-flask.md": "app",
-    "docs/how-to/migrate-from-mlflow.md": "mlflow",
     "docs/how-to/migrate-from-bentoml.md": "bentoml",
 }
 TUTORIAL = ROOT / "docs/tutorial/first-model.md"
 #: A tutorial's app has what the tests have: Flask, pandas, scikit-learn.
 ENVIRONMENTS = {"app": Path(sys.executable).parent}
-ENVIRONMENTS |= {name: ROOT / f"build/doors/{name}/bin" for name in ("mlflow", "bentoml")}
+ENVIRONMENTS |= {"bentoml": ROOT / "build/doors/bentoml/bin"}
 
 
 @pytest.mark.parametrize("name", WALKTHROUGHS)
