@@ -150,7 +150,7 @@ def _text_of(value: Any) -> str:
 def _attributes(kind: type) -> dict[str, str]:
     """Attribute -> what the docstring says of it; each of several that it names together has the same."""
     _, _, text = (inspect.getdoc(kind) or "").partition("Attributes:\n")
-    found = {}
+    found: dict[str, str] = {}
     for names, meaning in re.findall(r"^    ([a-z_0-9, ]+): (.*(?:\n {8}.*)*)", text, re.MULTILINE):
         found |= dict.fromkeys(names.split(", "), " ".join(meaning.split()))
     return found
@@ -200,11 +200,11 @@ def _operation(document: Mapping[str, Any], title: str, operation: Mapping[str, 
     body = _resolved(document, operation.get("requestBody", {})).get("content", {})
     if body:
         yield "Body: " + ", ".join(f"`{one}`" for one in body) + "."
-    rows = []
+    answers = []
     for status, response in operation["responses"].items():
         found = _resolved(document, response)
-        rows.append((status, found["description"], ", ".join(f"`{one}`" for one in found.get("content", {}))))
-    yield _table(("status", "when", "type"), rows)
+        answers.append((status, found["description"], ", ".join(f"`{one}`" for one in found.get("content", {}))))
+    yield _table(("status", "when", "type"), answers)
 
 
 def _properties(schema: Mapping[str, Any]) -> str:

@@ -106,7 +106,9 @@ def _is_output(language: str) -> bool:
 def _blocks(page: Path) -> Iterator[tuple[str, str, str, str, str]]:
     """Yield place, language, note and text of each block, and the text between it and the block before."""
     language: str | None = None
-    note, indent, start, inside, between = "", 0, 0, [], []
+    note, indent, start = "", 0, 0
+    inside: list[str] = []
+    between: list[str] = []
     for number, line in enumerate(page.read_text("utf-8").splitlines(keepends=True), 1):
         fence = _FENCE.match(line.rstrip("\n"))
         if fence is None:
