@@ -25,6 +25,7 @@ from project import ROOT
 RUN_BY = {
     "README.md": "tests/test_readme.py",
     "docs/own-model.md": "tests/test_own_model.py",
+    "docs/retraining.md": "tests/test_retrain.py",
     "docs/protocols.md": "tests/test_protocols.py",
     "docs/tutorial/first-model.md": "tests/documentation/test_walkthroughs.py",
     "docs/how-to/migrate-from-flask.md": "tests/documentation/test_walkthroughs.py",

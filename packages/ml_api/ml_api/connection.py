@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -94,6 +94,8 @@ class Connection:
         timeout: seconds in which a request must be received, and its response sent.
     """
 
+    #: Further paths whose body is received: other addresses of a model.
+    aliases: Collection[str] = ()
     #: Whether to receive the body of a request with these headers; otherwise it is discarded.
     accepts_body: Callable[[Mapping[str, str]], bool] | None = None
 
@@ -213,7 +215,10 @@ class Connection:
         self._chunked = isinstance(reader, ChunkedReader)
         length = self._length = 0 if self._chunked else reader.length
         if self._chunked or length:
-            takes_body = TAKES_BODY.search(self.request.path) and self.request.method == "POST"
+            path = self.request.path
+            takes_body = self.request.method == "POST" and (
+                TAKES_BODY.search(path) or any(path.endswith(alias) for alias in self.aliases)
+            )
             if takes_body and self.accepts_body is not None:
                 takes_body = self.accepts_body(dict(self.request.headers))
             if not takes_body or length > self.max_body:

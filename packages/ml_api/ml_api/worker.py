@@ -186,6 +186,8 @@ class Worker(base.Worker):  # type: ignore[misc]
         if self.served is not None:
             is_expected = self.served.publish(self.wsgi.registry.identities())
             self.load_slot.state = READY if is_expected else UNEXPECTED
+        registry = getattr(self.wsgi, "registry", None)
+        Connection.aliases = tuple(registry.aliases) if registry else ()
         guard = getattr(self.wsgi, "guard", None)
         # Who has no key must not take memory either.
         Connection.accepts_body = staticmethod(guard.accepts_body) if guard else None

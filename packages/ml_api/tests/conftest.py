@@ -166,6 +166,7 @@ ROWS = [{"length": length, "rig": rig} for length in (3.0, 6.0, 9.0) for rig in 
 
 class Boats:
     version = "2.0.0"
+    aliases = ("/api/v1/boats",)
     spec = fit_spec(FIELDS, Target("price", "GBP", "identity"), ROWS, rare_below=1)
     card = {"data": {"name": "boats by hand", "synthetic": True}, "evaluated": True}
     golden = {"row": {"length": 6.0, "rig": "ketch"}, "prediction": 6000.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -40,6 +41,14 @@ def test_each_has_its_route_and_its_validation(both: Server) -> None:
     }
     status, document = both.predict(BOAT, "trains")
     assert (status, document["detail"]) == (404, "There is no model of that name; installed: boats, regression.")
+
+
+def test_other_address_of_a_model_receives_bodies(both: Server) -> None:
+    rows = [BOAT] * 3000
+    headers = {"Content-Type": "application/json"}
+    response, document = both.request("POST", "/api/v1/boats", json.dumps(rows), headers)
+    assert (response.status, document["predictions"]) == (200, [7500.0] * 3000)
+    assert both.request("POST", "/api/v1/trains", json.dumps(rows), headers)[0].status == 404
 
 
 def test_version_is_that_of_the_default_model_and_all_are_named(both: Server, serve: Serve) -> None:
