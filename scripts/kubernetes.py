@@ -40,7 +40,7 @@ BEFORE = "app.kubernetes.io/component=prediction-log"
 LIMIT = 600
 #: Seconds between two looks at the Job.
 _INTERVAL = 1.0
-_IMAGE = re.compile(r"[\w.:/-]+@sha256:[0-9a-f]{64}")
+_IMAGE = re.compile(r"([a-z0-9.-]+(:[0-9]+)?/)?[a-z0-9._-]+(/[a-z0-9._-]+)*(:[A-Za-z0-9_.-]+)?@sha256:[0-9a-f]{64}")
 _RELEASE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,38}[A-Za-z0-9])?")
 
 
@@ -176,15 +176,16 @@ def deploy(
         if f"name: {job}\n" in rendered:
             say(f"{namespace}: migrating the prediction log, {job}")
             migrate(folder, namespace, job, limit)
-        say(kubectl("apply", "-k", str(folder)))
-    try:
-        _wait(namespace, limit)
-        verify()
-    except ScriptError as error:
-        # What keeps pods from starting, such as a Secret that is missing.
-        pods = _told("-n", namespace, "get", "pods", "-o", "wide")
-        warnings = _told("-n", namespace, "get", "events", "--field-selector", "type=Warning")
-        raise ScriptError(f"{error}\n{pods}\n{warnings}\n{_go_back(namespace, before, limit)}") from error
+        try:
+            # It may fail after some objects are in place, the Deployment among them.
+            say(kubectl("apply", "-k", str(folder)))
+            _wait(namespace, limit)
+            verify()
+        except ScriptError as error:
+            # What keeps pods from starting, such as a Secret that is missing.
+            pods = _told("-n", namespace, "get", "pods", "-o", "wide")
+            warnings = _told("-n", namespace, "get", "events", "--field-selector", "type=Warning")
+            raise ScriptError(f"{error}\n{pods}\n{warnings}\n{_go_back(namespace, before, limit)}") from error
     say(f"{namespace}: all pods are of release {release}, {image}")
 
 
@@ -207,8 +208,8 @@ def _wait(namespace: str, limit: float) -> None:
 
 def _go_back(namespace: str, before: str, limit: float) -> str:
     """Undo the rollout; returns a sentence about what runs then."""
-    if before in {"", _revision(namespace)}:
-        return f"NOT UNDONE: {namespace} had no other revision of {NAME} before"
+    if not before:
+        return f"NOT UNDONE: {namespace} had no revision of {NAME} before"
     try:
         kubectl("-n", namespace, "rollout", "undo", f"deployment/{NAME}", f"--to-revision={before}")
         _wait(namespace, limit)
@@ -223,6 +224,13 @@ def alerts() -> str:
     return heading + indent(ALERTS.read_text("utf-8"), "  ")
 
 
+def _seconds(text: str) -> float:
+    # kubectl takes 0 as no limit.
+    if not re.fullmatch(r"[1-9][0-9]{0,5}(\.[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 1 on")
+    return float(text)
+
+
 @script("kubernetes")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command."""
@@ -235,14 +243,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--image", required=True, help="NAME@sha256:DIGEST")
         command.add_argument("--release", required=True, help="such as v1.2.3")
         if name == "deploy":
-            command.add_argument("--limit", type=float, default=LIMIT, metavar="SECONDS", help=f"default: {LIMIT}")
+            command.add_argument("--limit", type=_seconds, default=LIMIT, metavar="SECONDS", help=f"default: {LIMIT}")
     commands.add_parser("alerts")
     options = parser.parse_args(arguments)
     if options.command == "alerts":
         say(alerts().rstrip())
         return 0
     overlay = KUBERNETES / "overlays" / options.overlay
-    if "/" in options.overlay or not overlay.is_dir():
+    if "/" in options.overlay or not (overlay / "kustomization.yaml").is_file():
         overlay = Path(options.overlay)
     if options.command == "deploy":
         deploy(overlay, options.image, options.release, options.limit)

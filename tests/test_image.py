@@ -57,7 +57,11 @@ def test_base_image_is_the_python_of_the_project_in_an_exact_version() -> None:
 
 @pytest.mark.parametrize(
     ("file", "ignored"),
-    [("Dockerfile", ".dockerignore"), ("Dockerfile.notebook", "Dockerfile.notebook.dockerignore")],
+    [
+        ("Dockerfile", ".dockerignore"),
+        ("Dockerfile.notebook", "Dockerfile.notebook.dockerignore"),
+        ("deploy/retraining/Dockerfile", "deploy/retraining/Dockerfile.dockerignore"),
+    ],
 )
 def test_what_may_enter_the_build_is_what_the_dockerfile_copies(file: str, ignored: str) -> None:
     lines = [line for line in (ROOT / ignored).read_text().splitlines() if not line.startswith("#")]

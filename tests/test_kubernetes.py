@@ -237,6 +237,8 @@ def test_a_release_names_image_and_job(tmp_path: Path) -> None:
     [
         (("nowhere", "--image", IMAGE, "--release", "v1"), "overlays: production, staging, or the path of a folder"),
         (("staging", "--image", "ml-api:latest", "--release", "v1"), "NAME@sha256:DIGEST"),
+        (("staging", "--image", f"http://r/{IMAGE}", "--release", "v1"), "NAME@sha256:DIGEST"),
+        (("staging", "--image", f"UPPER/{IMAGE}", "--release", "v1"), "NAME@sha256:DIGEST"),
         (("staging", "--image", IMAGE, "--release", "v1 "), "--release is 'v1 '"),
     ],
 )
@@ -274,6 +276,35 @@ def test_a_migration_that_fails_stops_the_release(tmp_path: Path) -> None:
     assert "ml-api-migrate-v1 is not complete, and nothing else was applied" in done.stderr
     assert "there is no Secret ml-api-database" in done.stderr
     assert (cluster.revision, cluster.pods) == (0, [])
+
+
+def test_an_apply_that_fails_in_part_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(KUBECTL.parent))
+    real, called = kubernetes.kubectl, []
+
+    def kubectl(*arguments: str) -> str:
+        """Of a cluster that does not know one kind of objects, where revision 3 runs."""
+        if arguments[0] == "kustomize":
+            return real(*arguments)
+        called.append(" ".join(arguments))
+        if arguments[0] == "apply":
+            raise ScriptError('kubectl apply: no matches for kind "ServiceMonitor"')
+        return "3" if "deployment" in arguments else ""
+
+    monkeypatch.setattr(kubernetes, "kubectl", kubectl)
+    overlay = write_overlay(tmp_path / "overlay", "staging", "metrics")
+    with pytest.raises(ScriptError) as failed:
+        kubernetes.deploy(overlay, IMAGE, "v2", limit=5, say=lambda _: None)
+    assert 'no matches for kind "ServiceMonitor"' in str(failed.value)
+    assert str(failed.value).endswith("UNDONE: ml-api-staging runs what it ran before (revision 3)")
+    assert "-n ml-api-staging rollout undo deployment/ml-api --to-revision=3" in called
+
+
+@pytest.mark.parametrize("limit", ["0", "0.4", "nan", "inf", "-1", "5s"])
+def test_a_limit_is_a_number_of_seconds(limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        kubernetes.main(["deploy", "staging", "--image", IMAGE, "--release", "v1", "--limit", limit])
+    assert "no number of seconds from 1 on" in capsys.readouterr().err
 
 
 def test_an_update_loses_no_request_and_one_that_is_never_ready_leaves_the_old_version(tmp_path: Path) -> None:

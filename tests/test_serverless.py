@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
 
 from confined import Confined, confined_command
 from on_vm import make_release
+from operated import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 #: Writes a file into each folder that a server might use, and names those where that was possible.
@@ -55,3 +59,24 @@ def test_server_answers_with_one_processor_and_nothing_writable_but_tmp(confined
     (shared,) = Path(f"/proc/{confined.process.pid}/root/tmp").glob("ml-api-*")
     assert shared.is_dir()
     assert '"level":"error"' not in confined.log
+
+
+def test_a_body_that_is_on_its_way_at_the_stop_is_received_and_answered(release: Path, tmp_path: Path) -> None:
+    server = Confined(release, tmp_path)
+    body = json.dumps(GOLDEN_ROW).encode()
+    head = (
+        f"POST /v1/predict/rides HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    with server.connect() as sock:
+        sock.sendall(f"{head}\r\n\r\n".encode() + body[:5])
+        # A request behind it has been answered: it was received.
+        assert server.ask("GET", "/health")[0] == 200
+        server.process.terminate()
+        wait_until(lambda: "Handling signal: term" in server.log)
+        time.sleep(0.3)
+        sock.sendall(body[5:])
+        response = http.client.HTTPResponse(sock)
+        response.begin()
+        assert (response.status, json.loads(response.read())["predictions"]) == (200, [GOLDEN_PREDICTION])
+    server.stop()
+    assert "the event loop failed" not in server.log

@@ -7,8 +7,9 @@
 #   DESTDIR=folder  put every file below it, and touch neither users nor services
 set -eu
 umask 022
-CDPATH='' cd -- "$(dirname -- "$0")/../.."
 root="${DESTDIR:-}"
+case "$root" in '' | /*) ;; *) root="$PWD/$root" ;; esac
+CDPATH='' cd -- "$(dirname -- "$0")/../.."
 etc="$root/etc/ml-api"
 say() { printf 'install: %s\n' "$*"; }
 fail() {
@@ -20,7 +21,7 @@ fail() {
 [ -f build/published.txt ] || fail "there is no build/published.txt; make publish or make release writes it"
 locks=requirements.txt
 for name in SCIKIT_LEARN OPERATIONS LOG OTEL TABLES; do
-    if [ -n "$(eval "printf %s \"\${$name:-}\"")" ]; then
+    if [ "$(eval "printf %s \"\${$name:-}\"")" = 1 ]; then
         locks="$locks requirements/$(printf %s "$name" | tr 'A-Z_' 'a-z-').txt"
     fi
 done
@@ -69,7 +70,7 @@ if [ ! -f "$etc/keys" ]; then
 fi
 mkdir -p "$root/etc/systemd/system"
 install -m 644 deploy/vm/ml-api.service deploy/vm/ml-api.socket "$root/etc/systemd/system"
-if [ -d "$root/etc/nginx" ]; then
+if [ -n "$root" ] || [ -d /etc/nginx ]; then
     mkdir -p "$root/etc/nginx/conf.d" "$root/etc/nginx/snippets" "$root/etc/nginx/sites-available"
     install -m 644 deploy/vm/nginx/ml-api.conf "$root/etc/nginx/conf.d"
     install -m 644 deploy/vm/nginx/ml-api-proxy.conf deploy/vm/nginx/ml-api-problem.conf "$root/etc/nginx/snippets"
@@ -112,5 +113,6 @@ fi
 if [ -n "$before" ] && [ "$before" != "$name" ]; then
     use "$before"
     serve && fail "the release $name is not ready; $before is served again. Reasons: journalctl -u ml-api"
+    fail "the release $name is not ready, nor is $before, which is in place again. Reasons: journalctl -u ml-api"
 fi
 fail "the release $name is not ready, and there is none before it. Reasons: journalctl -u ml-api"

@@ -721,9 +721,14 @@ class Worker(base.Worker):  # type: ignore[misc]
 
 
 def refuse_handshakes(listener: Any) -> None:
-    """Have the system ignore new connections, so that none is accepted after the last look (on Linux)."""
+    """Have the system ignore new connections, so that none is accepted after the last look (on Linux).
+
+    Kernels that keep such filters from processes without CAP_NET_ADMIN refuse; then a connection that is made in the
+    last moment is reset, and its client has sent nothing yet.
+    """
     # A filter of one instruction (return 0) drops every packet that reaches the listener; SO_ATTACH_FILTER is 26.
     instruction = ctypes.create_string_buffer(b"\x06\0\0\0\0\0\0\0", 8)
     program = (1).to_bytes(8, "little") + ctypes.addressof(instruction).to_bytes(8, "little")
     if sys.platform == "linux":
-        listener.setsockopt(socket.SOL_SOCKET, 26, program)
+        with suppress(PermissionError):
+            listener.setsockopt(socket.SOL_SOCKET, 26, program)
