@@ -279,7 +279,8 @@ def test_public_address_without_keys_is_told_at_the_start(
     script = """
 import logging, runpy, sys, types
 logging.basicConfig(format="%(levelname)s %(message)s")
-runpy.run_path("gunicorn.conf.py")["when_ready"](types.SimpleNamespace(stop=None, log=logging.getLogger()))
+server = types.SimpleNamespace(stop=None, log=logging.getLogger(), systemd=False, murder_workers=None)
+runpy.run_path("gunicorn.conf.py")["when_ready"](server)
 """
     path = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
