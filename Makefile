@@ -137,7 +137,7 @@ tracked: tools-dev # no binaries, no data
 	@$(bin)/python scripts/check_tracked.py
 
 faults: tools-dev ## Kill workers and databases under load, and see that no answer is lost
-	@$(bin)/python -m pytest tests/faults -rA $(PYTEST)
+	@LONG_FAULTS=1 $(bin)/python -m pytest tests/faults -rA $(PYTEST)
 
 soak: tools-dev ## Send COUNT=200000 mixed requests while workers and the database are killed: SOAK="--seed 7 --json soak.json"
 	@$(bin)/python tests/helpers/soak.py --count $(COUNT) $(SOAK)

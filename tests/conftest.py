@@ -14,8 +14,12 @@ from project import Package, Project
 from service import train_houses
 from small_project import TOKEN, make_environment, make_project
 
-#: Run by scripts/doors.py, in environments of their own; and by `make docs-commands`, minutes.
-collect_ignore = ["doors", *([] if os.environ.get("DOCS_COMMANDS") else ["documentation"])]
+#: Run by scripts/doors.py, in environments of their own; what takes minutes, by `make docs-commands` and `make faults`.
+collect_ignore = [
+    "doors",
+    *([] if os.environ.get("DOCS_COMMANDS") else ["documentation"]),
+    *([] if os.environ.get("LONG_FAULTS") else ["faults/test_places.py"]),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -247,7 +247,7 @@ def test_make_passes_on_what_it_is_given() -> None:
     done = subprocess.run(
         ["make", "--dry-run", "retrain", *given], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    line = " ".join(done.stdout.splitlines()[-2:]).replace("\\ ", "")
+    line = " ".join(done.stdout.split())
     for option in (
         "--data 'a b.csv'",
         "--outcomes 'o.jsonl'",

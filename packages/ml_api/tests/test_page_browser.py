@@ -843,7 +843,7 @@ def test_other_model_is_a_click_away(visit: Visit) -> None:
     page.get_by_label("Length over all").fill("7.5")
     expect(prediction(page)).to_have_text("£7,500")
     page.get_by_role("link", name="Model card").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Boats")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Predicted price 2.0.0")
     page.get_by_role("navigation", name="Models").get_by_text("Rides").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Rides")
 

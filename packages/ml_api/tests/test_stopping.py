@@ -65,12 +65,12 @@ def test_every_connection_is_served_until_the_delay_has_passed(serve: Serve, who
         # As a platform that signals all processes does; the master passes it on to the workers once more.
         for pid in [*server.workers, server.process.pid] if whom == "group" else [server.process.pid]:
             os.kill(pid, signal.SIGTERM)
-        is_ready = True
-        while is_ready:
-            sock = connect()
-            sock.sendall(READY)
-            is_ready = answer(sock)[0] == 200
-            assert not is_ready or time.monotonic() < told + DELAY
+        stopping: set[int] = set()
+        while len(stopping) < 2:
+            assert time.monotonic() < told + DELAY
+            response, document = server.request("GET", "/health/ready")
+            if response.status == 503:
+                stopping.add(server.line_of(document["request_id"])["pid"])
         answered = 0
         while True:
             # Whether a connection that is made after the delay is served, is undefined.

@@ -33,12 +33,13 @@ from card_schema import assert_described
 
 #: Where the code of the definition of rides is.
 SOURCE = Path(model_kit.__file__).parent
+ABOUT = About(title="Rides", limits=("By day.",))
 
 
 @pytest.fixture
 def trained(tmp_path: Path, rides: Dataset) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path / "bundle"
-    return folder, train(ride_definition(about=About(title="Rides", limits=("By day.",))), rides, folder)
+    return folder, train(ride_definition(about=ABOUT), rides, folder)
 
 
 def test_trained_bundle_predicts_what_scikit_learn_predicted(
@@ -151,7 +152,7 @@ def test_why_a_graph_is_not_folded_is_told(tmp_path: Path, rides: Dataset) -> No
 def test_training_twice_gives_the_same_artefact(
     tmp_path: Path, trained: tuple[Path, dict[str, Any]], rides: Dataset
 ) -> None:
-    train(ride_definition(), rides, tmp_path / "again")
+    train(ride_definition(about=ABOUT), rides, tmp_path / "again")
     assert read_bundle(tmp_path / "again").artifact_sha256 == read_bundle(trained[0]).artifact_sha256
 
 

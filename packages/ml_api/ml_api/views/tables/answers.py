@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from flask import Response
@@ -74,7 +73,8 @@ def check_echo(table: Table, target: Target, options: DetailOptions | None) -> N
 
 
 def _table_options(options: DetailOptions | None) -> TableOptions:
-    return NO_DETAILS if options is None else TableOptions(**asdict(options))
+    # What explanations compare with is no column.
+    return NO_DETAILS if options is None else TableOptions(*(getattr(options, name) for name in TableOptions._fields))
 
 
 def _columns(answer: Answer, target: Target, options: TableOptions) -> list[Sequence[Any]]:
