@@ -845,7 +845,7 @@ def test_other_model_is_a_click_away(visit: Visit) -> None:
     page.get_by_role("link", name="Model card").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Predicted price 2.0.0")
     page.get_by_role("navigation", name="Models").get_by_text("Rides").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Rides")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Predicted fare 1.2.3")
 
 
 #: A model with more fields than are asked for first, and two sums among them.
