@@ -119,7 +119,8 @@ def test_broker_that_goes_away_and_comes_back_loses_nothing(kafka: MockKafka, co
 
 
 def test_stop_without_a_broker_ends_in_time_and_says_so(kafka: MockKafka, consume: Start) -> None:
-    kafka.send(ride(number) for number in range(2000))
+    # So many that answers are still to be stored when the broker goes: one by one they take seconds.
+    kafka.send(ride(number) for number in range(10_000))
     running = consume("--max-rows", "1", "--stop-timeout", "1").started()
     kafka.read("out", enough(10))
     running.process.send_signal(signal.SIGSTOP)
