@@ -38,7 +38,7 @@ from run import parse_settings, train_if_missing
 
 IMAGE, NOTEBOOK_IMAGE = "ml-api", "ml-notebook"
 #: Where bundles from outside are mounted, and where the notebooks are.
-MOUNTED, WORK = "/model", "/work"
+MOUNTED, WORK = "/model", "/notebooks"
 NOTEBOOK_PORT = 8888
 HARDENED = ("--rm", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 #: Seconds from SIGTERM to SIGKILL: more than gunicorn's graceful_timeout. Docker alone gives 10.

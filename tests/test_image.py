@@ -116,7 +116,7 @@ def test_notebook_image_has_a_lock_with_hashes_no_root_and_no_way_around_its_tok
     assert re.findall(r"^USER (.+)$", last, re.MULTILINE) == ["10001:10001"]
     words = json.loads(re.findall(r"^CMD (.+)$", last, re.MULTILINE)[0])
     assert words[:3] == ["python", "-m", "jupyterlab"]
-    assert "--ServerApp.root_dir=/work" in words
+    assert "--ServerApp.root_dir=/notebooks" in words
     assert not re.search("token|password|allow.root|disable_check_xsrf|ARG ", text, re.IGNORECASE)
     installs = re.findall(r"environment\.py /opt/notebook (.+?)(?:&&|$)", text, re.MULTILINE)
     assert len(installs) == 2
@@ -353,7 +353,7 @@ def test_notebooks_are_hardened_on_loopback_and_their_user_s(
     text = " ".join(found)
     assert text.startswith("docker run --rm --read-only --cap-drop ALL --security-opt no-new-privileges ")
     assert "--user 1000:100 --publish 127.0.0.1:8888:8888 " in text
-    assert f"--mount type=bind,source={tmp_path},target=/work " in text
+    assert f"--mount type=bind,source={tmp_path},target=/notebooks " in text
     assert found[-3:] == ["--network", "host", "ml-notebook"]
     monkeypatch.setattr(os, "getuid", lambda: 0)
     assert "--user" not in command.run_notebook_command(project, environ)

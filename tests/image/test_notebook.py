@@ -23,7 +23,7 @@ if "TEST_IMAGE" not in os.environ:
     pytest.skip("needs a Docker engine: make test-image", allow_module_level=True)
 
 PATIENCE = 120.0
-JUPYTER = ("python", "-m", "jupyterlab", "--ip=127.0.0.1", "--no-browser", "--ServerApp.root_dir=/work")
+JUPYTER = ("python", "-m", "jupyterlab", "--ip=127.0.0.1", "--no-browser", "--ServerApp.root_dir=/notebooks")
 
 
 class Lab:
@@ -57,7 +57,7 @@ def lab(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Generator[L
     done = subprocess.run(build, env=docker.environ | {"IMAGE": image}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     options = [*(one for one in HARDENED if one != "--rm"), "--init", "--tmpfs", "/tmp"]
-    options += ["--mount", f"type=bind,source={work},target=/work", "--network", "host"]
+    options += ["--mount", f"type=bind,source={work},target=/notebooks", "--network", "host"]
     docker("run", "--detach", "--name", name, *options, image, *JUPYTER, f"--port={port}")
     try:
         yield Lab(docker, name, port)
@@ -79,6 +79,6 @@ def test_a_notebook_trains_and_serves_inside_and_saves_in_the_mounted_folder(lab
     lab.status("/api")
     assert lab.docker("exec", lab.name, "id", "--user").strip() == "10001"
     execute = ("python", "-m", "nbconvert", "--execute", "--to", "notebook", "--output", "done.ipynb")
-    lab.docker("exec", lab.name, *execute, "/work/train_and_serve.ipynb")
+    lab.docker("exec", lab.name, *execute, "/notebooks/train_and_serve.ipynb")
     source = lab.docker("inspect", "--format", "{{range .Mounts}}{{.Source}}{{end}}", lab.name).strip()
     assert "all within 0.001 of the estimator: True" in Path(source, "done.ipynb").read_text("utf-8")

@@ -720,8 +720,8 @@ class Worker(base.Worker):  # type: ignore[misc]
         return "\r\n".join(head).encode() + body
 
 
-def refuse_handshakes(listener: Any) -> None:
-    """Have the system ignore new connections, so that none is accepted after the last look (on Linux).
+def refuse_handshakes(listener: Any) -> bool:
+    """Have the system ignore new connections, so that none is accepted after the last look; whether it does (on Linux).
 
     Kernels that keep such filters from processes without CAP_NET_ADMIN refuse; then a connection that is made in the
     last moment is reset, and its client has sent nothing yet.
@@ -729,6 +729,10 @@ def refuse_handshakes(listener: Any) -> None:
     # A filter of one instruction (return 0) drops every packet that reaches the listener; SO_ATTACH_FILTER is 26.
     instruction = ctypes.create_string_buffer(b"\x06\0\0\0\0\0\0\0", 8)
     program = (1).to_bytes(8, "little") + ctypes.addressof(instruction).to_bytes(8, "little")
-    if sys.platform == "linux":
-        with suppress(PermissionError):
-            listener.setsockopt(socket.SOL_SOCKET, 26, program)
+    if sys.platform != "linux":
+        return False
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, 26, program)
+    except PermissionError:
+        return False
+    return True
