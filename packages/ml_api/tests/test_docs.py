@@ -71,9 +71,10 @@ def test_nonce_is_another_each_time(client: FlaskClient) -> None:
     ("name", "content_type", "begins"),
     [
         ("docs.js", SCRIPT, b'"use strict"'),
-        ("docs.css", STYLE, b"body"),
+        ("docs.css", STYLE, b"/* The document has no links"),
         ("redoc.js", SCRIPT, b"const element"),
-        ("redoc.css", STYLE, b"body"),
+        ("redoc.css", STYLE, b"/* Otherwise the title"),
+        ("ways.css", STYLE, b"body"),
         ("swagger-ui.js", SCRIPT, b"/*! For license"),
         ("swagger-ui.css", STYLE, b".swagger-ui"),
         ("redoc.standalone.js", SCRIPT, b"/**"),

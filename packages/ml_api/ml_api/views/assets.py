@@ -31,6 +31,7 @@ _FILES = {
     "docs.css": None,
     "redoc.js": None,
     "redoc.css": None,
+    "ways.css": None,
     "swagger-ui.js": "swagger_bundle.js",
     "swagger-ui.css": "swagger_style.css",
     "redoc.standalone.js": "redoc.js",
