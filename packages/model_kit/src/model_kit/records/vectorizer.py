@@ -13,7 +13,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from itertools import chain
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -87,11 +88,10 @@ class Vectorizer:
         if self.stop_words:
             words = [word for word in words if word not in self._stopped]
         fewest, most = self.ngram_range
-        if most == 1:
-            return words
-        return [
-            " ".join(words[start : start + n]) for n in range(fewest, most + 1) for start in range(len(words) - n + 1)
-        ]
+        grams = list(words) if fewest == 1 else []
+        for n in range(max(fewest, 2), most + 1):
+            grams += map(" ".join, zip(*(words[start:] for start in range(n)), strict=False))
+        return grams
 
     @cached_property
     def _stopped(self) -> frozenset[str]:
@@ -148,10 +148,9 @@ class Block:
     def vector(self, text: str) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """The text's vector without its zeros: places of n-grams, in order of occurrence, and their values."""
         if self.vectorizer.analyzer == "char_wb":
-            found = [place for word in self.vectorizer.split(text) for place in self._places_of(word)]
+            found = list(chain.from_iterable(map(self._places_of, self.vectorizer.split(text))))
         else:
-            find = self.vocabulary.get
-            found = [place for gram in self.vectorizer(text) if (place := find(gram)) is not None]
+            found = self._find(self.vectorizer(text))
         if not found:
             return np.empty(0, np.intp), np.empty(0)
         # Counting in a dict is faster than sorting: most texts are short.
@@ -171,17 +170,30 @@ class Block:
             values /= values.sum()
         return places, values
 
-    def _places_of(self, word: str) -> Sequence[int]:
-        """Places of the n-grams within a word; most words of a text occurred before."""
-        return self._cached_places(word) if len(word) <= LONGEST_WORD else self._find_places(word)
+    def _find(self, grams: Iterable[str]) -> list[int]:
+        """Places of those n-grams that are known."""
+        return [place for place in map(self.vocabulary.get, grams) if place is not None]
 
     @cached_property
-    def _cached_places(self) -> Callable[[str], Sequence[int]]:
-        return lru_cache(MOST_WORDS)(self._find_places)
+    def _places_of(self) -> Callable[[str], Sequence[int]]:
+        """Word -> places of the n-grams within it; most words of a text occurred before."""
+        return _Places(lambda word: tuple(self._find(self.vectorizer.of_word(word)))).__getitem__
 
-    def _find_places(self, word: str) -> Sequence[int]:
-        find = self.vocabulary.get
-        return tuple(place for gram in self.vectorizer.of_word(word) if (place := find(gram)) is not None)
+
+class _Places(dict[str, Sequence[int]]):
+    """Word -> places of the n-grams within it, kept for :data:`MOST_WORDS` short words: a look costs no call."""
+
+    def __init__(self, find: Callable[[str], Sequence[int]]) -> None:
+        super().__init__()
+        self._find = find
+
+    def __missing__(self, word: str) -> Sequence[int]:
+        found = self._find(word)
+        if len(word) <= LONGEST_WORD:
+            if len(self) >= MOST_WORDS:
+                self.clear()
+            self[word] = found
+        return found
 
 
 class TextProjection:

@@ -74,11 +74,15 @@ class Calibration:
         if not self.tables:
             return probabilities
         if len(self.tables) == 1:
-            return two_classes(sigmoid(np.interp(log_odds(probabilities[:, 1]), *self.tables[0])))
+            return self.of_log_odds(log_odds(probabilities[:, 1]))
         odds = log_odds(probabilities)
         each = [sigmoid(np.interp(odds[:, position], *table)) for position, table in enumerate(self.tables)]
         found = np.column_stack(each)
         return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+    def of_log_odds(self, second: NDArray[np.float64]) -> Probabilities:
+        """Corrected probabilities of two classes, from the log-odds of the second, shape (n_rows,)."""
+        return two_classes(sigmoid(np.interp(second, *self.tables[0]) if self.tables else second))
 
 
 UNCALIBRATED: Final = Calibration(None)

@@ -51,11 +51,15 @@ class Finish:
         self._learned = runtime.get("classes")
         if self._learned == list(range(len(target.classes))):
             self._learned = None
+        self._is_binary = len(target.classes) == 2 and self._learned is None and self._output == "log_odds"
 
     def __call__(self, raw: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Predictions in the target's unit, shape (n_rows,), or probabilities, shape (n_rows, n_classes)."""
         if not self._target.is_class:
             return to_target_unit(raw[:, 0], self._target)
+        if self._is_binary and raw.shape[1] == 1:
+            # To probabilities and back would take as long as the graph, for one row.
+            return self._calibration.of_log_odds(raw[:, 0].astype(np.float64))
         return self._calibration(to_probabilities(raw, self._output, len(self._target.classes), self._learned))
 
 
