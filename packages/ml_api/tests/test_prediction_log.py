@@ -133,8 +133,9 @@ def test_every_request_has_another_id_whatever_the_caller_calls_it(start: Start,
     assert [row["prediction_id"] for row in rows(place)] == sorted(set(ids)) == sorted(ids)
 
 
-def test_only_fields_of_the_model_are_logged_each_as_it_was_sent(start: Start, place: str) -> None:
-    body = '[{"distance": 2.50, "passengers": 3.0, "zone": "A", "passport": "X1"}]'
+@pytest.mark.parametrize("more", ["", ', "passport": "X1"', ', "zone\\u0000": "B"'])
+def test_only_fields_of_the_model_are_logged_each_as_it_was_sent(start: Start, place: str, more: str) -> None:
+    body = f'[{{"distance": 2.50,\n"passengers": 3.0, "zone":   "A"{more}}}]'
     assert start().post("/v1/predict/rides", data=body, content_type="application/json").status_code == 200
     with sqlite3.connect(place.removeprefix("sqlite:///")) as connection:
         (found,) = connection.execute("SELECT inputs FROM predictions").fetchone()

@@ -159,15 +159,21 @@ class Intervals:
         """
         if not LOWEST <= level <= HIGHEST:
             raise IntervalError(f"the level of an interval is from {LOWEST} to {HIGHEST}, not {level}: {LEVELS_REASON}")
-        width = self._at_level(level)[np.searchsorted(self.edges, predictions, side="right")]
+        below, above = self._at_level(level)
+        bins = np.searchsorted(self.edges, predictions, side="right")
+        move = np.multiply if self._is_log else np.add
         with np.errstate(over="ignore"):
-            low = predictions * np.exp(-width) if self._is_log else predictions - width
-            high = predictions * np.exp(width) if self._is_log else predictions + width
+            low, high = move(predictions, below[bins]), move(predictions, above[bins])
         # A bound may overflow near the largest float.
         return np.maximum(low, -LARGEST), np.minimum(high, LARGEST)
 
-    def _interpolate(self, level: float) -> Numbers:
-        return np.array([np.interp(level, self._levels, widths) for widths in self.widths])
+    def _interpolate(self, level: float) -> tuple[Numbers, Numbers]:
+        """What takes a prediction of each bin to its bounds: factors on the log scale, else summands."""
+        widths = np.array([np.interp(level, self._levels, widths) for widths in self.widths])
+        if not self._is_log:
+            return -widths, widths
+        with np.errstate(over="ignore"):
+            return np.exp(-widths), np.exp(widths)
 
     def at_reported_levels(self, predictions: Numbers) -> Ranges:
         """Compute intervals at all levels of the coverage table."""
