@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -503,6 +504,29 @@ def test_full_disk_is_said_and_passes(place: str) -> None:
         connection.exec_driver_sql("PRAGMA max_page_count = 100000")
     sink.write([_row()])
     assert len(rows(place)) == 1
+
+
+def test_rows_reach_the_database_itself_without_a_writer_that_waits_for_the_disk(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_api.prediction_log.database.CHECKPOINT_INTERVAL", 0.05)
+    log = PredictionLog(LogSettings(place), {})
+    log._sink.write([_row()])
+    copy = tmp_path / "copy.sqlite"
+
+    def is_there() -> bool:
+        copy.write_bytes(Path(place.removeprefix("sqlite:///")).read_bytes())
+        uri = f"file:{copy}?immutable=1"
+        # The tables are not there either, at first.
+        with closing(sqlite3.connect(uri, uri=True)) as connection, suppress(sqlite3.OperationalError):
+            return bool(connection.execute("SELECT count(*) FROM predictions").fetchone()[0])
+        return False
+
+    deadline = time.monotonic() + 30
+    while not is_there():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    log.close()
 
 
 # Schema

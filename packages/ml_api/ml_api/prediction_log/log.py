@@ -11,7 +11,7 @@ import msgspec
 from model_kit.scoring.predictor import Answer, Predictor
 
 from ml_api.logs import LOGGER
-from ml_api.prediction_log.database import Database, Row, SqlSink
+from ml_api.prediction_log.database import Checkpoints, Database, Row, SqlSink
 from ml_api.prediction_log.details import RowDetails, Served, as_text
 from ml_api.prediction_log.retention import purge_some
 from ml_api.prediction_log.schema import new_id
@@ -50,6 +50,7 @@ class PredictionLog:
         if unknown := [field for field in settings.redact if field not in known]:
             LOGGER.error("PREDICTION_LOG_REDACT has fields that no model has", extra={"fields": {"unknown": unknown}})
         self._sink = SqlSink(self.database)
+        self._checkpoints = None if self.database.is_postgres else Checkpoints(self.database)
         self.writer = Writer(
             self._sink,
             timeout=settings.timeout,
@@ -105,6 +106,8 @@ class PredictionLog:
     def close(self) -> None:
         """Write what is queued, for at most the timeout of a commit."""
         self.writer.close(self._settings.timeout)
+        if self._checkpoints is not None:
+            self._checkpoints.close(self._settings.timeout)
         self._sink.close()
         self.database.engine.dispose()
 
