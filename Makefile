@@ -69,7 +69,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run dev test coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train retrain compare publish release \
+.PHONY: help run dev test suite coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train retrain compare publish release \
 	docs-commands site site-serve install lock clean tools tools-dev tools-kubernetes serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
 	tools-bench served image run-image smoke-image push-image test-image released release-notes deploy-kubernetes \
 	notebook notebooks notebook-image run-notebook-image tools-notebook \
@@ -91,9 +91,14 @@ run: tools serving ## Serve every model that has a bundle on PORT; the first tim
 dev: tools-dev ## Serve the sources on PORT, reloading when they change
 	@exec $(bin)/python scripts/run.py --development $(model)
 
-# With options for pytest, only tests are run. Two files at a time: the machines of CI have two cores.
+# With options for pytest, only tests are run. What takes seconds comes first, and what takes minutes runs beside the
+# tests, which wait for servers a quarter of the time.
 test: tools-dev tools-kubernetes ## Check style, types and what a prediction costs, run all tests
-	@$(MAKE) --no-print-directory --jobs 2 lint typecheck imports tracked $(if $(PYTEST),,instructions)
+	@$(MAKE) --no-print-directory --jobs 2 lint imports tracked
+	@$(MAKE) --no-print-directory --jobs 2 suite typecheck $(if $(PYTEST),,instructions)
+
+# Two files at a time: the machines of CI have two cores.
+suite: tools-dev # the tests alone
 	@$(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40 $(PYTEST)
 
 # Apart, as it doubles the time of the tests. CircleCI counts too.
