@@ -918,6 +918,69 @@ def houses(browser: Browser) -> Iterator[Visitor]:
     yield from visited(browser, {"houses": Houses, "shifts": Shifts})
 
 
+class Odd(Shifts):
+    """The sum of fields whose names every object, or every form, of a browser has already; none is required."""
+
+    card: ClassVar[dict[str, Any]] = {"data": {"name": "odd by hand"}, "evaluated": True}
+    golden: ClassVar[dict[str, Any]] = {
+        "row": {"reset": 1.0, "__proto__": 2.0, "constructor": 3.0, "querySelectorAll": True},
+        "prediction": 7.0,
+    }
+    spec = fit_spec(
+        (
+            *(Field(name, "number", f"The {name}") for name in ("reset", "__proto__", "constructor")),
+            Field("querySelectorAll", "boolean", "The flag"),
+        ),
+        Target("total"),
+        [golden["row"], dict.fromkeys(golden["row"], 0.0) | {"querySelectorAll": False}],
+    )
+
+    def score(self, encoded: Any) -> Any:
+        return np.nan_to_num(encoded).sum(axis=1)
+
+
+@pytest.fixture
+def odd(browser: Browser) -> Iterator[Visitor]:
+    yield from visited(browser, {"odd": Odd})
+
+
+def test_names_that_objects_and_forms_have_are_fields(odd: Visit) -> None:
+    page = odd()
+    settled(page)
+    expect(page.locator(".field.wrong")).to_have_count(0)
+    page.get_by_label("The __proto__").fill("20")
+    page.get_by_label("The constructor").fill("")
+    page.get_by_label("The flag").select_option("false")
+    settled(page)
+    expect(prediction(page)).to_have_text("21.00")
+    page.reload(wait_until="networkidle")
+    expect(prediction(page)).to_have_text("21.00")
+    page.locator(".code > summary").click()
+    run = subprocess.run([sys.executable, "-c", snippet(page, "Python")], capture_output=True, check=True, text=True)
+    assert json.loads(run.stdout) == [21.0]
+    page.locator("#pin").click()
+    page.locator("[data-example='']").click()
+    settled(page)
+    expect(page.locator("#comparerows tr", has_text="The constructor")).to_have_text(re.compile("3.*not known"))
+    # All of it is on paper: nothing scrolls there, and nothing stays where it would on the screen.
+    page.emulate_media(media="print")
+    for part, style, wanted in ((".scroll", "max-height", "none"), ("thead th", "position", "static")):
+        expect(page.locator(f"#compare {part}").first).to_have_css(style, wanted)
+    page.emulate_media(media="screen")
+    # What the form cannot take is named, until another record is there.
+    drop(page, "odd.csv", b"reset,constructor\n1,many\n")
+    page.get_by_role("button", name="Open line 2 in the form").click()
+    expect(page.locator("#lost")).to_have_text("The row has values that this form cannot take: constructor.")
+    page.locator("[data-example='']").click()
+    expect(page.locator("#lost")).to_be_hidden()
+    drop(page, "other.csv", b"a,b\n1,2\n")
+    expect(page.locator("#filetrouble")).to_contain_text("The header has no field of the model, such as reset.")
+    gone = "&".join(f"gone{number}=1" for number in range(12))
+    page.goto(f"{page.url.partition('#')[0]}#querySelectorAll=maybe&{gone}")
+    expect(page.locator("#lost")).to_contain_text("querySelectorAll, gone0")
+    expect(page.locator("#lost")).to_contain_text("gone8 and 3 more.")
+
+
 @pytest.fixture
 def bookings(browser: Browser) -> Iterator[Visitor]:
     yield from visited(browser, {"bookings": Bookings})

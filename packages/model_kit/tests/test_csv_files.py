@@ -49,6 +49,13 @@ def refusal(content: str | bytes) -> str:
     return str(caught.value)
 
 
+def test_table_without_any_field_is_refused_although_none_is_required() -> None:
+    spec = replace(SPEC_OF_RIDES, fields=tuple(replace(field, required=False) for field in SPEC_OF_RIDES.fields))
+    with pytest.raises(DataError, match="^input: the header has no field of the model, such as distance$"):
+        csv_table(b"foo,bar\n1,2\n", spec)
+    assert [row.record for row in csv_table(b"foo,zone\n1,A\n", spec).entries] == [{"zone": "A"}]
+
+
 def test_rows_keep_their_cells_and_become_records() -> None:
     table = csv_table(b'id,distance,zone,note\n7,3.50,A,"a, ""b"""\n8,4,B,\n', SPEC_OF_RIDES)
     assert table.columns == ("id", "distance", "zone", "note")

@@ -25,11 +25,19 @@ _PROSE = ("place", "period", "source", "licence", "contact")
 _NO_SUBJECT = Target("").subject
 
 
+def _extent(fields: int, required: int) -> str:
+    """How many fields there are, and how many of them are required."""
+    if fields == 1:
+        return "1 field"
+    return f"{fields} fields, {'all' if required == fields else required or 'none'} of them required"
+
+
 def describe(name: str, model: Model) -> dict[str, Any]:
     """Return what the templates show of ``model``: texts, and tables as rows of texts.
 
     ``noun`` is what one record is ("ride"), ``subject`` the same with its article, ``heading`` what is predicted ("Fare
-    of a ride"; "Predicted fare" if the target names no subject), ``context`` of when and where it is.
+    of a ride"; "Predicted fare" if the target names no subject; of classes the card's title, if it has one), ``extent``
+    how many fields there are, ``context`` of when and where it is.
     """
     spec, card = model.spec, model.card
     noun = spec.target.subject
@@ -37,12 +45,15 @@ def describe(name: str, model: Model) -> dict[str, Any]:
     columns, rows = (_set_coverage if spec.target.is_class else _coverage)(card.get("coverage"), spec.target)
     heading = f"Predicted {formatting.phrase(spec.target.name)}" if noun == _NO_SUBJECT else f"{title} of {subject}"
     about = card.get("about") or {}
+    if spec.target.is_class:
+        heading = about.get("title") or heading
     return {
         "name": name,
         "version": model.version,
         "noun": noun,
         "subject": subject,
         "heading": heading,
+        "extent": _extent(len(spec.fields), len(spec.required)),
         "card_title": about.get("title") or heading,
         "purpose": about.get("purpose", ""),
         "context": context(card, spec.target),

@@ -191,7 +191,7 @@ class Table(ABC):
         ]
 
     def refuse_columns(self, what: str = "") -> None:
-        """Make sure that required columns are there, and none twice.
+        """Make sure that required columns are there, at least one that is a field, and none twice.
 
         Raises:
             DataError: they are not.
@@ -208,6 +208,9 @@ class Table(ABC):
             else:
                 found = ", ".join(self.lacking(missing))
             raise DataError(f"{self.name}: {what}lacks the required columns {found}")
+        # Without a required field, any table would be predicted, as typical records.
+        if columns and not set(columns) & set(self.spec.names):
+            raise DataError(f"{self.name}: {what}has no field of the model, such as {self.spec.names[0]}")
 
 
 def binary_kind(content: bytes, wanted: str) -> str | None:

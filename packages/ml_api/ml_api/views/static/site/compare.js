@@ -1,6 +1,7 @@
 // Pinned records beside the one in the form: what differs, and what each is predicted.
 
 import { $, make } from "./dom.js";
+import { valueIn } from "./fields.js";
 
 const MOST = 2; // beside the one in the form
 const LETTERS = ["A", "B", "C"];
@@ -101,7 +102,7 @@ export class Pins {
     if (ranged) rows.push(row(facts.classes ? "Plausible" : `${$("level").selectedOptions[0].text} range`, columns.map(range), "soft"));
     let same = 0;
     for (const name of fields.controls.keys()) {
-      const values = columns.map(({ record }) => record[name] ?? null);
+      const values = columns.map(({ record }) => valueIn(record, name));
       if (values.every((value) => value === values[0])) same += 1;
       else rows.push(row(fields.shortLabel(name), values.map((value) => fields.text(name, value))));
     }

@@ -154,6 +154,8 @@ export function read(text, fields) {
   if (missing.length) {
     throw new NotCSV(`The header lacks the required columns ${missing.map((field) => field.name).join(", ")}.`);
   }
+  // Without a required field, any table would be predicted, as typical records.
+  if (!fields.some((field) => columns.includes(field.name))) throw new NotCSV(`The header has no field of the model, such as ${fields[0].name}.`);
   const lineEnd = /\r\n|\n|\r/.exec(text)?.[0] === "\r\n" ? "\r\n" : "\n";
   return { columns, rows: [...rows], delimiter, bom, lineEnd };
 }

@@ -14,7 +14,14 @@ export const isNumber = (control) => ["integer", "number"].includes(control.data
 export const grouped = (value) => (Math.abs(value) >= GROUPED ? Number(value).toLocaleString(LOCALE) : String(value));
 
 /** Whether a control takes a value; a browser would complain in its console. */
-const fits = (control, value) => (isNumber(control) ? Number.isFinite(Number(value)) : !control.type.startsWith("date") || !Number.isNaN(Date.parse(value)));
+function fits(control, value) {
+  if (isNumber(control)) return Number.isFinite(Number(value));
+  if (control.dataset.kind === "boolean") return ["", "true", "false"].includes(String(value));
+  return !control.type.startsWith("date") || !Number.isNaN(Date.parse(value));
+}
+
+/** The value of a field in a record, whose names may be those that every object has, like `constructor`; null if absent. */
+export const valueIn = (record, name) => (Object.hasOwn(record, name) ? record[name] : null);
 
 /** The value of a control's text in a record; null if it is empty. */
 export function valueOf(control, text) {
@@ -24,10 +31,11 @@ export function valueOf(control, text) {
 }
 
 export class Fields {
-  constructor(form) {
-    this.form = form;
+  /** `box` holds the form; a form's own properties give way to controls of their names, such as `reset`. */
+  constructor(box) {
+    this.box = box;
     this.controls = new Map();
-    for (const control of form.querySelectorAll("[data-kind]")) this.controls.set(control.name, control);
+    for (const control of box.querySelectorAll("[data-kind]")) this.controls.set(control.name, control);
   }
 
   /** `{name, kind, codes, format, required, missing}` of every field, for the CSV reader. */
@@ -67,7 +75,7 @@ export class Fields {
 
   /** Returns the record in the form without empty fields, and the names of invalid numbers or dates in `bad`. */
   record() {
-    const record = {};
+    const record = Object.create(null);
     const bad = [];
     for (const [name, control] of this.controls) {
       if (control.validity.badInput) bad.push(name);
@@ -78,7 +86,8 @@ export class Fields {
 
   /** Returns what is wrong with each field in words: name -> text. `bad` are those that the browser cannot read. */
   faults(errors, bad = []) {
-    const found = Object.fromEntries(Object.entries(errors).map(([name, messages]) => [name, faultInWords(messages)]));
+    const found = Object.create(null);
+    for (const [name, messages] of Object.entries(errors)) found[name] = faultInWords(messages);
     for (const name of bad) found[name] = `Must be a ${isNumber(this.controls.get(name)) ? "number" : "date"}.`;
     return found;
   }
@@ -88,25 +97,22 @@ export class Fields {
     return control && isNumber(control) && control.value !== "" ? Number(control.value) : null;
   }
 
+  /** Sets a control; returns whether it has taken the value. */
   set(name, value) {
     const control = this.controls.get(name);
-    if (!control) return;
+    if (!control) return false;
     let text = value === null || value === undefined || !fits(control, value) ? "" : String(value);
     if (control.type === "datetime-local") text = text.slice(0, LOCAL_DATETIME);
     const options = control.options;
     if (options && ![...options].some((option) => option.value === text)) control.add(new Option(text, text));
     control.value = text;
+    return control.value !== "" || value === null || value === undefined || value === "";
   }
 
   /** Sets the form to the typical record with `pairs` of name and text; returns the names that could not be set. */
   restore(pairs) {
-    this.form.reset();
-    return pairs
-      .filter(([name, text]) => {
-        this.set(name, text);
-        return !this.controls.has(name) || (text !== "" && this.controls.get(name).value === "");
-      })
-      .map(([name]) => name);
+    HTMLFormElement.prototype.reset.call(this.box.querySelector("form"));
+    return pairs.filter(([name, text]) => !this.set(name, text)).map(([name]) => name);
   }
 
   /** Returns pairs of name and text of the controls that differ from the typical record. */
@@ -148,7 +154,7 @@ export class Fields {
       else control.removeAttribute("aria-invalid");
       box.classList.toggle("changed", this.isChanged(control));
     }
-    for (const group of this.form.querySelectorAll(".group")) {
+    for (const group of this.box.querySelectorAll(".group")) {
       const count = (kind) => group.querySelectorAll(`.field.${kind}`).length;
       const [wrong, warned, changed] = [count("wrong"), count("warned"), count("changed")];
       const marks = [
@@ -191,7 +197,8 @@ export function sums(fields, together) {
  * among its parts, a changed part changes the whole. `number(name)` is the number in another field, or null.
  */
 export function consequences(totals, number, name, value) {
-  const changes = { [name]: value };
+  const changes = Object.create(null);
+  changes[name] = value;
   const now = (each) => (each in changes ? changes[each] : number(each));
   for (const [whole, parts] of totals) {
     const values = parts.map(now);

@@ -210,7 +210,7 @@ function showTable() {
 
 function openRow(row) {
   const { columns } = shown.table;
-  const record = {};
+  const record = Object.create(null);
   for (const field of page.fields.specs) {
     const cell = row.cells[columns.indexOf(field.name)];
     if (cell !== undefined) record[field.name] = value(field, cell);

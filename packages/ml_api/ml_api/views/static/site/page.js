@@ -6,7 +6,7 @@ import { bars, marked, probability } from "./classes.js";
 import { axis, mark, waterfall, writeAxis } from "./chart.js";
 import { Pins } from "./compare.js";
 import { $, make } from "./dom.js";
-import { Fields, consequences, sums } from "./fields.js";
+import { Fields, consequences, sums, valueIn } from "./fields.js";
 import { takeFiles } from "./many.js";
 import { counted, percent, writer } from "./numbers.js";
 import { snippets } from "./snippets.js";
@@ -18,11 +18,13 @@ const ANNOUNCEMENT_DELAY = 900; // ms without a new prediction before screen rea
 const SLOW = 3000; // ms without an answer before the page says so
 const CONTRIBUTIONS = 6;
 const MOST_CAUTIONS = 3; // beside the prediction; the others unfold
+const MOST_LOST = 10; // names of values in an address that the form cannot take
 
 const facts = JSON.parse($("data").textContent);
 learnWords(facts.words);
 const amount = facts.classes ? probability : writer(facts.unit, facts.edges ? facts.edges.at(-1) - facts.edges[0] : 0);
-const fields = new Fields($("form"));
+const desk = $("desk");
+const fields = new Fields(desk);
 const position = facts.edges && axis(facts.edges, facts.scale);
 
 function address(options) {
@@ -237,11 +239,19 @@ function press(name) {
   $("undo").hidden = bar.depth === 0;
 }
 
+/** Names the fields whose values the form cannot take. */
+function showLost(what, names) {
+  const rest = names.length > MOST_LOST ? ` and ${names.length - MOST_LOST} more` : "";
+  $("lost").hidden = !names.length;
+  $("lost").textContent = `${what} has values that this form cannot take: ${names.slice(0, MOST_LOST).join(", ")}${rest}.`;
+}
+
 /** Changes the record in the form as one step, which the browser's back button undoes. */
 function change(start, steps) {
   clearTimeout(typingTimer);
   bar.replace(pressed);
   const before = bar.url;
+  $("lost").hidden = true;
   steps();
   totals = sums(fields, facts.together);
   taken = null;
@@ -257,8 +267,7 @@ function restore(pairs, start) {
   totals = sums(fields, facts.together);
   taken = null;
   press(start ?? (pairs.length ? null : ""));
-  $("lost").hidden = !lost.length;
-  $("lost").textContent = `The address has values that this form cannot take: ${lost.join(", ")}.`;
+  showLost("The address", lost);
   update();
 }
 
@@ -284,7 +293,7 @@ async function startFrom(kind) {
 /** Opens a row of a file: what it does not have is left empty, as it was for its prediction. */
 function openRow(record) {
   change(null, () => {
-    for (const name of fields.controls.keys()) fields.set(name, record[name] ?? null);
+    showLost("The row", [...fields.controls.keys()].filter((name) => !fields.set(name, valueIn(record, name))));
   });
   $("main").focus({ preventScroll: true });
   scrollTo({ top: 0 });
@@ -339,8 +348,8 @@ $("pin").addEventListener("click", () => {
 $("against").addEventListener("change", update);
 $("undo").addEventListener("click", () => history.back());
 
-$("form").addEventListener("submit", (event) => event.preventDefault());
-$("form").addEventListener("input", (event) => {
+desk.addEventListener("submit", (event) => event.preventDefault());
+desk.addEventListener("input", (event) => {
   if (!fields.controls.has(event.target.name)) return;
   taken = null;
   press(null);
@@ -349,7 +358,7 @@ $("form").addEventListener("input", (event) => {
   updateLater();
 });
 // A wheel over a focused number would change it; it scrolls the page, as everywhere else.
-$("form").addEventListener(
+desk.addEventListener(
   "wheel",
   ({ target }) => {
     if (target !== document.activeElement || target.type !== "number") return;
@@ -407,7 +416,7 @@ $("print").addEventListener("click", () => print());
 addEventListener("beforeprint", () => {
   const rows = [...fields.controls.values()].map((control) => {
     const { record } = fields.record();
-    const text = fields.text(control.name, record[control.name] ?? null);
+    const text = fields.text(control.name, valueIn(record, control.name));
     const className = fields.isChanged(control) ? "changed" : "";
     return make("div", { className }, make("dt", { textContent: fields.shortLabel(control.name) }), make("dd", { textContent: text }));
   });
