@@ -209,7 +209,7 @@ class Table(ABC):
                 found = ", ".join(self.lacking(missing))
             raise DataError(f"{self.name}: {what}lacks the required columns {found}")
         # Without a required field, any table would be predicted, as typical records.
-        if columns and not set(columns) & set(self.spec.names):
+        if columns and self.spec.names and not set(columns) & set(self.spec.names):
             raise DataError(f"{self.name}: {what}has no field of the model, such as {self.spec.names[0]}")
 
 

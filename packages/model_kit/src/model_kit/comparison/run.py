@@ -58,6 +58,7 @@ class Holdout:
         name, rows: of these rows.
         old, new: name of a metric -> value.
         errors: name of a metric -> standard error of the difference of both. Being worse by that is chance.
+        left_out: rows of the training file that the new model was not trained on because they are among these.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Holdout:
     old: Mapping[str, float]
     new: Mapping[str, float]
     errors: Mapping[str, float]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def compare(
             "metrics": _metrics(metrics, gate, holdout.errors if holdout else {}),
             "spec": {"verdict": verdict(changes), "changes": [asdict(change) for change in changes]},
         }
-        checks += _checks(old, new, gate, found)
+        checks += _checks(old, new, gate, found, holdout.left_out if holdout else 0)
         if holdout:
             checks = [one for one in checks if one.name != gates.DATA_SHA256 and not one.name.startswith("difference.")]
             notes.append(
@@ -218,7 +220,7 @@ def _floor_checks(new: Scorer, floors: Floors | None) -> list[Check]:
     return checks
 
 
-def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> list[Check]:
+def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any], left_out: int) -> list[Check]:
     limits = gate.thresholds
     rows, differences = found["data"]["rows"], found["differences"]
     total = rows["total"]
@@ -241,7 +243,7 @@ def _checks(old: Scorer, new: Scorer, gate: Gate, found: Mapping[str, Any]) -> l
     checks += [
         Check(gates.METRICS_REMOVED, removed, (), "none but"),
         Check(gates.DATA_SHA256, after["sha256"], before["sha256"], "same"),
-        Check("data.rows", _file_rows(after), fewest, "at least"),
+        Check("data.rows", _file_rows(after) + left_out, fewest, "at least"),
         *_spec_checks(old, new, found["spec"]),
         Check("size.bundle", new.source.bundle_bytes / old.source.bundle_bytes, limits["size.bundle"], "at most"),
     ]

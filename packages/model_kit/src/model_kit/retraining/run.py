@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from model_kit.comparison import text
 from model_kit.comparison.gate import read_gate
 from model_kit.comparison.run import Data, compare, version_of
 from model_kit.comparison.scorer import Scorer
@@ -259,6 +260,7 @@ def _train(
     candidate = stack.enter_context(closing(Scorer(source)))
     after = predict(candidate, holdout.rows, definition.target)
     judged = judge(definition, holdout, (before, after), (live.scorer.spec.target, candidate.spec.target))
+    judged = replace(judged, left_out=record.document["data"]["in_holdout"])
     rows = work / "holdout.jsonl"
     rows.write_text("".join(f"{json.dumps(dict(row))}\n" for row in holdout.rows), "utf-8")
     gate = read_gate(job.gate)
@@ -269,7 +271,7 @@ def _train(
     record.note(comparison={key: document[key] for key in kept})
     against = f"{live.version} on {len(holdout.rows):,} rows of {holdout.name}"
     if not document["passed"]:
-        beyond = [_beyond(check) for check in document["checks"] if check["status"] == "beyond"]
+        beyond = [_beyond(check, document) for check in document["checks"] if check["status"] == "beyond"]
         more = f", and {len(beyond) - _TOLD} more" if len(beyond) > _TOLD else ""
         raise _Ended(
             "gate_failed",
@@ -514,9 +516,6 @@ def _note_outcomes(record: Record, outcomes: Outcomes) -> None:
     )
 
 
-def _beyond(check: dict[str, Any]) -> str:
-    value = check["value"]
-    shown = f"{value:.4g}" if isinstance(value, float) else value
-    return f"{check['name']} is {shown}, {check['rule']} {check['limit']}" + (
-        f" ({check['note']})" if check["note"] else ""
-    )
+def _beyond(check: dict[str, Any], document: dict[str, Any]) -> str:
+    found = f"{text.what(check, document)} {text.shown(check['value'], check)}, {text.limit(check)}"
+    return f"{check['name']} ({found}{'; ' if check['note'] else ''}{check['note']})"
