@@ -379,7 +379,7 @@ def test_curve_of_a_field_is_one_request_and_a_click_takes_a_value(visit: Visit,
     expect(page.get_by_role("button", name="What if Tariff zone changes?")).to_be_focused()
 
 
-def test_records_are_compared_with_a_pinned_one(visit: Visit, both: Server) -> None:
+def test_records_are_compared_with_a_pinned_one(visit: Visitor, both: Server) -> None:
     page = visit()
     distance = page.get_by_label("Length of the ride", exact=True)
     distance.fill("10")
@@ -400,8 +400,15 @@ def test_records_are_compared_with_a_pinned_one(visit: Visit, both: Server) -> N
     expect(steps.first).to_have_text(f"Pinned A{euros(fares[1])}")
     expect(steps.nth(1)).to_contain_text("Length of the ride4 km")
     expect(steps.nth(1)).to_have_class("down")
+    page.locator("#level").select_option("0.5")
+    expect(page).to_have_url(re.compile("#distance=4&zone=B;level=0.5&A=distance%3D10&against=A$"))
     page.reload()
     expect(rows.nth(0).locator("td")).to_have_text([euros(fare) for fare in fares])
+    # A link has all of it: this is a browser that has not been here.
+    shared = visit(page.url.removeprefix(visit.origin))
+    expect(shared.locator("#comparerows tr").nth(0).locator("td")).to_have_text([euros(fare) for fare in fares])
+    expect(shared.locator("#level")).to_have_value("0.5")
+    expect(shared.locator("#falls li").first).to_have_text(f"Pinned A{euros(fares[1])}")
     page.get_by_role("button", name="Open Pinned A").click()
     expect(distance).to_have_value("10")
     page.get_by_role("button", name="Pin to compare").click()

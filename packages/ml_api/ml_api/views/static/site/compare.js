@@ -35,18 +35,39 @@ export class Pins {
     this.changed();
   }
 
+  /** Pins the records of an address, by letter their pairs, instead of those there are; the form is changed by it. */
+  read(options) {
+    const found = LETTERS.slice(0, MOST).filter((letter) => options.has(letter)).map((letter) => [letter, options.get(letter)]);
+    if (!found.length || String(found) === String(this.written)) return;
+    this.items = found.map(([letter, text]) => {
+      this.fields.restore([...new URLSearchParams(text)]);
+      return { letter, pairs: this.fields.changes(), record: this.fields.record().record };
+    });
+    this.asked = "";
+    this.keep();
+  }
+
+  /** Pairs of the letter of a pin and its record, as an address has them. */
+  get written() {
+    return this.items.map(({ letter, pairs }) => [letter, String(new URLSearchParams(pairs))]);
+  }
+
   remove(pin) {
     this.items = this.items.filter((each) => each !== pin);
     this.changed();
   }
 
   changed() {
+    this.keep();
+    this.onChange();
+  }
+
+  keep() {
     try {
       sessionStorage.setItem(this.key, JSON.stringify(this.items));
     } catch {
       // See above.
     }
-    this.onChange();
   }
 
   /** Asks for the predictions of the pinned records, and shows them beside `now`: `{prediction, interval}` of the form. */

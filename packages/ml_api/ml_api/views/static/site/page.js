@@ -261,8 +261,19 @@ function change(start, steps) {
   update();
 }
 
-/** Shows a record of the address; `pairs` are its changes. */
-function restore(pairs, start) {
+/** What the address has beside the record: the level of the range where it was chosen, pins, what reasons are against. */
+function options() {
+  const chosen = $("level").selectedOptions[0].defaultSelected ? [] : [["level", $("level").value]];
+  const against = pins.find($("against").value) ? [["against", $("against").value]] : [];
+  return [...(facts.intervals ? chosen : []), ...pins.written, ...against];
+}
+
+/** Shows a record of the address; `pairs` are its changes. What its options do not name stays as it is. */
+function restore({ pairs, options: found }, start) {
+  pins.read(found);
+  showPins(found.get("against"));
+  const level = [...$("level").options].find((option) => option.value === found.get("level"));
+  if (level) level.selected = true;
   const lost = fields.restore(pairs);
   totals = sums(fields, facts.together);
   taken = null;
@@ -309,7 +320,7 @@ function take(name, value) {
   update();
 }
 
-const bar = new AddressBar(fields, restore);
+const bar = new AddressBar(fields, options, restore);
 const pins = new Pins(fields, {
   facts,
   amount,
@@ -330,8 +341,7 @@ const whatIf = new WhatIf(fields, {
 });
 
 /** Offers the reasons against each pinned record. */
-function showPins() {
-  const chosen = $("against").value;
+function showPins(chosen = $("against").value) {
   const options = [new Option(`the typical ${facts.noun}`, ""), ...pins.items.map(({ letter }) => new Option(`pinned ${letter}`, letter))];
   $("against").replaceChildren(...options);
   $("against").value = pins.find(chosen) ? chosen : "";
@@ -443,8 +453,8 @@ addEventListener("online", () => isFailing && update());
 takeFiles({ facts, fields, amount, url: () => address({ ...(facts.classes ? {} : extras()), warnings: true }), open: openRow });
 $("send").hidden = true;
 $("sentrange")?.remove();
-showPins();
 // The form may have been sent, by a browser without scripts until now: what it has is then the record.
 const sent = facts.typical;
 for (const [name, text] of Object.entries(sent ?? {})) fields.setTypical(name, text);
-restore(sent ? fields.changes() : (readFragment(location.hash) ?? []), history.state?.start);
+const found = readFragment(location.hash) ?? { pairs: [], options: new Map() };
+restore(sent ? { ...found, pairs: fields.changes() } : found, history.state?.start);
