@@ -524,6 +524,7 @@ def test_card_of_an_old_bundle_leaves_out_what_it_lacks(bundle: Path) -> None:
         assert heading not in found
     assert facts(client.get("/")) | {"examples": {}} == {
         "batch": 500,
+        "keys": False,
         "classes": None,
         "edges": None,
         "intervals": False,

@@ -563,13 +563,16 @@ def test_code_gives_the_same_answer_when_it_is_run(visit: Visit, tmp_path: Path)
 
 def test_code_is_quoted_for_its_shell(visit: Visit) -> None:
     page = visit()
-    found = page.evaluate(
+    found, with_key = page.evaluate(
         """async () => {
           const page = document.querySelector("script[src]").src;
           const { snippets } = await import(page.replace("page.js", "snippets.js"));
-          return snippets.curl("http://x", { zone: "it's $HOME \\"`\\\\" });
+          const record = { zone: "it's $HOME \\"`\\\\" };
+          const withKey = Object.values(snippets).filter((write) => write("http://x", record, true).includes("X-API-Key"));
+          return [snippets.curl("http://x", record), withKey.length];
         }"""
     )
+    assert with_key == 3
     said = subprocess.run(
         ["bash", "-c", found.replace("curl", "printf '%s|'", 1)], capture_output=True, check=True, text=True
     ).stdout

@@ -475,6 +475,8 @@ def _check_candidate(job: Job, record: Record, live: _Live) -> None:
     earlier = find_passed(job.folder / RECORDS, artifact)
     if earlier is None:
         raise DataError(f"no record in {job.folder / RECORDS} says that the candidate in {folder} has passed")
+    if live.artifact_sha256 == artifact:
+        raise DataError(f"the candidate is released already, as {live.version}")
     if earlier["released"]["artifact_sha256"] != live.artifact_sha256:
         raise DataError(
             f"the candidate was compared with {earlier['released']['version']}, and {live.version} is released now; "

@@ -47,7 +47,7 @@ class Baseline:
     """The record that a row is compared with: the typical one, or another.
 
     Attributes:
-        name: for display, "typical" and the target's subject ("typical record").
+        name: for display, "typical" and the target's subject ("typical record"); of texts ", without words".
         prediction: in the target's unit; of a class, its probability.
     """
 
@@ -228,7 +228,8 @@ class Explainer:
         # The commonest words say something too, and a text is compared with none.
         wordless = {field.name: None for field in spec.fields if field.kind == "text"}
         self._typical = Encoder(spec)([model.golden["row"] | wordless])[0]
-        self.baseline = Baseline(f"typical {spec.target.subject}", float(self.score(self._typical[np.newaxis])[0]))
+        name = f"typical {spec.target.subject}{', without words' if wordless else ''}"
+        self.baseline = Baseline(name, float(self.score(self._typical[np.newaxis])[0]))
         self._start = self._on_scale(self.baseline.prediction)
         if not math.isfinite(self._start):
             raise CannotExplainError("the typical record has no finite prediction to compare with")

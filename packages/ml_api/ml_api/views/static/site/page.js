@@ -217,7 +217,7 @@ function showWarnings(warnings) {
 
 function writeCode(record) {
   const language = document.querySelector("input[name=language]:checked").value;
-  $("code").textContent = snippets[language](address(extras()), record);
+  $("code").textContent = snippets[language](address(extras()), record, facts.keys);
 }
 
 // --- the form ---------------------------------------------------------------------------------------------------
