@@ -263,8 +263,8 @@ def test_outcomes_that_make_the_model_worse_on_the_hold_out_are_stopped_by_the_g
     assert record["end"] == "gate_failed"
     assert record["outcomes"]["held_back"] <= 2
     assert (
-        "the candidate, compared with 1.2.3 on 80 rows of holdout.csv, is not good enough: metric.rmse (rmse is worse by "
-        in record["sentence"]
+        "compared with 1.2.3 on 80 rows of holdout.csv, is not good enough: metric.rmse (rmse is worse by "
+        in (record["sentence"])
     )
     assert_nothing_changed(tmp_path, record)
     beyond = {check["name"] for check in record["comparison"]["checks"] if check["status"] == "beyond"}
