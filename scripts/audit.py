@@ -93,7 +93,7 @@ def audit(packages: Iterable[tuple[str, str]], url: str, accepted: Mapping[str, 
         versions.setdefault(name, []).append(version)
     found = []
     # pip-audit takes one version of a package at a time.
-    for number in range(max(map(len, versions.values()))):
+    for number in range(max(map(len, versions.values()), default=0)):
         found += _pip_audit(
             [f"{name}=={all_[number]}" for name, all_ in versions.items() if number < len(all_)], url, accepted
         )
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     n_failing = n_told = 0
     for one in audit(packages, options.service, accepted):
         places = [lock for lock in pinned if (one["name"], one["version"]) in pinned[lock]]
-        is_told = set(places) <= set(apart)
+        is_told = bool(places) and set(places) <= set(apart)
         n_told, n_failing = n_told + is_told, n_failing + (not is_told)
         where = ", ".join(lock.name for lock in places) + "; not what is served" * is_told
         for known in one["vulns"]:
