@@ -145,7 +145,7 @@ faults: tools-dev ## Kill workers and databases under load, and see that no answ
 	@LONG_FAULTS=1 $(bin)/python -m pytest tests/faults -rA $(PYTEST)
 
 soak: tools-dev ## Send COUNT=200000 mixed requests while workers and the database are killed: SOAK="--seed 7 --json soak.json"
-	@$(bin)/python tests/helpers/soak.py --count $(COUNT) $(SOAK)
+	@$(bin)/python tests/helpers/soak.py $(model) --count $(COUNT) $(SOAK)
 
 doors: tools-dev ## Test with the clients and engines of others, each in an environment of its own: DOORS="mlflow spark"
 	@$(bin)/python scripts/doors.py $(DOORS)

@@ -1,5 +1,9 @@
 """Look for known vulnerabilities in every package that the locks pin, with pip-audit.
 
+What is known of environments of their own, that only tests and the documentation use (requirements/doors/*.txt,
+requirements/site.txt), is told and fails nothing: nobody is served by them, and an engine that its makers do not mend
+holds up no release.
+
 Asks a service with the interface of OSV (api.osv.dev). If it cannot be reached, or does not know a vulnerability that
 has been known for years, nothing is audited: that is said, and the exit status is 0, because a build must not depend on
 it.
@@ -11,7 +15,8 @@ requirements/audit.toml has what is accepted, each with a reason and a last day:
   reason = "concerns a function that is not called"
   until = 2027-01-31
 
-exit status: 0 nothing is known, or nothing was audited; 1 a vulnerability is known, or an acceptance has run out.
+exit status: 0 nothing is known but of environments of their own, or nothing was audited; 1 a vulnerability is known, or
+an acceptance has run out.
 """
 
 from __future__ import annotations
@@ -24,12 +29,12 @@ import sys
 import tempfile
 import tomllib
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from lock import LOCKS
+from lock import LOCKS, separate_locks
 from processes import script
 from project import ROOT, ScriptError
 
@@ -69,30 +74,47 @@ def read_accepted(path: Path, today: date) -> dict[str, str]:
     return found
 
 
-def audit(locks: Sequence[Path], url: str, accepted: Mapping[str, str]) -> tuple[list[dict[str, Any]], int]:
-    """Return the packages with known vulnerabilities, as pip-audit describes them, and how many were looked at.
+def pins(lock: Path) -> set[tuple[str, str]]:
+    """Return name and version of every package that a lock pins, for whatever Python and system."""
+    found: list[tuple[str, str]] = re.findall(
+        r"^([a-z0-9._-]+)(?:\[.*\])?==([^\s;]+)", lock.read_text("utf-8"), re.MULTILINE
+    )
+    return set(found)
+
+
+def audit(packages: Iterable[tuple[str, str]], url: str, accepted: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the packages with known vulnerabilities, as pip-audit describes them.
 
     Raises:
         ScriptError: pip-audit failed; its words are above.
     """
+    versions: dict[str, list[str]] = {}
+    for name, version in sorted(packages):
+        versions.setdefault(name, []).append(version)
+    found = []
+    # pip-audit takes one version of a package at a time.
+    for number in range(max(map(len, versions.values()), default=0)):
+        found += _pip_audit(
+            [f"{name}=={all_[number]}" for name, all_ in versions.items() if number < len(all_)], url, accepted
+        )
+    return [one for one in found if one.get("vulns")]
+
+
+def _pip_audit(requirements: Iterable[str], url: str, accepted: Mapping[str, str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="audit-") as temporary:
-        report = Path(temporary, "report.json")
+        report, source = Path(temporary, "report.json"), Path(temporary, "requirements.txt")
+        source.write_text("\n".join(requirements), "utf-8")
         command = [sys.executable, "-m", "pip_audit", "--vulnerability-service", "osv", "--osv-url", url]
-        command += ["--disable-pip", "--require-hashes", "--strict", "--progress-spinner", "off", "--format", "json"]
+        command += ["--disable-pip", "--no-deps", "--strict", "--progress-spinner", "off", "--format", "json"]
         command += ["--cache-dir", temporary, "--timeout", str(PATIENCE), "--output", str(report)]
-        command += [word for lock in locks for word in ("--requirement", str(lock))]
+        command += ["--requirement", str(source)]
         command += [word for name in accepted for word in ("--ignore-vuln", name)]
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
         if not report.exists():
             sys.stderr.write(done.stderr)
             raise ScriptError("pip-audit failed; its words are above")
-        found = json.loads(report.read_text("utf-8"))["dependencies"]
-    return [one for one in found if one.get("vulns") or "skip_reason" in one], len(found)
-
-
-def has(lock: Path, name: str) -> bool:
-    """Return whether a lock pins a package."""
-    return re.search(rf"^{re.escape(name)}(\[.*\])?==", lock.read_text("utf-8"), re.MULTILINE) is not None
+        found: list[dict[str, Any]] = json.loads(report.read_text("utf-8"))["dependencies"]
+    return found
 
 
 @script("audit")
@@ -109,18 +131,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if reason := unreachable(options.service):
         print(f"audit: NOTHING WAS AUDITED: {options.service} cannot be asked: {reason}", file=sys.stderr)
         return 0
-    locks = options.lock or [ROOT / name for _, name in LOCKS]
-    faults, count = audit(locks, options.service, accepted)
-    for one in faults:
-        places = ", ".join(lock.name for lock in locks if has(lock, one["name"]))
-        for known in one.get("vulns", []):
+    apart = [] if options.lock else [ROOT / name for _, name in separate_locks(ROOT)]
+    pinned = {lock: pins(lock) for lock in [*(options.lock or [ROOT / name for _, name in LOCKS]), *apart]}
+    packages = set().union(*pinned.values())
+    n_failing = n_told = 0
+    for one in audit(packages, options.service, accepted):
+        places = [lock for lock in pinned if (one["name"], one["version"]) in pinned[lock]]
+        is_told = bool(places) and set(places) <= set(apart)
+        n_told, n_failing = n_told + is_told, n_failing + (not is_told)
+        where = ", ".join(lock.name for lock in places) + "; not what is served" * is_told
+        for known in one["vulns"]:
             fixed = ", ".join(known["fix_versions"]) or "no version"
-            print(f"{one['name']} {one['version']} ({places}): {known['id']}, fixed by {fixed}: {known['description']}")
-        if "skip_reason" in one:
-            print(f"{one['name']} ({places}) was not audited: {one['skip_reason']}")
-    known = f"{len(faults)} with a vulnerability; {len(accepted)} accepted"
-    print(f"audit: {count} packages in {len(locks)} locks, {known}")
-    return 1 if faults else 0
+            print(f"{one['name']} {one['version']} ({where}): {known['id']}, fixed by {fixed}: {known['description']}")
+    told = f"{n_failing} with a vulnerability, {n_told} in environments of their own; {len(accepted)} accepted"
+    print(f"audit: {len(packages)} packages in {len(pinned)} locks, {told}")
+    return 1 if n_failing else 0
 
 
 if __name__ == "__main__":

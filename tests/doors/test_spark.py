@@ -174,3 +174,19 @@ def test_command_predicts_csv_files(houses: Any, tmp_path: Path) -> None:
     again = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert again.returncode == 2
     assert "already exists" in again.stderr
+
+
+def test_command_says_why_spark_gave_up(houses: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(houses.rows), folder / "a.parquet")
+    (folder / "b.parquet").write_bytes((folder / "a.parquet").read_bytes()[:-10])
+    command = [sys.executable, "-m", "model_kit.cli.main", "spark", str(folder), "-o", str(tmp_path / "out")]
+    command += ["--model", "regression", "--master", "local[2]"]
+    environ = os.environ | {"MODEL_DIR": str(houses.bundle.parent), "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback (most recent" not in done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("model-kit: ")]
+    assert said.startswith(f"model-kit: Spark gave up, and {tmp_path}/out is incomplete; --overwrite begins again: ")
+    assert "b.parquet" in said

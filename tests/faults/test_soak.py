@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from model_kit.testing import write_ride_bundle
 
 import soak
@@ -77,3 +78,8 @@ def test_a_soak_with_each_fault_loses_nothing_and_answers_nothing_wrong(tmp_path
         "one row", "batch", "batch with errors", "error", "details", "refused", "page", "outcomes"
     }  # fmt: skip
     assert figures["worker starts"] >= 4
+
+
+def test_model_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert soak.main(["--model", "boats"]) == 2
+    assert "no model boats is installed and trained; `make train`" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from typing import Any
 
 from model_kit.testing import write_ride_bundle
 
+from certificates import make_certificate
 from installed import hide_other_models, install
 from local_index import free_port
 from project import ROOT
@@ -177,7 +178,7 @@ class Nginx:
         self.folder = folder
         self.http, self.tls, self.more = free_port(), free_port(), free_port()
         certificate, key = folder / "fullchain.pem", folder / "privkey.pem"
-        _make_certificate(certificate, key)
+        make_certificate(certificate, key, f"DNS:{HOST}")
         needed = {
             "server 127.0.0.1:5000;": f"server 127.0.0.1:{port};",
             "    listen [::]:80;\n": "",
@@ -288,20 +289,3 @@ def ask(port: int, method: str, path: str, body: Any = None) -> Response:
     """Ask the server itself."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         return exchange(connection, method, path, body)
-
-
-def _make_certificate(certificate: Path, key: Path) -> None:
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    command += ["-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}"]
-    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)

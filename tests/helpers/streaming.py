@@ -119,9 +119,14 @@ class Consuming:
         """What it wrote to standard error."""
         return self._err.read_text()
 
+    @property
+    def output(self) -> str:
+        """What it wrote to standard output: its log."""
+        return self._out.read_text()
+
     def lines(self, message: str) -> list[dict[str, Any]]:
         """Its log lines with a message."""
-        found = [json.loads(line) for line in self._out.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        found = [json.loads(line) for line in self.output.splitlines(keepends=True) if line.endswith("\n")]
         return [line for line in found if line["message"] == message]
 
     def started(self) -> Consuming:
@@ -133,7 +138,7 @@ class Consuming:
     def stop(self) -> None:
         """End it as a platform does."""
         self.started().process.terminate()
-        assert self.process.wait(PATIENCE) == 0, self.errors + self._out.read_text()
+        assert self.process.wait(PATIENCE) == 0, self.errors + self.output
 
     def kill(self) -> None:
         """End it as a power cut does."""
@@ -230,6 +235,18 @@ class MockKafka:
         ends = {one.partition: consumer.get_watermark_offsets(one, timeout=PATIENCE) for one in committed}
         consumer.close()
         return sum(ends[one.partition][1] - max(one.offset, ends[one.partition][0]) for one in committed)
+
+
+@contextmanager
+def secured(cluster: MockKafka, *arguments: str | Path) -> Generator[str]:
+    """Put TLS and SASL in front of a cluster while the block runs: certificate, key, user, password. Gives the URL."""
+    command = [sys.executable, str(HELPERS / "kafka_secured.py"), cluster.servers, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"kafka://{process.stdout.readline().strip()}"
+        finally:
+            process.kill()
 
 
 class NATSServer:

@@ -13,7 +13,10 @@ from model_kit.scoring.model import BundleModel
 from model_kit.streams.kafka import KafkaBroker
 from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
 
-from streaming import Consuming, MockKafka, Out, consuming_here, free_port, refusal, ride, wait_until
+from certificates import make_certificate
+from pages import blocks
+from project import ROOT
+from streaming import Consuming, MockKafka, Out, consuming_here, free_port, refusal, ride, secured, wait_until
 
 GOLDEN = json.dumps(GOLDEN_ROW).encode()
 BAD = b'{"distance": -1, "zone": "A"}'
@@ -183,6 +186,44 @@ def test_topic_or_setting_that_cannot_be_used_is_refused(
 
 
 @pytest.mark.usefixtures("installed")
+def test_tls_and_a_password_reach_the_cluster_and_nothing_else(
+    kafka: MockKafka,
+    consume: Start,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    certificate, key, settings = tmp_path / "ca.pem", tmp_path / "key.pem", tmp_path / "kafka.properties"
+    make_certificate(certificate, key, "IP:127.0.0.1")
+    (documented,) = [block.text for block in blocks(ROOT / "docs/streams.md") if block.language == "properties"]
+    changed = {"SCRAM-SHA-512": "PLAIN", "=houses": "=rides", "/etc/model-kit/ca.pem": str(certificate)}
+    for old, new in changed.items():
+        documented = documented.replace(old, new)
+    settings.write_text(documented)
+    monkeypatch.setenv("MODEL_KIT_STREAM_SASL_PASSWORD", "hunter2")
+    kafka.send([GOLDEN])
+    with secured(kafka, certificate, key, "rides", "hunter2") as url:
+        running = consume("--settings", str(settings), url=url).started()
+        (answer,) = kafka.read("out", enough(1))
+        assert answer.answer["predictions"] == [GOLDEN_PREDICTION]
+        running.stop()
+        assert kafka.lag() == 0
+        assert running.lines("broker") == []
+        said = running.output + running.errors
+        for name, value, reason in (
+            ("SASL_PASSWORD", "hunter3", "SASL authentication error"),
+            ("SSL_CA_LOCATION", "probe", "broker certificate could not be verified"),
+            ("SECURITY_PROTOCOL", "SASL_PLAINTEXT", "is security.protocol that of this port?"),
+        ):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv(f"MODEL_KIT_STREAM_{name}", value)
+                status, found = refusal(capsys, url, "--settings", str(settings), "--timeout", "1")
+            assert (status, reason in found) == (1, True), found
+            said += found
+    assert "hunter" not in said
+
+
+@pytest.mark.usefixtures("installed")
 def test_cluster_that_does_not_answer_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     url = f"kafka://127.0.0.1:{free_port()}"
     status, reason = refusal(capsys, url, "--timeout", "1")
@@ -197,8 +238,8 @@ def test_cluster_that_does_not_answer_is_an_error(capsys: pytest.CaptureFixture[
     [
         (["--to", "in"], "--topic, --to and --dead-letter must be three: a consumer would read its own answers"),
         (
-            ["--broker", "amqp://host"],
-            "--broker: write kafka://HOST:PORT or nats://HOST:PORT, several hosts with commas",
+            ["--broker", "kafka+ssl://host"],
+            "--broker: write kafka://HOST:PORT or nats://HOST:PORT, several hosts with commas; TLS is a setting",
         ),
         (
             ["--broker", "nats://user:hunter2@host"],

@@ -6,7 +6,9 @@ import json
 import signal
 import urllib.request
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import pytest
 from model_kit.scoring.model import BundleModel
@@ -15,6 +17,7 @@ from model_kit.testing import GOLDEN_PREDICTION, GOLDEN_ROW
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, StreamConfig
 
+from certificates import make_certificate
 from streaming import Consuming, NATSServer, Out, consuming_here, free_port, refusal, ride, wait_until
 
 GOLDEN = json.dumps(GOLDEN_ROW).encode()
@@ -286,3 +289,46 @@ def test_user_who_may_not_answer_ends_with_the_reason(
     assert status == 1
     assert 'permissions violation for publish to "out"' in reason.lower()
     assert server.pending() == 1
+
+
+def test_tls_that_is_asked_for_is_used_and_verified(serve: Serve, consume: Start, tmp_path: Path) -> None:
+    certificate, key = tmp_path / "ca.pem", tmp_path / "key.pem"
+    make_certificate(certificate, key, "IP:127.0.0.1")
+    tls = f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}'
+    # One that takes clear text too, as the tests' own client speaks.
+    server = serve(f"{tls}\nallow_non_tls: true")
+    server.send([GOLDEN])
+    running = consume(server.url, MODEL_KIT_STREAM_TLS_CA=str(certificate)).started()
+    (answer,) = server.read("out", enough(1))
+    assert answer.answer["predictions"] == [GOLDEN_PREDICTION]
+    running.stop()
+    refused = consume(server.url, "--timeout", "1", MODEL_KIT_STREAM_TLS="true")
+    wait_until(lambda: refused.process.poll() is not None)
+    assert "certificate verify failed" in refused.errors
+
+
+@pytest.mark.usefixtures("installed")
+def test_password_is_not_sent_where_there_is_no_tls(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = []
+
+    class Handler(StreamRequestHandler):
+        """Says that it is a server without TLS, or somebody between the two does."""
+
+        def handle(self) -> None:
+            self.wfile.write(
+                b'INFO {"server_id":"a","version":"2.9.10","max_payload":1048576,"auth_required":true}\r\n'
+            )
+            received.append(self.rfile.read1())
+
+    monkeypatch.setenv("MODEL_KIT_STREAM_TLS", "true")
+    monkeypatch.setenv("MODEL_KIT_STREAM_PASSWORD", "hunter2")
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as server, ThreadPoolExecutor(1) as pool:
+        pool.submit(server.serve_forever, 0.05)
+        status, _ = refusal(capsys, f"nats://127.0.0.1:{server.server_address[1]}", "--timeout", "1")
+        server.shutdown()
+    assert status == 1
+    # Each begins as the handshake of TLS does.
+    assert {one[:1] for one in received} == {b"\x16"}
+    assert not any(b"hunter2" in one for one in received)

@@ -179,7 +179,9 @@ def _broker(url: str) -> tuple[str, str]:
     kind, separator, servers = url.partition("://")
     servers = servers.rstrip("/")
     if kind not in ("kafka", "nats") or not separator or not servers or "/" in servers:
-        raise DataError("--broker: write kafka://HOST:PORT or nats://HOST:PORT, several hosts with commas")
+        raise DataError(
+            "--broker: write kafka://HOST:PORT or nats://HOST:PORT, several hosts with commas; TLS is a setting"
+        )
     if "@" in servers:
         raise DataError(
             f"--broker: no user and password here; write them into --settings FILE or {PREFIX}... variables"

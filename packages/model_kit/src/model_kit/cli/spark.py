@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from model_kit.batch.tables import format_of
 from model_kit.cli.common import FAILED, OK, add_interval_argument, report, synthetic_notice, whole_number
-from model_kit.errors import DataError, MissingLibraryError, first_line
+from model_kit.errors import DataError, MissingLibraryError, ModelKitError, first_line
 from model_kit.scoring.table_columns import ERROR, MOST_CONTRIBUTIONS, PREDICTION
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ too few is a row in error.
 
 Needs pyspark and its Java. The package of the model must be installed where Spark's workers run.
 
-exit status: 0 done; 1 not one row could be scored, or with --strict, one could not; 2 the input is unusable
+A task that fails is tried again spark.task.maxFailures times (4); on one machine as --master says: local[*,4].
+
+exit status: 0 done; 1 not one row could be scored, or with --strict, one could not, or a task failed as often as it is
+tried; 2 the input is unusable
 """
 FORMATS: Final = ("parquet", "csv")
 #: Where Spark puts a line that has not a cell for each column of the header.
@@ -63,10 +66,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         DataError: Spark cannot read the input, or write the output.
+        ModelKitError: a task failed as often as Spark tries it.
         MissingLibraryError: there is no Spark.
     """
     try:
-        from pyspark.errors import PySparkException  # noqa: PLC0415 - an engine of its own
+        from py4j.protocol import Py4JJavaError  # noqa: PLC0415 - an engine of its own
+        from pyspark.errors import PySparkException  # noqa: PLC0415
         from pyspark.sql import Observation, SparkSession, functions  # noqa: PLC0415
 
         from model_kit import spark  # noqa: PLC0415 - needs pyarrow
@@ -104,6 +109,11 @@ def run(arguments: argparse.Namespace) -> int:
         counts = counted.get
     except PySparkException as error:
         raise DataError(first_line(error)) from error
+    except Py4JJavaError as error:
+        reason = str(error.java_exception.getMessage()).partition("\n")[0]
+        raise ModelKitError(
+            f"Spark gave up, and {arguments.output} is incomplete; --overwrite begins again: {reason}"
+        ) from error
     n_rows, n_scored = counts["rows"], counts["scored"]
     if load_predictor(arguments.definition.name).model.card["data"]["synthetic"]:
         report(synthetic_notice(arguments.definition))

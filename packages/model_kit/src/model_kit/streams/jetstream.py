@@ -48,6 +48,18 @@ _LOST: Final = (OSError, NATSError)
 _SETTINGS: Final = ("user", "password", "token", "creds", "nkey.seed", "tls", "tls.ca", "tls.cert", "tls.key")
 
 
+class _Client(Client):
+    """A client that uses TLS where it was asked for, also if a server does not demand it.
+
+    Client itself would send the password in clear text, to whoever answers in the server's place.
+    """
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if "tls" in self.options:
+            info["tls_required"] = True
+        await super()._process_info(info, initial_connection)
+
+
 class JetStreamBroker:
     """The :class:`~model_kit.streams.broker.Broker` of a NATS server.
 
@@ -70,7 +82,7 @@ class JetStreamBroker:
         self._route, self._stop, self._servers = route, stop, servers
         #: Never called: the server gives messages to nobody else before their time is over.
         self.before_revoke: Callable[[], None] = lambda: None
-        self._client = Client()
+        self._client = _Client()
         self._last_error = ""
         self._is_closing = False
         self._refusal: str | None = None

@@ -36,6 +36,8 @@ _NO_MORE: Final = (
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.UNSUPPORTED_SASL_MECHANISM,
 )
+#: The name of an error that follows the reason why, or comes alone.
+_ALL_DOWN: Final = "_ALL_BROKERS_DOWN"
 _Headers: TypeAlias = list[tuple[str, str | bytes | None]]
 
 
@@ -203,7 +205,8 @@ class KafkaBroker:
 
     def _report(self, error: KafkaError) -> None:
         """Log an error that librdkafka recovers from by itself."""
-        self._last_error = error
+        if self._last_error is None or error.name() != _ALL_DOWN:
+            self._last_error = error
         log.warning("broker", reason=error.str(), code=error.name())
 
     def _check_topics(self, timeout: float) -> None:
@@ -213,6 +216,8 @@ class KafkaBroker:
         except KafkaException as error:
             self._consumer.poll(0)  # the reason, if there is one
             reason = self._last_error.str() if self._last_error else _text(error)
+            if self._last_error and self._last_error.name() == _ALL_DOWN:
+                reason = "it closes every connection; is security.protocol that of this port?"
             raise StreamError(f"kafka://{self._servers} does not answer within {timeout:g} s: {reason}") from error
         for topic in (self._route.topic, self._route.to, self._route.dead_letter):
             if topic not in known or known[topic].error is not None:
