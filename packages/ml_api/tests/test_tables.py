@@ -364,6 +364,7 @@ def test_row_with_another_number_of_cells_is_in_error_and_keeps_its_place(
         (b"", "The body is empty; the first line of CSV has the names of the columns."),
         (b"\n\n", "The body is empty; the first line of CSV has the names of the columns."),
         (b"zone,zone\nA,B\n", "The table has a column more than once: 'zone'."),
+        (b"place,length\nA,8\n", "The table has no field of the model, such as 'distance'."),
         (b"zone;distance\nA;8\n", "The header has one column; the cells must be separated by commas."),
         (b"zone\n\xff\n", "The body is not UTF-8: invalid byte at offset 5."),
         (b'zone\n"A\n', "The body is not CSV: unexpected end of data, in the record that begins on line 2."),
@@ -598,9 +599,11 @@ def test_file_that_is_no_stream_is_named(client: FlaskClient) -> None:
     assert detail == "The body is an Arrow file (Feather), not a stream of Arrow (pyarrow.ipc.new_stream)."
 
 
-def test_names_that_occur_twice_are_refused(client: FlaskClient) -> None:
+def test_names_that_occur_twice_and_those_of_another_table_are_refused(client: FlaskClient) -> None:
     body = stream(pa.table([pa.array(["A"]), pa.array(["B"])], ["zone", "zone"]))
     assert said(send(client, body, ARROW), 400) == "The table has a column more than once: 'zone'."
+    body = stream(pa.table({"place": ["A"]}))
+    assert said(send(client, body, ARROW), 400) == "The table has no field of the model, such as 'distance'."
 
 
 HOSTILE = [

@@ -81,7 +81,7 @@ class ArrowTable:
             n_rows = _check_sizes(body, max_rows, max_values, max_bytes)
             schema = pa.ipc.open_stream(pa.py_buffer(body)).schema
             self.names: Sequence[str] = schema.names
-            check_names(self.names)
+            check_names(self.names, spec)
             plain = [place for place, field in enumerate(schema) if self._is_plain(field)]
             table = _read(body, plain) if plain else pa.table({})
             if plain and table.num_rows != n_rows:

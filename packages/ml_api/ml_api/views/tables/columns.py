@@ -14,20 +14,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from model_kit.records.columns import Certain, ColumnEncoder
     from model_kit.records.encoding import Encoded
+    from model_kit.spec import InputSpec
 
 #: Characters of a column's name that messages repeat, and how many names.
 _LONGEST_NAME, _MOST_NAMES = 60, 5
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Check that no two columns have the same name.
+def check_names(names: Sequence[str], spec: InputSpec) -> None:
+    """Check that no two columns have the same name, and that one is a field.
 
     Raises:
-        BadRequest: two have; the message names them.
+        BadRequest: two have, and the message names it; or none is, and all rows would be typical records.
     """
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise BadRequest(f"The table has a column more than once: {', '.join(map(shown, twice[:_MOST_NAMES]))}.")
+    if names and not set(names) & set(spec.names):
+        raise BadRequest(f"The table has no field of the model, such as {shown(spec.names[0])}.")
 
 
 def shown(name: str) -> str:

@@ -205,6 +205,6 @@ def _quoted_records(text: str) -> Iterator[tuple[str, int]]:
 def _check_names(names: Sequence[str], spec: InputSpec) -> None:
     if not names or names == [""]:
         raise BadRequest("The body is empty; the first line of CSV has the names of the columns.")
-    check_names(names)
     if len(names) == 1 and names[0] not in spec.names and any(mark in names[0] for mark in _OTHER_DELIMITERS):
         raise BadRequest("The header has one column; the cells must be separated by commas.")
+    check_names(names, spec)
