@@ -114,8 +114,9 @@ def test_notebook_image_has_a_lock_with_hashes_no_root_and_no_way_around_its_tok
     text = dockerfile("Dockerfile.notebook")
     last = text.split("\nFROM ")[-1]
     assert re.findall(r"^USER (.+)$", last, re.MULTILINE) == ["10001:10001"]
-    words = json.loads(re.findall(r"^CMD (.+)$", last, re.MULTILINE)[0])
-    assert words[:3] == ["python", "-m", "jupyterlab"]
+    shell, option, words = json.loads(re.findall(r"^CMD (.+)$", last, re.MULTILINE)[0])
+    assert (shell, option) == ("sh", "-c")
+    assert words.startswith("exec python -m jupyterlab --ip=${JUPYTER_IP:-0.0.0.0} ")
     assert "--ServerApp.root_dir=/notebooks" in words
     assert not re.search("token|password|allow.root|disable_check_xsrf|ARG ", text, re.IGNORECASE)
     installs = re.findall(r"environment\.py /opt/notebook (.+?)(?:&&|$)", text, re.MULTILINE)

@@ -23,7 +23,7 @@ if "TEST_IMAGE" not in os.environ:
     pytest.skip("needs a Docker engine: make test-image", allow_module_level=True)
 
 PATIENCE = 120.0
-JUPYTER = ("python", "-m", "jupyterlab", "--ip=127.0.0.1", "--no-browser", "--ServerApp.root_dir=/notebooks")
+IMPATIENT = ("--health-interval", "1s", "--health-start-period", "1s", "--health-retries", "120")
 
 
 class Lab:
@@ -58,12 +58,24 @@ def lab(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Generator[L
     assert done.returncode == 0, done.stdout + done.stderr
     options = [*(one for one in HARDENED if one != "--rm"), "--init", "--tmpfs", "/tmp"]
     options += ["--mount", f"type=bind,source={work},target=/notebooks", "--network", "host"]
-    docker("run", "--detach", "--name", name, *options, image, *JUPYTER, f"--port={port}")
+    options += ["--env", "JUPYTER_IP=127.0.0.1", "--env", f"JUPYTER_PORT={port}", *IMPATIENT]
+    docker("run", "--detach", "--name", name, *options, image)
     try:
         yield Lab(docker, name, port)
     finally:
         docker("rm", "--force", "--volumes", name)
         docker("image", "rm", "--force", image)
+
+
+def test_it_is_healthy_and_listens_where_it_is_told_to(lab: Lab) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while lab.docker("inspect", "--format", "{{.State.Health.Status}}", lab.name).strip() != "healthy":
+        assert time.monotonic() < deadline, lab.docker.logs(lab.name)
+        time.sleep(0.2)
+    (listening,) = re.findall(
+        rf"^ *\d+: ([0-9A-F]+):{lab.port:04X} 0+:0000 0A", Path("/proc/net/tcp").read_text(), re.MULTILINE
+    )
+    assert listening == "0100007F", "127.0.0.1 alone, though the network is the machine's"
 
 
 def test_every_request_needs_the_token_that_the_log_has(lab: Lab) -> None:
