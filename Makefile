@@ -71,7 +71,7 @@ endif
 .DELETE_ON_ERROR:
 .PHONY: help run dev test suite coverage test-all lint format typecheck imports tracked audit schemathesis mutate faults soak soak-streams doors migrate data new-model sample train retrain compare publish release \
 	docs-commands site site-serve install lock clean tools tools-dev tools-kubernetes serving bench bench-quick bench-memory bench-batch bench-client bench-explain bench-log bench-shadow bench-streams screenshot instructions instructions-record \
-	tools-bench served image run-image smoke-image push-image test-image released release-notes deploy-kubernetes \
+	tools-bench served image run-image smoke-image push-image training-image test-image released release-notes deploy-kubernetes \
 	notebook notebooks notebook-image run-notebook-image tools-notebook \
 	plan model wheels held-back test-wheel deploy deploy-container promote verify rollback configure-app rehearse-deploy rehearse-pipeline \
 	drill-kubernetes
@@ -153,9 +153,10 @@ doors: tools-dev ## Test with the clients and engines of others, each in an envi
 soak-streams: tools-dev ## Consume streams while consumers and brokers are killed, and look for every answer: SOAK="--rounds 100 --seed 7"
 	@PYTHONPATH=tests/helpers $(bin)/python tests/helpers/soak_streams.py $(SOAK)
 
-# With the environment that the page on BentoML comes from.
-docs-commands: tools-dev ## Follow the tutorial and the migrations command by command
+# With the environments that the pages on BentoML and MLflow come from.
+docs-commands: site ## Follow the tutorial and the migrations command by command, and search the built site
 	@$(set_up) build/doors/bentoml --lock requirements/doors/bentoml.txt
+	@$(set_up) build/doors/mlflow --lock requirements/doors/mlflow.txt
 	@DOCS_COMMANDS=1 $(bin)/python -m pytest tests/documentation -rA $(PYTEST)
 
 # The pages are read by an environment of its own, the code by that of development.
@@ -304,6 +305,9 @@ smoke-image: tools ## Start the image and hold it to what was published: version
 
 push-image: tools ## Push the image as REPOSITORY:TAG, where Docker is logged in; its digest goes to build/image.txt
 	@exec $(bin)/python scripts/image.py push
+
+training-image: tools ## Build the image that retrains what was published last: IMAGE=ml-api-training
+	@exec $(bin)/python scripts/image.py training
 
 test-image: tools-dev ## Build and try the image with a real Docker engine, set up if there is none (as root, minutes)
 	@TEST_IMAGE=1 $(bin)/python scripts/engine.py $(bin)/python -m pytest tests/image $(PYTEST)

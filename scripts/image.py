@@ -1,10 +1,10 @@
-"""Build the service's image from the wheels that were published last, run it or push it; or JupyterLab's.
+"""Build, run or push the service's image, of the wheels that were published last; that of retraining, or JupyterLab's.
 
 `build` publishes first if nothing was published yet. `run` starts the image as production should: a root file system
 that cannot be written, no capabilities, no new privileges, and 30 s to finish what is under way when it is stopped.
 `push` sends the image to REPOSITORY as TAG, where Docker is logged in already, and writes its name with the digest to
-build/image.txt. `notebook` builds the image of JupyterLab, `run-notebook` starts it on 127.0.0.1:8888 with a folder
-mounted.
+build/image.txt. `training` builds the image that retrains (docs/retraining.md), of what was published last. `notebook`
+builds the image of JupyterLab, `run-notebook` starts it on 127.0.0.1:8888 with a folder mounted.
 
 exit status: 0 done, 1 something failed (the text says what to do), 2 a setting makes no sense; of `run` and
 `run-notebook`, that of the container.
@@ -36,7 +36,7 @@ from project import Package, Project, Say, ScriptError, say, write_atomically
 from publish import publish
 from run import parse_settings, train_if_missing
 
-IMAGE, NOTEBOOK_IMAGE = "ml-api", "ml-notebook"
+IMAGE, TRAINING_IMAGE, NOTEBOOK_IMAGE = "ml-api", "ml-api-training", "ml-notebook"
 #: Where bundles from outside are mounted, and where the notebooks are.
 MOUNTED, WORK = "/model", "/notebooks"
 NOTEBOOK_PORT = 8888
@@ -50,9 +50,9 @@ _PIP_SETTINGS = frozenset(
     {"index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries"}
 )
 VARIABLES = f"""\
-other variables: IMAGE ({IMAGE}, {NOTEBOOK_IMAGE}) name of the image; DOCKER (docker) the client; DOCKER_OPTIONS more
-options for `docker build` or `docker run`; GIT_COMMIT where there is no git; PORT and MODEL_DIR (a folder of bundles by
-model name) for `run`; NOTEBOOK_DIR (notebooks) the folder for `run-notebook`;
+other variables: IMAGE ({IMAGE}, {TRAINING_IMAGE}, {NOTEBOOK_IMAGE}) name of the image; DOCKER (docker) the
+client; DOCKER_OPTIONS more options for `docker build` or `docker run`; GIT_COMMIT where there is no git; PORT and
+MODEL_DIR (a folder of bundles by model name) for `run`; NOTEBOOK_DIR (notebooks) the folder for `run-notebook`;
 REPOSITORY (registry.example/models/ml-api) and TAG for `push`
 """
 
@@ -88,21 +88,39 @@ def build(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> 
     version = found[0][1] if len(found) == 1 else named
     artifacts = " ".join(artifact for _, _, artifact in found)
     identity = Identity(version, artifacts, environ.get("GIT_COMMIT") or git_commit(project.root) or "")
-    # By environment from here to Docker's client, and from there to one RUN: never an argument, never a layer.
-    secrets = {
-        "PACKAGE_INDEX_URL": index.url,
-        "PACKAGE_INDEX_USER": index.user,
-        "PACKAGE_INDEX_TOKEN": index.token,
-    }
-    options = ["--tag", environ.get("IMAGE") or IMAGE]
-    if index.local:
-        options += ["--network", "host"]
+    options = ["--tag", environ.get("IMAGE") or IMAGE, *index_network(index)]
     if any(model.needs_scikit_learn for model, _, _ in found):
         options += ["--build-arg", "SCIKIT_LEARN=1"]
     for name, value in vars(identity).items():
         options += ["--build-arg", f"{name.upper()}={value}"]
-    docker_build(project, options, secrets, environ)
+    docker_build(project, options, index_secrets(index), environ)
     return identity
+
+
+def build_training(project: Project, index: PackageIndex, environ: Mapping[str, str]) -> str:
+    """Build the image that retrains, ``IMAGE``, of what ``build/published.txt`` names; returns its name.
+
+    Raises:
+        ScriptError: there is no Docker, the index lacks a wheel, or the build failed; its reason is above.
+    """
+    published_models(project, index)
+    name = environ.get("IMAGE") or TRAINING_IMAGE
+    options = ["--tag", name, "--file", str(project.root / "deploy/retraining/Dockerfile"), *index_network(index)]
+    docker_build(project, options, index_secrets(index), environ)
+    return name
+
+
+def index_secrets(index: PackageIndex) -> dict[str, str]:
+    """Return what a build is told of the index.
+
+    By environment from here to Docker's client, and from there to one RUN: never an argument, never a layer.
+    """
+    return {"PACKAGE_INDEX_URL": index.url, "PACKAGE_INDEX_USER": index.user, "PACKAGE_INDEX_TOKEN": index.token}
+
+
+def index_network(index: PackageIndex) -> tuple[str, ...]:
+    """Return the options with which a build reaches the index: one on this machine needs the machine's network."""
+    return ("--network", "host") if index.local else ()
 
 
 def build_notebook(project: Project, environ: Mapping[str, str]) -> str:
@@ -311,7 +329,7 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         epilog=HELP + VARIABLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("build", "run", "push", "notebook", "run-notebook"))
+    parser.add_argument("what", choices=("build", "run", "push", "training", "notebook", "run-notebook"))
     parser.add_argument("--model", help="publish this model alone and build its image (default: what was published)")
     options = parser.parse_args(arguments)
     project = project or Project()
@@ -320,6 +338,10 @@ def main(arguments: Sequence[str] | None = None, project: Project | None = None)
         return 0
     if options.what == "push":
         say(f"Pushed {push(project, os.environ)}")
+        return 0
+    if options.what == "training":
+        with open_index(project, os.environ) as index:
+            say(f"Built {build_training(project, index, os.environ)}. docs/retraining.md says how it is run.")
         return 0
     if options.what == "notebook":
         say(f"Built {build_notebook(project, os.environ)}. `make run-notebook-image` starts it.")

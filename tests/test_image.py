@@ -96,6 +96,18 @@ def test_secrets_are_mounted_and_never_arguments() -> None:
     assert not re.search(r"^ENV .*(TOKEN|INDEX|PASSWORD)", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("file", ["Dockerfile", "Dockerfile.notebook", "deploy/retraining/Dockerfile"])
+def test_every_image_can_be_built_from_a_mirror_of_packages(file: str) -> None:
+    runs = instructions("RUN", file)
+    # A second set-up of an environment adds our packages, without a network.
+    locked = [run for run in runs if " --lock " in run and "--packages" not in run]
+    assert len(locked) == 1
+    assert "--mount=type=secret,id=pip_conf,target=/etc/pip.conf " in locked[0]
+    for run in [*locked, *(run for run in runs if "install_models.py" in run)]:
+        assert "--mount=type=secret,id=pip_cert " in run
+        assert "export PIP_CERT=/run/secrets/pip_cert" in run
+
+
 def test_it_ends_as_a_number_that_starts_run_sh_and_is_asked_for_its_health() -> None:
     last = dockerfile().split("\nFROM ")[-1]
     assert re.findall(r"^USER (.+)$", last, re.MULTILINE) == ["10001:10001"]
@@ -328,6 +340,23 @@ def test_run_is_hardened_and_has_time_to_finish(tmp_path: Path) -> None:
     assert graceful is not None
     assert int(found[found.index("--stop-timeout") + 1]) > int(graceful.group(1))
     assert command.run_command({})[-1] == "ml-api"
+
+
+def test_training_image_is_built_of_what_is_published_with_the_index_in_secrets(
+    project: Project, index: PackageIndex, client: Client
+) -> None:
+    environ = os.environ | {"DOCKER": str(client.path)}
+    with pytest.raises(ScriptError, match="`make publish` writes it"):
+        command.build_training(project, index, environ)
+    publish(project, index)
+    assert command.build_training(project, index, environ) == "ml-api-training"
+    arguments, variables = client.call
+    assert arguments[:3] == ["build", "--tag", "ml-api-training"]
+    assert arguments[arguments.index("--file") + 1] == str(project.root / "deploy/retraining/Dockerfile")
+    assert arguments[arguments.index("--network") + 1] == "host"
+    assert "id=PACKAGE_INDEX_TOKEN,env=IMAGE_SECRET_PACKAGE_INDEX_TOKEN" in arguments
+    assert variables["IMAGE_SECRET_PACKAGE_INDEX_TOKEN"] == TOKEN
+    assert TOKEN not in " ".join(arguments)
 
 
 def test_notebook_image_is_built_from_its_own_file_without_the_index(

@@ -21,26 +21,20 @@ import yaml
 from diagnosis_model import DEFINITION
 from model_kit.cli.main import main as model_kit
 from model_kit.comparison.index import Index, IndexClient, newest_release
-from model_kit.records.encoding import Encoder
 from model_kit.retraining.drift import read_drift
 from model_kit.retraining.run import Files, Job, retrain
 from model_kit.scoring.bundle import read_bundle
-from model_kit.scoring.reference import load_reference
 from model_kit.training.dataset import load
 from model_kit.training.train import train
 
 from build_wheels import build_wheel
+from diagnoses import MODEL, TARGET, ask, sample
 from local_index import serve_index
-from ml_api.app import create_app
 from ml_api.cli.main import main as ml_api
-from ml_api.drift.store import Artifact, add
-from ml_api.prediction_log.database import Database
-from ml_api.settings import LogSettings, Settings
 from project import ROOT, Project
 from small_project import TOKEN
 
 DOC = (ROOT / "docs/retraining.md").read_text("utf-8")
-TARGET, MODEL = DEFINITION.target.name, DEFINITION.name
 #: Settings of the commands.
 OURS = ("PREDICTION_LOG", "MODEL_DIR", "PACKAGE_INDEX_URL", "PACKAGE_INDEX_USER", "PACKAGE_INDEX_TOKEN")
 
@@ -89,8 +83,7 @@ class Workplace:
 
 @pytest.fixture(scope="module")
 def frame() -> pd.DataFrame:
-    sample = DEFINITION.resolve("sample")
-    return pd.read_csv(io.BytesIO(sample.csv())).sample(frac=1, random_state=7, ignore_index=True)
+    return sample()
 
 
 @pytest.fixture(scope="module")
@@ -120,30 +113,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, frame: pd.DataFrame) -> 
             "PACKAGE_INDEX_TOKEN": index.token,
         }
         yield Workplace(folder, bundle, environ, index.url)
-
-
-def ask(log: str, bundle: Path, frame: pd.DataFrame) -> None:
-    """Ask the service about records, tell it what came true, and count them as drifted in one field."""
-    settings = LogSettings(f"sqlite:///{log}")
-    database = Database(settings)
-    database.migrate()
-    client = create_app(
-        Settings(prediction_log=settings), {MODEL: lambda: DEFINITION.load_bundle(bundle)}
-    ).test_client()
-    records: list[dict[str, Any]] = json.loads(
-        frame.drop(columns=TARGET).to_json(orient="records", double_precision=15)
-    )
-    identity = client.post(f"/v1/predict/{MODEL}", json=records).headers["Prediction-Id"]
-    outcomes = [{"id": f"{identity}/{row}", "value": value} for row, value in enumerate(frame[TARGET])]
-    assert client.post("/v1/outcomes", json=outcomes).get_json()["counts"]["recorded"] == len(frame)
-    model = DEFINITION.load_bundle(bundle)
-    reference = load_reference(model)
-    assert reference is not None
-    encoded = Encoder(model.spec)(records)
-    encoded[:, 0] = encoded[:, 0].max()
-    counts = {name: found.tolist() for name, found in reference.count(encoded, model.score(encoded)).items()}
-    add(database, Artifact.of(MODEL, model), len(frame), counts)
-    database.engine.dispose()
 
 
 def blocks() -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import requests
 
+from check_tracked import tracked
 from project import ROOT, Project
 from small_project import make_project
 
@@ -48,6 +49,15 @@ def make_deployable(root: Path) -> Project:
     git(project, "init", "--quiet", "--initial-branch=main")
     commit(project)
     return project
+
+
+def copied(root: Path) -> Project:
+    """A copy of what git tracks or would add."""
+    for name in tracked(ROOT):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    return Project(root)
 
 
 def git(project: Project, *arguments: str) -> str:

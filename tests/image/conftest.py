@@ -16,12 +16,11 @@ from model_kit.scoring.bundle import CARD, dump_json, read_bundle, write_bundle
 from model_kit.scoring.installed import source_digest
 
 import service
-from check_tracked import tracked
-from deployable import commit, git
+from deployable import commit, copied, git
 from docker_client import COMMIT, Built, Docker
 from local_index import serve_index
 from package_index import PackageIndex
-from project import ROOT, Project
+from project import Project
 from publish import publish, publish_made
 from small_project import TOKEN, add_model, train
 from wheels import Manifest, make_wheels
@@ -52,15 +51,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Project:
         (project.root / name).parent.mkdir(parents=True, exist_ok=True)
         (project.root / name).write_text(TOKEN)
     return project
-
-
-def copied(root: Path) -> Project:
-    """A copy of what git tracks or would add."""
-    for name in tracked(ROOT):
-        if (ROOT / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, root / name)
-    return Project(root)
 
 
 @pytest.fixture(scope="session")

@@ -116,32 +116,29 @@ def test_the_token_is_nowhere_in_the_engine_s_own_files(docker: Docker, image: B
     assert count > 1000
 
 
-def test_what_enters_the_build_is_what_is_allowed(docker: Docker, checkout: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["Dockerfile", "Dockerfile.notebook", "deploy/retraining/Dockerfile"])
+def test_what_enters_the_build_is_what_is_allowed(
+    docker: Docker, checkout: Project, index: PackageIndex, tmp_path: Path, file: str
+) -> None:
     cache = checkout.root / "packages/ml_api/ml_api/__pycache__"
     cache.mkdir(exist_ok=True)
     (cache / "app.cpython-311.pyc").write_bytes(b"")
+    own = checkout.root / f"{file}.dockerignore"
+    ignored = (own if own.exists() else checkout.root / ".dockerignore").read_text()
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    (tmp_path / "Dockerfile.dockerignore").write_text(ignored)
     command = ["build", "--file", str(tmp_path / "Dockerfile"), "--output", f"type=local,dest={tmp_path / 'context'}"]
     subprocess.run(
         [docker.client, *command, str(checkout.root)], env=docker.environ | {"DOCKER_BUILDKIT": "1"}, check=True
     )
-    entered = {str(p.relative_to(tmp_path / "context")) for p in (tmp_path / "context").rglob("*") if p.is_file()}
-    api = {
-        str(path.relative_to(checkout.root))
-        for path in (checkout.root / "packages/ml_api/ml_api").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    assert entered == api | {
-        "build/published.txt",
-        "packages/ml_api/gunicorn.conf.py",
-        "requirements.txt",
-        "run.sh",
-        "scripts/environment.py",
-        "scripts/healthcheck.py",
-        "scripts/install_models.py",
-        "scripts/package_index.py",
-        "scripts/project.py",
-    }
+    entered = {path.relative_to(tmp_path / "context") for path in (tmp_path / "context").rglob("*") if path.is_file()}
+    tests = set(checkout.root.glob("packages/*/tests/**/*"))
+    allowed: set[Path] = set()
+    for name in re.findall(r"^!(.+)$", ignored, re.MULTILINE):
+        found = checkout.root / name
+        files = [found] if found.is_file() else [path for path in found.rglob("*") if path.is_file()]
+        allowed |= {path.relative_to(checkout.root) for path in files if path not in tests}
+    assert entered == {path for path in allowed if "__pycache__" not in path.parts}
 
 
 def test_a_build_without_the_index_is_refused_naming_the_secret(
