@@ -70,7 +70,8 @@ RUN stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
     rm -rf "$stdlib/ensurepip" "$stdlib/site-packages" /usr/local/bin/pip*
 COPY --from=third-party /opt/serving /opt/serving
 # The official image has no bytecode, and a read-only root keeps none: each start would compile the standard library.
-RUN python -c "import apispec, flask, gunicorn.app.wsgiapp, gunicorn.workers.gthread, marshmallow, onnxruntime, gzip, http.client"
+RUN python -c "import apispec, flask, gunicorn.app.wsgiapp, gunicorn.workers.gthread, marshmallow, onnxruntime, _strptime, \
+        concurrent.futures.thread, gzip, http.client, importlib.readers, importlib.resources.readers, tomllib"
 COPY --from=models /opt/models/lib/python3.11/site-packages /opt/serving/lib/python3.11/site-packages
 COPY --from=api /app /app
 # SageMaker starts an image with the argument `serve`: docs/protocols.md.

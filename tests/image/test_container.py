@@ -220,7 +220,7 @@ def test_it_runs_as_nobody_and_can_write_nowhere(running: Container) -> None:
     )
     (status,) = re.findall(r"^CapEff:\s+(\w+)$", running.execute("cat", "/proc/1/status"), re.MULTILINE)
     assert int(status, 16) == 0
-    assert "gunicorn" in running.execute("cat", "/proc/1/cmdline")
+    assert running.execute("cat", "/proc/1/cmdline").split("\0")[-3:-1] == ["-m", "ml_api"], "no shell before it"
 
 
 def test_it_serves_large_batches_in_256_mb(docker: Docker, image: Built) -> None:
@@ -285,10 +285,9 @@ def test_a_broken_model_is_unhealthy_and_says_why(
     break_it(folder)
     folder.mkdir(exist_ok=True)
     with docker.container(image.name, *IMPATIENT, *mounted(tmp_path / "bundles")) as container:
-        health = container.becomes("unhealthy")
-        assert re.search(
-            rf"MODEL_DIR: the bundle in regression/ cannot be served: {reason}", health["Log"][-1]["Output"]
-        )
+        told = rf"MODEL_DIR: the bundle in regression/ cannot be served: {reason}"
+        # Before it listens, it is as unhealthy.
+        wait_until(lambda: re.search(told, container.becomes("unhealthy")["Log"][-1]["Output"]) is not None)
         # Alive all the same, so that it can be asked what is wrong.
         assert container.ask("GET", "/health")[0] == 200
         assert container.ask("POST", "/v1/predict/regression", b"{}")[0] == 503
