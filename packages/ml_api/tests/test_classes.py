@@ -182,15 +182,18 @@ def test_generated_client_predicts_classes(
     records: list[Any] = client.get(f"/v1/models/{name}/sample?n=3").get_json()
     record = getattr(import_client(monkeypatch, tmp_path, f"{package}.models"), f"RecordOf{name.title()}")
     query = "probabilities=true&interval=0.8&explain=2&warnings=true"
-    status, document = predict(client, name, records, query)
-    assert status == 200
+    many = [record.from_dict(one) for one in records]
+    bodies: list[tuple[Any, Any]] = [(many, records), (many[0], records[0])]
 
     generated = import_client(monkeypatch, tmp_path, package).Client(base_url="http://api")
     with httpx.Client(transport=httpx.WSGITransport(app=client.application), base_url="http://api") as transport:
         generated.set_httpx_client(transport)
-        body = [record.from_dict(one) for one in records]
-        found = module.sync(client=generated, body=body, probabilities=True, interval=0.8, explain=2, warnings=True)
-    assert found.to_dict() == document
+        for body, sent in bodies:
+            status, document = predict(client, name, sent, query)
+            assert status == 200
+            found = module.sync(client=generated, body=body, probabilities=True, interval=0.8, explain=2, warnings=True)
+            assert found.to_dict() == document
+            assert sum(found.probabilities[0].to_dict().values()) == pytest.approx(1)
 
 
 def test_alias_is_the_same_address(tmp_path: Path) -> None:
