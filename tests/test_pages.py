@@ -30,6 +30,7 @@ RUN_BY = {
     "docs/tutorial/first-model.md": "tests/documentation/test_walkthroughs.py",
     "docs/how-to/migrate-from-flask.md": "tests/documentation/test_walkthroughs.py",
     "docs/how-to/migrate-from-bentoml.md": "tests/documentation/test_walkthroughs.py",
+    "docs/how-to/migrate-from-mlflow.md": "tests/documentation/test_walkthroughs.py",
     "packages/ml_api/README.md": "tests/test_readme.py",
     "packages/ml_client/README.md": "tests/test_readme.py",
 }

@@ -16,11 +16,12 @@ WALKTHROUGHS = {
     "docs/tutorial/first-model.md": "",
     "docs/how-to/migrate-from-flask.md": "app",
     "docs/how-to/migrate-from-bentoml.md": "bentoml",
+    "docs/how-to/migrate-from-mlflow.md": "mlflow",
 }
 TUTORIAL = ROOT / "docs/tutorial/first-model.md"
 #: A tutorial's app has what the tests have: Flask, pandas, scikit-learn.
 ENVIRONMENTS = {"app": Path(sys.executable).parent}
-ENVIRONMENTS |= {"bentoml": ROOT / "build/doors/bentoml/bin"}
+ENVIRONMENTS |= {name: ROOT / f"build/doors/{name}/bin" for name in ("bentoml", "mlflow")}
 
 
 @pytest.mark.parametrize("name", WALKTHROUGHS)

@@ -162,7 +162,10 @@ def masked(text: str) -> list[str]:
 def assert_shown(blocks: Iterable[Block], printed: Mapping[str, str]) -> None:
     """Hold the output that a page shows to what its commands printed, but for numbers with decimals."""
     for block in blocks:
-        rest = iter(masked(printed.get(block.text, block.shown)))
+        found = printed.get(block.text, block.shown)
+        rest = iter(masked(found))
         for line in masked(block.shown):
             # A line of three dots stands for lines that are left out.
-            assert line == "..." or line in rest, f"{block.place}: does not print, or not in this place: {line}"
+            assert line == "..." or line in rest, (
+                f"{block.place}: does not print, or not in this place: {line}\n{found}"
+            )
