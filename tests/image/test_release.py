@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from heroku_standin import heroku
 
-from docker_client import Docker
+from docker_client import PATIENCE, Docker
 from docker_registry import docker_registry
 from live_service import Service
 from project import Project
@@ -64,6 +65,10 @@ def test_it_is_released_through_a_real_registry_and_one_that_is_not_ready_is_rol
     sick = f"{release_image}-sick"
     (tmp_path / "Dockerfile").write_text(f"FROM {release_image}\nENV MODEL_DIR=/no/model\n")
     docker("build", "--tag", sick, str(tmp_path))
+    # What runs before it must be told from it: while the new container starts, the old one answers.
+    older = f"{release_image}-older"
+    (tmp_path / "Dockerfile").write_text(f"FROM {release_image}\nENV GIT_COMMIT={'0' * 40}\n")
+    docker("build", "--tag", older, str(tmp_path))
     with (
         heroku(tmp_path / "heroku", pip_environ={}, delay=1.0) as platform,
         docker_registry(tmp_path / "registry", platform.key, docker.environ) as registry,
@@ -79,16 +84,23 @@ def test_it_is_released_through_a_real_registry_and_one_that_is_not_ready_is_rol
         assert app.releases[-1].image == registry.image("houses") == identifier
         assert platform.key not in output
 
+        identifier = docker("image", "inspect", "--format", "{{.Id}}", older).strip()
+        platform.release(app, None, identifier, "Another commit")
+        service, deadline = Service(app.router.url), time.monotonic() + PATIENCE
+        while (service.version() or {}).get("git_commit") != "0" * 40:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
         status, output = script(docker, project, "deploy.py", "container", **variables, IMAGE=sick, LIMIT="15")
         assert status == 1, output
         assert "/health/ready answers 503: regression: MODEL_DIR" in output
-        assert "ROLLED BACK houses to release v2 (as release v4), which serves what it served before" in output
+        assert "ROLLED BACK houses to release v3 (as release v5), which serves what it served before" in output
         assert app.releases[-1].image == identifier
-        found = Service(app.router.url).version() or {}
+        found = service.version() or {}
         assert found["models"]["regression"]["artifact_sha256"] == manifest.models[0].artifact_sha256
         assert platform.key not in output
 
         # The registry knows the key and no other.
         with_another = variables | {"HEROKU_API_KEY": "another"}
         assert script(docker, project, "deploy.py", "container", **with_another, IMAGE=release_image)[0] == 1
-    docker("image", "rm", "--force", sick)
+    docker("image", "rm", "--force", sick, older)
