@@ -12,9 +12,12 @@
 
 The configs, make, pip, git, gunicorn, the package index, the registry and Docker are the real ones; Heroku, kubectl
 with its clusters, and gh are stand-ins on this machine. Each stage is a commit of its own in one clone. The jobs that
-look at the commit and not at the model (lint, tests) run in `main` and are left out of the stages after it. The tests
-of each Python take the machine a while: PYTEST_ADDOPTS='-k "plan or wheels" --cov-fail-under=0' chooses among them, and
-that is told.
+look at the commit and not at the model (lint, site, tests) run in `main` and are left out of the stages after it. The
+tests of each Python take the machine a while: PYTEST_ADDOPTS='-k "plan or wheels" --cov-fail-under=0' chooses among
+them, and that is told.
+
+One stage alone: `make rehearse-pipeline DATA=path.csv REHEARSE="--stages tag"`. What it needs of `main` is made first,
+without those jobs. After a stage that fails the commit is taken back, and the next stage runs.
 
 exit status: 0 everything went as it should, 1 something did not; the last words of the job are above.
 """
@@ -31,7 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +62,13 @@ from project import MODEL_KIT, find_version
 STAGES = ("branch", "main", "container", "worse", "several", "sick", "api", "honest", "tag")
 STAGING, PRODUCTION, CONTAINERS = "houses-staging", "houses", "houses-container"
 TESTS = ("test-3.11", "test-3.12", "test-3.13")
-#: What looks at the commit alone.
-COMMIT_JOBS = ("lint", *TESTS)
+#: What looks at the commit alone: in both CIs, and in CircleCI.
+TAG_COMMIT_JOBS = ("lint", *TESTS)
+COMMIT_JOBS = ("lint", "site", *TESTS)
+#: What is run where other stages need the main branch and it is not among them.
+PREPARE = "main, released"
+#: Stages that need nothing of the main branch.
+INDEPENDENT = frozenset({"branch", "main", "honest"})
 #: The second model, and where its data are.
 SECOND, SECOND_DATA = "rehearsal", "data/rehearsal.csv"
 #: What the floors and the comparison say.
@@ -209,16 +217,17 @@ def succeeded(found: Mapping[str, str], *, but: tuple[str, ...] = ()) -> bool:
 
 def branch(this: Rehearsal) -> None:
     """A branch."""
-    found = this.run("branch", skip=TESTS, branch="idea")
+    before, releases = this.released(), len(this.platform.apps[STAGING].releases)
+    found = this.run("branch", skip=("site", *TESTS), branch="idea")
     require(set(found) == {*COMMIT_JOBS, "plan", "model", "held-back"}, f"a branch runs {', '.join(found)}")
     require(succeeded(found), "every job has succeeded")
-    require(not this.released(), "nothing is published")
-    require(len(this.platform.apps[STAGING].releases) == 1, "nothing is deployed")
+    require(this.released() == before, "nothing is published")
+    require(len(this.platform.apps[STAGING].releases) == releases, "nothing is deployed")
 
 
-def main_(this: Rehearsal) -> None:
+def main_(this: Rehearsal, skip: tuple[str, ...] = ()) -> None:
     """The main branch."""
-    found = this.run("main")
+    found = this.run("main", skip=skip)
     require(succeeded(found) and found["production"] == "success", "every job has succeeded")
     this.told("image", r"ml-api serves") if found["image"] == "success" else say("        image: left out")
     manifest = json.loads((this.folder / "kept/artifacts/model/wheels/manifest.json").read_text("utf-8"))
@@ -495,7 +504,7 @@ def run_tag(this: Rehearsal, stage: str, name: str, environments: Mapping[str, M
         **environments,
     }
     command = ["--config", ".github/workflows/release.yml", "--tag", name]
-    return this.run_config(stage, command, contexts, tuple(f"tests-{job}" for job in COMMIT_JOBS))
+    return this.run_config(stage, command, contexts, tuple(f"tests-{job}" for job in TAG_COMMIT_JOBS))
 
 
 def raise_version(this: Rehearsal, model: str) -> None:
@@ -512,9 +521,58 @@ def reset(this: Rehearsal) -> None:
     this.clone.git("reset", "--quiet", "--hard", "HEAD~1")
 
 
+def prepare(this: Rehearsal) -> None:
+    """What the stages need of the main branch."""
+    main_(this, COMMIT_JOBS)
+
+
 RUN: Mapping[str, Callable[[Rehearsal], None]] = dict(
     zip(STAGES, (branch, main_, container, worse, several, sick, api, honest, tag), strict=True)
 )
+
+
+def steps(stages: Sequence[str]) -> list[tuple[str, Callable[[Rehearsal], None]]]:
+    """Return what is run for stages, in order, by name: before the first that needs the main branch, what it needs.
+
+    Raises:
+        ValueError: a stage is unknown, named twice, or too late.
+    """
+    if not set(stages) <= set(STAGES) or len(set(stages)) < len(stages):
+        raise ValueError(f"each once, of {', '.join(STAGES)}")
+    found: list[tuple[str, Callable[[Rehearsal], None]]] = []
+    for stage in stages:
+        names = [name for name, _ in found]
+        if stage not in INDEPENDENT and not {"main", PREPARE} & set(names):
+            found.append((PREPARE, prepare))
+        elif stage == "container" and names[-1] != "main":
+            raise ValueError("container takes what main has left: it comes directly after main, or first")
+        found.append((stage, RUN[stage]))
+    return found
+
+
+def run_all(this: Rehearsal, stages: Sequence[str]) -> list[str]:
+    """Run stages; after one that fails, the next one from the commit before it and from what production serves.
+
+    If the main branch fails, nothing after it is run.
+
+    Returns:
+        The names of those that failed.
+    """
+    failed: list[str] = []
+    for name, run in steps(stages):
+        commit = this.clone.git("rev-parse", "HEAD")
+        say(f"\n{name}: {run.__doc__}")
+        try:
+            run(this)
+            this.without()
+        except RehearsalError as error:
+            say(f"\nNOT as it should be: {name}: {error}")
+            failed.append(name)
+            if name in {"main", PREPARE}:
+                break
+            this.clone.git("reset", "--quiet", "--hard", commit)
+            this.good = this.served(PRODUCTION)
+    return failed
 
 
 def main() -> int:
@@ -532,8 +590,10 @@ def main() -> int:
     )
     options = parser.parse_args()
     stages = options.stages.split(",")
-    if not set(stages) <= set(STAGES):
-        parser.error(f"--stages: of {', '.join(STAGES)}")
+    try:
+        steps(stages)
+    except ValueError as error:
+        parser.error(f"--stages: {error}")
     here = {name: value for name, value in os.environ.items() if not name.startswith(("PACKAGE_INDEX_", "HEROKU_"))}
     for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         here.pop(variable, None)
@@ -557,20 +617,17 @@ def main() -> int:
         this = Rehearsal(Clone(folder / "clone", here), folder, index, platform, registry, options.data.resolve())
         this.skip = tuple(filter(None, options.skip.split(",")))
         try:
-            for stage in stages:
-                say(f"\n{stage}: {RUN[stage].__doc__}")
-                RUN[stage](this)
-                this.without()
-        except RehearsalError as error:
-            say(f"\nNOT as it should be: {error}")
-            for log in folder.glob("heroku/*/v*.log"):
-                say(f"{log.parent.name}/{log.name}: {log.read_text('utf-8', 'replace')[-500:]}")
-            return 1
+            failed = run_all(this, stages)
         except KeyboardInterrupt:
             say("\nstopped")
             return STOPPED
         finally:
             say("\n" + "\n".join(f"{stage:10} {job:16} {seconds:6.0f} s" for stage, job, seconds in this.times))
+        if failed:
+            for log in folder.glob("heroku/*/v*.log"):
+                say(f"{log.parent.name}/{log.name}: {log.read_text('utf-8', 'replace')[-500:]}")
+            say(f"\nNOT as it should be: {', '.join(failed)}.")
+            return 1
     say(f"\nEverything went as it should, in {time.monotonic() - started:.0f} s.")
     return 0
 

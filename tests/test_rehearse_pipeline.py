@@ -1,0 +1,82 @@
+"""The stages of the rehearsal fit our configs; each can be run alone; one that fails does not keep others from it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import rehearse_pipeline
+from heroku_standin import heroku
+from rehearse import Clone, require
+from rehearse_pipeline import COMMIT_JOBS, PREPARE, PRODUCTION, STAGES, TAG_COMMIT_JOBS, Rehearsal, run_all, steps
+
+import pipeline
+from package_index import PackageIndex
+from pipelines import actions, circleci
+from pipelines.jobs import Trigger
+from project import ROOT
+
+IDEA, TAG = Trigger("idea", "0" * 40), Trigger("", "0" * 40, tag="v1.2.0")
+
+
+def test_jobs_that_stages_leave_out_are_those_of_the_configs_that_look_at_the_commit_alone() -> None:
+    (branch,) = circleci.read((ROOT / circleci.CONFIG).read_text(), IDEA).values()
+    assert {job.name for job in branch} == {*COMMIT_JOBS, "plan", "model", "held-back"}
+    workflow = (ROOT / pipeline.ACTIONS_FOLDER / "release.yml").read_text()
+    (tag,) = actions.read(workflow, TAG, lambda path: (ROOT / path).read_text()).values()
+    assert {job.name for job in tag if job.name.startswith("tests-")} == {f"tests-{name}" for name in TAG_COMMIT_JOBS}
+
+
+@pytest.mark.parametrize(
+    ("stages", "run"),
+    [
+        (["tag"], [PREPARE, "tag"]),
+        (["branch", "honest"], ["branch", "honest"]),
+        (["branch", "several", "sick"], ["branch", PREPARE, "several", "sick"]),
+        (STAGES, list(STAGES)),
+    ],
+)
+def test_stages_are_run_after_what_they_need_of_main(stages: list[str], run: list[str]) -> None:
+    assert [name for name, _ in steps(stages)] == run
+
+
+@pytest.mark.parametrize("stages", [["tags"], ["tag", "tag"], ["tag", "container"], ["main", "tag", "container"]])
+def test_stages_that_cannot_be_run_are_refused(stages: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"each once, of branch, main|container"):
+        steps(stages)
+
+
+def test_after_a_stage_that_fails_the_next_one_runs_from_the_commit_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    origin = tmp_path / "origin"
+    subprocess.run(["git", "init", "--quiet", str(origin)], check=True)
+    found: list[str] = []
+
+    def failing(this: Rehearsal) -> None:
+        (this.clone.root / "file").write_text("")
+        found.append(this.clone.commit("A change"))
+        require(condition=False, text="it fails")
+
+    def passing(this: Rehearsal) -> None:
+        found.append(this.clone.git("rev-parse", "HEAD"))
+
+    with heroku(tmp_path / "heroku", pip_environ={}) as platform:
+        platform.create(PRODUCTION)
+        clone = Clone(tmp_path / "clone", {}, origin)
+        clone.git("commit", "--quiet", "--allow-empty", "--message", "The first one")
+        first = clone.git("rev-parse", "HEAD")
+        this = Rehearsal(
+            clone, tmp_path, PackageIndex("http://index/", "http://index/", "user", "token"), platform, None, tmp_path
+        )
+        for name, run in {"main": passing, "sick": failing, "api": passing}.items():
+            monkeypatch.setitem(rehearse_pipeline.RUN, name, run)  # type: ignore[arg-type]
+        assert run_all(this, ["main", "sick", "api"]) == ["sick"]
+        assert found == [first, found[1], first]
+        assert found[1] != first
+        assert "NOT as it should be: sick: it fails" in capsys.readouterr().out
+
+        monkeypatch.setitem(rehearse_pipeline.RUN, "main", failing)  # type: ignore[arg-type]
+        assert run_all(this, ["main", "api"]) == ["main"]
+        assert len(found) == 4
