@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import rehearse_pipeline
 from heroku_standin import heroku
 from rehearse import Clone, require
-from rehearse_pipeline import COMMIT_JOBS, PREPARE, PRODUCTION, STAGES, TAG_COMMIT_JOBS, Rehearsal, run_all, steps
+from rehearse_pipeline import (
+    COMMIT_JOBS,
+    PREPARE,
+    PRODUCTION,
+    STAGES,
+    TAG_COMMIT_JOBS,
+    Rehearsal,
+    is_deployed,
+    make_key,
+    run_all,
+    steps,
+)
 
 import pipeline
 from package_index import PackageIndex
 from pipelines import actions, circleci
 from pipelines.jobs import Trigger
 from project import ROOT
+from wheels import Manifest, Wheel
 
 IDEA, TAG = Trigger("idea", "0" * 40), Trigger("", "0" * 40, tag="v1.2.0")
 
@@ -45,6 +59,22 @@ def test_stages_are_run_after_what_they_need_of_main(stages: list[str], run: lis
 def test_stages_that_cannot_be_run_are_refused(stages: list[str]) -> None:
     with pytest.raises(ValueError, match=r"each once, of branch, main|container"):
         steps(stages)
+
+
+def test_deployed_is_what_a_server_needs_of_the_tested_wheels() -> None:
+    kit, client = (
+        Wheel(name, "1.0.0", f"{name}.whl", digit * 64, "built", is_client=name == "ml-client")
+        for name, digit in (("model-kit", "1"), ("ml-client", "2"))
+    )
+    manifest = Manifest("0" * 40, (kit, client))
+    assert is_deployed(asdict(manifest), manifest.pins())
+    assert not is_deployed(asdict(manifest), manifest.pins().replace("1" * 64, "3" * 64))
+    assert not is_deployed(asdict(manifest), manifest.pins() + manifest.client_pins())
+
+
+def test_a_key_is_made_by_the_api_of_a_checkout(tmp_path: Path) -> None:
+    key = make_key(ROOT / "packages/ml_api", tmp_path / "keys")
+    assert hashlib.sha256(key.encode()).hexdigest() in (tmp_path / "keys").read_text()
 
 
 def test_after_a_stage_that_fails_the_next_one_runs_from_the_commit_before_it(

@@ -34,6 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -74,8 +75,6 @@ SECOND, SECOND_DATA = "rehearsal", "data/rehearsal.csv"
 #: What the floors and the comparison say.
 GATE = r"BEYOND|STOPPED|above the limit|below the floor"
 OVERLAYS = ("staging", "production")
-#: Makes an API key in a file.
-KEY = (sys.executable, "-m", "ml_api.cli", "keys", "new", "rehearsal", "--scopes", "predict,read", "--file", "keys")
 #: GitHub's command line: keeps the notes of the release that it is told to make.
 GH = """#!/bin/sh
 test "$2" = create || exit 1
@@ -100,6 +99,7 @@ class Rehearsal:
         self, clone: Clone, folder: Path, index: PackageIndex, platform: Heroku, registry: Registry | None, data: Path
     ) -> None:
         self.clone, self.folder, self.index, self.platform, self.registry = clone, folder, index, platform, registry
+        self.secrets = {index.token, platform.key}
         self.data = {"regression": data}
         self.skip: tuple[str, ...] = ()
         self.good: tuple[str, str] = ("", "")
@@ -193,9 +193,9 @@ class Rehearsal:
 
     def without(self, *patterns: str) -> None:
         """Hold that no secret stands in what was kept of a run."""
-        secrets = {self.index.token, self.platform.key}
         for path in (self.folder / "kept").glob("logs/*"):
-            require_silently(not any(secret in path.read_text("utf-8") for secret in secrets), f"a secret is in {path}")
+            text = path.read_text("utf-8")
+            require_silently(not any(secret in text for secret in self.secrets), f"a secret is in {path}")
 
 
 def served(url: str, key: str = "") -> tuple[Any, Any]:
@@ -239,10 +239,15 @@ def main_(this: Rehearsal, skip: tuple[str, ...] = ()) -> None:
     slug = this.platform.apps[PRODUCTION].releases[-1].slug
     assert slug is not None
     pushed = Path(slug["folder"], "requirements.txt").read_text("utf-8")
-    require(all(f"sha256:{digest}" in pushed for digest in tested.values()), "deployed sha256 = tested sha256")
+    require(is_deployed(manifest, pushed), "deployed sha256 = tested sha256")
     require(
         Path(this.folder, "kept/artifacts/model/comparison/regression.html").exists(), "the comparison is an artifact"
     )
+
+
+def is_deployed(manifest: Any, requirements: str) -> bool:
+    """Whether requirements have the sha256 of each tested wheel that a server needs, and not that of the client."""
+    return all((f"sha256:{wheel['sha256']}" in requirements) != wheel["is_client"] for wheel in manifest["wheels"])
 
 
 def artifact_in(manifest: Any) -> str:
@@ -399,10 +404,12 @@ def tag(this: Rehearsal) -> None:
         return
     version = find_version(this.clone.root / "packages/ml_api/ml_api/__init__.py").group(1)
     head = this.clone.git("rev-parse", "HEAD")
-    key = subprocess.run(KEY, check=True, stdout=subprocess.PIPE, text=True, cwd=this.folder).stdout.strip()
+    key = make_key(this.clone.root / "packages/ml_api", this.folder / "keys")
+    this.secrets.add(key)
     secret = {"ml-api-keys": {"keys": (this.folder / "keys").read_text("utf-8")}}
     with ExitStack() as stack:
         images = Images(this.folder)
+        stack.callback(images.remove_containers)
         running = {name: stack.enter_context(Namespace.of(this.folder / name, images, secret)) for name in OVERLAYS}
         programs = stack.enter_context(on_path(this.folder / "programs"))
         environments = {name: {**found.variables, "SERVICE_KEY": key} for name, found in running.items()}
@@ -430,6 +437,13 @@ def tag(this: Rehearsal) -> None:
         reset(this)
 
 
+def make_key(api: Path, file: Path) -> str:
+    """Make an API key with the API of a checkout, and write what the service needs of it to a file."""
+    command = [sys.executable, "-m", "ml_api.cli", "keys", "new", "rehearsal", "--scopes", "predict,read"]
+    done = subprocess.run([*command, "--file", str(file)], cwd=api, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip()
+
+
 class Images(dict[str, Image]):
     """Every image of the engine, as a container of it runs.
 
@@ -441,17 +455,31 @@ class Images(dict[str, Image]):
         super().__init__()
         self.folder = folder
         self.variables: list[str] = []
+        self._label = f"rehearsal={os.getpid()}"
 
     def get(self, name: str, _default: object = None) -> Image:
         """The image of a name with its digest."""
         names = ["PORT", "HOST", "WEB_CONCURRENCY", "SHUTDOWN_DELAY", "API_KEYS_FILE", *self.variables]
-        options = ["--rm", "--network", "host", "--read-only", "--cap-drop", "ALL"]
+        options = ["--rm", "--label", self._label, "--network", "host", "--read-only", "--cap-drop", "ALL"]
         # Where the volumes of its pods are.
         for overlay in OVERLAYS:
             options += ["--volume", f"{self.folder / overlay}:{self.folder / overlay}:ro"]
         environ = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("DOCKER")}
         command = (os.environ["DOCKER"], "run", *options, *(w for name in names for w in ("--env", name)), name)
         return Image(self.folder, command, environ)
+
+    def remove_containers(self) -> None:
+        """Remove what still runs: a client that is killed leaves its container to the engine."""
+        client = os.environ["DOCKER"]
+        found = subprocess.run(
+            [client, "ps", "--quiet", "--filter", f"label={self._label}"],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for container in found.stdout.split():
+            # One with --rm may be gone by now.
+            subprocess.run([client, "rm", "--force", container], check=False, stdout=subprocess.DEVNULL)
 
 
 @dataclass(frozen=True)
@@ -565,8 +593,9 @@ def run_all(this: Rehearsal, stages: Sequence[str]) -> list[str]:
         try:
             run(this)
             this.without()
-        except RehearsalError as error:
-            say(f"\nNOT as it should be: {name}: {error}")
+        except Exception as error:  # noqa: BLE001  whatever it is, the other stages are run
+            why = error if isinstance(error, RehearsalError) else traceback.format_exc()
+            say(f"\nNOT as it should be: {name}: {why}")
             failed.append(name)
             if name in {"main", PREPARE}:
                 break
