@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -274,6 +275,20 @@ def test_missing_context_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_list_says_what_would_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, CONFIG, "--list")[0] == 0
     assert f"  deploy  after check-{VERSION}" in capsys.readouterr().out.splitlines()
+
+
+def test_a_job_s_python_hides_no_other_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, programs in {"first": ["tool"], "second": ["tool", "python3", f"python{VERSION}"]}.items():
+        (tmp_path / name).mkdir()
+        for program in programs:
+            told = f'exec "{sys.executable}" "$@"' if program.startswith("python") else f"echo {name}"
+            (tmp_path / name / program).write_text(f"#!/bin/sh\n{told}\n")
+            (tmp_path / name / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/first:{tmp_path}/second:{os.environ['PATH']}")
+    look = 'echo $(tool) $(python -c "import sys; print(sys.executable)") > result.txt'
+    status, _, folder = run(tmp_path, CONFIG.replace("echo << parameters.version >> > result.txt", look))
+    assert status == 0
+    assert (folder / f"artifacts/check-{VERSION}/result.txt").read_text() == f"first {sys.executable}\n"
 
 
 def test_missing_python_is_named(tmp_path: Path) -> None:

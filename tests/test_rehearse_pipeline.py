@@ -101,12 +101,12 @@ def test_after_a_stage_that_fails_the_next_one_runs_from_the_commit_before_it(
             clone, tmp_path, PackageIndex("http://index/", "http://index/", "user", "token"), platform, None, tmp_path
         )
         for name, run in {"main": passing, "sick": failing, "api": passing}.items():
-            monkeypatch.setitem(rehearse_pipeline.RUN, name, run)  # type: ignore[arg-type]
+            monkeypatch.setitem(rehearse_pipeline.RUN, name, run)
         assert run_all(this, ["main", "sick", "api"]) == ["sick"]
         assert found == [first, found[1], first]
         assert found[1] != first
         assert "NOT as it should be: sick: it fails" in capsys.readouterr().out
 
-        monkeypatch.setitem(rehearse_pipeline.RUN, "main", failing)  # type: ignore[arg-type]
+        monkeypatch.setitem(rehearse_pipeline.RUN, "main", failing)
         assert run_all(this, ["main", "api"]) == ["main"]
         assert len(found) == 4

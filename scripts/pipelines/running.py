@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -80,7 +81,7 @@ class RunningJob:
         }
 
     def use_python(self, version: str) -> None:
-        """Put a version of Python first on the path.
+        """Put a version of Python first on the path, and nothing else of its folder, which may be /usr/bin.
 
         Raises:
             ScriptError: it is not here.
@@ -88,7 +89,13 @@ class RunningJob:
         folder = self.runner.python(version)
         if folder is None:
             raise ScriptError(f"job {self.job.name} needs Python {version}; there is no Python {version} here")
-        self.environ["PATH"] = f"{folder}{os.pathsep}{self.environ['PATH']}"
+        programs = self.home / "python"
+        programs.mkdir(exist_ok=True)
+        for name in ("python", "python3", f"python{version}"):
+            # No link: an environment that is made with it would be of this job's home.
+            (programs / name).write_text(f'#!/bin/sh\nexec {shlex.quote(str(folder / "python3"))} "$@"\n', "utf-8")
+            (programs / name).chmod(0o755)
+        self.environ["PATH"] = f"{programs}{os.pathsep}{self.environ['PATH']}"
 
     def run(self) -> bool:
         """Run its steps; whether it succeeded."""

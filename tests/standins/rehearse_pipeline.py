@@ -503,7 +503,7 @@ class Namespace:
         url = f"http://127.0.0.1:{cluster.balancer.port}/"
         try:
             with serve(cluster) as programs:
-                yield cls(url, {"KUBE_CONFIG": str(programs / "kubectl"), "SERVICE_URL": url, "LIMIT": str(LIMIT)})
+                yield cls(url, {"KUBE_CONFIG": str(programs / "kubectl"), "SERVICE_URL": url})
         finally:
             cluster.stop()
 
