@@ -18,6 +18,7 @@ from rehearse_pipeline import (
     STAGES,
     TAG_COMMIT_JOBS,
     Rehearsal,
+    choose_rows,
     is_deployed,
     make_key,
     run_all,
@@ -70,6 +71,11 @@ def test_deployed_is_what_a_server_needs_of_the_tested_wheels() -> None:
     assert is_deployed(asdict(manifest), manifest.pins())
     assert not is_deployed(asdict(manifest), manifest.pins().replace("1" * 64, "3" * 64))
     assert not is_deployed(asdict(manifest), manifest.pins() + manifest.client_pins())
+
+
+def test_few_rows_have_a_value_of_each_column_that_has_one() -> None:
+    lines = [f"{number},{'Ex' if number == 7 else 'NA'}" for number in range(20)]
+    assert choose_rows("\n".join(["Id,PoolQC", *lines]), 4) == "Id,PoolQC\n0,NA\n5,NA\n7,Ex\n10,NA\n"
 
 
 def test_a_key_is_made_by_the_api_of_a_checkout(tmp_path: Path) -> None:

@@ -301,10 +301,21 @@ def worse(this: Rehearsal) -> None:
 
 def few(this: Rehearsal, count: int) -> Path:
     """A file with so many of the houses, from all over it, so that it is the number of them that is wrong."""
-    head, *rows = this.data["regression"].read_text("utf-8").splitlines(keepends=True)
     path = this.folder / f"{count}.csv"
-    path.write_text("".join([head, *rows[:: len(rows) // count][:count]]), "utf-8")
+    path.write_text(choose_rows(this.data["regression"].read_text("utf-8"), count), "utf-8")
     return path
+
+
+def choose_rows(text: str, count: int) -> str:
+    """So many rows of a CSV file from all over it; each column has a value, as training refuses an empty one."""
+    head, *lines = text.splitlines()
+    rows = [line.split(",") for line in lines]
+    filled = [
+        next((n for n, row in enumerate(rows) if row[column] not in {"", "NA"}), 0) for column in range(len(rows[0]))
+    ]
+    spread = range(0, len(rows), len(rows) // count)
+    chosen = list(dict.fromkeys([*filled, *spread]))[:count]
+    return "\n".join([head, *(lines[number] for number in sorted(chosen)), ""])
 
 
 def several(this: Rehearsal) -> None:
