@@ -115,7 +115,7 @@ def index_secrets(index: PackageIndex) -> dict[str, str]:
 
     By environment from here to Docker's client, and from there to one RUN: never an argument, never a layer.
     """
-    return {"PACKAGE_INDEX_URL": index.url, "PACKAGE_INDEX_USER": index.user, "PACKAGE_INDEX_TOKEN": index.token}
+    return index.variables
 
 
 def index_network(index: PackageIndex) -> tuple[str, ...]:

@@ -43,6 +43,11 @@ class PackageIndex:
         """Whether the server is on this machine."""
         return is_loopback(self.host)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment that names it, see :func:`index_from_environment`."""
+        return {URL: self.url, USER: self.user, TOKEN: self.token}
+
     def scrub(self, text: str) -> str:
         """Return the text without the token, however a tool has written it."""
         for secret in {self.token, quote(self.token, safe=""), quote(self.token)} - {""}:

@@ -108,9 +108,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, frame: pd.DataFrame) -> 
             "PATH": f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PREDICTION_LOG": log,
             "MODEL_DIR": str(folder / "models"),
-            "PACKAGE_INDEX_URL": index.url,
-            "PACKAGE_INDEX_USER": index.user,
-            "PACKAGE_INDEX_TOKEN": index.token,
+            **index.variables,
         }
         yield Workplace(folder, bundle, environ, index.url)
 

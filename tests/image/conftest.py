@@ -71,8 +71,7 @@ def released(
     with serve_index(project.index, TOKEN) as index:
         manifest = make_wheels(project, index)
         publish_made(project, index)
-        variables = {"PACKAGE_INDEX_URL": index.url, "PACKAGE_INDEX_USER": index.user, "PACKAGE_INDEX_TOKEN": TOKEN}
-        yield project, manifest, variables
+        yield project, manifest, index.variables
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +84,7 @@ def index(checkout: Project) -> Generator[PackageIndex]:
 @pytest.fixture(scope="session")
 def credentials(index: PackageIndex) -> dict[str, str]:
     """The variables by which `make image` is told of the index."""
-    return {"PACKAGE_INDEX_URL": index.url, "PACKAGE_INDEX_USER": index.user, "PACKAGE_INDEX_TOKEN": index.token}
+    return index.variables
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ class Retraining:
             "containers"
         ]
         settings = {one["name"]: one["value"] for one in container["env"] if "value" in one}
-        settings |= {"MODEL": MODEL, "PREDICTION_LOG": "/retraining/log.db", **self.index_variables, **changes}
+        settings |= {"MODEL": MODEL, "PREDICTION_LOG": "/retraining/log.db", **self.index.variables, **changes}
         mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
         options = ["--rm", "--network", "host", "--read-only", "--cap-drop", "ALL"]
         options += ["--security-opt", "no-new-privileges", "--memory", "2g", "--tmpfs", mounts["temporary"]]
@@ -66,15 +66,6 @@ class Retraining:
         assert done.returncode == 0, done.stdout
         records = sorted(self.volume.glob("regression/records/*.json"))
         return done.stdout, json.loads(records[-1].read_bytes())
-
-    @property
-    def index_variables(self) -> dict[str, str]:
-        """The Secret that the CronJob takes its variables from."""
-        return {
-            "PACKAGE_INDEX_URL": self.index.url,
-            "PACKAGE_INDEX_USER": self.index.user,
-            "PACKAGE_INDEX_TOKEN": self.index.token,
-        }
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +88,7 @@ def retraining(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Gene
         found = Retraining(docker, image, volume, index)
         done = subprocess.run(
             [sys.executable, project.root / "scripts/image.py", "training"],
-            env=docker.environ | found.index_variables | {"IMAGE": image},
+            env=docker.environ | found.index.variables | {"IMAGE": image},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

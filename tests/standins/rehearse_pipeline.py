@@ -114,7 +114,7 @@ class Rehearsal:
                 for model, path in files.items()
                 for what, value in (("URL", str(path)), ("SHA256", hashlib.sha256(path.read_bytes()).hexdigest()))
             },
-            "package-index": self.index_variables,
+            "package-index": self.index.variables,
             "heroku": self.platform.environ
             | {"STAGING_APP": STAGING, "PRODUCTION_APP": PRODUCTION, "LIMIT": str(LIMIT)},
         }
@@ -148,15 +148,6 @@ class Rehearsal:
         found = {name: job["status"] for name, job in jobs.items()}
         require(bool(status) == bool({"failed", "not run"} & set(found.values())), f"exit status {status}")
         return found
-
-    @property
-    def index_variables(self) -> dict[str, str]:
-        """The context of the package index."""
-        return {
-            "PACKAGE_INDEX_URL": self.index.url,
-            "PACKAGE_INDEX_USER": self.index.user,
-            "PACKAGE_INDEX_TOKEN": self.index.token,
-        }
 
     def log(self, job: str) -> str:
         """What a job of the last run said."""
@@ -539,7 +530,7 @@ def run_tag(this: Rehearsal, stage: str, name: str, environments: Mapping[str, M
     assert this.registry is not None
     contexts = {
         "repository": {"GITHUB_TOKEN": this.platform.key, "GITHUB_ACTOR": "_"},
-        "package-index": {**this.index_variables, "IMAGE_REPOSITORY": f"{this.registry.host}/houses/ml-api"},
+        "package-index": {**this.index.variables, "IMAGE_REPOSITORY": f"{this.registry.host}/houses/ml-api"},
         **environments,
     }
     command = ["--config", ".github/workflows/release.yml", "--tag", name]
