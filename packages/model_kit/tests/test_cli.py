@@ -545,7 +545,7 @@ def predicting(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process_group=0,
     )
     assert process.stdin is not None
-    process.stdin.write(b"distance,zone,note\n" + LONG_ROW * 20_000)
+    process.stdin.write(b"distance,zone,note\n" + LONG_ROW * 40_000)
     process.stdin.flush()
     while sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000:
         assert process.poll() is None

@@ -33,8 +33,8 @@ from model_kit.spec import InputSpec, Learned
 
 #: What may stand between cells; of several that give equally many known columns, the first.
 DELIMITERS: Final = ",;\t"
-#: Bytes of a block, more or less: some 3,000 rows of 80 cells.
-SIZE: Final = 1 << 20
+#: Bytes of a block, more or less: some 6,000 rows of 80 cells.
+SIZE: Final = 1 << 21
 #: What DOS ends a text with.
 _END_OF_TEXT: Final = b"\x1a"
 _MARK: Final = b"\xef\xbb\xbf"

@@ -21,7 +21,7 @@ from model_kit.scoring.table_columns import Added
 from model_kit.spec import InputSpec
 
 #: Rows of a batch.
-BATCH: Final = 5000
+BATCH: Final = 10_000
 #: Rows of a group as it is written; until then they are held as Arrow columns, 25 MB of 80. Larger groups are quicker.
 GROUP: Final = 50_000
 #: Bytes of a column that are read at a time; else all that a group has of it would be held.

@@ -6,32 +6,31 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Final
 
 from model_kit import __version__
-from model_kit.cli import compare, consume, data, evaluate, export, new, predict, retrain, sample, show, spark, train
 from model_kit.cli.common import FAILED, INTERRUPTED, UNUSABLE, EndedBySignal, report
 from model_kit.errors import BundleError, DataError, DefinitionError, MissingLibraryError, ModelKitError
 from model_kit.scoring.definition import ModelDefinition, find_definition, installed_definitions
 
 PROGRAM: Final = "model-kit"
 SUFFIX: Final = "-model"
-#: The modules of the commands, which have their names; their functions ``run`` return the exit status.
-COMMANDS: Final[Sequence[ModuleType]] = (
-    new,
-    train,
-    retrain,
-    data,
-    predict,
-    consume,
-    evaluate,
-    compare,
-    show,
-    sample,
-    export,
-    spark,
+#: The commands. Each has a module of its name, whose function ``run`` returns the exit status.
+COMMANDS: Final = (
+    "new",
+    "train",
+    "retrain",
+    "data",
+    "predict",
+    "consume",
+    "evaluate",
+    "compare",
+    "show",
+    "sample",
+    "export",
+    "spark",
 )
 
 EXAMPLES: Final = """\
@@ -54,11 +53,12 @@ def main(argv: Sequence[str] | None = None, *, program: str | None = None) -> in
         argv: arguments without the program's name, by default those of the process.
         program: name that it was called by. ``<name>-model`` stands for ``model-kit`` with ``--model <name>``.
     """
+    argv = sys.argv[1:] if argv is None else argv
     program = program or Path(sys.argv[0]).name
     own = program.removesuffix(SUFFIX) if program.endswith(SUFFIX) else None
     train_command = f"{program} train"
     try:
-        arguments = build_parser(program, own).parse_args(argv)
+        arguments = build_parser(program, own, argv[0] if argv else None).parse_args(argv)
         arguments.program = program
         run: Callable[[argparse.Namespace], int] = arguments.run
         if hasattr(arguments, "model"):
@@ -103,8 +103,14 @@ def chosen_definition(name: str | None) -> ModelDefinition:
     raise DefinitionError(f"several models are installed; choose one: --model {'|'.join(sorted(installed))}")
 
 
-def build_parser(program: str, own: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of the command line; of a model's own command if ``own`` names the model."""
+def build_parser(program: str, own: str | None = None, command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of the command line.
+
+    Args:
+        program: name that it was called by.
+        own: the model whose own command it is, if it is one.
+        command: the only one that is wanted, if it is known: to import all of them takes longer than some of them run.
+    """
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         program,
@@ -115,17 +121,16 @@ def build_parser(program: str, own: str | None = None) -> argparse.ArgumentParse
     stated = find_definition(own).version if own else __version__
     parser.add_argument("--version", action="version", version=f"%(prog)s {stated}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in COMMANDS:
-        needs_model = module is not new
-        if own and not needs_model:
-            continue
+    known = [name for name in COMMANDS if not own or name != "new"]
+    for name in [command] if command in known else known:
+        module = import_module(f"model_kit.cli.{name}")
         epilog = module.EXAMPLES.format(program=program)
-        name = module.__name__.rpartition(".")[2]
-        command = commands.add_parser(name, help=module.HELP, epilog=epilog, formatter_class=layout)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run, needs_model=needs_model)
+        parts = commands.add_parser(name, help=module.HELP, epilog=epilog, formatter_class=layout)
+        module.add_arguments(parts)
+        needs_model = name != "new"
+        parts.set_defaults(run=module.run, needs_model=needs_model)
         if own is None and needs_model:
-            command.add_argument("--model", metavar="NAME", help="which model (default: the only one installed)")
+            parts.add_argument("--model", metavar="NAME", help="which model (default: the only one installed)")
     return parser
 
 

@@ -159,6 +159,7 @@ def run(arguments: argparse.Namespace) -> int:
     added: Added = {f"{arguments.prefix}{name}": kind for name, kind in columns.items()}
     summary = ColumnSummary(spec)
     failed = 0
+    _leave_pandas_out()
     with ending_cleanly(), reading(arguments.inputs, spec, arguments.format, numbers_of(arguments)) as table:
         table.refuse(added)
         as_format = arguments.output_format or output_format(arguments.output, table.format)
@@ -186,6 +187,32 @@ def run(arguments: argparse.Namespace) -> int:
         if failed and not summary.n_rows:
             report(f"*** No row could be scored; the column {arguments.prefix}{ERROR} has the reasons ***")
     return FAILED if failed and not summary.n_rows else status_of(arguments, failed, summary)
+
+
+class _NoPandas:
+    """An import hook by which pandas is not found."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        del path, target
+        if name == "pandas":
+            raise ModuleNotFoundError(name=name)
+
+
+def _leave_pandas_out() -> None:
+    """Have pyarrow not import pandas for its first value, where it is installed: half a second that nothing needs."""
+    if "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra
+
+        # pyarrow looks for it once; whoever asks for a DataFrame later gets one still.
+        pa.scalar(None)
+    except ModuleNotFoundError:
+        pass
+    finally:
+        sys.meta_path.remove(_NoPandas)
 
 
 def _summary(

@@ -419,7 +419,10 @@ class _Writer:
         columns, entries = graph.split(index, len(crossing[1]), len(tables))
         if tables:
             values = graph.constant(np.concatenate([table.ravel() for _, table in tables]), np.float32)
-            entries = graph.node("Gather", values, entries)
+            # In one dimension, and so in less than half the time that Gather takes for single numbers.
+            flat = graph.node("Reshape", entries, graph.constant([-1], np.int64))
+            found_values = graph.node("GatherElements", values, flat, axis=0)
+            entries = graph.node("Reshape", found_values, graph.constant([-1, len(tables)], np.int64))
         return columns, entries
 
     def _for_trees(self, entries: str, n_tables: int) -> list[str]:
