@@ -22,7 +22,7 @@ def add(
     row = dict.fromkeys(names) | {"row": 0, "request_id": "r", "model": "m", "version": "1", "prediction": prediction}
     row |= {"prediction_id": identity, "time": at.replace(tzinfo=None)} | changes
     with database.begin() as connection:
-        database.insert(connection, [row])
+        database.insert(connection.connection.dbapi_connection, [row])
     if outcome is not None:
         (result,) = record(database, [Outcome(outcome, identity)], key=None, replace=False)
         assert result.status == "recorded"

@@ -611,7 +611,7 @@ def test_older_schema_is_expanded_and_older_code_may_still_use_it(tmp_path: Path
     with database.engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
-        database.insert(connection, [_row()])
+        database.insert(connection.connection.dbapi_connection, [_row()])
     assert database.migrate() == REVISION
     with database.begin() as connection:
         assert connection.scalar(text("SELECT count(*) FROM predictions")) == 1

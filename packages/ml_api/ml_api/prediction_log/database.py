@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,8 +32,10 @@ MOST_PAGES = 16_000
 CHECKPOINT_INTERVAL = 2.0
 _MIGRATE = "run `ml-api migrate` (`make migrate`) with the same PREDICTION_LOG"
 
-# As the drivers take them: what SQLAlchemy does for each statement and row costs as much as the database.
-_COLUMNS = ", ".join(column.name for column in predictions.columns)
+# As the drivers take them: what SQLAlchemy does for each statement, row and transaction costs more than the database.
+_NAMES = [column.name for column in predictions.columns]
+_COLUMNS = ", ".join(_NAMES)
+_before_time, _after_time = itemgetter(*_NAMES[: _NAMES.index("time")]), itemgetter(*_NAMES[_NAMES.index("time") + 1 :])
 #: One parameter for all rows: a twentieth of the client's time for a parameter of each value.
 _INSERT_POSTGRES = (
     f"INSERT INTO predictions ({_COLUMNS}) SELECT {_COLUMNS} "  # noqa: S608  names of our columns
@@ -40,7 +43,7 @@ _INSERT_POSTGRES = (
 )
 _INSERT_SQLITE = (
     f"INSERT INTO predictions ({_COLUMNS}) "  # noqa: S608
-    f"VALUES ({', '.join(f':{column.name}' for column in predictions.columns)}) ON CONFLICT DO NOTHING"
+    f"VALUES ({', '.join('?' for _ in _NAMES)}) ON CONFLICT DO NOTHING"
 )
 
 #: The same for what a shadow predicts, of predictions that are in the log: they may have been deleted meanwhile.
@@ -183,23 +186,27 @@ class Database:
             with self.turn():
                 connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Insert rows of ``predictions``; those that are there already stay as they are. Returns how many are new."""
-        if self.is_postgres:
-            return _insert_postgres(connection, _INSERT_POSTGRES, rows)
-        # As SQLAlchemy's DateTime does.
-        dated = [{**row, "time": row["time"].isoformat(" ", "microseconds")} for row in rows]
-        return connection.exec_driver_sql(_INSERT_SQLITE, dated).rowcount
+    def insert(self, driver: Any, rows: Sequence[Row]) -> int:
+        """Insert rows of ``predictions``; those that are there already stay as they are.
 
-    def insert_shadow(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Insert rows of ``shadow_predictions`` whose prediction is in the log; those that are there already stay.
+        Args:
+            driver: a connection of the driver.
+            rows: to insert.
 
         Returns:
             How many are new.
         """
         if self.is_postgres:
-            return _insert_postgres(connection, _INSERT_SHADOW_POSTGRES, rows)
-        return connection.exec_driver_sql(_INSERT_SHADOW_SQLITE, list(rows)).rowcount
+            return _insert_postgres(driver, _INSERT_POSTGRES, rows)
+        # As SQLAlchemy's DateTime does.
+        values = [(*_before_time(row), row["time"].isoformat(" ", "microseconds"), *_after_time(row)) for row in rows]
+        return int(driver.executemany(_INSERT_SQLITE, values).rowcount)
+
+    def insert_shadow(self, driver: Any, rows: Sequence[Row]) -> int:
+        """As :meth:`insert`, rows of ``shadow_predictions`` whose prediction is in the log."""
+        if self.is_postgres:
+            return _insert_postgres(driver, _INSERT_SHADOW_POSTGRES, rows)
+        return int(driver.executemany(_INSERT_SHADOW_SQLITE, rows).rowcount)
 
     def migrate(self, *, keep_newer: bool = False) -> str:
         """Bring the schema to what this code knows; returns its revision.
@@ -235,8 +242,8 @@ class Database:
         return REVISION
 
 
-def _insert_postgres(connection: Connection, statement: str, rows: Sequence[Row]) -> int:
-    return connection.exec_driver_sql(statement, {"rows": msgspec.json.encode(rows).decode()}).rowcount
+def _insert_postgres(driver: Any, statement: str, rows: Sequence[Row]) -> int:
+    return int(driver.execute(statement, {"rows": msgspec.json.encode(rows).decode()}).rowcount)
 
 
 class Checkpoints:
@@ -272,10 +279,10 @@ class SqlSink:
 
     Args:
         database: one connection of it is used.
-        insert: inserts them; by default into ``predictions``.
+        insert: inserts them by a connection of the driver; by default into ``predictions``.
     """
 
-    def __init__(self, database: Database, insert: Callable[[Connection, Sequence[Row]], int] | None = None) -> None:
+    def __init__(self, database: Database, insert: Callable[[Any, Sequence[Row]], int] | None = None) -> None:
         self._database, self._insert = database, insert or database.insert
         self._engine = database.engine
         if database.is_postgres:
@@ -305,22 +312,47 @@ class SqlSink:
         with self._database.turn():
             is_new = self._connection is None
             connection = self._connection = self._connection or self._engine.connect()
+            driver = connection.connection.dbapi_connection
             try:
                 with self._lock:
-                    self._in_use = connection.connection.dbapi_connection
+                    self._in_use = driver
                 if is_new:
                     check_schema(connection)
                     connection.rollback()
-                n_new = self._insert(connection, rows)
-                connection.commit()
-                return n_new
-            except BaseException:
+                return self._commit(driver, rows)
+            except BaseException as error:
                 self._connection = None
+                failure = self._as_sqlalchemy(error, driver)
+                if isinstance(failure, DBAPIError) and failure.connection_invalidated:
+                    connection.invalidate(error)
+                    # Those that nobody uses now are lost, too.
+                    self._engine.dispose(close=False)
                 connection.close()
-                raise
+                if failure is error:
+                    raise
+                raise failure from error
             finally:
                 with self._lock:
                     self._in_use = None
+
+    def _commit(self, driver: Any, rows: Sequence[Row]) -> int:
+        if self._database.is_postgres:
+            return self._insert(driver, rows)
+        driver.execute("BEGIN IMMEDIATE")
+        n_new = self._insert(driver, rows)
+        driver.execute("COMMIT")
+        return n_new
+
+    def _as_sqlalchemy(self, error: BaseException, driver: Any) -> BaseException:
+        """An exception of the driver as the one that SQLAlchemy raises for it; others as they are."""
+        dialect = self._engine.dialect
+        kinds = dialect.loaded_dbapi.Error
+        if not isinstance(error, kinds):
+            return error
+        is_lost = dialect.is_disconnect(error, driver, None)
+        return DBAPIError.instance(
+            None, None, error, kinds, hide_parameters=True, connection_invalidated=is_lost, dialect=dialect
+        )
 
     def close(self) -> None:
         """Give the connection back, unless something is being written."""

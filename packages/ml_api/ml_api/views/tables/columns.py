@@ -60,6 +60,6 @@ def to_lines(columns: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _with_words(column: Sequence[Any]) -> Sequence[Any]:
-    if any(isinstance(value, bool) for value in column):
+    if bool in set(map(type, column)):
         return [str(value).lower() if isinstance(value, bool) else value for value in column]
     return column

@@ -44,12 +44,14 @@ class Accepted:
         declined: positions of the other records, ascending.
         with_unknown: positions of records that may have names that are no field's, and may lack a field, of the first
             ``MOST_LOOKED_AT``.
+        only_known: every name in every record is a field's; ``False`` also where that is not known.
     """
 
     encoded: Encoded
     positions: list[int]
     declined: list[int]
     with_unknown: list[int]
+    only_known: bool = False
 
 
 class FastLane:
@@ -116,8 +118,9 @@ class FastLane:
         declined: list[int] = []
         with_unknown: list[int] = []
         decode = self._decode_known
+        only_known = True
         for position, record in enumerate(records):
-            if position == MOST_LOOKED_AT:
+            if position == MOST_LOOKED_AT and not only_known:
                 decode = self._decode
             has_unknown = False
             try:
@@ -126,8 +129,12 @@ class FastLane:
                         read = decode(record)
                     except msgspec.ValidationError:
                         read = self._decode(record)
-                        has_unknown = True
+                        only_known = False
+                        has_unknown = position < MOST_LOOKED_AT
+                        if not has_unknown:
+                            decode = self._decode
                 else:
+                    only_known = False
                     read = msgspec.convert(self._with_attributes(record) if self._renamed else record, self._record)
                     has_unknown = position < MOST_LOOKED_AT
                 values = astuple(read)
@@ -143,12 +150,13 @@ class FastLane:
             # A date that cannot be read is a ValueError, as is a UnicodeError.
             except (msgspec.MsgspecError, ValueError, RecursionError):
                 declined.append(position)
+                only_known = False
         matrix: Encoded = np.ndarray((len(rows), len(self._columns)), np.float64, b"".join(rows))
         # Taking columns costs a third of indexing with them.
         encoded = matrix.take(self._columns, axis=1)
         if self._texts:
             np.maximum(np.minimum(encoded, LARGEST, out=encoded), -LARGEST, out=encoded)
-        return Accepted(encoded, positions, declined, with_unknown)
+        return Accepted(encoded, positions, declined, with_unknown, only_known)
 
     def _may_lack_field(self, values: tuple[Any, ...]) -> bool:
         """Whether a field may be absent from a record."""

@@ -52,6 +52,7 @@ class Answer:
             ``MOST_LOOKED_AT`` records of a thousand.
         scores: what the model gives for the records that have a prediction, in order: predictions, or probabilities of
             shape (n_scored, n_classes).
+        only_known: every name in every record is a field's; ``False`` also where that is not known.
     """
 
     predictions: list[Prediction | None]
@@ -59,6 +60,7 @@ class Answer:
     n_fast: int
     unusual: dict[str, int] = field(default_factory=dict)
     scores: NDArray[np.float64] = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
+    only_known: bool = field(default=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Predictor:
         predictions: list[Prediction | None] = []
         errors: dict[int, RowErrors] = {}
         scores = []
-        n_fast, misspelt = 0, Counter[str]()
+        n_fast, misspelt, only_known = 0, Counter[str](), True
         for start in range(0, len(records), CHUNK):
             answer = self._answer(records[start : start + CHUNK], summary)
             predictions += answer.predictions
@@ -121,7 +123,9 @@ class Predictor:
             n_fast += answer.n_fast
             misspelt.update(answer.unusual)
             scores.append(answer.scores)
-        return Answer(predictions, errors, n_fast, dict(misspelt) | summary.counts(), np.concatenate(scores))
+            only_known &= answer.only_known
+        unusual = dict(misspelt) | summary.counts()
+        return Answer(predictions, errors, n_fast, unusual, np.concatenate(scores), only_known)
 
     def detailed(
         self,
@@ -166,7 +170,7 @@ class Predictor:
             # Decode one at a time: ten thousand records take a hundred megabytes as objects.
             values: Iterable[Any] = (_value(records[position]) for position in scored)
             row_warnings = _aligned(answer, map(self._warnings, values))
-        details = (answer.scores, intervals, explanations, row_warnings, of_classes)
+        details = (answer.scores, answer.only_known, intervals, explanations, row_warnings, of_classes)
         return DetailedAnswer(answer.predictions, answer.errors, answer.n_fast, answer.unusual, *details)
 
     def intervals(self, answer: Answer, level: float) -> list[Any]:
@@ -277,7 +281,7 @@ class Predictor:
         for position in {*accepted.with_unknown, *accepted.declined[:MOST_LOOKED_AT]}:
             for name in self._misspelt(records[position]) if misspelt is None else misspelt:
                 unusual[name] = unusual.get(name, 0) + 1
-        return Answer(predictions, errors, len(accepted.positions), unusual, scores)
+        return Answer(predictions, errors, len(accepted.positions), unusual, scores, accepted.only_known)
 
     def _predictions(self, scores: NDArray[np.float64]) -> Iterable[Prediction | None]:
         """A prediction for each row of scores; ``None`` where it is not finite."""
