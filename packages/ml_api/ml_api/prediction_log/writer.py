@@ -5,6 +5,7 @@ A record is a promise: :class:`Commit` is done when it is kept, and cancelled or
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -177,16 +178,24 @@ class Writer:
         """Write what nobody has flushed, delete what is too old, and at the end wait for the thread that writes."""
         maintain_at = time.monotonic() + MAINTENANCE_INTERVAL / 60
         while not self._closed.is_set():
-            self._is_full.wait(WATCH_INTERVAL)
+            is_full = self._is_full.wait(WATCH_INTERVAL)
             self._is_full.clear()
             if time.monotonic() >= maintain_at:
                 with self._writing:
                     wait = CHUNK_INTERVAL if self._keep_up() else MAINTENANCE_INTERVAL
                 maintain_at = time.monotonic() + wait
-            self.flush()
+            # Whoever flushes next writes larger groups, as it does so when it has nothing else to do.
+            if is_full or self._is_left_over():
+                self.flush()
         self.flush()
         with self._writing:
             pass
+
+    def _is_left_over(self) -> bool:
+        """Whether what is held has been there for so long that nobody seems to flush it."""
+        with self._lock:
+            since = self._held[0].deadline - self._timeout if self._held else math.inf
+        return time.monotonic() > since + WATCH_INTERVAL / 2
 
     def _write(self, group: Sequence[Commit]) -> None:
         if not group:
