@@ -312,8 +312,9 @@ class SqlSink:
         with self._database.turn():
             is_new = self._connection is None
             connection = self._connection = self._connection or self._engine.connect()
-            driver = connection.connection.dbapi_connection
+            driver = None
             try:
+                driver = connection.connection.dbapi_connection
                 with self._lock:
                     self._in_use = driver
                 if is_new:
