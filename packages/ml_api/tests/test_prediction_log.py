@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -33,6 +34,7 @@ from ml_api.app import create_app
 from ml_api.cli.main import main
 from ml_api.keys import new_key
 from ml_api.prediction_log import schema
+from ml_api.prediction_log import writer as writer_module
 from ml_api.prediction_log.database import Database, Row, SchemaError, SqlSink
 from ml_api.prediction_log.log import PredictionLog
 from ml_api.prediction_log.schema import REVISION, metadata, new_id
@@ -142,6 +144,12 @@ def test_only_fields_of_the_model_are_logged_each_as_it_was_sent(start: Start, p
         (found,) = connection.execute("SELECT inputs FROM predictions").fetchone()
     connection.close()
     assert found == '{"distance":2.50,"passengers":3.0,"zone":"A"}'
+
+
+def test_what_is_no_field_is_logged_of_no_record_of_many(start: Start, place: str) -> None:
+    sent = [GOOD] * 25 + [GOOD | {"passport": "X1"}] + [GOOD] * 4
+    assert start().post("/v1/predict/rides", json=sent).status_code == 200
+    assert [row["inputs"] for row in rows(place)] == [GOOD] * 30
 
 
 def test_redacted_fields_and_inputs_that_are_off_are_not_logged(start: Start, place: str) -> None:
@@ -443,6 +451,24 @@ def test_rows_that_the_database_refuses_fail_alone() -> None:
     other.result(timeout=5)
     assert (good.is_kept(), bad.is_kept(), other.is_kept()) == (True, False, True)
     assert commit(writer, 4) is not None  # the database is not taken to be down
+
+
+def test_what_nobody_flushes_is_written_but_not_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(monotonic=lambda: 100.0)
+    monkeypatch.setattr(writer_module, "time", clock)
+    monkeypatch.setattr(writer_module, "WATCH_INTERVAL", 0.01)
+    looks: SimpleQueue[int] = SimpleQueue()
+    sink = TestSink()
+    writer = Writer(sink, timeout=60, queue_bytes=1000, report_queue=looks.put)
+    first, second = commit(writer, 1), commit(writer, 2)
+    for _ in range(50):
+        looks.get(timeout=60)
+    assert sink.groups == []  # whoever has something to flush takes it along
+    clock.monotonic = lambda: 101.0
+    first.result(timeout=60)
+    second.result(timeout=60)
+    assert sink.groups == [2]
+    writer.close(5)
 
 
 def test_rows_that_wait_are_told() -> None:

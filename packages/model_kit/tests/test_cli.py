@@ -514,6 +514,21 @@ def test_predict_ended_by_control_c_leaves_no_half_file(target: Path) -> None:
     assert os.listdir(target.parent) == [target.name]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_predict_imports_neither_pandas_nor_other_commands(source: Path, target: Path, suffix: str) -> None:
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from model_kit.cli.main import COMMANDS, main\n"
+        f"arguments = ['predict', {str(source)!r}, '-o', {str(target.with_suffix(suffix))!r}]\n"
+        "status = main(arguments, program='rides-model')\n"
+        "print(status, 'pandas' in sys.modules, [one for one in COMMANDS if f'model_kit.cli.{one}' in sys.modules])\n"
+        # Whoever asks for a DataFrame gets one still.
+        "import pyarrow; print(type(pyarrow.table({'a': [1]}).to_pandas()).__name__)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "0 False ['predict']\nDataFrame\n"
+
+
 # predict, in several threads
 
 

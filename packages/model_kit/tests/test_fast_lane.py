@@ -157,6 +157,20 @@ def test_names_of_a_record_that_has_every_field_are_not_looked_at() -> None:
     assert (accepted.declined, accepted.with_unknown) == ([], [2, 3])
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_known"),
+    [({}, True), ({0: {"Id": 7}}, False), ({25: {"Id": 7}}, False), ({20: {"Id": 7}, 29: {"zone": 1}}, False)],
+    ids=["none", "first", "later", "declined as well"],
+)
+def test_records_with_nothing_but_fields_are_known(changes: dict[int, dict[str, Any]], is_known: bool) -> None:
+    records = [GOLDEN_ROW | changes.get(number, {}) for number in range(30)]
+    accepted = FAST_LANE(json_text.split(json.dumps(records).encode()) or [])
+    assert accepted.only_known == is_known
+    assert len(accepted.positions) + len(accepted.declined) == 30
+    # Of values that are no texts it is not known.
+    assert not FAST_LANE([GOLDEN_ROW]).only_known
+
+
 def test_bad_record_leaves_its_neighbours_where_they_are() -> None:
     accepted = FAST_LANE([GOLDEN_ROW, {"zone": 1}, "x", GOLDEN_ROW])
     assert (accepted.positions, accepted.declined) == ([0, 3], [1, 2])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from model_kit.cli.main import COMMANDS
 from model_kit.errors import DataError
 from model_kit.scoring.frames import make_prediction
 from model_kit.scoring.model import BundleModel
@@ -109,7 +110,15 @@ def test_input_of_another_type_is_refused(predict: Predictor, data: Any) -> None
         make_prediction(predict, data)
 
 
-@pytest.mark.parametrize("module", ["model_kit.scoring.definition", "model_kit.scoring.frames", "model_kit.cli.main"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "model_kit.scoring.definition",
+        "model_kit.scoring.frames",
+        ", ".join(f"model_kit.cli.{name}" for name in ("main", *COMMANDS)),
+    ],
+    ids=["definition", "frames", "commands"],
+)
 def test_serving_imports_neither_pandas_nor_scikit_learn(module: str) -> None:
     program = (
         f"import sys; sys.path[:] = {sys.path!r}; import {module}; "

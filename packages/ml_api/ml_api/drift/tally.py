@@ -17,7 +17,7 @@ from ml_api.drift.store import FEWEST, Artifact, add, total
 from ml_api.logs import LOGGER
 from ml_api.prediction_log.database import Database, describe
 
-#: Rows that are counted together: one alone takes a hundred times as long as one of many. 650 kB with 80 fields.
+#: Rows that are counted together: one alone takes five hundred times as long as one of them. 650 kB of 80 fields.
 BLOCK: Final = 1024
 #: Seconds between two writes at least and at most; and between them the share of the time that they may take, as a
 #: write of SQLite keeps the log's out meanwhile.

@@ -29,7 +29,7 @@ __all__ = ["keep_for_training", "make_estimator"]
 # Measured on the real data, RepeatedKFold 10 x 2, seed 20240: RMSE of log price over all rows / over the core rows.
 #   the mean .1173 / .1048; the Lasso alone .1199 / .1080, the quadratic .1228 / .1083, the trees .1266 / .1178
 #   RANGE_QUANTILE 1 .1193 / .1041, .99 .1165 / .1061 (with 300 trees of depth 3)
-#   300 trees of depth 3, learning rate .05: .1173 / .1046, and a third of the time of all the rest to score a row;
+#   300 trees of depth 3, learning rate .05: .1173 / .1046, and a row takes half as long again;
 #   100 of depth 4 .1172 / .1049, 80 .1172 / .1050, 150 .1174 / .1048; 150 of depth 3 .1173 / .1051
 
 SEED: Final = 20240

@@ -98,6 +98,7 @@ class Predictor:
         self._encode = Encoder(model.spec)
         self._limits = ColumnLimits(model.spec)
         self._misspelt = MisspeltFields(model.spec.names)
+        self._names = frozenset(model.spec.names)
         self._explainers: dict[int, Explainer] = {}
         n_classes = len(model.spec.target.classes)
         self._no_scores = np.empty((0, n_classes) if n_classes else 0)
@@ -278,10 +279,11 @@ class Predictor:
             summary.add(encoded)
         # All records of a table have the same names.
         misspelt = None if table is None else self._misspelt(dict.fromkeys(table.names))
+        only_known = accepted.only_known if table is None else self._names.issuperset(table.names)
         for position in {*accepted.with_unknown, *accepted.declined[:MOST_LOOKED_AT]}:
             for name in self._misspelt(records[position]) if misspelt is None else misspelt:
                 unusual[name] = unusual.get(name, 0) + 1
-        return Answer(predictions, errors, len(accepted.positions), unusual, scores, accepted.only_known)
+        return Answer(predictions, errors, len(accepted.positions), unusual, scores, only_known)
 
     def _predictions(self, scores: NDArray[np.float64]) -> Iterable[Prediction | None]:
         """A prediction for each row of scores; ``None`` where it is not finite."""
